@@ -1,0 +1,21 @@
+"""What can go wrong while a reference model is described, built or loaded."""
+
+
+class ModelError(Exception):
+    """Base of every error that `vidtok_ref` raises on purpose; its text names the cure."""
+
+
+class VariantError(ModelError, ValueError):
+    """A variant that does not exist, or a description that no model can be built from."""
+
+
+class WeightsError(ModelError, ValueError):
+    """Weights that cannot be read or do not belong to the variant."""
+
+
+class ShapeError(ModelError, ValueError):
+    """A tensor whose axes do not fit the model."""
+
+
+class DataError(ModelError, ValueError):
+    """Training material that is missing or unreadable."""

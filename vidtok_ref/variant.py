@@ -1,0 +1,157 @@
+"""The description of a tokenizer from which everything else is derived."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from math import prod
+from typing import Any, Literal
+
+from vidtok_ref.errors import VariantError
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One tokenizer architecture.
+
+    Level 0 has full resolution; level i has `ch * ch_mult[i]` channels. `spatial_down` and
+    `temporal_down` name the levels after which the encoder halves H and W, or T;
+    `spatial_up` and `temporal_up` the levels after which the decoder doubles them.
+    """
+
+    name: str
+    regularizer: Literal["kl", "fsq"]
+    z_channels: int
+    causal: bool = True
+    version: Literal["1.0", "1.1"] = "1.0"
+    levels: tuple[int, ...] = ()
+    ch: int = 128
+    ch_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    spatial_down: tuple[int, ...] = (0, 1, 2)
+    temporal_down: tuple[int, ...] = (1, 2)
+    spatial_up: tuple[int, ...] = (1, 2, 3)
+    temporal_up: tuple[int, ...] = (1, 2)
+
+    def __post_init__(self) -> None:
+        depth = len(self.ch_mult)
+        used = {*self.spatial_down, *self.temporal_down, *self.spatial_up, *self.temporal_up}
+        if self.regularizer not in ("kl", "fsq") or self.version not in ("1.0", "1.1"):
+            raise VariantError(
+                f"{self.name}: regularizer is kl or fsq and version is 1.0 or 1.1, "
+                f"got {self.regularizer!r} and {self.version!r}"
+            )
+        if self.ch < 1 or self.z_channels < 1 or self.num_res_blocks < 1 or min(self.ch_mult) < 1:
+            raise VariantError(f"{self.name}: widths and block counts must be positive")
+        if not used <= set(range(depth)):
+            raise VariantError(f"{self.name}: resampling at levels {sorted(used)}, only {depth} exist")
+        if len(self.spatial_down) != len(self.spatial_up) or len(self.temporal_down) != len(self.temporal_up):
+            raise VariantError(f"{self.name}: the decoder must upsample as often as the encoder downsamples")
+        if (self.regularizer == "fsq") != (len(self.levels) == self.z_channels):
+            raise VariantError(f"{self.name}: FSQ needs one level count a channel, KL none; got {self.levels}")
+
+    @property
+    def time_factor(self) -> int:
+        """Frames per latent, f."""
+        return 2 ** len(self.temporal_down)
+
+    @property
+    def spatial_factor(self) -> int:
+        """Pixels per latent along H and W."""
+        return 2 ** len(self.spatial_down)
+
+    @property
+    def codebook_size(self) -> int | None:
+        """Number of distinct tokens; None for KL."""
+        return prod(self.levels) if self.levels else None
+
+    @property
+    def encoder_channels(self) -> int:
+        """Channels of the encoder's last convolution: mean and log-variance for KL."""
+        return self.z_channels * (2 if self.regularizer == "kl" else 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready fields, tuples as lists."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Variant:
+        """Inverse of `to_dict`; raises VariantError on unknown or missing fields."""
+        known = {f.name for f in fields(cls)}
+        if not {"name", "regularizer", "z_channels"} <= set(data) <= known:
+            raise VariantError(f"a variant has the fields {sorted(known)}, got {sorted(data)}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+
+
+_DEEP = {
+    "ch_mult": (1, 2, 4, 4, 4),
+    "spatial_down": (0, 1, 2, 3),
+    "temporal_down": (2, 3),
+    "spatial_up": (1, 2, 3, 4),
+    "temporal_up": (1, 2),
+}
+_SHAPES: dict[str, dict[str, Any]] = {
+    "488": {},
+    "41616": _DEEP,
+    "288": {"temporal_down": (1,), "temporal_up": (2,)},
+    "444": {"spatial_down": (1, 2), "spatial_up": (1, 2)},
+    "888": {"temporal_down": (0, 1, 2), "temporal_up": (1, 2, 3)},
+}
+
+# name, regularizer, z_channels, shape, causal, version: the rows of Table 5 and the later releases.
+_ROWS = [
+    ("kl-4chn", "kl", 4, "488", True, "1.0"),
+    ("kl-4chn-4x16x16", "kl", 4, "41616", True, "1.0"),
+    ("kl-4chn-noncausal", "kl", 4, "488", False, "1.0"),
+    ("kl-4chn-4x16x16-noncausal", "kl", 4, "41616", False, "1.0"),
+    ("kl-8chn", "kl", 8, "488", True, "1.0"),
+    ("kl-16chn", "kl", 16, "488", True, "1.0"),
+    ("kl-8chn-2x8x8", "kl", 8, "288", True, "1.0"),
+    ("kl-4chn-4x4x4", "kl", 4, "444", True, "1.0"),
+    ("fsq-4096", "fsq", 4, "488", True, "1.0"),
+    ("fsq-32768", "fsq", 5, "488", True, "1.0"),
+    ("fsq-262144", "fsq", 6, "488", True, "1.0"),
+    ("fsq-262144-4x16x16", "fsq", 6, "41616", True, "1.0"),
+    ("fsq-262144-noncausal", "fsq", 6, "488", False, "1.0"),
+    ("fsq-262144-4x16x16-noncausal", "fsq", 6, "41616", False, "1.0"),
+    ("kl-16chn-noncausal", "kl", 16, "488", False, "1.0"),
+    ("kl-16chn-4x16x16-noncausal", "kl", 16, "41616", False, "1.0"),
+    ("kl-4chn-v1.1", "kl", 4, "488", True, "1.1"),
+    ("kl-16chn-v1.1", "kl", 16, "488", True, "1.1"),
+    ("kl-16chn-4x16x16-v1.1", "kl", 16, "41616", True, "1.1"),
+    ("kl-8chn-2x8x8-v1.1", "kl", 8, "288", True, "1.1"),
+    ("fsq-32768-v1.1", "fsq", 5, "488", True, "1.1"),
+    ("fsq-262144-4x16x16-v1.1", "fsq", 6, "41616", True, "1.1"),
+    ("fsq-32768-8x8x8-v1.1", "fsq", 5, "888", True, "1.1"),
+]
+
+VARIANTS: dict[str, Variant] = {
+    name: Variant(
+        name=name,
+        regularizer=regularizer,  # type: ignore[arg-type]
+        z_channels=z,
+        causal=causal,
+        version=version,  # type: ignore[arg-type]
+        levels=(8,) * z if regularizer == "fsq" else (),
+        **_SHAPES[shape],
+    )
+    for name, regularizer, z, shape, causal, version in _ROWS
+}
+
+
+def find_variant(name: str | Variant, **overrides: Any) -> Variant:
+    """The named variant with some fields replaced; raises VariantError naming the nearest ones."""
+    if isinstance(name, Variant):
+        base = name
+    elif name in VARIANTS:
+        base = VARIANTS[name]
+    else:
+        near = difflib.get_close_matches(name, VARIANTS, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(VARIANTS)}"
+        raise VariantError(f"no variant is called {name!r}; {hint}")
+    try:
+        return replace(base, **overrides)
+    except TypeError as error:
+        known = ", ".join(f.name for f in fields(Variant))
+        raise VariantError(f"unknown override ({error}); a variant has: {known}") from error

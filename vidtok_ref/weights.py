@@ -1,0 +1,70 @@
+"""Reading checkpoints without ever unpickling, and the identity of a set of weights."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from vidtok_ref.errors import WeightsError
+
+# A released checkpoint also holds the discriminator and the perceptual loss.
+_NOT_THE_MODEL = "loss."
+
+
+def read_weights(path: str | PathLike[str]) -> dict[str, Tensor]:
+    """Tensors of a `.safetensors` or PyTorch checkpoint by name; raises WeightsError."""
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path} is not a file; give a .ckpt or .safetensors checkpoint")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path} is not a checkpoint that can be read safely: {reason}") from error
+    content = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not any(isinstance(t, Tensor) for t in content.values()):
+        raise WeightsError(f"{path} holds no state dict")
+    return {k: t for k, t in content.items() if isinstance(t, Tensor)}
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def load_into(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
+    """Load weights strictly, as float32; raises WeightsError that says what differs."""
+    given = {k: t for k, t in weights.items() if not k.startswith(_NOT_THE_MODEL)}
+    wanted = model.state_dict()
+    problems = {
+        "missing": sorted(wanted.keys() - given.keys()),
+        "unexpected": sorted(given.keys() - wanted.keys()),
+        "misshapen": sorted(
+            f"{k} {tuple(given[k].shape)} instead of {tuple(wanted[k].shape)}"
+            for k in wanted.keys() & given.keys()
+            if given[k].shape != wanted[k].shape
+        ),
+        "not finite": sorted(k for k, t in given.items() if t.is_floating_point() and not t.isfinite().all()),
+    }
+    found = "; ".join(f"{len(names)} {what}: {_few(names)}" for what, names in problems.items() if names)
+    if found:
+        raise WeightsError(f"these weights do not belong to {name}: {found}")
+    model.load_state_dict({k: t.float() for k, t in given.items()}, strict=True)
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Identity of a model's weights: SHA-256 over sorted names and float32 little-endian bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().astype("<f4").tobytes())
+    return digest.hexdigest()
