@@ -80,21 +80,28 @@ class PointConv3d(nn.Module):
         return y
 
 
+class FrameConv2d(nn.Conv2d):
+    """2D convolution of every frame of `N C T H W`; its weights carry the plain released names."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return per_frame(super().forward, x)
+
+
 class SpatialBlock(nn.Module):
     """Residual block of 3x3 convolutions inside each frame; stateless."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
         self.norm1 = LayerNorm(c_in)
-        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.conv1 = FrameConv2d(c_in, c_out, 3, padding=1)
         self.norm2 = LayerNorm(c_out)
-        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
-        self.nin_shortcut = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else None
+        self.conv2 = FrameConv2d(c_out, c_out, 3, padding=1)
+        self.nin_shortcut = FrameConv2d(c_in, c_out, 1) if c_in != c_out else None
 
     def forward(self, x: Tensor) -> Tensor:
-        h = per_frame(self.conv1, F.silu(self.norm1(x)))
-        h = per_frame(self.conv2, F.silu(self.norm2(h)))
-        return h + (x if self.nin_shortcut is None else per_frame(self.nin_shortcut, x))
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(F.silu(self.norm2(h)))
+        return h + (x if self.nin_shortcut is None else self.nin_shortcut(x))
 
 
 class CausalBlock(nn.Module):

@@ -63,8 +63,11 @@ class FiniteScalarQuantizer(nn.Module):
 
     def forward(self, h: Tensor) -> Encoded:
         bounded = self.bound(h)
-        digits = bounded + (bounded.round() - bounded).detach()  # straight-through gradient
-        return Encoded(digits / self._half_levels(h), indices=self.to_indices(digits.detach()))
+        digits = bounded.round()
+        indices = self.to_indices(digits)
+        if bounded.requires_grad:
+            digits = bounded + (digits - bounded).detach()  # straight-through
+        return Encoded(digits / self._half_levels(h), indices=indices)
 
     def _half_levels(self, like: Tensor) -> Tensor:
         return self._column([n // 2 for n in self.levels], like)
@@ -74,7 +77,7 @@ class FiniteScalarQuantizer(nn.Module):
 
     def to_indices(self, digits: Tensor) -> Tensor:
         """Signed digits `N C t h w` to int32 `N t h w`."""
-        return ((digits.round() + self._half_levels(digits)) * self._base(digits)).sum(1).to(torch.int32)
+        return ((digits + self._half_levels(digits)) * self._base(digits)).sum(1).to(torch.int32)
 
     def from_indices(self, indices: Tensor) -> Tensor:
         """Token indices `N t h w` to codes `N C t h w` in -1..1."""

@@ -84,9 +84,7 @@ def train(recipe: Recipe, data: Path, run: Path, init: Path | None = None) -> fl
     material = load_material(data, recipe)
     for line in material.skipped:
         tqdm.write(f"skipped: {line}")
-    tqdm.write(
-        f"{len(material.videos)} clips, {len(material.images)} photographs, {len(material.held_back)} held back"
-    )
+    tqdm.write(f"{len(material.videos)} clips, {len(material.images)} photographs, {len(material.held_back)} held back")
     model = build(recipe.variant, seed=recipe.seed, **recipe.overrides).train()
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.0)

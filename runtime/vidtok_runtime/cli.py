@@ -1,0 +1,172 @@
+"""`vidtok-run`: parse and call."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vidtok_runtime.errors import VidtokError
+from vidtok_runtime.tokenizer import Tokenizer
+
+FILE = click.Path(path_type=Path)
+COMMON = [
+    click.option("--bundle", help="Bundle folder or shipped name.  [default: tiny-kl-16chn; decode: found by hash]"),
+    click.option("--provider", default="auto", show_default=True, help="auto, cpu, cuda or openvino."),
+    click.option("--device-id", default=0, show_default=True, help="Number of the CUDA device."),
+    click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all]"),
+    click.option("--quiet", is_flag=True, help="No progress bar and no summary."),
+]
+DEBUG = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+FORCE = click.option("--force", is_flag=True, help="Replace an existing output.")
+SIZE = click.option("--size", help="Resize first: WIDTHxHEIGHT, or the shorter side in pixels.")
+
+
+def _command(*options: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add options, and turn expected errors into one line on stderr and exit code 1."""
+
+    def wrap(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def call(*args: Any, debug: bool, **kwargs: Any) -> None:
+            try:
+                function(*args, **kwargs)
+            except VidtokError as error:
+                if debug:
+                    raise
+                click.echo(f"vidtok-run: error: {error}", err=True)
+                sys.exit(1)
+
+        wrapped: Callable[..., None] = DEBUG(call)
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return wrap
+
+
+def _tokenizer(bundle: Any, provider: str, device_id: int, threads: int | None) -> Tokenizer:
+    return Tokenizer(bundle, provider, threads, device_id=device_id)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Examples: vidtok-run encode clip.mp4; vidtok-run decode clip.safetensors -o back.mp4; vidtok-run demo",
+)
+@click.version_option(package_name="vidtok-onnx")
+def main() -> None:
+    """Tokenize video and turn tokens back into video, without PyTorch."""
+
+
+@main.command(epilog="Example: vidtok-run encode clip.mp4 -o clip.safetensors --size 256")
+@click.argument("clip", type=FILE)
+@click.option("-o", "--out", type=FILE, help="Token file.  [default: CLIP with the suffix .safetensors]")
+@click.option("--half", is_flag=True, help="Store latents as float16 (tokens are exact anyway).")
+@_command(SIZE, FORCE, *COMMON)
+def encode(
+    clip: Path,
+    out: Path | None,
+    half: bool,
+    size: str | None,
+    force: bool,
+    bundle: str | None,
+    provider: str,
+    device_id: int,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Encode CLIP (a video or an image) into a token file."""
+    from vidtok_runtime.pipeline import encode_file
+
+    out = out or clip.with_suffix(".safetensors")
+    tok = _tokenizer(bundle, provider, device_id, threads)
+    info = encode_file(tok, clip, out, size=size, half=half, force=force, quiet=quiet)
+    if not quiet:
+        click.echo(f"{out}: {info.num_frames} frames of {info.width}x{info.height}, {out.stat().st_size:,} bytes")
+
+
+@main.command(epilog="Example: vidtok-run decode clip.safetensors -o back.mp4")
+@click.argument("tokens", type=FILE)
+@click.option("-o", "--out", type=FILE, help="Video.  [default: TOKENS with the suffix .decoded.mp4]")
+@_command(FORCE, *COMMON)
+def decode(
+    tokens: Path,
+    out: Path | None,
+    force: bool,
+    bundle: str | None,
+    provider: str,
+    device_id: int,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Decode a token file into a video (or an image, for one frame)."""
+    from vidtok_runtime.bundles import find_bundle_of
+    from vidtok_runtime.pipeline import decode_file
+    from vidtok_runtime.tokens import TokenReader
+
+    out = out or tokens.with_suffix(".decoded.mp4")
+    found = bundle or find_bundle_of(TokenReader(tokens).info)
+    tok = _tokenizer(found, provider, device_id, threads)
+    info = decode_file(tok, tokens, out, force=force, quiet=quiet)
+    if not quiet:
+        click.echo(f"{out}: {info.num_frames} frames of {info.width}x{info.height}")
+
+
+@main.command(epilog="Example: vidtok-run reconstruct clip.mp4 --side-by-side --bundle tiny-fsq-32768")
+@click.argument("clip", type=FILE)
+@click.option("-o", "--out", type=FILE, help="Video.  [default: CLIP with the suffix .recon.mp4]")
+@click.option("--side-by-side", is_flag=True, help="Put the original on the left.")
+@_command(SIZE, FORCE, *COMMON)
+def reconstruct(
+    clip: Path,
+    out: Path | None,
+    side_by_side: bool,
+    size: str | None,
+    force: bool,
+    bundle: str | None,
+    provider: str,
+    device_id: int,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Encode and decode CLIP in one pass and measure PSNR and SSIM."""
+    from vidtok_runtime.pipeline import reconstruct_file
+
+    out = out or clip.with_suffix(".recon.mp4")
+    tok = _tokenizer(bundle, provider, device_id, threads)
+    quality = reconstruct_file(tok, clip, out, size=size, side_by_side=side_by_side, force=force, quiet=quiet)
+    click.echo(f"{out}: {quality.frames} frames, PSNR {quality.psnr:.2f} dB, SSIM {quality.ssim:.4f}")
+
+
+@main.command(epilog="Example: vidtok-run info tiny-fsq-32768")
+@click.argument("file")
+@_command()
+def info(file: str) -> None:
+    """Describe FILE, a token file or a bundle (folder or shipped name)."""
+    from vidtok_runtime.describe import describe
+
+    click.echo(describe(file))
+
+
+@main.command(epilog="Example: vidtok-run demo --out demo/ --clip my.mp4")
+@click.option("--clip", type=FILE, help="A clip of your own.  [default: a made-up one]")
+@click.option("--out", "folder", type=FILE, default=Path("vidtok-demo"), show_default=True, help="Folder.")
+@_command(*COMMON)
+def demo(
+    clip: Path | None,
+    folder: Path,
+    bundle: str | None,
+    provider: str,
+    device_id: int,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Encode and decode a clip with the shipped model and write a side-by-side picture."""
+    from vidtok_runtime.demo import run_demo
+
+    tok = _tokenizer(bundle, provider, device_id, threads)
+    for path in run_demo(tok, folder, clip, quiet=quiet):
+        click.echo(path)

@@ -1,0 +1,72 @@
+"""Outputs that appear under their name only when complete."""
+
+from __future__ import annotations
+
+import os
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO
+
+from vidtok_runtime.errors import OutputError
+
+
+class PartFile:
+    """A target written beside itself under a name ending in `.part` and renamed when complete.
+
+    Raises OutputError when the target exists (without `force`) or cannot be written.
+    """
+
+    def __init__(self, path: str | PathLike[str], *, force: bool = False) -> None:
+        self.path = Path(path)
+        self.force = force
+        if self.path.exists() and not force:
+            raise OutputError(f"{self.path} exists already; give --force to replace it")
+        if self.path.is_dir():
+            raise OutputError(f"{self.path} is a folder; name a file")
+        if not self.path.parent.is_dir():
+            raise OutputError(f"the folder {self.path.parent} does not exist; create it first")
+        # Process id and suffix kept: muxers look at the suffix, and two runs must not share a part.
+        self.part = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
+        self._file: BinaryIO | None = None
+
+    def open(self) -> BinaryIO:
+        """Create the part for writing."""
+        try:
+            self._file = self.part.open("wb")
+        except OSError as error:
+            raise self.failure(error) from error
+        return self._file
+
+    def write(self, content: bytes) -> None:
+        """Append to the open part."""
+        assert self._file is not None
+        try:
+            self._file.write(content)
+        except OSError as error:
+            raise self.failure(error) from error
+
+    def commit(self) -> None:
+        """Close the part, make it durable and give it the target's name."""
+        try:
+            if self._file is not None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._file.close()
+                self._file = None
+            os.replace(self.part, self.path)
+        except OSError as error:
+            raise self.failure(error) from error
+
+    def discard(self) -> None:
+        """Remove the part, if it is still there."""
+        if self._file is not None:
+            try:
+                self._file.close()
+            except OSError:  # a full disk fails again while flushing; the part goes anyway
+                pass
+            self._file = None
+        self.part.unlink(missing_ok=True)
+
+    def failure(self, error: OSError) -> OutputError:
+        """The error to raise when writing fails."""
+        return OutputError(f"{self.path} cannot be written: {error.strerror or error}")

@@ -1,0 +1,37 @@
+"""Pixels to network input and back: value range, axes, edge padding, cropping."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtok_runtime.errors import InputError
+
+
+def check_frames(frames: NDArray[Any]) -> None:
+    """Raise InputError unless frames are `[T, H, W, 3]`, uint8, or float32 that is finite."""
+    if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape[1:]:
+        raise InputError(f"video must be [T, H, W, 3], got {list(frames.shape)}")
+    if frames.dtype not in (np.uint8, np.float32):
+        raise InputError(f"video must be uint8 (0..255) or float32 (-1..1), got {frames.dtype}")
+    if frames.dtype == np.float32 and not np.isfinite(frames).all():
+        raise InputError("video holds NaN or infinite values; clean it first")
+
+
+def to_network(frames: NDArray[Any], multiple: int) -> NDArray[np.float32]:
+    """`[T, H, W, 3]` to `[1, 3, T, H', W']` in -1..1, edges repeated right and below up to the multiple."""
+    if frames.dtype == np.uint8:
+        frames = frames.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    height, width = frames.shape[1:3]
+    padding = ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0))
+    return np.pad(frames, padding, mode="edge").transpose(3, 0, 1, 2)[None]
+
+
+def from_network(video: NDArray[np.float32], height: int | None, width: int | None, dtype: str) -> NDArray[Any]:
+    """`[1, 3, T, H', W']` to `[T, H, W, 3]`, cropped and clipped; uint8 rounds, float32 stays in -1..1."""
+    frames = np.clip(video[0].transpose(1, 2, 3, 0)[:, :height, :width], -1, 1)
+    if dtype == "float32":
+        return np.ascontiguousarray(frames)
+    return np.rint((frames + np.float32(1)) * np.float32(127.5)).astype(np.uint8)

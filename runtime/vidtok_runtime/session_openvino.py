@@ -1,0 +1,44 @@
+"""OpenVINO on the CPU, computing in float32 unless the graph says otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import openvino.properties as props
+import openvino.properties.hint as hints
+
+from vidtok_runtime.errors import BundleError, ProviderError
+from vidtok_runtime.session import Array, Options
+
+
+class OpenVinoSession:
+    """A graph on OpenVINO."""
+
+    def __init__(self, path: Path, options: Options) -> None:
+        settings: dict[Any, Any] = {
+            hints.inference_precision: ov.Type.f32,
+            hints.performance_mode: hints.PerformanceMode.LATENCY,
+        }
+        if options.threads:
+            settings[props.inference_num_threads] = options.threads
+        try:
+            compiled = ov.Core().compile_model(path, "CPU", settings)
+        except RuntimeError as error:
+            raise BundleError(f"OpenVINO cannot load {path}: {str(error).strip().splitlines()[-1]}") from error
+        self._request = compiled.create_infer_request()
+        self.input_names = [i.any_name for i in compiled.inputs]
+        self.output_names = [o.any_name for o in compiled.outputs]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
+        """Outputs by name."""
+        try:
+            contiguous = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+            results = self._request.infer(contiguous, share_inputs=True)
+        except RuntimeError as error:
+            raise ProviderError(f"OpenVINO failed: {str(error).strip().splitlines()[-1]}") from error
+        # Copies: the request's own buffers are written again by the next call.
+        return {name: np.array(results[i]) for i, name in enumerate(self.output_names)}

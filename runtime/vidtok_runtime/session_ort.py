@@ -1,0 +1,66 @@
+"""ONNX Runtime: states stay on the device between calls through IO binding."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from vidtok_runtime.errors import BundleError, ProviderError
+from vidtok_runtime.session import Array, Options
+
+
+class OrtSession:
+    """A graph on ONNX Runtime, on the CPU or a CUDA device."""
+
+    def __init__(self, path: Path, options: Options, provider: str) -> None:
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = options.threads or os.cpu_count() or 1
+        settings.log_severity_level = 3
+        self._resident = options.resident
+        self._device = "cpu"
+        choice: Any = provider
+        if provider == "CUDAExecutionProvider":
+            self._device = "cuda"
+            choice = (provider, {"device_id": options.device_id})
+            if hasattr(ort, "preload_dlls"):
+                ort.preload_dlls()
+        self._device_id = options.device_id if self._device == "cuda" else 0
+        try:
+            self._session = ort.InferenceSession(path, settings, providers=[choice])
+        except Exception as error:  # ONNX Runtime raises its own unrelated classes
+            raise BundleError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
+        # ONNX Runtime would go on quietly with the CPU.
+        if self._session.get_providers()[0] != provider:
+            raise ProviderError(
+                f"provider cuda: {provider} did not start on device {options.device_id}; check the driver "
+                "and the CUDA and cuDNN libraries: pip install 'vidtok-onnx[cuda]'"
+            )
+        self.input_names = [i.name for i in self._session.get_inputs()]
+        self.output_names = [o.name for o in self._session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
+        """Outputs by name: arrays, and for states values that stay on the device."""
+        binding = self._session.io_binding()
+        for name, value in inputs.items():
+            if isinstance(value, ort.OrtValue):
+                binding.bind_ortvalue_input(name, value)
+            else:
+                binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        for name in self.output_names:
+            device = (self._device, self._device_id) if name in self._resident else ("cpu", 0)
+            binding.bind_output(name, *device)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:
+            raise ProviderError(f"ONNX Runtime failed: {_first_line(error)}") from error
+        values = dict(zip(self.output_names, binding.get_outputs(), strict=True))
+        return {name: v if name in self._resident else v.numpy() for name, v in values.items()}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

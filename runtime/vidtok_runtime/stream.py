@@ -1,0 +1,159 @@
+"""Encoding and decoding as streams: any number of frames or latents a push, constant memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtok_runtime.errors import InputError
+from vidtok_runtime.geometry import check_frames, from_network, to_network
+from vidtok_runtime.manifest import Manifest
+from vidtok_runtime.session import StatefulGraph
+
+Array = NDArray[Any]
+
+
+class EncoderStream:
+    """Frames `[T, H, W, 3]` in, latents `[t, C, h, w]` float32 or indices `[t, h, w]` int32 out.
+
+    The first frame is repeated in front and, by `finish`, the last one behind, as the manifest says.
+    """
+
+    def __init__(self, manifest: Manifest, graph: StatefulGraph) -> None:
+        self._manifest = manifest
+        self._graph = graph
+        self._waiting: list[Array] = []
+        self._shape: tuple[int, ...] | None = None
+        self._finished = False
+        self.num_frames = 0
+
+    def push(self, frames: Array) -> Array:
+        """Take any number of frames; returns every latent that is complete. Raises InputError."""
+        if self._finished:
+            raise InputError("this encoder is finished; ask the tokenizer for a new one")
+        check_frames(frames)
+        if self._shape is None:
+            self._shape = frames.shape[1:]
+        elif frames.shape[1:] != self._shape:
+            raise InputError(f"frames of one stream are all {list(self._shape)}, got {list(frames.shape[1:])}")
+        if len(frames) == 0:
+            return self._nothing()
+        prepared = to_network(frames, self._manifest.spatial_multiple)
+        if self.num_frames == 0:
+            self._waiting.append(prepared[:, :, :1].repeat(self._manifest.front_frames, axis=2))
+        self.num_frames += len(frames)
+        self._waiting.append(prepared)
+        return self._run_complete()
+
+    def finish(self) -> Array:
+        """Repeat the last frame up to a whole latent; returns what is left."""
+        self._finished = True
+        waiting = self._waiting[0].shape[2] if self._waiting else 0
+        if waiting == 0:
+            return self._nothing()
+        missing = -waiting % self._manifest.time_factor
+        self._waiting.append(self._waiting[0][:, :, -1:].repeat(missing, axis=2))
+        return self._run_complete()
+
+    def _run_complete(self) -> Array:
+        frames = np.concatenate(self._waiting, axis=2)
+        ready = frames.shape[2] - frames.shape[2] % self._manifest.time_factor
+        out = []
+        for start in range(0, ready, self._manifest.encoder_chunk):
+            chunk = frames[:, :, start : min(start + self._manifest.encoder_chunk, ready)]
+            port = self._graph.entry.outputs[0]
+            result = self._graph.step(chunk)[port.name][0]
+            out.append(result if port.name == "indices" else result.transpose(1, 0, 2, 3))
+        self._waiting = [frames[:, :, ready:].copy()]
+        return np.ascontiguousarray(np.concatenate(out)) if out else self._nothing()
+
+    def _nothing(self) -> Array:
+        multiple = self._manifest.spatial_multiple
+        height, width = self._shape[:2] if self._shape else (0, 0)
+        size = (-(-height // multiple), -(-width // multiple))
+        if self._graph.entry.outputs[0].name == "indices":
+            return np.zeros((0, *size), np.int32)
+        return np.zeros((0, self._manifest.latent_channels, *size), np.float32)
+
+
+class DecoderStream:
+    """Latents or indices in, frames `[T, H, W, 3]` out.
+
+    The frames of the front padding never come out; with `num_frames`, `height` and `width`
+    the tail and the edge padding are cut off, too.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        graph: StatefulGraph,
+        num_frames: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        dtype: str = "uint8",
+    ) -> None:
+        if dtype not in ("uint8", "float32"):
+            raise InputError(f"frames are uint8 or float32, got {dtype!r}")
+        self._manifest = manifest
+        self._graph = graph
+        self._left = num_frames
+        self._height, self._width, self._dtype = height, width, dtype
+        self._to_skip = manifest.front_frames
+        self._size: tuple[int, ...] | None = None
+        self._finished = False
+
+    def push(self, data: Array) -> Array:
+        """Take any number of latents; returns every frame they complete. Raises InputError."""
+        if self._finished:
+            raise InputError("this decoder is finished; ask the tokenizer for a new one")
+        self._check(data)
+        out = [self._nothing()]
+        for start in range(0, len(data), self._manifest.decoder_chunk):
+            chunk = data[start : start + self._manifest.decoder_chunk]
+            x = chunk[None] if self._takes_indices else chunk.transpose(1, 0, 2, 3)[None]
+            video = self._graph.step(np.ascontiguousarray(x, self._graph.input_dtype))["video"]
+            skip = min(self._to_skip, video.shape[2])
+            self._to_skip -= skip
+            frames = from_network(video[:, :, skip:], self._height, self._width, self._dtype)
+            if self._left is not None:
+                frames = frames[: self._left]
+                self._left -= len(frames)
+            out.append(frames)
+        return np.concatenate(out)
+
+    def finish(self) -> Array:
+        """End the stream; raises InputError when fewer frames came out than were promised."""
+        self._finished = True
+        if self._left:
+            raise InputError(f"the tokens end {self._left} frames too early; the stream is incomplete")
+        return self._nothing()
+
+    @property
+    def _takes_indices(self) -> bool:
+        return self._graph.entry.inputs[0].name == "indices"
+
+    def _check(self, data: Array) -> None:
+        if self._takes_indices:
+            if data.ndim != 3 or not np.issubdtype(data.dtype, np.integer):
+                raise InputError(f"tokens must be integers [t, h, w], got {data.dtype} {list(data.shape)}")
+            codes = self._manifest.codebook_size
+            if data.size and codes and not (data.min() >= 0 and data.max() < codes):
+                raise InputError(f"tokens must lie in 0..{codes - 1}, got {data.min()}..{data.max()}")
+        else:
+            channels = self._manifest.latent_channels
+            if data.ndim != 4 or data.shape[1] != channels or not np.issubdtype(data.dtype, np.floating):
+                raise InputError(f"latents must be float [t, {channels}, h, w], got {data.dtype} {list(data.shape)}")
+            if not np.isfinite(data).all():
+                raise InputError("latents hold NaN or infinite values")
+        size = data.shape[-2:]
+        if 0 in size or (self._size is not None and size != self._size):
+            raise InputError(f"latents of one stream have one size, got {list(size)} after {list(self._size or ())}")
+        self._size = size
+
+    def _nothing(self) -> Array:
+        full = [n * self._manifest.spatial_multiple for n in self._size or (0, 0)]
+        height = full[0] if self._height is None else self._height
+        width = full[1] if self._width is None else self._width
+        return np.zeros((0, height, width, 3), self._dtype)

@@ -1,0 +1,94 @@
+"""The public entry: a bundle on a provider."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtok_runtime.bundles import find_bundle
+from vidtok_runtime.errors import InputError
+from vidtok_runtime.manifest import Manifest
+from vidtok_runtime.session import Options, StatefulGraph, choose_provider, load_graph
+from vidtok_runtime.stream import DecoderStream, EncoderStream
+from vidtok_runtime.tokens import TokenInfo, Tokens
+
+
+class Tokenizer:
+    """Encode video to tokens and back.
+
+    bundle: folder, shipped name, `Manifest`, or None for the default. provider: auto, cpu, cuda, openvino.
+    threads: CPU threads, None for all. precision: as listed in the manifest, None for its first.
+    window: frames a window of a non-causal variant. Raises BundleError, ProviderError, InputError.
+    """
+
+    def __init__(
+        self,
+        bundle: str | PathLike[str] | Manifest | None = None,
+        provider: str = "auto",
+        threads: int | None = None,
+        precision: str | None = None,
+        window: int | None = None,
+        device_id: int = 0,
+    ) -> None:
+        self.manifest = bundle if isinstance(bundle, Manifest) else find_bundle(bundle)
+        if window is not None:
+            raise InputError(f"{self.manifest.variant} is causal and has no windows; leave window out")
+        self._options = Options(threads, device_id)
+        self.provider = choose_provider(provider)
+        self.precision = self.manifest.graph("encoder", self.provider, precision).precision
+        self._loaded: dict[str, StatefulGraph] = {}
+
+    def encode(self, video: NDArray[Any], fps: Fraction | None = None) -> Tokens:
+        """Tokenize a clip `[T, H, W, 3]`, uint8 or float32 in -1..1, of any length and size; raises InputError."""
+        video = np.asarray(video)
+        if video.ndim == 4 and len(video) == 0:
+            raise InputError("the clip has no frames")
+        stream = self.encoder()
+        data = np.concatenate([stream.push(video), stream.finish()])
+        return Tokens(data, self.describe(len(video), video.shape[1], video.shape[2], fps), np.arange(len(video)))
+
+    def decode(self, tokens: Tokens, dtype: str = "uint8") -> NDArray[Any]:
+        """The clip back as `[N, H, W, 3]` uint8, or float32 in -1..1; raises MismatchError, InputError."""
+        tokens.info.check_bundle(self.manifest)
+        stream = self.decoder(tokens.num_frames, tokens.height, tokens.width, dtype)
+        return np.concatenate([stream.push(tokens.data), stream.finish()])
+
+    def encoder(self) -> EncoderStream:
+        """A new stream of frames to tokens."""
+        return EncoderStream(self.manifest, self._graph("encoder"))
+
+    def decoder(
+        self,
+        num_frames: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        dtype: str = "uint8",
+    ) -> DecoderStream:
+        """A new stream of tokens to frames; None keeps the tail and the edge padding."""
+        return DecoderStream(self.manifest, self._graph("decoder"), num_frames, height, width, dtype)
+
+    def describe(
+        self, num_frames: int, height: int, width: int, fps: Fraction | None = None, time_base: Fraction | None = None
+    ) -> TokenInfo:
+        """What a token file made by this tokenizer says about itself."""
+        return TokenInfo(
+            variant=self.manifest.variant,
+            weights_sha256=self.manifest.weights_sha256,
+            num_frames=num_frames,
+            height=height,
+            width=width,
+            codebook_size=self.manifest.codebook_size,
+            fps=fps,
+            time_base=time_base,
+            precision=self.precision,
+            provider=self.provider,
+        )
+
+    def _graph(self, role: str) -> StatefulGraph:
+        if role not in self._loaded:
+            self._loaded[role] = load_graph(self.manifest, role, self.provider, self.precision, self._options)
+        return self._loaded[role].fresh()
