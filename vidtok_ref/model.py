@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,13 +18,18 @@ from vidtok_ref.weights import load_into, read_weights
 
 
 class VidTok(nn.Module):
-    """Encoder, regularizer and decoder of one variant under the released state-dict names."""
+    """Encoder, regularizer and decoder of one variant under the released state-dict names.
+
+    `source` says where the weights came from, `trained` whether they were loaded at all.
+    """
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
         if not variant.causal or variant.version != "1.0":
             raise VariantError(f"{variant.name}: only causal version 1.0 models are built so far")
         self.variant = variant
+        self.source = "untrained"
+        self.trained = False
         self.encoder = Encoder(variant)
         self.decoder = Decoder(variant)
         self.regularization = make_regularizer(variant)
@@ -88,6 +94,9 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = VidTok(chosen)
+    model.source = f"untrained, seed {seed}"
     if weights is not None:
+        model.source = "given tensors" if isinstance(weights, Mapping) else Path(weights).name
+        model.trained = True
         load_into(model, weights if isinstance(weights, Mapping) else read_weights(weights), chosen.name)
     return model.eval()

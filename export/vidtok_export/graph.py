@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -17,62 +19,38 @@ from vidtok_export.lower import lower
 from vidtok_ref.model import VidTok
 from vidtok_ref.regularizer import FiniteScalarQuantizer
 from vidtok_ref.state import flatten, unflatten
+from vidtok_runtime.manifest import Port, State
 
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output: name, dtype, and axes as text in terms of N and the clip's T, H, W."""
-
-    name: str
-    dtype: str
-    axes: str
-
-
-@dataclass(frozen=True)
-class StatePort:
-    """A state: input name, the output that replaces it, dtype, axes, and what it holds at first."""
-
-    input: str
-    output: str
-    dtype: str
-    axes: str
-    initial: str = "zeros"
+OPSET = 20
+_SYMBOLS = ("N", "T", "H", "W")
 
 
 @dataclass(frozen=True)
 class Graph:
-    """An ONNX model and the description of its ports, in the order of the graph's own."""
+    """An ONNX model and its ports, in the graph's own order."""
 
     role: str
     model: onnx.ModelProto
     inputs: list[Port]
     outputs: list[Port]
-    states: list[StatePort]
+    states: list[State]
 
 
 class Network(nn.Module):
-    """The traced function: `(x, states) -> (outputs..., new states...)`, all flat."""
+    """The traced function: `(x, states) -> (outputs..., new states...)`."""
 
     def __init__(self, model: VidTok, role: str) -> None:
         super().__init__()
         self.role = role
         self.regularization = model.regularization
-        self.coder = lower(model.encoder if role == "encoder" else model.decoder)
-        shape = (1, 3, f, s, s) if (f := model.variant.time_factor) and (s := model.variant.spatial_factor) else ()
-        if role == "decoder":
-            shape = (1, model.variant.z_channels, 1, 1, 1)
-        # The layers themselves tell which states there are and how large: one step without storage.
-        with torch.device("meta"):
-            example = torch.empty(shape)
-        _, state = lower_to_meta(self.coder).step(example, None)  # type: ignore[operator]
-        self.state_shapes = {path: tuple(t.shape) for path, t in flatten(state)}
+        self.coder: Any = lower(model.encoder if role == "encoder" else model.decoder)
+        self.paths: list[str] = []
 
     def forward(self, x: Tensor, states: list[Tensor]) -> tuple[Tensor, ...]:
-        paths = list(self.state_shapes)
-        state = unflatten(dict(zip(paths, states, strict=True)), paths)
+        state = unflatten(dict(zip(self.paths, states, strict=True)), self.paths)
         if self.role == "decoder" and isinstance(self.regularization, FiniteScalarQuantizer):
             x = self.regularization.from_indices(x)
-        y, state = self.coder.step(x, state)  # type: ignore[operator]
+        y, state = self.coder.step(x, state)
         new = [t for _, t in flatten(state)]
         if self.role == "decoder":
             return (y, *new)
@@ -82,93 +60,92 @@ class Network(nn.Module):
         return (encoded.latent, encoded.log_variance, *new)
 
 
-def lower_to_meta(coder: nn.Module) -> nn.Module:
-    """The same network without storage, to ask for shapes."""
-    import copy
-
-    return copy.deepcopy(coder).to("meta")
-
-
 def _over(symbol: str, divisor: int) -> str:
     return symbol if divisor == 1 else f"{symbol}/{divisor}"
 
 
-def make_graph(model: VidTok, role: str, *, simplify: bool = True) -> Graph:
-    """Trace, simplify and describe the encoder or the decoder; raises ExportError."""
+def data_ports(model: VidTok, role: str) -> tuple[list[Port], list[Port]]:
+    """Inputs and outputs of a role besides the states."""
     v = model.variant
-    f, s = v.time_factor, v.spatial_factor
-    network = Network(model, role).eval()
-    latent_axes = f"{_over('T', f)} {_over('H', s)} {_over('W', s)}"
+    grid = f"{_over('T', v.time_factor)} {_over('H', v.spatial_factor)} {_over('W', v.spatial_factor)}"
     video = Port("video", "float32", "N 3 T H W")
-    latent = Port("latent", "float32", f"N {v.z_channels} {latent_axes}")
-    indices = Port("indices", "int32", f"N {latent_axes}")
-    if role == "encoder":
-        inputs = [video]
-        spread = Port("log_variance", "float32", latent.axes)
-        outputs = [latent, spread] if v.regularizer == "kl" else [indices, latent]
-    else:
-        inputs = [latent if v.regularizer == "kl" else indices]
-        outputs = [video]
+    latent = Port("latent", "float32", f"N {v.z_channels} {grid}")
+    indices = Port("indices", "int32", f"N {grid}")
+    tokens = latent if v.regularizer == "kl" else indices
+    if role == "decoder":
+        return [tokens], [video]
+    return [video], [tokens, Port("log_variance", "float32", latent.axes) if tokens is latent else latent]
 
-    states = []
-    digits = len(str(len(network.state_shapes)))
-    for i, (path, shape) in enumerate(network.state_shapes.items()):
+
+def state_ports(network: Network, model: VidTok) -> list[State]:
+    """States of a network: the layers themselves tell, in one step without storage."""
+    v = model.variant
+    shape = (1, 3, v.time_factor, v.spatial_factor, v.spatial_factor)
+    if network.role == "decoder":
+        shape = (1, v.z_channels, 1, 1, 1)
+    _, state = copy.deepcopy(network.coder).to("meta").step(torch.empty(shape, device="meta"), None)
+    found = list(flatten(state))
+    digits = len(str(len(found) - 1))
+    ports = []
+    for i, (path, tensor) in enumerate(found):
+        _, channels, frames, height, _ = tensor.shape
+        divisor = v.spatial_factor // height
         name = f"state.{i:0{digits}d}.{path}"
-        size = s // shape[3] if role == "encoder" else s // shape[3]
-        axes = f"N {shape[1]} {shape[2]} {_over('H', size)} {_over('W', size)}"
-        states.append(StatePort(name, f"new_{name}", "float32", axes))
-    return Graph(role, _trace(network, v.time_factor, s, inputs, outputs, states, simplify), inputs, outputs, states)
+        axes = f"N {channels} {frames} {_over('H', divisor)} {_over('W', divisor)}"
+        ports.append(State(name, f"new_{name}", "float32", axes, "zeros"))
+    return ports
 
 
-def _trace(
-    network: Network,
-    f: int,
-    s: int,
-    inputs: list[Port],
-    outputs: list[Port],
-    states: list[StatePort],
-    simplify: bool,
-) -> onnx.ModelProto:
-    # Sizes of 2 and more in every dynamic axis: the tracer takes 0 and 1 for constants.
-    n, t, h, w = 2, 2, 2, 3
-    dims = [Dim(name) for name in ("n", "t", "h", "w")]
-    port = inputs[0]
-    if port.name == "video":
-        x = torch.zeros(n, 3, f * t, s * h, s * w)
-        x_dims: dict[int, Any] = {0: dims[0], 2: f * dims[1], 3: s * dims[2], 4: s * dims[3]}
-    elif port.name == "latent":
-        x = torch.zeros(n, int(port.axes.split()[1]), t, h, w)
-        x_dims = {0: dims[0], 2: dims[1], 3: dims[2], 4: dims[3]}
-    else:
-        x = torch.zeros(n, t, h, w, dtype=torch.int32)
-        x_dims = dict(enumerate(dims))
-    scales = [shape[3] for shape in network.state_shapes.values()]
-    tensors = [
-        torch.zeros(n, c, frames, h * k, w * k)
-        for (_, c, frames, *_), k in zip(network.state_shapes.values(), scales, strict=True)
-    ]
-    state_dims = [
-        {0: dims[0], 3: k * dims[2] if k > 1 else dims[2], 4: k * dims[3] if k > 1 else dims[3]} for k in scales
-    ]
+def _example(port: Port | State, unit: dict[str, int], dims: dict[str, Any]) -> tuple[Tensor, dict[int, Any]]:
+    """A tensor of a port's shape and its dynamic axes; `unit` is the smallest value of each symbol."""
+    shape, dynamic = [], {}
+    for i, axis in enumerate(port.axes.split()):
+        symbol, _, divisor = axis.partition("/")
+        if symbol.isdigit():
+            shape.append(int(symbol))
+            continue
+        factor = unit[symbol] // int(divisor or 1)
+        # At least 2 along every dynamic axis: the tracer takes 0 and 1 for constants.
+        shape.append(factor * (3 if symbol == "W" else 2))
+        dynamic[i] = dims[symbol] if factor == 1 else factor * dims[symbol]
+    return torch.zeros(shape, dtype=getattr(torch, port.dtype)), dynamic
+
+
+def make_graph(model: VidTok, role: str, *, simplify: bool = True) -> Graph:
+    """Trace the encoder or the decoder with N, H, W and the number of latents dynamic; raises ExportError."""
+    network = Network(model, role).eval()
+    inputs, outputs = data_ports(model, role)
+    states = state_ports(network, model)
+    network.paths = [s.input.split(".", 2)[2] for s in states]
+    unit = {
+        "N": 1,
+        "T": model.variant.time_factor,
+        "H": model.variant.spatial_factor,
+        "W": model.variant.spatial_factor,
+    }
+    dims = {symbol: Dim(symbol.lower()) for symbol in _SYMBOLS}
+    x, x_dims = _example(inputs[0], unit, dims)
+    examples = [_example(s, unit, dims) for s in states]
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 network,
-                (x, tensors),
+                (x, [tensor for tensor, _ in examples]),
                 dynamo=True,
-                opset_version=20,
-                dynamic_shapes=(x_dims, state_dims),
-                input_names=[port.name, *(p.input for p in states)],
-                output_names=[*(p.name for p in outputs), *(p.output for p in states)],
+                opset_version=OPSET,
+                dynamic_shapes=(x_dims, [axes for _, axes in examples]),
+                input_names=[inputs[0].name, *(s.input for s in states)],
+                output_names=[*(p.name for p in outputs), *(s.output for s in states)],
                 verbose=False,
             )
     except Exception as error:
-        raise ExportError(f"tracing the {network.role} failed: {error}") from error
+        raise ExportError(f"tracing the {role} failed: {error}") from error
     assert program is not None
     proto = program.model_proto
     if simplify:
         proto, same = onnxsim.simplify(proto)
         if not same:
-            raise ExportError(f"onnxsim changed what the {network.role} computes; export with --no-simplify")
-    return proto
+            raise ExportError(f"onnxsim changed what the {role} computes; export with --no-simplify")
+    return Graph(role, proto, inputs, outputs, states)

@@ -49,7 +49,7 @@ class Quality:
 
     @property
     def psnr(self) -> float:
-        """dB."""
+        """DB."""
         return self._psnr / self.frames
 
     @property

@@ -1,0 +1,117 @@
+"""Writing a bundle: graphs, manifest, and the parity measured on what was written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from vidtok_export.compact import store_half
+from vidtok_export.errors import ExportError, TargetError
+from vidtok_export.graph import OPSET, Graph, make_graph
+from vidtok_export.verify import PROVIDERS, Parity, require, table, verify
+from vidtok_ref.model import VidTok
+from vidtok_ref.weights import weights_sha256
+from vidtok_runtime.manifest import FORMAT, FORMAT_VERSION, read_manifest, sha256_of
+
+ROLES = ("encoder", "decoder")
+_TWO_GB = 2**31 - 2**20  # protobuf's limit, with room for the rest of the graph
+_TOOLS = ("vidtok-onnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "openvino")
+
+
+def _write_graph(graph: Graph, folder: Path) -> dict[str, Any]:
+    path = folder / f"{graph.role}.onnx"
+    if graph.model.ByteSize() > _TWO_GB:
+        raise ExportError(f"the {graph.role} needs more than 2 GB, which one ONNX file cannot hold; lower --ch")
+    path.write_bytes(graph.model.SerializeToString())
+    return {
+        "role": graph.role,
+        "file": path.name,
+        "sha256": sha256_of(path),
+        "precision": "fp32",
+        "providers": ["cpu", "cuda", "openvino"],
+        "inputs": [asdict(p) for p in graph.inputs],
+        "outputs": [asdict(p) for p in graph.outputs],
+        "states": [asdict(s) for s in graph.states],
+    }
+
+
+def _manifest(model: VidTok, graphs: list[dict[str, Any]], chunk: int, licence: str) -> dict[str, Any]:
+    v = model.variant
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "variant": v.to_dict(),
+        "weights": {"sha256": weights_sha256(model), "source": model.source, "trained": model.trained},
+        "licence": licence,
+        "time_factor": v.time_factor,
+        "spatial_multiple": v.spatial_factor,
+        "pixels": {"channels": "RGB", "range": [-1.0, 1.0]},
+        "codebook_size": v.codebook_size,
+        "front_padding": {"rule": "repeat first frame", "frames": v.time_factor - 1},
+        "back_padding": {"rule": "repeat last frame", "multiple": v.time_factor},
+        "look_ahead": 0,
+        "chunk": {"encoder_frames": chunk * v.time_factor, "decoder_latents": chunk},
+        "graphs": graphs,
+        "opset": OPSET,
+        "tools": {tool: version(tool) for tool in _TOOLS},
+        "parity": {"compared_with": "the reference in PyTorch, float32", "rows": []},
+    }
+
+
+def _save(manifest: dict[str, Any], folder: Path) -> None:
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def export(
+    model: VidTok,
+    out: str | os.PathLike[str],
+    *,
+    chunk: int = 4,
+    simplify: bool = True,
+    force: bool = False,
+    licence: str = "MIT",
+    quiet: bool = True,
+) -> Path:
+    """Write the bundle of a reference model into the new folder `out` and verify it; returns its path.
+
+    chunk: most latents a graph call, a hint for runtimes. The folder appears only when its graphs
+    have passed. Raises TargetError, ExportError, ParityError.
+    """
+    out = Path(out)
+    if out.exists() and not force:
+        raise TargetError(f"{out} exists already; give --force to replace it")
+    part = out.with_name(f"{out.name}.{os.getpid()}.part")
+
+    def say(text: str) -> None:
+        if not quiet:
+            print(text, flush=True)
+
+    try:
+        part.mkdir(parents=True)
+        entries = []
+        for role in ROLES:
+            say(f"tracing the {role} of {model.variant.name}")
+            graph = make_graph(model, role, simplify=simplify)
+            store_half(graph.model)
+            entries.append(_write_graph(graph, part))
+        manifest = _manifest(model, entries, chunk, licence)
+        _save(manifest, part)
+        say(f"comparing with the reference on {', '.join(PROVIDERS)}")
+        rows: list[Parity] = verify(read_manifest(part), model)
+        say(table(rows))
+        require(rows)
+        manifest["parity"]["rows"] = [row.to_row() for row in rows]
+        _save(manifest, part)
+        if out.exists():
+            shutil.rmtree(out)
+        part.rename(out)
+    except OSError as error:
+        raise TargetError(f"{out} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return out

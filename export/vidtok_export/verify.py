@@ -1,0 +1,136 @@
+"""Does a written bundle compute what the reference computes? Measured, on every installed engine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from vidtok_export.errors import ParityError
+from vidtok_ref.model import VidTok
+from vidtok_ref.regularizer import FiniteScalarQuantizer
+from vidtok_runtime.manifest import Manifest
+from vidtok_runtime.session import Array, Options, StatefulGraph, load_graph
+
+# Two float32 orders of the same sums differ by up to 3e-6 in the latent and 2.3e-5 in the video;
+# the limits hold per unit of the largest value.
+LATENT_TOLERANCE = 2e-5
+VIDEO_TOLERANCE = 1e-4
+# An index may differ only where the number before rounding lies this close to the threshold.
+THRESHOLD_MARGIN = 1e-4
+PROVIDERS = ("cpu", "openvino")
+_ONE_SHOT = 0
+
+
+@dataclass
+class Parity:
+    """Largest differences from the reference over all shapes and chunkings of one provider.
+
+    Video is compared before clipping; `limit` values scale with the largest number compared.
+    """
+
+    provider: str
+    shapes: list[list[int]]
+    chunkings: list[str]
+    latent_max_diff: float = 0.0
+    video_max_diff: float = 0.0
+    tokens: int = 0
+    tokens_differing: int = 0
+    passed: bool = True
+
+    @property
+    def token_agreement(self) -> float:
+        """Share of equal tokens, 1.0 for KL."""
+        return 1 - self.tokens_differing / self.tokens if self.tokens else 1.0
+
+    def to_row(self) -> dict[str, Any]:
+        """For the manifest."""
+        row = asdict(self)
+        if self.tokens:
+            row["token_agreement"] = round(self.token_agreement, 6)
+        else:
+            del row["tokens"], row["tokens_differing"]
+        return row
+
+
+def smooth_video(n: int, t: int, h: int, w: int, seed: int) -> torch.Tensor:
+    """Seeded moving waves, float32 `N 3 T H W` in -1..1."""
+    rng = np.random.default_rng(seed)
+    time, y, x = np.meshgrid(np.arange(t), np.arange(h), np.arange(w), indexing="ij")
+    video = np.zeros((n, 3, t, h, w))
+    for wave in rng.normal(0, 0.25, (6, n, 3, 4)):
+        a, b, c, phase = (part[..., None, None, None] for part in np.moveaxis(wave, -1, 0))
+        video += np.sin(a * x + b * y + c * time + 8 * phase)
+    return torch.from_numpy(np.clip(video / 4, -1, 1).astype(np.float32))
+
+
+def _stream(graph: StatefulGraph, x: Array, chunk: int, name: str) -> Array:
+    stream = graph.fresh()
+    step = chunk or x.shape[-3]
+    starts = range(0, x.shape[-3], step)
+    pieces = [stream.step(np.ascontiguousarray(x[..., i : i + step, :, :]))[name] for i in starts]
+    return np.concatenate(pieces, axis=-3)
+
+
+def _check(parity: Parity, model: VidTok, encoder: StatefulGraph, decoder: StatefulGraph, video: torch.Tensor) -> None:
+    v = model.variant
+    with torch.no_grad():
+        padded = model.pad(video)
+        before = model.encoder.step(padded)[0]
+        encoded = model.regularization(before)
+        wanted_video = model.decoder.step(encoded.latent)[0].numpy()
+    wanted = encoded.latent.numpy()
+    source = wanted if encoded.indices is None else encoded.indices.numpy()
+    for latents in (_ONE_SHOT, 1, 2):
+        if isinstance(model.regularization, FiniteScalarQuantizer):
+            tokens = _stream(encoder, padded.numpy(), latents * v.time_factor, "indices")
+            wrong = torch.from_numpy(tokens != source)
+            parity.tokens += wrong.numel()
+            parity.tokens_differing += int(wrong.sum())
+            bounded = model.regularization.bound(before)
+            margin = (bounded - bounded.floor() - 0.5).abs().amin(1)
+            parity.passed &= not bool((margin[wrong] > THRESHOLD_MARGIN).any())
+        else:
+            got = _stream(encoder, padded.numpy(), latents * v.time_factor, "latent")
+            diff = float(np.abs(got - wanted).max())
+            parity.latent_max_diff = max(parity.latent_max_diff, diff)
+            parity.passed &= diff <= LATENT_TOLERANCE * max(1.0, float(np.abs(wanted).max()))
+        diff = float(np.abs(_stream(decoder, source, latents, "video") - wanted_video).max())
+        parity.video_max_diff = max(parity.video_max_diff, diff)
+        parity.passed &= diff <= VIDEO_TOLERANCE * max(1.0, float(np.abs(wanted_video).max()))
+
+
+def verify(manifest: Manifest, model: VidTok, providers: tuple[str, ...] = PROVIDERS) -> list[Parity]:
+    """Compare a bundle with its reference: three sizes, batches of one and two, one shot and streamed."""
+    f, s = model.variant.time_factor, model.variant.spatial_factor
+    shapes = [(1, 3 * f + 1, 4 * s, 4 * s), (2, f + 1, 2 * s, 3 * s), (1, 1, 3 * s, 2 * s)]
+    rows = []
+    for provider in providers:
+        encoder, decoder = (load_graph(manifest, role, provider, None, Options()) for role in ("encoder", "decoder"))
+        parity = Parity(provider, [list(shape) for shape in shapes], ["one shot", "1 latent", "2 latents"])
+        for seed, shape in enumerate(shapes):
+            _check(parity, model, encoder, decoder, smooth_video(*shape, seed=seed))
+        # A handful of tokens may sit on a threshold; a share of them may not.
+        parity.passed &= parity.tokens_differing <= max(1, 1e-4 * parity.tokens)
+        rows.append(parity)
+    return rows
+
+
+def table(rows: list[Parity]) -> str:
+    """The parity table as text."""
+    lines = [f"{'provider':<10}{'latent max diff':>17}{'video max diff':>17}{'tokens equal':>17}  result"]
+    for row in rows:
+        tokens = f"{row.tokens - row.tokens_differing}/{row.tokens}" if row.tokens else "-"
+        latent = "-" if row.tokens else f"{row.latent_max_diff:.1e}"
+        result = "passed" if row.passed else "FAILED"
+        lines.append(f"{row.provider:<10}{latent:>17}{row.video_max_diff:>17.1e}{tokens:>17}  {result}")
+    return "\n".join(lines)
+
+
+def require(rows: list[Parity]) -> None:
+    """Raise ParityError unless every row passed."""
+    failed = [row.provider for row in rows if not row.passed]
+    if failed:
+        raise ParityError(f"the bundle does not compute what the reference does on {', '.join(failed)}:\n{table(rows)}")
