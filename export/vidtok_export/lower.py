@@ -1,7 +1,7 @@
-"""The reference model as an equivalent one made for runtimes: every activation stays `N C T H W`,
-every convolution is a Conv3d, and the exact identities are folded into the weights.
+"""The reference model as an equivalent one made for runtimes.
 
-Only leaves are replaced; the composite modules of the reference run them unchanged.
+Every activation stays `N C T H W`, every convolution is a Conv3d, and the exact identities are folded
+into the weights. Only leaves are replaced; the composite modules of the reference run them unchanged.
 """
 
 from __future__ import annotations
@@ -176,7 +176,8 @@ class PlainAttention(nn.Module):
         q, k, v = qkv.chunk(3, dim=2)
         scores = torch.softmax(q.transpose(2, 3) @ k * self.scale, dim=-1)
         attended = (v @ scores.transpose(2, 3)).transpose(1, 2)
-        return x + self.proj_out(attended.unflatten(3, x.shape[-2:]))
+        projected: Tensor = self.proj_out(attended.unflatten(3, x.shape[-2:]))
+        return x + projected
 
 
 _LOWERED: dict[type[nn.Module], Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from os import PathLike
 from pathlib import Path
@@ -60,13 +61,11 @@ class PartFile:
     def discard(self) -> None:
         """Remove the part, if it is still there."""
         if self._file is not None:
-            try:
+            with contextlib.suppress(OSError):  # a full disk fails again while flushing; the part goes anyway
                 self._file.close()
-            except OSError:  # a full disk fails again while flushing; the part goes anyway
-                pass
             self._file = None
         self.part.unlink(missing_ok=True)
 
-    def failure(self, error: OSError) -> OutputError:
+    def failure(self, error: Exception) -> OutputError:
         """The error to raise when writing fails."""
-        return OutputError(f"{self.path} cannot be written: {error.strerror or error}")
+        return OutputError(f"{self.path} cannot be written: {getattr(error, 'strerror', None) or error}")

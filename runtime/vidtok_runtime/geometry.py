@@ -26,7 +26,9 @@ def to_network(frames: NDArray[Any], multiple: int) -> NDArray[np.float32]:
         frames = frames.astype(np.float32) / np.float32(127.5) - np.float32(1)
     height, width = frames.shape[1:3]
     padding = ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0))
-    return np.pad(frames, padding, mode="edge").transpose(3, 0, 1, 2)[None]
+    padded: NDArray[np.float32] = np.pad(frames, padding, mode="edge")
+    video: NDArray[np.float32] = padded.transpose(3, 0, 1, 2)[None]
+    return video
 
 
 def from_network(video: NDArray[np.float32], height: int | None, width: int | None, dtype: str) -> NDArray[Any]:

@@ -105,7 +105,7 @@ class VideoReader:
                     decoded += 1
                     # Timestamps may be missing or run backwards in broken files; ours always rise.
                     pts = raw.pts if raw.pts is not None and raw.pts > pts else max(pts + step, 0)
-                    pixels = raw.to_ndarray(format="rgb24")
+                    pixels = np.asarray(raw.to_ndarray(format="rgb24"), np.uint8)
                     if raw.rotation % 360:
                         pixels = np.ascontiguousarray(np.rot90(pixels, raw.rotation // 90))
                     yield Frame(pixels, pts)

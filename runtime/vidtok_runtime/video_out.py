@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from fractions import Fraction
 from os import PathLike
 from types import TracebackType
@@ -92,8 +93,6 @@ class VideoWriter:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         if self._container is not None:
-            try:
+            with contextlib.suppress(av.FFmpegError, OSError):  # the file is thrown away
                 self._container.close()
-            except (av.FFmpegError, OSError):  # the file is thrown away
-                pass
         self._target.discard()
