@@ -1,6 +1,6 @@
 """Put a trained model into the package: float16 weights and the bundle exported from exactly these.
 
-    python scripts/ship.py runs/kl/best.safetensors tiny-kl-16chn
+python scripts/ship.py runs/kl/best.safetensors tiny-kl-16chn
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from vidtok_export import export
 
+from vidtok_export import export
 from vidtok_ref import Variant, build
 from vidtok_ref.train.loop import save_weights
 

@@ -27,8 +27,7 @@ def to_network(frames: NDArray[Any], multiple: int) -> NDArray[np.float32]:
     height, width = frames.shape[1:3]
     padding = ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0))
     padded: NDArray[np.float32] = np.pad(frames, padding, mode="edge")
-    video: NDArray[np.float32] = padded.transpose(3, 0, 1, 2)[None]
-    return video
+    return np.asarray(padded.transpose(3, 0, 1, 2)[None], np.float32)
 
 
 def from_network(video: NDArray[np.float32], height: int | None, width: int | None, dtype: str) -> NDArray[Any]:

@@ -1,0 +1,12 @@
+PYTHON ?= python
+
+.PHONY: lint type test slow
+lint:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+type:
+	$(PYTHON) -m mypy
+test:
+	$(PYTHON) -m pytest -m "not slow"
+slow:
+	$(PYTHON) -m pytest -m slow

@@ -1,0 +1,50 @@
+"""Narrow models, their bundles, and small clips; everything is made here, nothing is downloaded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vidtok_export import export
+from vidtok_ref import VidTok, build
+from vidtok_runtime.demo import synthetic_frame
+from vidtok_runtime.video_out import VideoWriter
+
+NARROW = {"ch": 8, "ch_mult": (1, 1, 2, 2), "num_res_blocks": 1}
+REFERENCE = Path(os.environ.get("VIDTOK_REFERENCE", Path(__file__).parents[2] / "shared/reference"))
+
+
+@pytest.fixture(scope="session", params=["kl-4chn", "fsq-32768"])
+def model(request: pytest.FixtureRequest) -> VidTok:
+    return build(request.param, **NARROW)
+
+
+@pytest.fixture(scope="session")
+def bundle(model: VidTok, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(model, tmp_path_factory.mktemp("bundles") / model.variant.name)
+
+
+@pytest.fixture(scope="session")
+def frames() -> np.ndarray:
+    """Eleven frames of an odd size, uint8 `T H W 3`."""
+    return np.stack([synthetic_frame(4 * i, 37, 51) for i in range(11)])
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory, frames: np.ndarray) -> Path:
+    path = tmp_path_factory.mktemp("clips") / "clip.mp4"
+    with VideoWriter(path) as writer:
+        for i, pixels in enumerate(frames):
+            writer.write(pixels, i)
+        writer.close()
+    return path
+
+
+@pytest.fixture
+def video(model: VidTok) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(1, 3, 9, 16, 24, generator=generator) * 2 - 1

@@ -1,0 +1,129 @@
+"""`vidtok-run` as a user types it: results, names, and one clear line for every bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from vidtok_runtime.cli import main
+from vidtok_runtime.tokens import Tokens
+from vidtok_runtime.video_in import VideoReader
+
+BUNDLES = ["tiny-kl-16chn", "tiny-fsq-32768"]
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in args])
+
+
+def fails(result: Result, message: str, folder: Path, files: list[str]) -> None:
+    assert result.exit_code == 1, result.output
+    lines = [line for line in result.stderr.splitlines() if "error:" in line]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert sorted(p.name for p in folder.iterdir()) == sorted(files)
+
+
+@pytest.mark.parametrize("bundle", BUNDLES)
+def test_there_and_back(clip: Path, tmp_path: Path, bundle: str) -> None:
+    tokens, back = tmp_path / "t.safetensors", tmp_path / "back.mp4"
+    encoded = run("encode", clip, "-o", tokens, "--bundle", bundle, "--provider", "cpu")
+    assert encoded.exit_code == 0, encoded.output
+    assert "11 frames of 51x37" in encoded.stdout
+    decoded = run("decode", tokens, "-o", back, "--provider", "openvino", "--quiet")  # finds the bundle by its weights
+    assert decoded.exit_code == 0, decoded.output
+    with VideoReader(clip) as a, VideoReader(back) as b:
+        assert (a.height, a.width, a.fps) == (b.height, b.width, b.fps)
+        assert [float(f.pts * a.time_base) for f in a] == pytest.approx([float(f.pts * b.time_base) for f in b])
+    assert "kl-16chn" in run("info", tokens).stdout or "fsq-32768" in run("info", tokens).stdout
+    assert run("info", bundle).exit_code == 0
+
+
+def test_reconstruct_side_by_side(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r.mp4"
+    result = run("reconstruct", clip, "-o", out, "--side-by-side", "--quiet", "--provider", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "11 frames, PSNR" in result.stdout
+    with VideoReader(out) as reader:
+        assert (reader.height, reader.width) == (37, 102)
+        assert sum(1 for _ in reader) == 11
+
+
+def test_demo(tmp_path: Path) -> None:
+    result = run("demo", "--out", tmp_path / "d", "--quiet", "--provider", "cpu")
+    assert result.exit_code == 0, result.output
+    picture = cv2.imread(str(tmp_path / "d/side-by-side.png"))
+    assert picture.shape == (360, 960, 3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (20, 30)])
+def test_one_picture(tmp_path: Path, shape: tuple[int, int]) -> None:
+    picture = tmp_path / "p.png"
+    cv2.imwrite(str(picture), np.full((*shape, 3), 90, np.uint8))
+    assert run("encode", picture, "--provider", "cpu", "--quiet").exit_code == 0
+    assert Tokens.load(tmp_path / "p.safetensors").num_frames == 1
+    done = run("decode", tmp_path / "p.safetensors", "-o", tmp_path / "q.png", "--provider", "cpu", "--quiet")
+    assert done.exit_code == 0, done.output
+    assert cv2.imread(str(tmp_path / "q.png")).shape == (*shape, 3)
+
+
+def test_bad_clips(clip: Path, tmp_path: Path) -> None:
+    text, empty, cut = tmp_path / "text.mp4", tmp_path / "empty.mp4", tmp_path / "cut.mp4"
+    text.write_text("no video")
+    empty.write_bytes(b"")
+    cut.write_bytes(clip.read_bytes()[:-200])
+    names = ["text.mp4", "empty.mp4", "cut.mp4"]
+    for path in (text, empty, cut, tmp_path / "absent.mp4"):
+        fails(run("encode", path, "--provider", "cpu", "--quiet"), path.name, tmp_path, names)
+
+
+def test_a_clip_that_ends_early(tmp_path: Path, frames: np.ndarray) -> None:
+    import av
+
+    path = tmp_path / "cut.mp4"
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 180, 320, "yuv420p"
+        rng = np.random.default_rng(0)
+        for _ in range(20):
+            noise = rng.integers(0, 256, (180, 320, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
+        container.mux(stream.encode(None))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    fails(run("encode", path, "--provider", "cpu", "--quiet"), "re-download", tmp_path, ["cut.mp4"])
+
+
+def test_outputs_are_safe(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "t.safetensors"
+    out.write_text("precious")
+    fails(run("encode", clip, "-o", out, "--provider", "cpu", "--quiet"), "--force", tmp_path, ["t.safetensors"])
+    assert out.read_text() == "precious"
+    assert run("encode", clip, "-o", out, "--provider", "cpu", "--quiet", "--force").exit_code == 0
+    result = run("decode", out, "-o", tmp_path / "no/such/folder.mp4", "--provider", "cpu", "--quiet")
+    fails(result, "does not exist", tmp_path, ["t.safetensors"])
+    result = run("decode", out, "-o", tmp_path / "a.gif", "--provider", "cpu", "--quiet")
+    fails(result, "cannot write .gif", tmp_path, ["t.safetensors"])
+    out.write_bytes(out.read_bytes()[:-10])
+    fails(run("decode", out, "--provider", "cpu", "--quiet"), "truncated", tmp_path, ["t.safetensors"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vidtok_runtime.files import PartFile
+
+    def open_full(self: PartFile) -> object:
+        self._file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 (closed by discard)
+        return self._file
+
+    monkeypatch.setattr(PartFile, "open", open_full)
+    result = run("encode", clip, "-o", tmp_path / "t.safetensors", "--provider", "cpu", "--quiet")
+    fails(result, "No space left", tmp_path, [])
+
+
+def test_an_unknown_option_is_a_fault_of_the_call(clip: Path) -> None:
+    assert run("encode", clip, "--nonsense").exit_code == 2
+    assert run("encode", clip, "--size", "big", "--provider", "cpu", "--quiet").exit_code == 1
