@@ -35,4 +35,5 @@ def from_network(video: NDArray[np.float32], height: int | None, width: int | No
     frames = np.clip(video[0].transpose(1, 2, 3, 0)[:, :height, :width], -1, 1)
     if dtype == "float32":
         return np.ascontiguousarray(frames)
-    return np.rint((frames + np.float32(1)) * np.float32(127.5)).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.rint((frames + np.float32(1)) * np.float32(127.5)).astype(np.uint8)
+    return pixels
