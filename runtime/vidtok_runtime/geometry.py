@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from vidtok_runtime.errors import InputError
 
+# Resampling overshoots -1..1 a little; values beyond this are in other units.
+_FAR_OUTSIDE = 2.0
+
 
 def check_frames(frames: NDArray[Any]) -> None:
     """Raise InputError unless frames are `[T, H, W, 3]`, uint8, or float32 that is finite."""
@@ -16,8 +19,12 @@ def check_frames(frames: NDArray[Any]) -> None:
         raise InputError(f"video must be [T, H, W, 3], got {list(frames.shape)}")
     if frames.dtype not in (np.uint8, np.float32):
         raise InputError(f"video must be uint8 (0..255) or float32 (-1..1), got {frames.dtype}")
-    if frames.dtype == np.float32 and not np.isfinite(frames).all():
-        raise InputError("video holds NaN or infinite values; clean it first")
+    if frames.dtype == np.float32 and frames.size:
+        largest = max(abs(float(frames.min())), abs(float(frames.max())))
+        if not np.isfinite(largest):
+            raise InputError("video holds NaN or infinite values; clean it first")
+        if largest > _FAR_OUTSIDE:
+            raise InputError(f"float32 video must lie in -1..1, found {largest:g}; scale 0..255 by x / 127.5 - 1")
 
 
 def to_network(frames: NDArray[Any], multiple: int) -> NDArray[np.float32]:

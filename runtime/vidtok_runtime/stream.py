@@ -38,14 +38,16 @@ class EncoderStream:
             self._shape = frames.shape[1:]
         elif frames.shape[1:] != self._shape:
             raise InputError(f"frames of one stream are all {list(self._shape)}, got {list(frames.shape[1:])}")
-        if len(frames) == 0:
-            return self._nothing()
-        prepared = to_network(frames, self._manifest.spatial_multiple)
-        if self.num_frames == 0:
-            self._waiting.append(prepared[:, :, :1].repeat(self._manifest.front_frames, axis=2))
-        self.num_frames += len(frames)
-        self._waiting.append(prepared)
-        return self._run_complete()
+        out = [self._nothing()]
+        # Piece by piece, so that a long push costs no more float memory than a short one.
+        for start in range(0, len(frames), self._manifest.encoder_chunk):
+            piece = to_network(frames[start : start + self._manifest.encoder_chunk], self._manifest.spatial_multiple)
+            if self.num_frames == 0:
+                self._waiting.append(piece[:, :, :1].repeat(self._manifest.front_frames, axis=2))
+            self.num_frames += piece.shape[2]
+            self._waiting.append(piece)
+            out.append(self._run_complete())
+        return np.concatenate(out)
 
     def finish(self) -> Array:
         """Repeat the last frame up to a whole latent; returns what is left."""
@@ -67,7 +69,7 @@ class EncoderStream:
             result = self._graph.step(chunk)[port.name][0]
             out.append(result if port.name == "indices" else result.transpose(1, 0, 2, 3))
         self._waiting = [frames[:, :, ready:].copy()]
-        return np.ascontiguousarray(np.concatenate(out)) if out else self._nothing()
+        return np.concatenate(out) if out else self._nothing()
 
     def _nothing(self) -> Array:
         multiple = self._manifest.spatial_multiple
@@ -150,6 +152,10 @@ class DecoderStream:
         size = data.shape[-2:]
         if 0 in size or (self._size is not None and size != self._size):
             raise InputError(f"latents of one stream have one size, got {list(size)} after {list(self._size or ())}")
+        for what, pixels, cells in zip(("height", "width"), (self._height, self._width), size, strict=True):
+            needed = cells if pixels is None else -(-pixels // self._manifest.spatial_multiple)
+            if cells != needed:
+                raise InputError(f"a {what} of {pixels} pixels needs {needed} latents, got {cells}")
         self._size = size
 
     def _nothing(self) -> Array:
