@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -9,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from vidtok_runtime.bundles import SHIPPED
 from vidtok_runtime.cli import main
 from vidtok_runtime.tokens import Tokens
 from vidtok_runtime.video_in import VideoReader
@@ -111,19 +116,76 @@ def test_outputs_are_safe(clip: Path, tmp_path: Path) -> None:
     fails(run("decode", out, "--provider", "cpu", "--quiet"), "truncated", tmp_path, ["t.safetensors"])
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vidtok_runtime.files import PartFile
+@pytest.mark.parametrize("command", ["encode", "decode", "reconstruct"])
+def test_a_full_disk(clip: Path, tmp_path: Path, command: str) -> None:
+    resource = pytest.importorskip("resource", reason="only POSIX systems limit the size of a file")
+    source, folder = clip, tmp_path / "out"
+    folder.mkdir()
+    if command == "decode":
+        source = tmp_path / "t.safetensors"
+        assert run("encode", clip, "-o", source, "--provider", "cpu", "--quiet").exit_code == 0
+    target = folder / ("t.safetensors" if command == "encode" else "v.mp4")
+    target.write_text("precious")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from vidtok_runtime.cli import main; main()",
+            command,
+            source,
+            "-o",
+            target,
+            "--force",
+            "--quiet",
+        ],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert f"{target} cannot be written" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert target.read_text() == "precious"
+    assert [p.name for p in folder.iterdir()] == [target.name]
 
-    def open_full(self: PartFile) -> object:
-        self._file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 (closed by discard)
-        return self._file
 
-    monkeypatch.setattr(PartFile, "open", open_full)
-    result = run("encode", clip, "-o", tmp_path / "t.safetensors", "--provider", "cpu", "--quiet")
-    fails(result, "No space left", tmp_path, [])
+@pytest.mark.parametrize("name", ["t.safetensors", "v.mp4", "p.png"])
+def test_a_folder_that_cannot_be_written(clip: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(0o500)
+    if os.access(folder, os.W_OK):  # an administrator may write anywhere but in the kernel's own folders
+        folder = Path("/sys")
+        if not folder.is_dir():
+            pytest.skip("no folder here refuses this user")
+    one = tmp_path / "one.png"
+    cv2.imwrite(str(one), np.zeros((9, 9, 3), np.uint8))
+    command = "encode" if name.endswith("safetensors") else "reconstruct"
+    result = run(command, one, "-o", folder / name, "--provider", "cpu", "--quiet")
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith(f"vidtok-run: error: {folder / name} cannot be written")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_bad_bundles(clip: Path, tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED / "tiny-kl-16chn", tmp_path / "copy")
+    (tmp_path / "copy/encoder.onnx").write_bytes(b"something else")
+    command = ("encode", clip, "-o", tmp_path / "t", "--provider", "cpu", "--quiet", "--bundle")
+    fails(run(*command, tmp_path / "copy"), "is altered", tmp_path, ["copy"])
+    (tmp_path / "copy/encoder.onnx").unlink()
+    fails(run(*command, tmp_path / "copy"), "encoder.onnx is missing", tmp_path, ["copy"])
+    fails(run(*command, tmp_path / "none"), "neither a bundle folder nor a shipped bundle", tmp_path, ["copy"])
+
+
+def test_tokens_of_another_variant(clip: Path, tmp_path: Path) -> None:
+    tokens = tmp_path / "t.safetensors"
+    assert run("encode", clip, "-o", tokens, "--provider", "cpu", "--quiet").exit_code == 0
+    command = ("decode", tokens, "--provider", "cpu", "--quiet", "--bundle", "tiny-fsq-32768")
+    fails(run(*command), "made by kl-16chn", tmp_path, ["t.safetensors"])
 
 
 def test_an_unknown_option_is_a_fault_of_the_call(clip: Path) -> None:
     assert run("encode", clip, "--nonsense").exit_code == 2
-    assert run("encode", clip, "--size", "big", "--provider", "cpu", "--quiet").exit_code == 1
+    for options in (["--size", "big"], ["--size", "0"], ["--provider", "tpu"], ["--threads", "0"]):
+        assert run("encode", clip, *options).exit_code == 2

@@ -10,20 +10,34 @@ from typing import Any
 
 import click
 
-from vidtok_runtime.errors import VidtokError
+from vidtok_runtime.errors import InputError, VidtokError
+from vidtok_runtime.session import PROVIDERS
 from vidtok_runtime.tokenizer import Tokenizer
+
+
+def _size(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Refuse a size that means nothing before any work starts."""
+    if value is not None:
+        from vidtok_runtime.video_in import fit_size
+
+        try:
+            fit_size(value, 1, 1)
+        except InputError as error:
+            raise click.BadParameter(str(error)) from error
+    return value
+
 
 FILE = click.Path(path_type=Path)
 COMMON = [
     click.option("--bundle", help="Bundle folder or shipped name.  [default: tiny-kl-16chn; decode: found by hash]"),
-    click.option("--provider", default="auto", show_default=True, help="auto, cpu, cuda or openvino."),
+    click.option("--provider", type=click.Choice(["auto", *PROVIDERS]), default="auto", show_default=True),
     click.option("--device-id", default=0, show_default=True, help="Number of the CUDA device."),
     click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all]"),
     click.option("--quiet", is_flag=True, help="No progress bar and no summary."),
 ]
 DEBUG = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 FORCE = click.option("--force", is_flag=True, help="Replace an existing output.")
-SIZE = click.option("--size", help="Resize first: WIDTHxHEIGHT, or the shorter side in pixels.")
+SIZE = click.option("--size", callback=_size, help="Resize first: WIDTHxHEIGHT, or the shorter side in pixels.")
 
 
 def _command(*options: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -30,20 +30,22 @@ class PartFile:
         self.part = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         self._file: BinaryIO | None = None
 
-    def open(self) -> BinaryIO:
+    def open(self) -> None:
         """Create the part for writing."""
         try:
             self._file = self.part.open("wb")
         except OSError as error:
             raise self.failure(error) from error
-        return self._file
 
-    def write(self, content: bytes) -> None:
-        """Append to the open part."""
+    def write(self, content: bytes, at: int | None = None) -> None:
+        """Write to the open part, where the last write ended or at a byte offset."""
         assert self._file is not None
         try:
+            if at is not None:
+                self._file.seek(at)
             self._file.write(content)
         except OSError as error:
+            self.discard()
             raise self.failure(error) from error
 
     def commit(self) -> None:
@@ -56,6 +58,7 @@ class PartFile:
                 self._file = None
             os.replace(self.part, self.path)
         except OSError as error:
+            self.discard()
             raise self.failure(error) from error
 
     def discard(self) -> None:

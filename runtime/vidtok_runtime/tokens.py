@@ -15,7 +15,7 @@ from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +97,7 @@ class TokenWriter:
         self._name = "latent" if codebook_size is None else "indices"
         self._type = storage_dtype(codebook_size, half)
         self._part = PartFile(path, force=force)
-        self._file: BinaryIO = self._part.open()
+        self._part.open()
         self._part.write(b"\0" * _HEADER)
         self._sum = hashlib.sha256()
         self._shape: tuple[int, ...] | None = None
@@ -133,8 +133,7 @@ class TokenWriter:
         room = _HEADER - 8
         if len(text) > room:
             raise InputError(f"the header needs {len(text)} bytes, {room} are reserved")
-        self._file.seek(0)
-        self._part.write(struct.pack("<Q", room) + text.ljust(room))
+        self._part.write(struct.pack("<Q", room) + text.ljust(room), at=0)
         self._part.commit()
 
     def __enter__(self) -> TokenWriter:
