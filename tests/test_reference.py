@@ -37,6 +37,23 @@ def stream(coder: torch.nn.Module, x: torch.Tensor, step: int) -> torch.Tensor:
     return torch.cat(out, dim=2)
 
 
+def compare_with_vectors(model: VidTok, tensors: dict[str, torch.Tensor]) -> None:
+    """One shot and streamed against recorded outputs; a file may hold several clips, by suffix."""
+    f = model.variant.time_factor
+    for suffix in (k.removeprefix("input") for k in tensors if k.startswith("input")):
+        video, wanted = tensors["input" + suffix].float(), tensors["recon" + suffix]
+        count = tensors["latent" + suffix].shape[2]
+        for latents in (1, 2, 3, count):
+            encoded = stream(model.encoder, model.pad(video), latents * f)
+            torch.testing.assert_close(encoded, tensors["encoder_out" + suffix], atol=2e-5, rtol=0)
+            result = model.regularization(encoded)
+            if result.indices is not None:
+                assert torch.equal(result.indices, tensors["indices" + suffix])
+                assert torch.equal(model.regularization.from_indices(result.indices), result.latent)
+            decoded = stream(model.decoder, result.latent, latents)[:, :, f - 1 :]
+            torch.testing.assert_close(decoded, wanted, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("name", GOLDEN)
 @torch.no_grad()
 def test_golden_vectors_one_shot_and_streamed(name: str) -> None:
@@ -48,19 +65,7 @@ def test_golden_vectors_one_shot_and_streamed(name: str) -> None:
         config = json.loads(file.metadata()["config"])
     weights = {k: t for k, t in tensors.items() if "." in k}
     model = build(name, weights, ch=config["model"]["ch"])
-    f = model.variant.time_factor
-    for suffix in (k.removeprefix("input") for k in tensors if k.startswith("input")):
-        video, wanted = tensors["input" + suffix], tensors["recon" + suffix]
-        count = tensors["latent" + suffix].shape[2]
-        for latents in (1, 2, 3, count):
-            encoded = stream(model.encoder, model.pad(video), latents * f)
-            torch.testing.assert_close(encoded, tensors["encoder_out" + suffix], atol=2e-5, rtol=0)
-            result = model.regularization(encoded)
-            if result.indices is not None:
-                assert torch.equal(result.indices, tensors["indices" + suffix])
-                assert torch.equal(model.regularization.from_indices(result.indices), result.latent)
-            decoded = stream(model.decoder, result.latent, latents)[:, :, f - 1 :]
-            torch.testing.assert_close(decoded, wanted, atol=1e-4, rtol=0)
+    compare_with_vectors(model, tensors)
 
 
 @torch.no_grad()

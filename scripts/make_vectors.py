@@ -1,0 +1,68 @@
+"""Write small test vectors: inputs and outputs of the reference in float64, for checkouts without the released ones.
+
+python scripts/make_vectors.py tests/vectors
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vidtok_export.verify import smooth_video
+from vidtok_ref import VARIANTS, Variant, VidTok, build
+from vidtok_ref.regularizer import FiniteScalarQuantizer
+
+# Two evaluation orders of float32 differ by less: no token of a vector may depend on the order.
+MARGIN = 2e-4
+
+
+def _weights(variant: Variant, seed: int) -> dict[str, Tensor]:
+    """Random float16 weights in which every tensor matters, also norms and blend factors."""
+    model = build(variant, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: (t + 0.3 * torch.randn(t.shape, generator=generator) if t.ndim == 1 else 1.7 * t).half()
+        for name, t in model.state_dict().items()
+    }
+
+
+def _margin(model: VidTok, encoder_out: Tensor) -> float:
+    if not isinstance(model.regularization, FiniteScalarQuantizer):
+        return 1.0
+    bounded = model.regularization.bound(encoder_out)
+    return float((bounded - bounded.floor() - 0.5).abs().min())
+
+
+@torch.no_grad()
+def make(name: str, path: Path) -> None:
+    """Write the vectors of one variant: four latents of one by two cells."""
+    base = VARIANTS[name]
+    narrow = {"ch": 4, "ch_mult": tuple(min(m, 2) for m in base.ch_mult), "num_res_blocks": 1}
+    f, s = base.time_factor, base.spatial_factor
+    for seed in range(100):
+        model = build(base, **narrow)
+        weights = _weights(model.variant, seed)
+        model = build(base, weights, **narrow).double()
+        video = smooth_video(1, 3 * f + 1, s, 2 * s, seed).half()
+        encoder_out = model.encoder.step(model.pad(video.double()))[0]
+        if _margin(model, encoder_out) > MARGIN:
+            break
+    encoded = model.regularization(encoder_out)
+    tensors = {"input": video, "encoder_out": encoder_out.float(), "latent": encoded.latent.float()}
+    if encoded.indices is not None:
+        tensors["indices"] = encoded.indices
+    tensors["recon"] = model.decode(encoded.latent.double(), video.shape[2]).float()
+    tensors = {k: t.contiguous() for k, t in (weights | tensors).items()}
+    save_file(tensors, path / f"{name}.safetensors", {"variant": json.dumps(model.variant.to_dict())})
+    print(f"{name}: seed {seed}, {(path / f'{name}.safetensors').stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    for each in VARIANTS.values():
+        if each.causal and each.version == "1.0":
+            make(each.name, Path(sys.argv[1]))
