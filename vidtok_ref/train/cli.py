@@ -39,4 +39,5 @@ def main(
     except ModelError as error:
         if debug:
             raise
-        sys.exit(f"vidtok-train: {error}")
+        click.echo(f"vidtok-train: error: {error}", err=True)
+        sys.exit(1)

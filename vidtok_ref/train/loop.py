@@ -19,6 +19,7 @@ from vidtok_ref.model import VidTok, build
 from vidtok_ref.regularizer import DiagonalGaussian
 from vidtok_ref.train.data import Material, batches, load_material, to_tensor
 from vidtok_ref.train.recipe import Recipe
+from vidtok_ref.train.start import start_from_linear
 from vidtok_ref.weights import read_weights
 
 
@@ -29,13 +30,16 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * min(rise, fall)
 
 
-def loss_of(model: VidTok, video: Tensor, recipe: Recipe) -> Tensor:
-    """Weighted sum of L1, L2 and (KL) the divergence per latent number."""
-    recon, encoded = model(video)
-    error = recon - video
+def loss_of(model: VidTok, video: Tensor, recipe: Recipe, seed: int) -> Tensor:
+    """Weighted sum of L1, L2 and (KL) the divergence per number of the video; a KL latent is sampled by the seed."""
+    encoded = model.encode(video)
+    latent = encoded.latent
+    if encoded.log_variance is not None:
+        latent = DiagonalGaussian.sample(encoded, torch.Generator().manual_seed(seed))
+    error = model.decode(latent, video.shape[2]) - video
     loss = recipe.l1_weight * error.abs().mean() + recipe.l2_weight * (error**2).mean()
-    if isinstance(model.regularization, DiagonalGaussian):
-        loss = loss + recipe.kl_weight * DiagonalGaussian.kl(encoded).mean()
+    if encoded.log_variance is not None:
+        loss = loss + recipe.kl_weight * DiagonalGaussian.kl(encoded).sum() / video.numel()
     return loss
 
 
@@ -86,6 +90,7 @@ def train(recipe: Recipe, data: Path, run: Path, init: Path | None = None) -> fl
         tqdm.write(f"skipped: {line}")
     tqdm.write(f"{len(material.videos)} clips, {len(material.images)} photographs, {len(material.held_back)} held back")
     model = build(recipe.variant, seed=recipe.seed, **recipe.overrides).train()
+    start_from_linear(model, recipe.log_variance_start)
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.0)
     step, best = 0, 0.0
@@ -102,13 +107,15 @@ def train(recipe: Recipe, data: Path, run: Path, init: Path | None = None) -> fl
         average.load_state_dict(model.state_dict())
         tqdm.write(f"started from {init}; new: {', '.join(fresh) or 'nothing'}")
 
+    if recipe.compile:
+        model.encode, model.decode = torch.compile(model.encode), torch.compile(model.decode)  # type: ignore[method-assign]
     log_path = run / "log.csv"
     bar = tqdm(total=recipe.steps, initial=step, unit="step", mininterval=5)
     for video in batches(material, recipe, step):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step)
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_of(model, video, recipe)
+        loss = loss_of(model, video, recipe, step)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
         if not torch.isfinite(norm):
