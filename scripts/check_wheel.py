@@ -28,7 +28,7 @@ def main() -> None:
         subprocess.run([python, "-c", without_torch], check=True, cwd=folder)
         for bundle in ("tiny-kl-16chn", "tiny-fsq-32768"):
             command = [folder / "venv/bin/vidtok-run", "demo", "--quiet", "--provider", "cpu", "--bundle", bundle]
-            subprocess.run(command, check=True, cwd=folder)
+            subprocess.run([*command, "--out", bundle], check=True, cwd=folder)
         print(f"wheel: {wheel.name}, {wheel.stat().st_size / 1e6:.1f} MB, runs without torch")
 
 

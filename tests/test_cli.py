@@ -63,6 +63,9 @@ def test_demo(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     picture = cv2.imread(str(tmp_path / "d/side-by-side.png"))
     assert picture.shape == (360, 960, 3)
+    again = run("demo", "--out", tmp_path / "d", "--quiet", "--provider", "cpu")
+    assert again.exit_code == 1
+    assert "clip.mp4 exists already" in again.stderr
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (20, 30)])

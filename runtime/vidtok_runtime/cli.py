@@ -168,10 +168,11 @@ def info(file: str) -> None:
 @main.command(epilog="Example: vidtok-run demo --out demo/ --clip my.mp4")
 @click.option("--clip", type=FILE, help="A clip of your own.  [default: a made-up one]")
 @click.option("--out", "folder", type=FILE, default=Path("vidtok-demo"), show_default=True, help="Folder.")
-@_command(*COMMON)
+@_command(FORCE, *COMMON)
 def demo(
     clip: Path | None,
     folder: Path,
+    force: bool,
     bundle: str | None,
     provider: str,
     device_id: int,
@@ -182,5 +183,5 @@ def demo(
     from vidtok_runtime.demo import run_demo
 
     tok = _tokenizer(bundle, provider, device_id, threads)
-    for path in run_demo(tok, folder, clip, quiet=quiet):
+    for path in run_demo(tok, folder, clip, force=force, quiet=quiet):
         click.echo(path)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.errors import OutputError
 from vidtok_runtime.files import PartFile
 from vidtok_runtime.pipeline import decode_file, encode_file
 from vidtok_runtime.tokenizer import Tokenizer
@@ -28,18 +29,18 @@ def synthetic_frame(index: int, height: int = 180, width: int = 320) -> NDArray[
     return image
 
 
-def make_clip(path: Path, frames: int = 50) -> None:
-    """Write the made-up clip, replacing an older one."""
-    with VideoWriter(path, force=True) as writer:
+def make_clip(path: Path, frames: int = 50, *, force: bool = False) -> None:
+    """Write the made-up clip."""
+    with VideoWriter(path, force=force) as writer:
         for i in range(frames):
             writer.write(synthetic_frame(i), i)
         writer.close()
 
 
-def side_by_side(original: Path, decoded: Path, picture: Path, columns: int = 3) -> None:
-    """PNG with frames of the original above the same frames of the reconstruction, evenly spread."""
-    with VideoReader(original) as reader:
-        count = sum(1 for _ in reader)
+def side_by_side(
+    original: Path, decoded: Path, count: int, picture: Path, columns: int = 3, *, force: bool = False
+) -> None:
+    """PNG with frames of the original above the same frames of the reconstruction, evenly spread over `count`."""
     wanted = sorted({round(i * (count - 1) / max(1, columns - 1)) for i in range(columns)})
     rows = []
     for path in (original, decoded):
@@ -47,22 +48,32 @@ def side_by_side(original: Path, decoded: Path, picture: Path, columns: int = 3)
             rows.append(np.concatenate([f.pixels for i, f in enumerate(reader) if i in wanted], axis=1))
     done, content = cv2.imencode(".png", np.concatenate(rows)[:, :, ::-1])
     assert done
-    target = PartFile(picture, force=True)
+    target = PartFile(picture, force=force)
     target.open()
     target.write(content.tobytes())
     target.commit()
 
 
-def run_demo(tok: Tokenizer, folder: Path, clip: Path | None, *, quiet: bool = False) -> list[Path]:
-    """Encode and decode `clip` (None: a made-up one) into `folder`; returns the files written."""
-    folder.mkdir(parents=True, exist_ok=True)
+def run_demo(
+    tok: Tokenizer, folder: Path, clip: Path | None, *, force: bool = False, quiet: bool = False
+) -> list[Path]:
+    """Encode and decode `clip` (None: a made-up one) into `folder`; returns the files written.
+
+    Raises OutputError before any work when one of them is there already, without `force`.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from error
     tokens, decoded, picture = (folder / name for name in ("tokens.safetensors", "decoded.mp4", "side-by-side.png"))
-    written = [tokens, decoded, picture]
+    made_up = folder / "clip.mp4"
+    written = [*([] if clip else [made_up]), tokens, decoded, picture]
+    for path in written:
+        PartFile(path, force=force)
     if clip is None:
-        clip = folder / "clip.mp4"
-        make_clip(clip)
-        written.insert(0, clip)
-    encode_file(tok, clip, tokens, force=True, quiet=quiet)
-    decode_file(tok, tokens, decoded, force=True, quiet=quiet)
-    side_by_side(clip, decoded, picture)
+        clip = made_up
+        make_clip(clip, force=force)
+    info = encode_file(tok, clip, tokens, force=force, quiet=quiet)
+    decode_file(tok, tokens, decoded, force=force, quiet=quiet)
+    side_by_side(clip, decoded, info.num_frames, picture, force=force)
     return written
