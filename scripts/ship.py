@@ -5,29 +5,27 @@ python scripts/ship.py runs/kl/best.safetensors tiny-kl-16chn
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 
 from vidtok_export import export
-from vidtok_ref import Variant, build
-from vidtok_ref.train.loop import save_weights
+from vidtok_ref import build
+from vidtok_ref.weights import embedded_variant, read_weights, write_weights
 
 BUNDLES = Path(__file__).parent.parent / "runtime/vidtok_runtime/bundles"
 
 
 def ship(weights: Path, name: str) -> None:
     """Export `weights` rounded to float16 as the shipped bundle `name`."""
-    with safe_open(weights, "pt") as file:
-        variant = Variant.from_dict(json.loads(file.metadata()["variant"]))
-        tensors = {k: file.get_tensor(k).half() for k in file.keys()}  # noqa: SIM118 (not a dict)
-    model = build(variant, tensors)
+    variant = embedded_variant(weights)
+    if variant is None:
+        raise SystemExit(f"{weights} does not say which variant it is; give a file that vidtok-train wrote")
+    model = build(variant, {k: t.half() for k, t in read_weights(weights).items()})
     model.source = f"{name}.safetensors"
     folder = export(model, BUNDLES / name, force=True, quiet=False)
-    save_weights(model, folder / f"{name}.safetensors", torch.float16)
+    write_weights(model, folder / f"{name}.safetensors", torch.float16)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import copy
 import csv
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -20,7 +18,7 @@ from vidtok_ref.regularizer import DiagonalGaussian
 from vidtok_ref.train.data import Material, batches, load_material, to_tensor
 from vidtok_ref.train.recipe import Recipe
 from vidtok_ref.train.start import start_from_linear
-from vidtok_ref.weights import read_weights
+from vidtok_ref.weights import read_weights, write_weights
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -68,14 +66,6 @@ def _warm_start(model: VidTok, path: Path) -> list[str]:
 def _save(content: dict[str, Any], path: Path) -> None:
     part = path.with_suffix(".part")
     torch.save(content, part)
-    os.replace(part, path)
-
-
-def save_weights(model: VidTok, path: Path, dtype: torch.dtype = torch.float32, **metadata: str) -> None:
-    """Write weights as safetensors with the variant beside them in the metadata."""
-    tensors = {k: t.detach().to(dtype).contiguous() for k, t in model.state_dict().items()}
-    part = path.with_suffix(".part")
-    save_file(tensors, part, metadata={"variant": json.dumps(model.variant.to_dict()), **metadata})
     os.replace(part, path)
 
 
@@ -132,7 +122,7 @@ def train(recipe: Recipe, data: Path, run: Path, init: Path | None = None) -> fl
             psnr = validate(average, material)
             if psnr > best:
                 best = psnr
-                save_weights(average, run / "best.safetensors", steps=str(step), held_back_psnr=f"{psnr:.2f}")
+                write_weights(average, run / "best.safetensors", steps=str(step), held_back_psnr=f"{psnr:.2f}")
             tqdm.write(f"step {step}: loss {loss.item():.4f}, held-back PSNR {psnr:.2f} dB (best {best:.2f})")
             with log_path.open("a", newline="") as log:
                 csv.writer(log).writerow([step, f"{loss.item():.5f}", f"{psnr:.3f}"])
