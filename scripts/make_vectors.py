@@ -56,13 +56,16 @@ def make(name: str, path: Path) -> None:
     tensors = {"input": video, "encoder_out": encoder_out.float(), "latent": encoded.latent.float()}
     if encoded.indices is not None:
         tensors["indices"] = encoded.indices
-    tensors["recon"] = model.decode(encoded.latent.double(), video.shape[2]).float()
+    tensors["recon_full" if base.version == "1.1" else "recon"] = model.decode(
+        encoded.latent.double(), video.shape[2]
+    ).float()
     tensors = {k: t.contiguous() for k, t in (weights | tensors).items()}
     save_file(tensors, path / f"{name}.safetensors", {"variant": json.dumps(model.variant.to_dict())})
     print(f"{name}: seed {seed}, {(path / f'{name}.safetensors').stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":
-    for each in VARIANTS.values():
-        if each.causal and each.version == "1.0":
-            make(each.name, Path(sys.argv[1]))
+    # Every shape and regularizer of causal version 1.0, and one of each other kind.
+    chosen = [v.name for v in VARIANTS.values() if v.causal and v.version == "1.0"]
+    for each in (*chosen, "kl-4chn-noncausal", "kl-4chn-v1.1", "fsq-32768-8x8x8-v1.1"):
+        make(each, Path(sys.argv[1]))

@@ -15,10 +15,11 @@ from vidtok_runtime.demo import synthetic_frame
 from vidtok_runtime.video_out import VideoWriter
 
 NARROW = {"ch": 8, "ch_mult": (1, 1, 2, 2), "num_res_blocks": 1}
+torch.set_num_threads(1)  # narrow models gain nothing from more, and lose much on a busy machine
 REFERENCE = Path(os.environ.get("VIDTOK_REFERENCE", Path(__file__).parents[2] / "shared/reference"))
 
 
-@pytest.fixture(scope="session", params=["kl-4chn", "fsq-32768"])
+@pytest.fixture(scope="session", params=["kl-4chn", "fsq-32768", "kl-4chn-v1.1"])
 def model(request: pytest.FixtureRequest) -> VidTok:
     return build(request.param, **NARROW)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,54 +14,44 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from vidtok_ref import VARIANTS, ModelError, VidTok, build
+from vidtok_ref.checkpoints import release_name
 from vidtok_ref.state import flatten
 from vidtok_ref.weights import weights_sha256
 
-GOLDEN = {
-    "kl-4chn": "vidtok_kl_causal_488_4chn",
-    "kl-4chn-4x16x16": "vidtok_kl_causal_41616_4chn",
-    "kl-8chn": "vidtok_kl_causal_488_8chn",
-    "kl-16chn": "vidtok_kl_causal_488_16chn",
-    "kl-8chn-2x8x8": "vidtok_kl_causal_288_8chn",
-    "kl-4chn-4x4x4": "vidtok_kl_causal_444_4chn",
-    "fsq-4096": "vidtok_fsq_causal_488_4096",
-    "fsq-32768": "vidtok_fsq_causal_488_32768",
-    "fsq-262144": "vidtok_fsq_causal_488_262144",
-    "fsq-262144-4x16x16": "vidtok_fsq_causal_41616_262144",
-}
+ABSENT = "the reference data are not here; set VIDTOK_REFERENCE to their folder"
 
 
-def stream(coder: torch.nn.Module, x: torch.Tensor, step: int) -> torch.Tensor:
-    state, out = None, []
-    for piece in x.split(step, dim=2):
-        y, state = coder.step(piece, state)
-        out.append(y)
-    return torch.cat(out, dim=2)
+def facts(name: str) -> dict[str, Any]:
+    path = REFERENCE / name
+    if not path.is_file():
+        pytest.skip(ABSENT)
+    with gzip.open(path, "rt") as file:
+        return json.load(file)
 
 
 def compare_with_vectors(model: VidTok, tensors: dict[str, torch.Tensor]) -> None:
     """One shot and streamed against recorded outputs; a file may hold several clips, by suffix."""
-    f = model.variant.time_factor
     for suffix in (k.removeprefix("input") for k in tensors if k.startswith("input")):
-        video, wanted = tensors["input" + suffix].float(), tensors["recon" + suffix]
-        count = tensors["latent" + suffix].shape[2]
-        for latents in (1, 2, 3, count):
-            encoded = stream(model.encoder, model.pad(video), latents * f)
-            torch.testing.assert_close(encoded, tensors["encoder_out" + suffix], atol=2e-5, rtol=0)
-            result = model.regularization(encoded)
-            if result.indices is not None:
-                assert torch.equal(result.indices, tensors["indices" + suffix])
-                assert torch.equal(model.regularization.from_indices(result.indices), result.latent)
-            decoded = stream(model.decoder, result.latent, latents)[:, :, f - 1 :]
+        video = tensors["input" + suffix].float()
+        wanted = tensors.get("recon_full", tensors["recon" + suffix])
+        encoder_out = model.encoder.step(model.pad(video))[0]
+        torch.testing.assert_close(encoder_out, tensors["encoder_out" + suffix], atol=2e-5, rtol=0)
+        for chunk in (None, 1, 2, 3) if model.variant.causal else (None,):
+            encoded = model.encode(video, chunk)
+            torch.testing.assert_close(encoded.latent, tensors["latent" + suffix], atol=2e-5, rtol=0)
+            if encoded.indices is not None:
+                assert torch.equal(encoded.indices, tensors["indices" + suffix])
+                assert torch.equal(model.regularization.from_indices(encoded.indices), encoded.latent)
+            decoded = model.decode(encoded.latent, video.shape[2], chunk)
             torch.testing.assert_close(decoded, wanted, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize("name", VARIANTS)
 @torch.no_grad()
 def test_golden_vectors_one_shot_and_streamed(name: str) -> None:
-    path = REFERENCE / "vectors" / f"{GOLDEN[name]}.safetensors"
+    path = REFERENCE / "vectors" / f"{release_name(VARIANTS[name])}.safetensors"
     if not path.is_file():
-        pytest.skip("the reference vectors are not here; set VIDTOK_REFERENCE to their folder")
+        pytest.skip(ABSENT)
     tensors = load_file(path)
     with safe_open(path, "pt") as file:
         config = json.loads(file.metadata()["config"])
@@ -68,15 +60,57 @@ def test_golden_vectors_one_shot_and_streamed(name: str) -> None:
     compare_with_vectors(model, tensors)
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_full_width_has_the_released_tensors(name: str) -> None:
+    released = facts("checkpoint_keys.json.gz")["models"][release_name(VARIANTS[name])]
+    with torch.device("meta"):
+        model = VidTok(VARIANTS[name])
+    assert {k: list(t.shape) for k, t in model.state_dict().items()} == released["state_dict"]
+    for part, count in released["params"].items():
+        module = model if part == "total" else getattr(model, part)
+        assert sum(p.numel() for p in module.parameters()) == count
+
+
+@pytest.mark.parametrize("name", [name for name, v in VARIANTS.items() if v.causal])
+def test_full_width_has_the_released_states(name: str) -> None:
+    listed = facts("states.json.gz")[release_name(VARIANTS[name])]
+    with torch.device("meta"):
+        model = VidTok(VARIANTS[name])
+    v = model.variant
+    video = torch.empty(1, 3, v.time_factor, v.spatial_factor, v.spatial_factor, device="meta")
+    latent = torch.empty(1, v.z_channels, 1, 1, 1, device="meta")
+    for role, x in (("encoder", video), ("decoder", latent)):
+        _, state = getattr(model, role).step(x)
+        found = [(name, t.shape[1], t.shape[2], v.spatial_factor // t.shape[3]) for name, t in flatten(state)]
+        assert found == [(s["name"], s["channels"], s["frames"], s["spatial_div"]) for s in listed[role]]
+
+
+@pytest.mark.parametrize("name", [name for name, v in VARIANTS.items() if not v.causal])
 @torch.no_grad()
-def test_streamed_equals_one_shot(model: VidTok, video: torch.Tensor) -> None:
-    padded = model.pad(video)
-    whole = model.encoder.step(padded)[0]
-    latent = model.regularization(whole).latent
-    recon = model.decoder.step(latent)[0]
-    for latents in (1, 2):
-        torch.testing.assert_close(stream(model.encoder, padded, 4 * latents), whole, atol=2e-5, rtol=0)
-        torch.testing.assert_close(stream(model.decoder, latent, latents), recon, atol=1e-4, rtol=0)
+def test_non_causal_models_remember_nothing_and_take_windows(name: str) -> None:
+    model = build(name, **{**NARROW, "ch_mult": (1,) * len(VARIANTS[name].ch_mult)})
+    video = torch.rand(2, 3, 10, 16, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    encoded, state = model.encoder.step(model.pad(video))
+    assert not list(flatten(state))
+    assert encoded.shape[2] == 3
+    windows = model.encode(video, chunk=2)
+    alone = model.encode(video[:, :, 8:])
+    torch.testing.assert_close(windows.latent[:, :, 2:], alone.latent, atol=1e-6, rtol=0)
+    decoded = model.decode(windows.latent, 10, chunk=2)
+    assert decoded.shape == video.shape
+    torch.testing.assert_close(decoded[:, :, 8:], model.decode(alone.latent, 2), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 9, 16, 18])
+@torch.no_grad()
+def test_streamed_equals_one_shot(model: VidTok, frames: int) -> None:
+    video = torch.rand(2, 3, frames, 16, 24, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    whole = model.encode(video).latent
+    recon = model.decode(whole, frames)
+    assert recon.shape == video.shape
+    for chunk in (1, 2):
+        torch.testing.assert_close(model.encode(video, chunk).latent, whole, atol=2e-5, rtol=0)
+        torch.testing.assert_close(model.decode(whole, frames, chunk), recon, atol=1e-4, rtol=0)
 
 
 @torch.no_grad()

@@ -1,15 +1,18 @@
-"""Building blocks. A causal block is `step(x, state) -> (y, new_state)`; x is float `N C T H W`."""
+"""Building blocks; x is float `N C T H W`.
+
+What looks along T is `step(x, state, call) -> (y, new_state)`, the rest is `forward`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidtok_ref.state import State, Thread
+from vidtok_ref.state import Call, State, Thread
+from vidtok_ref.variant import Variant
 
 NORM_EPS = 1e-6
 
@@ -21,12 +24,45 @@ def per_frame(fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return y.unflatten(0, (n, t)).transpose(1, 2)
 
 
-def remember(state: Tensor | None, x: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-    """Put `frames` remembered frames (zeros at first) before x; also return the frames to remember next."""
-    if state is None:
-        state = torch.zeros_like(x[:, :, :1]).expand(-1, -1, frames, -1, -1)
-    x = torch.cat([state, x], dim=2)
-    return x, x[:, :, -frames:]
+class Reach:
+    """The `frames` beyond its chunk that a layer sees along T.
+
+    Causal: all of them come before the chunk and are remembered from call to call; before the first
+    chunk lie zeros (version 1.0) or copies of the layer's own first frame (1.1).
+    Non-causal: one comes behind, the others before; they are zeros and nothing is remembered.
+    """
+
+    def __init__(self, v: Variant, frames: int) -> None:
+        self.frames = frames
+        self.causal = v.causal
+        self.copies = v.version == "1.1"
+
+    def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
+        """The chunk `N C T H W` with these frames around it, and what to remember."""
+        if not self.causal:
+            return F.pad(x, (0, 0, 0, 0, self.frames - 1, 1)), {}
+        start = (x[:, :, :1] if self.copies else torch.zeros_like(x[:, :, :1])).expand(-1, -1, self.frames, -1, -1)
+        if state is None:
+            state = start
+        elif self.copies and call is not None:
+            state = torch.where(call.first, start, state)
+        x = torch.cat([state, x], dim=2)
+        return x, x[:, :, -self.frames :]
+
+
+def adopt(module: nn.Module, conv: nn.Module, v: Variant) -> None:
+    """Register a convolution's weights in `module` as released: under `conv` if causal, directly if not."""
+    if v.causal:
+        module.add_module("conv", conv)
+    else:
+        module.register_parameter("weight", conv.weight)  # type: ignore[arg-type]
+        module.register_parameter("bias", conv.bias)  # type: ignore[arg-type]
+
+
+def kernel(module: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias that `adopt` registered."""
+    owner = getattr(module, "conv", module)
+    return owner.weight, owner.bias
 
 
 class LayerNorm(nn.Module):
@@ -41,43 +77,49 @@ class LayerNorm(nn.Module):
         return normed.movedim(-1, 1)
 
 
-class CausalConv3d(nn.Module):
-    """3D convolution, zero-padded in space; in time it sees only the past (kernel 3: two frames)."""
+class TimeConv3d(nn.Module):
+    """Convolution 3x3x3, zero-padded in space; of stride 2 along T it needs one frame around an even chunk."""
 
-    def __init__(self, c_in: int, c_out: int) -> None:
+    def __init__(self, v: Variant, c_in: int, c_out: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(c_in, c_out, 3, padding=(0, 1, 1))
+        self.stride = stride
+        self.reach = Reach(v, 3 - stride)
+        adopt(self, nn.Conv3d(c_in, c_out, 3), v)
 
-    def step(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        x, state = remember(state, x, 2)
-        return self.conv(x), state
+    def forward(self, padded: Tensor) -> Tensor:
+        """Convolve frames that `reach` has padded."""
+        return F.conv3d(padded, *kernel(self), stride=(self.stride, 1, 1), padding=(0, 1, 1))
+
+    def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
+        x, remembered = self.reach.step(x, state, call)
+        return self(x), remembered
 
 
-class CausalConv1d(nn.Module):
+class TimeConv1d(nn.Module):
     """Convolution along T, kernel 3, at every pixel on its own."""
 
-    def __init__(self, c_in: int, c_out: int) -> None:
+    def __init__(self, v: Variant, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(c_in, c_out, 3)
+        self.reach = Reach(v, 2)
+        adopt(self, nn.Conv1d(c_in, c_out, 3), v)
 
-    def step(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        x, state = remember(state, x, 2)
-        h, w = x.shape[-2:]
+    def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
+        x, remembered = self.reach.step(x, state, call)
+        weight, bias = kernel(self)
         # Pixels side by side on one axis: the same sums as a Conv1d per pixel, without reordering memory.
-        y = F.conv2d(x.flatten(3), self.conv.weight.unsqueeze(-1), self.conv.bias)
-        return y.unflatten(3, (h, w)), state
+        y = F.conv2d(x.flatten(3), weight.unsqueeze(-1), bias)
+        return y.unflatten(3, x.shape[-2:]), remembered
 
 
 class PointConv3d(nn.Module):
-    """1x1x1 convolution; the released names wrap it, too."""
+    """1x1x1 convolution."""
 
-    def __init__(self, c_in: int, c_out: int) -> None:
+    def __init__(self, v: Variant, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(c_in, c_out, 1)
+        adopt(self, nn.Conv3d(c_in, c_out, 1), v)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
-        return y
+        return F.conv3d(x, *kernel(self))
 
 
 class FrameConv2d(nn.Conv2d):
@@ -104,18 +146,18 @@ class SpatialBlock(nn.Module):
         return h + (x if self.nin_shortcut is None else self.nin_shortcut(x))
 
 
-class CausalBlock(nn.Module):
-    """Residual block of two causal convolutions (`CausalConv1d` or `CausalConv3d`)."""
+class TimeBlock(nn.Module):
+    """Residual block of two convolutions that look along T (`TimeConv1d` or `TimeConv3d`)."""
 
-    def __init__(self, channels: int, conv: type[CausalConv1d] | type[CausalConv3d]) -> None:
+    def __init__(self, v: Variant, channels: int, conv: type[TimeConv1d] | type[TimeConv3d]) -> None:
         super().__init__()
         self.norm1 = LayerNorm(channels)
-        self.conv1 = conv(channels, channels)
+        self.conv1 = conv(v, channels, channels)
         self.norm2 = LayerNorm(channels)
-        self.conv2 = conv(channels, channels)
+        self.conv2 = conv(v, channels, channels)
 
-    def step(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        run = Thread(state)
+    def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
+        run = Thread(state, call)
         h = run("conv1", self.conv1, F.silu(self.norm1(x)))
         h = run("conv2", self.conv2, F.silu(self.norm2(h)))
         return x + h, run.new
@@ -124,13 +166,13 @@ class CausalBlock(nn.Module):
 class Attention(nn.Module):
     """Single-head attention over the pixels of each frame, with a residual; never across time."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, v: Variant, channels: int) -> None:
         super().__init__()
         self.norm = LayerNorm(channels)
-        self.q = PointConv3d(channels, channels)
-        self.k = PointConv3d(channels, channels)
-        self.v = PointConv3d(channels, channels)
-        self.proj_out = PointConv3d(channels, channels)
+        self.q = PointConv3d(v, channels, channels)
+        self.k = PointConv3d(v, channels, channels)
+        self.v = PointConv3d(v, channels, channels)
+        self.proj_out = PointConv3d(v, channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
@@ -169,30 +211,64 @@ def blend(mix_factor: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 class TemporalDown(nn.Module):
-    """Halve T: average pooling blended with a strided 3x3x3 convolution; T must be even, one frame is kept."""
+    """Halve T, which must be even: average pooling blended with a strided 3x3x3 convolution of the same frames."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, v: Variant, channels: int) -> None:
         super().__init__()
         self.mix_factor = nn.Parameter(torch.tensor([2.0]))
-        self.conv = nn.Module()
-        self.conv.conv = nn.Conv3d(channels, channels, 3, stride=(2, 1, 1), padding=(0, 1, 1))
+        self.conv = TimeConv3d(v, channels, channels, stride=2)
 
-    def step(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        x, state = remember(state, x, 1)
+    def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
+        x, remembered = self.conv.reach.step(x, state, call)
         pooled = (x[:, :, 0:-1:2] + x[:, :, 1::2] + x[:, :, 2::2]) / 3
-        conv: Any = self.conv.conv
-        return blend(self.mix_factor, pooled, conv(x)), state
+        return blend(self.mix_factor, pooled, self.conv(x)), remembered
 
 
 class TemporalUp(nn.Module):
-    """Double T: nearest neighbour, blended with a causal 3x3x3 convolution of itself."""
+    """Double T: nearest neighbour, blended with a 3x3x3 convolution of itself."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, v: Variant, channels: int) -> None:
         super().__init__()
         self.mix_factor = nn.Parameter(torch.tensor([2.0]))
-        self.conv = CausalConv3d(channels, channels)
+        self.conv = TimeConv3d(v, channels, channels)
 
-    def step(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        run = Thread(state)
+    def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
+        run = Thread(state, call)
         x = x.repeat_interleave(2, dim=2)
+        return blend(self.mix_factor, x, run("conv", self.conv, x)), run.new
+
+
+def double(x: Tensor, boundary: Tensor | None, at: int) -> Tensor:
+    """Linear interpolation x2 between neighbours: `N C T+1 H W` to `N C 2T H W`.
+
+    Every pair (left, right) gives `.75 left + .25 right` and `.25 left + .75 right`; across a `boundary`
+    (bool `1`) the pair at index `at` gives left and right themselves.
+    """
+    left, right = x[:, :, :-1], x[:, :, 1:]
+    near = torch.full((left.shape[2],), 0.75, dtype=x.dtype, device=x.device)
+    if boundary is not None:
+        near = torch.where((torch.arange(left.shape[2], device=x.device) == at) & boundary, 1.0, near)
+    near = near.view(1, 1, -1, 1, 1)
+    far = 1 - near
+    return torch.stack([near * left + far * right, far * left + near * right], dim=3).flatten(2, 3)
+
+
+class LinearTemporalUp(nn.Module):
+    """Double T: linear interpolation (version 1.1), blended with a causal 3x3x3 convolution of itself.
+
+    A frame's second half needs the next frame, so the newest frame waits as state `prev` and the output lags
+    by one more frame. `frames`: input frames a latent, which tells where a boundary falls: the lag of the
+    layers before has put it in front of the last of them.
+    """
+
+    def __init__(self, v: Variant, channels: int, frames: int) -> None:
+        super().__init__()
+        self.mix_factor = nn.Parameter(torch.tensor([2.0]))
+        self.conv = TimeConv3d(v, channels, channels)
+        self.prev = Reach(v, 1)
+        self.boundary = frames - 1
+
+    def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
+        run = Thread(state, call)
+        x = double(run("prev", self.prev, x), call and call.boundary, self.boundary)
         return blend(self.mix_factor, x, run("conv", self.conv, x)), run.new

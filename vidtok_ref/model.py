@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from vidtok_ref.coder import Decoder, Encoder
-from vidtok_ref.errors import ShapeError, VariantError
+from vidtok_ref.errors import ShapeError
 from vidtok_ref.regularizer import Encoded, FiniteScalarQuantizer, make_regularizer
+from vidtok_ref.state import Call
 from vidtok_ref.variant import Variant, find_variant
 from vidtok_ref.weights import load_into, read_weights
 
@@ -25,8 +26,6 @@ class VidTok(nn.Module):
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
-        if not variant.causal or variant.version != "1.0":
-            raise VariantError(f"{variant.name}: only causal version 1.0 models are built so far")
         self.variant = variant
         self.source = "untrained"
         self.trained = False
@@ -35,41 +34,64 @@ class VidTok(nn.Module):
         self.regularization = make_regularizer(variant)
 
     def pad(self, video: Tensor) -> Tensor:
-        """Repeat the first frame f-1 times in front and the last up to a multiple of f behind."""
-        f = self.variant.time_factor
-        front = video[:, :, :1].expand(-1, -1, f - 1, -1, -1)
-        back = video[:, :, -1:].expand(-1, -1, -(video.shape[2] + f - 1) % f, -1, -1)
+        """Causal: repeat the first frame f-1 times in front. Repeat the last frame up to a multiple of f behind."""
+        f, front_frames = self.variant.time_factor, self.variant.front_frames
+        front = video[:, :, :1].expand(-1, -1, front_frames, -1, -1)
+        back = video[:, :, -1:].expand(-1, -1, -(video.shape[2] + front_frames) % f, -1, -1)
         return torch.cat([front, video, back], dim=2)
 
-    def encode(self, video: Tensor) -> Encoded:
+    def encode(self, video: Tensor, chunk: int | None = None) -> Encoded:
         """Encode a whole clip.
 
         video: `N 3 T H W`, float in -1..1, H and W multiples of the spatial factor.
-        Raises ShapeError.
+        chunk: latents a step, None for all at once. A causal model gives the same latents for every chunk,
+        a non-causal one takes each as a window of its own. Raises ShapeError.
         """
         s = self.variant.spatial_factor
         if video.ndim != 5 or video.shape[1] != 3 or 0 in video.shape:
             raise ShapeError(f"video must be N 3 T H W with no empty axis, got {tuple(video.shape)}")
         if video.shape[3] % s or video.shape[4] % s:
             raise ShapeError(f"H and W must be multiples of {s}, got {tuple(video.shape[3:])}; pad the clip")
-        encoded: Encoded = self.regularization(self.encoder.step(self.pad(video))[0])
+        padded = self.pad(video)
+        state, out = None, []
+        for frames in padded.split(chunk * self.variant.time_factor if chunk else padded.shape[2], dim=2):
+            y, state = self.encoder.step(frames, state)
+            out.append(y)
+        encoded: Encoded = self.regularization(torch.cat(out, dim=2))
         return encoded
 
-    def decode(self, latent: Tensor, num_frames: int | None = None) -> Tensor:
+    def decode(self, latent: Tensor, num_frames: int | None = None, chunk: int | None = None) -> Tensor:
         """Decode a whole clip.
 
-        latent: `N z t h w` float, or FSQ indices `N t h w` int. Returns `N 3 T H W`, not clipped,
-        with T = num_frames or all `t * f - (f - 1)` frames. Raises ShapeError.
+        latent: `N z t h w` float, or FSQ indices `N t h w` int. Returns `N 3 T H W`, not clipped, with
+        T = num_frames or all frames that the latents hold. chunk: as for `encode`. Raises ShapeError.
         """
         if isinstance(self.regularization, FiniteScalarQuantizer) and not latent.is_floating_point():
             latent = self.regularization.from_indices(latent)
         if latent.ndim != 5 or latent.shape[1] != self.variant.z_channels or 0 in latent.shape:
             raise ShapeError(f"latent must be N {self.variant.z_channels} t h w, got {tuple(latent.shape)}")
-        first = self.variant.time_factor - 1
-        video = self.decoder.step(latent)[0][:, :, first:]
-        if num_frames is not None and num_frames > video.shape[2]:
-            raise ShapeError(f"{latent.shape[2]} latents hold {video.shape[2]} frames, {num_frames} were asked for")
-        return video[:, :, :num_frames]
+        held = latent.shape[2] * self.variant.time_factor - self.variant.front_frames
+        if num_frames is not None and num_frames > held:
+            raise ShapeError(f"{latent.shape[2]} latents hold {held} frames, {num_frames} were asked for")
+        state, out = None, []
+        for piece, call in self._decoder_calls(latent, chunk or latent.shape[2]):
+            y, state = self.decoder.step(piece, state, call)
+            out.append(y)
+        first = self.decoder.lag + self.variant.front_frames
+        return torch.cat(out, dim=2)[:, :, first : first + (held if num_frames is None else num_frames)]
+
+    def _decoder_calls(self, latent: Tensor, chunk: int) -> Iterator[tuple[Tensor, Call | None]]:
+        """Pieces of a clip in the order in which the decoder takes them."""
+        if self.decoder.lag == 0:
+            yield from ((piece, None) for piece in latent.split(chunk, dim=2))
+            return
+        # A boundary lies behind the first latent, which goes alone, and before a dummy latent behind the last,
+        # which pushes out the frames that still wait.
+        pieces = [latent[:, :, :1], *latent[:, :, 1:].split(chunk, dim=2), latent[:, :, -1:]]
+        pieces = [piece for piece in pieces if piece.shape[2]]
+        for i, piece in enumerate(pieces):
+            flags = torch.tensor([i == 0, i in (1, len(pieces) - 1)], device=latent.device)
+            yield piece, Call(flags[:1], flags[1:])
 
     def forward(self, video: Tensor) -> tuple[Tensor, Encoded]:
         """Reconstruction (from the mean or the codes) and what was encoded."""

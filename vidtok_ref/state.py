@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 from torch import Tensor
 
 from vidtok_ref.errors import ShapeError
 
 State = dict[str, Union[Tensor, "State"]]
+
+
+class Call(NamedTuple):
+    """Where in its stream a call stands, as flags (bool `1`); only version 1.1 looks at them.
+
+    first: the first call, whatever the states hold (a state of None says the same).
+    boundary: the second call, where the first latent's frames end, or the last one, where the clip does.
+    """
+
+    first: Tensor
+    boundary: Tensor
 
 
 class Thread:
@@ -19,8 +30,9 @@ class Thread:
     states after it. Calling the thread runs one child.
     """
 
-    def __init__(self, old: State | None) -> None:
+    def __init__(self, old: State | None, call: Call | None) -> None:
         self.old = old
+        self.call = call
         self.new: State = {}
 
     def __call__(self, name: str, child: Any, x: Tensor) -> Tensor:
@@ -31,7 +43,7 @@ class Thread:
         for part in parents:
             old = None if old is None else old[part]
             new = new.setdefault(part, {})
-        y, new[leaf] = child.step(x, None if old is None else old[leaf])
+        y, new[leaf] = child.step(x, None if old is None else old[leaf], self.call)
         return y
 
 

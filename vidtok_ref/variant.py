@@ -42,6 +42,8 @@ class Variant:
                 f"{self.name}: regularizer is kl or fsq and version is 1.0 or 1.1, "
                 f"got {self.regularizer!r} and {self.version!r}"
             )
+        if not self.causal and self.version != "1.0":
+            raise VariantError(f"{self.name}: non-causal models exist in version 1.0 only")
         if self.ch < 1 or self.z_channels < 1 or self.num_res_blocks < 1 or min(self.ch_mult) < 1:
             raise VariantError(f"{self.name}: widths and block counts must be positive")
         if not used <= set(range(depth)):
@@ -55,6 +57,11 @@ class Variant:
     def time_factor(self) -> int:
         """Frames per latent, f."""
         return 2 ** len(self.temporal_down)
+
+    @property
+    def front_frames(self) -> int:
+        """Copies of the first frame in front of a clip: f-1 if causal, so that 1+kf frames give 1+k latents."""
+        return self.time_factor - 1 if self.causal else 0
 
     @property
     def spatial_factor(self) -> int:

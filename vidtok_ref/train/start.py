@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vidtok_ref.layers import Attention, CausalBlock, SpatialBlock
+from vidtok_ref.layers import Attention, SpatialBlock, TimeBlock, kernel
 from vidtok_ref.model import VidTok
 
 
@@ -19,7 +19,7 @@ def start_from_linear(model: VidTok, log_variance: float) -> None:
     """
     branches: set[torch.nn.Module] = set()
     for module in model.modules():
-        if isinstance(module, SpatialBlock | CausalBlock):
+        if isinstance(module, SpatialBlock | TimeBlock):
             branches |= {*module.conv1.modules(), *module.conv2.modules()}
             last: torch.nn.Module = module.conv2
         elif isinstance(module, Attention):
@@ -30,11 +30,10 @@ def start_from_linear(model: VidTok, log_variance: float) -> None:
         for parameter in last.parameters():
             parameter.zero_()
     for module in model.modules():
-        if isinstance(module, torch.nn.modules.conv._ConvNd) and module not in branches:
-            module.weight *= 3**0.5
-            if module.bias is not None:
-                module.bias.zero_()
+        own = dict(module.named_parameters(recurse=False))
+        if "weight" in own and own["weight"].ndim > 1 and module not in branches:
+            own["weight"] *= 3**0.5
+            own["bias"].zero_()
     if model.variant.regularizer == "kl":
-        bias = model.encoder.conv_out.conv.bias
-        assert bias is not None
+        _, bias = kernel(model.encoder.conv_out)
         bias[model.variant.z_channels :] = log_variance
