@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidtok_ref import layers as ref
-from vidtok_ref.layers import NORM_EPS, remember
+from vidtok_ref.layers import NORM_EPS, double, kernel
+from vidtok_ref.state import Call, State, Thread
 
 
 def _conv3d(weight: Tensor, bias: Tensor | None, **options: Any) -> nn.Conv3d:
@@ -42,15 +43,17 @@ class ChannelNorm(nn.Module):
 
 
 class PixelConv1d(nn.Module):
-    """CausalConv1d as a Conv3d with kernel 3x1x1."""
+    """TimeConv1d as a Conv3d with kernel 3x1x1."""
 
-    def __init__(self, layer: ref.CausalConv1d) -> None:
+    def __init__(self, layer: ref.TimeConv1d) -> None:
         super().__init__()
-        self.conv = _conv3d(layer.conv.weight[..., None, None], layer.conv.bias)
+        weight, bias = kernel(layer)
+        self.conv = _conv3d(weight[..., None, None], bias)
+        self.reach = layer.reach
 
-    def step(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        x, state = remember(state, x, 2)
-        return self.conv(x), state
+    def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
+        x, remembered = self.reach.step(x, state, call)
+        return self.conv(x), remembered
 
 
 def frame_conv(layer: ref.FrameConv2d) -> nn.Conv3d:
@@ -102,16 +105,25 @@ class PhaseSpatialUp(nn.Module):
         return torch.stack(rows, dim=-2).flatten(-3, -2)
 
 
+def blended(layer: ref.TemporalDown | ref.TemporalUp | ref.LinearTemporalUp) -> tuple[Tensor, Tensor, Tensor]:
+    """Kernel and bias of a layer's convolution scaled by `1 - alpha`, and alpha."""
+    weight, bias = kernel(layer.conv)
+    alpha = torch.sigmoid(layer.mix_factor.detach())
+    return (1 - alpha) * weight.detach(), (1 - alpha) * bias.detach(), alpha
+
+
+def add_identity(weight: Tensor, tap: int, share: Tensor) -> None:
+    """Make a kernel `C C T 3 3` also add `share` of the frame under a temporal tap, in place."""
+    diagonal = torch.arange(weight.shape[0])
+    weight[diagonal, diagonal, tap, 1, 1] += share
+
+
 def folded_down(layer: ref.TemporalDown) -> tuple[Tensor, Tensor]:
     """Kernel and bias that equal `alpha * avgpool3 + (1 - alpha) * conv`."""
-    conv = layer.conv.conv
-    assert isinstance(conv, nn.Conv3d)
-    assert conv.bias is not None
-    alpha = torch.sigmoid(layer.mix_factor.detach())
-    weight = (1 - alpha) * conv.weight.detach()
-    diagonal = torch.arange(weight.shape[0])
-    weight[diagonal, diagonal, :, 1, 1] += alpha / 3
-    return weight, (1 - alpha) * conv.bias.detach()
+    weight, bias, alpha = blended(layer)
+    for tap in range(3):
+        add_identity(weight, tap, alpha / 3)
+    return weight, bias
 
 
 class FoldedTemporalDown(nn.Module):
@@ -120,27 +132,24 @@ class FoldedTemporalDown(nn.Module):
     def __init__(self, layer: ref.TemporalDown) -> None:
         super().__init__()
         self.conv = _conv3d(*folded_down(layer), stride=(2, 1, 1), padding=(0, 1, 1))
+        self.reach = layer.conv.reach
 
-    def step(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        x, state = remember(state, x, 1)
-        return self.conv(x), state
+    def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
+        x, remembered = self.reach.step(x, state, call)
+        return self.conv(x), remembered
 
 
 def folded_up(layer: ref.TemporalUp) -> tuple[Tensor, Tensor]:
-    """Two-tap kernel `2C C 2 3 3` and bias `2C`: first the even output frames, then the odd ones.
+    """Two-tap kernel `2C C 2 3 3` and bias `2C` for neighbours (left, right) of a sequence to be doubled.
 
-    Of a doubled sequence a causal kernel-3 convolution sees two distinct frames, i-1 and i: even
-    outputs weigh them `w0 + w1, w2`, odd ones `w0, w1 + w2`; the blend adds alpha on frame i.
+    Three frames in a row of the doubled sequence are left, left, right or left, right, right: a kernel-3
+    convolution of it weighs them `w0 + w1, w2` and `w0, w1 + w2`. The blend adds alpha under the tap of the
+    output's own frame: the newest for a causal convolution, else the middle one.
     """
-    conv = layer.conv.conv
-    assert conv.bias is not None
-    alpha = torch.sigmoid(layer.mix_factor.detach())
-    w0, w1, w2 = ((1 - alpha) * conv.weight.detach()).unbind(2)
-    weights = [torch.stack([w0 + w1, w2], 2), torch.stack([w0, w1 + w2], 2)]
-    diagonal = torch.arange(conv.weight.shape[0])
-    for weight in weights:
-        weight[diagonal, diagonal, 1, 1, 1] += alpha
-    return torch.cat(weights), ((1 - alpha) * conv.bias.detach()).repeat(2)
+    weight, bias, alpha = blended(layer)
+    add_identity(weight, 2 if layer.conv.reach.causal else 1, alpha)
+    w0, w1, w2 = weight.unbind(2)
+    return torch.cat([torch.stack([w0 + w1, w2], 2), torch.stack([w0, w1 + w2], 2)]), bias.repeat(2)
 
 
 class FoldedTemporalUp(nn.Module):
@@ -149,11 +158,39 @@ class FoldedTemporalUp(nn.Module):
     def __init__(self, layer: ref.TemporalUp) -> None:
         super().__init__()
         self.conv = _conv3d(*folded_up(layer), padding=(0, 1, 1))
+        self.reach = copy.copy(layer.conv.reach)
+        self.reach.frames = 1 if self.reach.causal else 2
 
-    def step(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        x, state = remember(state, x, 1)
-        y = self.conv(x)
-        return y.unflatten(1, (2, -1)).movedim(1, 3).flatten(2, 3), state
+    def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
+        x, remembered = self.reach.step(x, state, call)
+        y = self.conv(x).unflatten(1, (2, -1)).movedim(1, 3).flatten(2, 3)
+        # The pairs at both ends of a non-causal chunk also give a frame outside of it.
+        return y if self.reach.causal else y[:, :, 1:-1], remembered
+
+
+class FoldedLinearTemporalUp(nn.Module):
+    """LinearTemporalUp with the convolution before the interpolation: half of the work.
+
+    Interpolation along T and the taps' 3x3 kernels commute: with `P_k = w_k * x` (the blend adds alpha in w2),
+    interpolated to `V_k`, output j is `V_0[j-2] + V_1[j-1] + V_2[j]`. So every frame is convolved once, not
+    twice, and a boundary changes weights of the interpolation only. The bias rides on P_2, since the
+    interpolation weights sum to 1. Two delay lines of one frame add up the taps.
+    """
+
+    def __init__(self, layer: ref.LinearTemporalUp) -> None:
+        super().__init__()
+        weight, bias, alpha = blended(layer)
+        add_identity(weight, 2, alpha)
+        taps = torch.cat(weight.unbind(2)).unsqueeze(2)
+        self.taps = _conv3d(taps, torch.cat([torch.zeros_like(bias).repeat(2), bias]), padding=(0, 1, 1))
+        self.prev = layer.prev
+        self.boundary = layer.boundary
+
+    def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
+        run = Thread(state, call)
+        v0, v1, v2 = double(run("prev", self.prev, self.taps(x)), call and call.boundary, self.boundary).chunk(3, 1)
+        v1 = v1 + run("tap0", self.prev, v0)[:, :, :-1]
+        return v2 + run("tap1", self.prev, v1)[:, :, :-1], run.new
 
 
 class PlainAttention(nn.Module):
@@ -162,14 +199,11 @@ class PlainAttention(nn.Module):
     def __init__(self, layer: ref.Attention) -> None:
         super().__init__()
         self.norm = ChannelNorm(layer.norm)
-        c = layer.q.conv.weight.shape[0]
         # One projection for q, k and v; the scale 1/sqrt(C) stays out of the weights, which keeps them exact.
-        parts = [layer.q.conv, layer.k.conv, layer.v.conv]
-        self.qkv = _conv3d(
-            torch.cat([p.weight for p in parts]), torch.cat([p.bias for p in parts if p.bias is not None])
-        )
+        weights, biases = zip(*(kernel(p) for p in (layer.q, layer.k, layer.v)), strict=True)
+        self.qkv = _conv3d(torch.cat(weights), torch.cat(biases))
         self.proj_out = layer.proj_out
-        self.scale = c**-0.5
+        self.scale = len(biases[0]) ** -0.5
 
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(self.norm(x)).flatten(3).transpose(1, 2)  # N T 3C (H W)
@@ -183,11 +217,12 @@ class PlainAttention(nn.Module):
 _LOWERED: dict[type[nn.Module], Any] = {
     ref.LayerNorm: ChannelNorm,
     ref.FrameConv2d: frame_conv,
-    ref.CausalConv1d: PixelConv1d,
+    ref.TimeConv1d: PixelConv1d,
     ref.SpatialDown: FoldedSpatialDown,
     ref.SpatialUp: PhaseSpatialUp,
     ref.TemporalDown: FoldedTemporalDown,
     ref.TemporalUp: FoldedTemporalUp,
+    ref.LinearTemporalUp: FoldedLinearTemporalUp,
     ref.Attention: PlainAttention,
 }
 
