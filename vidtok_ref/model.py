@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from os import PathLike
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -14,21 +11,20 @@ from vidtok_ref.coder import Decoder, Encoder
 from vidtok_ref.errors import ShapeError
 from vidtok_ref.regularizer import Encoded, FiniteScalarQuantizer, make_regularizer
 from vidtok_ref.state import Call
-from vidtok_ref.variant import Variant, find_variant
-from vidtok_ref.weights import load_into, read_weights
+from vidtok_ref.variant import Variant
 
 
 class VidTok(nn.Module):
     """Encoder, regularizer and decoder of one variant under the released state-dict names.
 
-    `source` says where the weights came from, `trained` whether they were loaded at all.
+    `source` says where the weights came from; `seed` is that of untrained ones, None for loaded ones.
     """
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
         self.variant = variant
         self.source = "untrained"
-        self.trained = False
+        self.seed: int | None = None
         self.encoder = Encoder(variant)
         self.decoder = Decoder(variant)
         self.regularization = make_regularizer(variant)
@@ -97,28 +93,3 @@ class VidTok(nn.Module):
         """Reconstruction (from the mean or the codes) and what was encoded."""
         encoded = self.encode(video)
         return self.decode(encoded.latent, video.shape[2]), encoded
-
-
-def build(
-    variant: str | Variant,
-    weights: str | PathLike[str] | Mapping[str, Tensor] | None = None,
-    *,
-    seed: int = 0,
-    **overrides: Any,
-) -> VidTok:
-    """Build a reference model in evaluation mode.
-
-    variant: a name of `VARIANTS` or a `Variant`; overrides replace its fields (`ch=16`).
-    weights: checkpoint path, or mapping of released names to tensors; None: random by `seed`.
-    Raises VariantError, WeightsError.
-    """
-    chosen = find_variant(variant, **overrides)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = VidTok(chosen)
-    model.source = f"untrained, seed {seed}"
-    if weights is not None:
-        model.source = "given tensors" if isinstance(weights, Mapping) else Path(weights).name
-        model.trained = True
-        load_into(model, weights if isinstance(weights, Mapping) else read_weights(weights), chosen.name)
-    return model.eval()

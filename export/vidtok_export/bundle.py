@@ -46,7 +46,12 @@ def _manifest(model: VidTok, graphs: list[dict[str, Any]], chunk: int, licence: 
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "variant": v.to_dict(),
-        "weights": {"sha256": weights_sha256(model), "source": model.source, "trained": model.trained},
+        "weights": {
+            "sha256": weights_sha256(model),
+            "source": model.source,
+            "trained": model.seed is None,
+            "seed": model.seed,
+        },
         "licence": licence,
         "time_factor": v.time_factor,
         "spatial_multiple": v.spatial_factor,

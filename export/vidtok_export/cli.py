@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from vidtok_export.errors import ExportError
 from vidtok_ref.errors import ModelError
-from vidtok_ref.variant import VARIANTS
+from vidtok_ref.variant import VARIANTS, Variant, find_variant
 from vidtok_runtime.errors import VidtokError
+
+FILE = click.Path(path_type=Path)
+VARIANT = click.option("--variant", help="Name; --list shows them.  [default: the one inside the checkpoint]")
+CHECKPOINT = click.option("--checkpoint", type=FILE, help="Released .ckpt, or .safetensors.")
+DEBUG = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+
+
+def _loud(function: Callable[..., None]) -> Callable[..., None]:
+    """Turn expected errors into one line on stderr and exit code 1."""
+
+    @functools.wraps(function)
+    def call(*args: Any, debug: bool, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except (ExportError, ModelError, VidtokError) as error:
+            if debug:
+                raise
+            click.echo(f"vidtok-export: error: {error}", err=True)
+            sys.exit(1)
+
+    return DEBUG(call)
 
 
 def _list() -> str:
@@ -18,8 +42,7 @@ def _list() -> str:
     for v in VARIANTS.values():
         latent = f"{v.codebook_size:,} codes" if v.codebook_size else f"{v.z_channels} channels"
         factor = f"{v.time_factor}x{v.spatial_factor}x{v.spatial_factor}"
-        later = "" if v.causal and v.version == "1.0" else "  (not built yet)"
-        lines.append(f"{v.name:<30}{latent:>16}{factor:>18}{later}")
+        lines.append(f"{v.name:<30}{latent:>16}{factor:>18}")
     return "\n".join(lines)
 
 
@@ -29,13 +52,25 @@ def _show_list(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
         ctx.exit()
 
 
-@click.command(
+def _variant(name: str | None, checkpoint: Path | None, ch: int | None) -> Variant:
+    """The named variant, or the one inside the checkpoint."""
+    from vidtok_ref.weights import embedded_variant
+
+    inside = embedded_variant(checkpoint) if checkpoint and name is None else None
+    if name is None and inside is None:
+        raise click.UsageError("give --variant NAME (--list shows them), or --checkpoint with one that says it itself")
+    return find_variant(inside or name or "", **({"ch": ch} if ch else {}))
+
+
+@click.group(
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example: vidtok-export --variant kl-4chn --checkpoint vidtok_kl_causal_488_4chn.ckpt --out kl-4chn",
+    epilog="Examples: vidtok-export --variant kl-4chn --checkpoint vidtok_kl_causal_488_4chn.ckpt; "
+    "vidtok-export verify kl-4chn; vidtok-export convert vidtok_kl_causal_488_4chn.ckpt --variant kl-4chn",
 )
-@click.option("--variant", required=True, help="Name; --list shows them.")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Released .ckpt or .safetensors.")
-@click.option("--out", type=click.Path(path_type=Path), help="New bundle folder.  [default: the variant's name]")
+@VARIANT
+@CHECKPOINT
+@click.option("--out", type=FILE, help="New bundle folder.  [default: the variant's name]")
 @click.option("--seed", type=int, help="Untrained weights from this seed, instead of a checkpoint.")
 @click.option("--ch", type=click.IntRange(1), help="Width, instead of the released 128.")
 @click.option("--chunk", type=click.IntRange(1), default=4, show_default=True, help="Most latents a graph call.")
@@ -43,11 +78,13 @@ def _show_list(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option("--no-simplify", is_flag=True, help="Skip onnxsim.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option("--list", "show", is_flag=True, is_eager=True, expose_value=False, callback=_show_list, help="Variants.")
 @click.version_option(package_name="vidtok-onnx")
+@click.pass_context
+@_loud
 def main(
-    variant: str,
+    ctx: click.Context,
+    variant: str | None,
     checkpoint: Path | None,
     out: Path | None,
     seed: int | None,
@@ -57,23 +94,68 @@ def main(
     no_simplify: bool,
     force: bool,
     quiet: bool,
-    debug: bool,
 ) -> None:
-    """Export a tokenizer to a bundle of ONNX graphs and check it against the reference."""
-    if (checkpoint is None) == (seed is None):
-        raise click.UsageError("give --checkpoint FILE, or --seed N for untrained weights")
-    out = out or Path(variant)
-    try:
-        from vidtok_export.bundle import export
-        from vidtok_ref.model import build
+    """Export a tokenizer to a bundle of ONNX graphs and check it against the reference.
 
-        model = build(variant, checkpoint, seed=seed or 0, **({"ch": ch} if ch else {}))
-        export(model, out, chunk=chunk, simplify=not no_simplify, force=force, licence=licence, quiet=quiet)
-    except (ExportError, ModelError, VidtokError) as error:
-        if debug:
-            raise
-        click.echo(f"vidtok-export: error: {error}", err=True)
-        sys.exit(1)
+    Without --checkpoint and --seed the released weights are looked for in $VIDTOK_CHECKPOINTS, in
+    ./checkpoints and on the model hub.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    if checkpoint is not None and seed is not None:
+        raise click.UsageError("give --checkpoint FILE, or --seed N for untrained weights, not both")
+    chosen = _variant(variant, checkpoint, ch)
+    out = out or Path(chosen.name)
+
+    from vidtok_export.bundle import export
+    from vidtok_ref.checkpoints import find_checkpoint
+    from vidtok_ref.load import build
+
+    weights = checkpoint if checkpoint or seed is not None else find_checkpoint(chosen)
+    model = build(chosen, weights, seed=seed or 0)
+    export(model, out, chunk=chunk, simplify=not no_simplify, force=force, licence=licence, quiet=quiet)
     if not quiet:
         size = sum(p.stat().st_size for p in out.iterdir()) / 1e6
-        click.echo(f"{out}: {size:.1f} MB" + ("" if model.trained else ", UNTRAINED weights"))
+        click.echo(f"{out}: {size:.1f} MB" + ("" if model.seed is None else ", UNTRAINED weights"))
+
+
+@main.command(epilog="Example: vidtok-export verify tiny-fsq-32768")
+@click.argument("bundle")
+@CHECKPOINT
+@_loud
+def verify(bundle: str, checkpoint: Path | None) -> None:
+    """Measure again how far BUNDLE (folder or shipped name) is from the reference, on every installed engine."""
+    from vidtok_export.verify import reference_of, require, table
+    from vidtok_export.verify import verify as measure
+    from vidtok_runtime.bundles import find_bundle
+    from vidtok_runtime.session import usable_providers
+
+    manifest = find_bundle(bundle)
+    model = reference_of(manifest, checkpoint)
+    rows = measure(manifest, model, usable_providers())
+    click.echo(table(rows))
+    require(rows)
+
+
+@main.command(epilog="Example: vidtok-export convert vidtok_kl_causal_488_4chn.ckpt --variant kl-4chn")
+@click.argument("checkpoint", type=FILE)
+@VARIANT
+@click.option("-o", "--out", type=FILE, help="New file.  [default: CHECKPOINT with the suffix .safetensors]")
+@click.option("--ch", type=click.IntRange(1), help="Width, instead of the released 128.")
+@click.option("--half", is_flag=True, help="Store float16 instead of float32.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@_loud
+def convert(checkpoint: Path, variant: str | None, out: Path | None, ch: int | None, half: bool, force: bool) -> None:
+    """Turn CHECKPOINT into safetensors with the variant inside and nothing but the model."""
+    import torch
+
+    from vidtok_export.errors import TargetError
+    from vidtok_ref.load import build
+    from vidtok_ref.weights import write_weights
+
+    out = out or checkpoint.with_suffix(".safetensors")
+    if out.exists() and not force:
+        raise TargetError(f"{out} exists already; give --force to replace it")
+    model = build(_variant(variant, checkpoint, ch), checkpoint)
+    write_weights(model, out, torch.float16 if half else torch.float32)
+    click.echo(f"{out}: {model.variant.name}, {out.stat().st_size / 1e6:.1f} MB")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vidtok_export.errors import ParityError
+from vidtok_export.errors import ExportError, ParityError
+from vidtok_ref.checkpoints import find_checkpoint
+from vidtok_ref.load import build
 from vidtok_ref.model import VidTok
 from vidtok_ref.regularizer import FiniteScalarQuantizer
+from vidtok_ref.variant import Variant
+from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.session import Array, Options, StatefulGraph, load_graph
 
@@ -53,6 +58,26 @@ class Parity:
         else:
             del row["tokens"], row["tokens_differing"]
         return row
+
+
+def reference_of(manifest: Manifest, checkpoint: Path | None = None) -> VidTok:
+    """The reference model of a bundle: from a checkpoint, the weights beside its graphs, its seed, or a release.
+
+    Raises ExportError unless the weights are the bundle's own.
+    """
+    variant = Variant.from_dict(manifest.raw["variant"])
+    seed = manifest.raw["weights"].get("seed")
+    beside = sorted(manifest.folder.glob("*.safetensors"))
+    if checkpoint is None and seed is None:
+        checkpoint = beside[0] if beside else find_checkpoint(variant)
+    model = build(variant, checkpoint, seed=seed or 0)
+    found = weights_sha256(model)
+    if found != manifest.weights_sha256:
+        raise ExportError(
+            f"{manifest.folder} was made from weights {manifest.weights_sha256[:12]}, {model.source} has "
+            f"{found[:12]}; give --checkpoint the file that the bundle was made from"
+        )
+    return model
 
 
 def smooth_video(n: int, t: int, h: int, w: int, seed: int) -> torch.Tensor:

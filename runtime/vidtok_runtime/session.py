@@ -86,6 +86,11 @@ def _unavailable(provider: str) -> str | None:
     return None
 
 
+def usable_providers() -> tuple[str, ...]:
+    """The providers that can be used here."""
+    return tuple(name for name in PROVIDERS if _unavailable(name) is None)
+
+
 def choose_provider(name: str) -> str:
     """Resolve a provider name; `auto` takes the first of cuda, openvino, cpu that is usable and says so on stderr.
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from vidtok_ref.errors import DataError, ModelError
-from vidtok_ref.model import VidTok, build
+from vidtok_ref.load import build
+from vidtok_ref.model import VidTok
 from vidtok_ref.regularizer import DiagonalGaussian
 from vidtok_ref.train.data import Material, batches, load_material, to_tensor
 from vidtok_ref.train.recipe import Recipe
