@@ -18,8 +18,7 @@ def _list() -> str:
     for v in VARIANTS.values():
         latent = f"{v.codebook_size:,} codes" if v.codebook_size else f"{v.z_channels} channels"
         factor = f"{v.time_factor}x{v.spatial_factor}x{v.spatial_factor}"
-        later = "" if v.causal and v.version == "1.0" else "  (not built yet)"
-        lines.append(f"{v.name:<30}{latent:>16}{factor:>18}{later}")
+        lines.append(f"{v.name:<30}{latent:>16}{factor:>18}")
     return "\n".join(lines)
 
 
