@@ -31,7 +31,8 @@ def test_manifest_tells_what_was_written(bundle: Path, model: VidTok) -> None:
         assert names == sorted(names)
         assert [s["output"] for s in graph["states"]] == [f"new_{n}" for n in names]
         loaded = onnx.load(bundle / graph["file"])
-        assert [i.name for i in loaded.graph.input] == [graph["inputs"][0]["name"], *names]
+        flags = [flag["name"] for flag in graph["flags"]]
+        assert [i.name for i in loaded.graph.input] == [graph["inputs"][0]["name"], *flags, *names]
     assert raw["codebook_size"] == model.variant.codebook_size
 
 

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from vidtok_export import lower as low
-from vidtok_ref import VidTok, layers
+from vidtok_ref import VARIANTS, VidTok, layers
+from vidtok_ref.state import Call
 
 C = 6
+V10, V11, WHOLE = (VARIANTS[name] for name in ("kl-4chn", "kl-4chn-v1.1", "kl-4chn-noncausal"))
 
 
 @pytest.fixture
@@ -30,42 +32,89 @@ def close(a: torch.Tensor, b: torch.Tensor) -> None:
         (lambda: layers.FrameConv2d(C, 4, 1), low.frame_conv),
         (lambda: layers.SpatialDown(C), low.FoldedSpatialDown),
         (lambda: layers.SpatialUp(C), low.PhaseSpatialUp),
-        (lambda: layers.Attention(C), low.PlainAttention),
+        (lambda: layers.Attention(V10, C), low.PlainAttention),
+        (lambda: layers.Attention(WHOLE, C), low.PlainAttention),
     ],
 )
 @torch.no_grad()
 def test_stateless_layers(x: torch.Tensor, reference: Any, lowered: Any) -> None:
     layer = reference()
+    generator = torch.Generator().manual_seed(0)
     for parameter in layer.parameters():
-        parameter.normal_()
+        parameter.normal_(std=0.5, generator=generator)
     close(lowered(layer)(x), layer(x))
 
 
+def flags(first: bool, boundary: bool) -> Call:
+    return Call(torch.tensor([first]), torch.tensor([boundary]))
+
+
+ALONG_TIME = [
+    (lambda v: layers.TimeConv1d(v, C, C), low.PixelConv1d, (V10, V11, WHOLE)),
+    (lambda v: layers.TemporalDown(v, C), low.FoldedTemporalDown, (V10, V11, WHOLE)),
+    (lambda v: layers.TemporalUp(v, C), low.FoldedTemporalUp, (V10, WHOLE)),
+    (lambda v: layers.LinearTemporalUp(v, C, 2), low.FoldedLinearTemporalUp, (V11,)),
+]
+
+
 @pytest.mark.parametrize(
-    ("reference", "lowered"),
-    [
-        (lambda: layers.CausalConv1d(C, C), low.PixelConv1d),
-        (lambda: layers.TemporalDown(C), low.FoldedTemporalDown),
-        (lambda: layers.TemporalUp(C), low.FoldedTemporalUp),
-    ],
+    ("reference", "lowered", "v"),
+    [pytest.param(r, f, v, id=f"{f.__name__}-{v.name}") for r, f, variants in ALONG_TIME for v in variants],
 )
 @pytest.mark.parametrize("mix", [-1.0, 2.0])
 @torch.no_grad()
-def test_layers_with_memory(x: torch.Tensor, reference: Any, lowered: Any, mix: float) -> None:
-    layer = reference()
+def test_layers_that_look_along_time(x: torch.Tensor, reference: Any, lowered: Any, v: Any, mix: float) -> None:
+    layer = reference(v)
     if hasattr(layer, "mix_factor"):
         layer.mix_factor.fill_(mix)
     folded = lowered(layer)
-    wanted, _ = layer.step(x, None)
-    close(folded.step(x, None)[0], wanted)
-    first, state = folded.step(x[:, :, :2], None)
-    close(torch.cat([first, folded.step(x[:, :, 2:], state)[0]], dim=2), wanted)
+    wanted, _ = layer.step(x, None, None)
+    close(folded.step(x, None, None)[0], wanted)
+    if v.causal:
+        first, state = folded.step(x[:, :, :2], None, None)
+        close(torch.cat([first, folded.step(x[:, :, 2:], state, None)[0]], dim=2), wanted)
+        # With the flag, the first call pays no attention to what the states hold (version 1.0: zeros, no flag).
+        if v is V11:
+            close(folded.step(x, state, flags(True, False))[0], wanted)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 4])
+@torch.no_grad()
+def test_the_linear_fold_at_boundaries(frames: int) -> None:
+    """Calls of 1, 1, 2 and 1 latents: boundaries in the second and the last, which may end with the chunk."""
+    x = torch.randn(2, C, 5 * frames, 5, 7, generator=torch.Generator().manual_seed(0))
+    layer = layers.LinearTemporalUp(V11, C, frames)
+    folded = low.FoldedLinearTemporalUp(layer)
+    states: list[Any] = [None, None]
+    outputs: list[list[torch.Tensor]] = [[], []]
+    for i, piece in enumerate(x.split([frames, frames, 2 * frames, frames], dim=2)):
+        for k, version in enumerate((layer, folded)):
+            y, states[k] = version.step(piece, states[k], flags(i == 0, i in (1, 3)))
+            assert y.shape[2] == 2 * piece.shape[2]
+            outputs[k].append(y)
+    wanted, got = (torch.cat(pieces, dim=2) for pieces in outputs)
+    close(got, wanted)
+    unaware = layer.step(x, None, None)[0]
+    assert (unaware - wanted).abs().max() > 1e-2  # the boundaries make a difference
 
 
 @torch.no_grad()
-def test_doubling_layers_remember_one_frame(x: torch.Tensor) -> None:
-    _, state = low.FoldedTemporalUp(layers.TemporalUp(C)).step(x, None)
-    assert state.shape[2] == 1
+def test_linear_doubling() -> None:
+    x = torch.arange(5.0).view(1, 1, 5, 1, 1)
+    plain = [0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.25, 3.75]
+    assert layers.double(x, None, 0).flatten().tolist() == plain
+    assert layers.double(x, torch.tensor([False]), 2).flatten().tolist() == plain
+    assert layers.double(x, torch.tensor([True]), 2).flatten().tolist() == [*plain[:4], 2, 3, *plain[6:]]
+    halves = torch.nn.functional.interpolate(x[0].flatten(1)[None], scale_factor=2, mode="linear")
+    assert halves.flatten().tolist()[1:-1] == plain
+
+
+@torch.no_grad()
+def test_doubling_layers_remember_little(x: torch.Tensor) -> None:
+    _, state = low.FoldedTemporalUp(layers.TemporalUp(V10, C)).step(x, None, None)
+    assert state.shape[1:3] == (C, 1)
+    _, state = low.FoldedLinearTemporalUp(layers.LinearTemporalUp(V11, C, 1)).step(x, None, None)
+    assert {k: tuple(t.shape[1:3]) for k, t in state.items()} == {"prev": (3 * C, 1), "tap0": (C, 1), "tap1": (C, 1)}
 
 
 @torch.no_grad()

@@ -101,9 +101,11 @@ def test_non_causal_models_remember_nothing_and_take_windows(name: str) -> None:
     torch.testing.assert_close(decoded[:, :, 8:], model.decode(alone.latent, 2), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["kl-4chn", "kl-8chn-2x8x8-v1.1", "kl-4chn-v1.1", "fsq-32768-8x8x8-v1.1"])
 @pytest.mark.parametrize("frames", [1, 2, 3, 9, 16, 18])
 @torch.no_grad()
-def test_streamed_equals_one_shot(model: VidTok, frames: int) -> None:
+def test_streamed_equals_one_shot(name: str, frames: int) -> None:
+    model = build(name, **NARROW)
     video = torch.rand(2, 3, frames, 16, 24, generator=torch.Generator().manual_seed(1)) * 2 - 1
     whole = model.encode(video).latent
     recon = model.decode(whole, frames)

@@ -36,13 +36,8 @@ class VidTok(nn.Module):
         back = video[:, :, -1:].expand(-1, -1, -(video.shape[2] + front_frames) % f, -1, -1)
         return torch.cat([front, video, back], dim=2)
 
-    def encode(self, video: Tensor, chunk: int | None = None) -> Encoded:
-        """Encode a whole clip.
-
-        video: `N 3 T H W`, float in -1..1, H and W multiples of the spatial factor.
-        chunk: latents a step, None for all at once. A causal model gives the same latents for every chunk,
-        a non-causal one takes each as a window of its own. Raises ShapeError.
-        """
+    def features(self, video: Tensor, chunk: int | None = None) -> Tensor:
+        """What the encoder gives for a whole clip, before the regularizer; arguments and errors as for `encode`."""
         s = self.variant.spatial_factor
         if video.ndim != 5 or video.shape[1] != 3 or 0 in video.shape:
             raise ShapeError(f"video must be N 3 T H W with no empty axis, got {tuple(video.shape)}")
@@ -53,7 +48,16 @@ class VidTok(nn.Module):
         for frames in padded.split(chunk * self.variant.time_factor if chunk else padded.shape[2], dim=2):
             y, state = self.encoder.step(frames, state)
             out.append(y)
-        encoded: Encoded = self.regularization(torch.cat(out, dim=2))
+        return torch.cat(out, dim=2)
+
+    def encode(self, video: Tensor, chunk: int | None = None) -> Encoded:
+        """Encode a whole clip.
+
+        video: `N 3 T H W`, float in -1..1, H and W multiples of the spatial factor.
+        chunk: latents a step, None for all at once. A causal model gives the same latents for every chunk,
+        a non-causal one takes each as a window of its own. Raises ShapeError.
+        """
+        encoded: Encoded = self.regularization(self.features(video, chunk))
         return encoded
 
     def decode(self, latent: Tensor, num_frames: int | None = None, chunk: int | None = None) -> Tensor:

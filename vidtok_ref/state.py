@@ -20,7 +20,7 @@ class Call(NamedTuple):
     """
 
     first: Tensor
-    boundary: Tensor
+    boundary: Tensor | None = None
 
 
 class Thread:

@@ -19,6 +19,7 @@ from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.manifest import FORMAT, FORMAT_VERSION, read_manifest, sha256_of
 
 ROLES = ("encoder", "decoder")
+_WINDOW = 16  # frames of a non-causal window, as published
 _TWO_GB = 2**31 - 2**20  # protobuf's limit, with room for the rest of the graph
 _TOOLS = ("vidtok-onnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "openvino")
 
@@ -36,12 +37,16 @@ def _write_graph(graph: Graph, folder: Path) -> dict[str, Any]:
         "providers": ["cpu", "cuda", "openvino"],
         "inputs": [asdict(p) for p in graph.inputs],
         "outputs": [asdict(p) for p in graph.outputs],
+        "flags": [asdict(f) for f in graph.flags],
         "states": [asdict(s) for s in graph.states],
     }
 
 
 def _manifest(model: VidTok, graphs: list[dict[str, Any]], chunk: int, licence: str) -> dict[str, Any]:
     v = model.variant
+    lag = model.decoder.lag
+    if not v.causal:
+        chunk = _WINDOW // v.time_factor
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -57,14 +62,21 @@ def _manifest(model: VidTok, graphs: list[dict[str, Any]], chunk: int, licence: 
         "spatial_multiple": v.spatial_factor,
         "pixels": {"channels": "RGB", "range": [-1.0, 1.0]},
         "codebook_size": v.codebook_size,
-        "front_padding": {"rule": "repeat first frame", "frames": v.time_factor - 1},
+        "front_padding": {"rule": "repeat first frame", "frames": v.front_frames},
         "back_padding": {"rule": "repeat last frame", "multiple": v.time_factor},
-        "look_ahead": 0,
-        "chunk": {"encoder_frames": chunk * v.time_factor, "decoder_latents": chunk},
+        "window": None if v.causal else {"frames": _WINDOW, "multiple": v.time_factor},
+        "look_ahead": lag,
+        "drop_decoded_frames": v.front_frames + lag,
+        "flush": {"decoder_latents": 1, "keep_frames": lag} if lag else None,
+        "chunk": {
+            "encoder_frames": chunk * v.time_factor,
+            "decoder_latents": chunk,
+            "first_decoder_latents": 1 if lag else None,
+        },
         "graphs": graphs,
         "opset": OPSET,
         "tools": {tool: version(tool) for tool in _TOOLS},
-        "parity": {"compared_with": "the reference in PyTorch, float32", "rows": []},
+        "parity": {"compared_with": "the reference in PyTorch, float64", "rows": []},
     }
 
 
@@ -84,8 +96,8 @@ def export(
 ) -> Path:
     """Write the bundle of a reference model into the new folder `out` and verify it; returns its path.
 
-    chunk: most latents a graph call, a hint for runtimes. The folder appears only when its graphs
-    have passed. Raises TargetError, ExportError, ParityError.
+    chunk: most latents a graph call, a hint for runtimes; a non-causal model takes windows instead. The
+    folder appears only when its graphs have passed. Raises TargetError, ExportError, ParityError.
     """
     out = Path(out)
     if out.exists() and not force:

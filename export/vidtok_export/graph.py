@@ -18,8 +18,8 @@ from vidtok_export.errors import ExportError
 from vidtok_export.lower import lower
 from vidtok_ref.model import VidTok
 from vidtok_ref.regularizer import FiniteScalarQuantizer
-from vidtok_ref.state import flatten, unflatten
-from vidtok_runtime.manifest import Port, State
+from vidtok_ref.state import Call, flatten, unflatten
+from vidtok_runtime.manifest import FIRST_CALL, FLUSH_CALL, SECOND_CALL, Flag, Port, State
 
 OPSET = 20
 _SYMBOLS = ("N", "T", "H", "W")
@@ -33,11 +33,12 @@ class Graph:
     model: onnx.ModelProto
     inputs: list[Port]
     outputs: list[Port]
+    flags: list[Flag]
     states: list[State]
 
 
 class Network(nn.Module):
-    """The traced function: `(x, states) -> (outputs..., new states...)`."""
+    """The traced function: `(x, flags, states) -> (outputs..., new states...)`."""
 
     def __init__(self, model: VidTok, role: str) -> None:
         super().__init__()
@@ -46,11 +47,11 @@ class Network(nn.Module):
         self.coder: Any = lower(model.encoder if role == "encoder" else model.decoder)
         self.paths: list[str] = []
 
-    def forward(self, x: Tensor, states: list[Tensor]) -> tuple[Tensor, ...]:
-        state = unflatten(dict(zip(self.paths, states, strict=True)), self.paths)
+    def forward(self, x: Tensor, flags: list[Tensor], states: list[Tensor]) -> tuple[Tensor, ...]:
+        state = unflatten(dict(zip(self.paths, states, strict=True)), self.paths) if states else None
         if self.role == "decoder" and isinstance(self.regularization, FiniteScalarQuantizer):
             x = self.regularization.from_indices(x)
-        y, state = self.coder.step(x, state)
+        y, state = self.coder.step(x, state, Call(*flags) if flags else None)
         new = [t for _, t in flatten(state)]
         if self.role == "decoder":
             return (y, *new)
@@ -77,6 +78,15 @@ def data_ports(model: VidTok, role: str) -> tuple[list[Port], list[Port]]:
     return [video], [tokens, Port("log_variance", "float32", latent.axes) if tokens is latent else latent]
 
 
+def flag_ports(model: VidTok, role: str) -> list[Flag]:
+    """The fields of `Call` that a network looks at."""
+    if model.variant.version == "1.0":
+        return []
+    first = Flag("first", "bool", "1", (FIRST_CALL,))
+    boundary = Flag("boundary", "bool", "1", (SECOND_CALL, FLUSH_CALL))
+    return [first, boundary] if role == "decoder" else [first]
+
+
 def state_ports(network: Network, model: VidTok) -> list[State]:
     """States of a network: the layers themselves tell, in one step without storage."""
     v = model.variant
@@ -96,7 +106,7 @@ def state_ports(network: Network, model: VidTok) -> list[State]:
     return ports
 
 
-def _example(port: Port | State, unit: dict[str, int], dims: dict[str, Any]) -> tuple[Tensor, dict[int, Any]]:
+def _example(port: Port | Flag | State, unit: dict[str, int], dims: dict[str, Any]) -> tuple[Tensor, dict[int, Any]]:
     """A tensor of a port's shape and its dynamic axes; `unit` is the smallest value of each symbol."""
     shape, dynamic = [], {}
     for i, axis in enumerate(port.axes.split()):
@@ -115,6 +125,7 @@ def make_graph(model: VidTok, role: str, *, simplify: bool = True) -> Graph:
     """Trace the encoder or the decoder with N, H, W and the number of latents dynamic; raises ExportError."""
     network = Network(model, role).eval()
     inputs, outputs = data_ports(model, role)
+    flags = flag_ports(model, role)
     states = state_ports(network, model)
     network.paths = [s.input.split(".", 2)[2] for s in states]
     unit = {
@@ -125,6 +136,7 @@ def make_graph(model: VidTok, role: str, *, simplify: bool = True) -> Graph:
     }
     dims = {symbol: Dim(symbol.lower()) for symbol in _SYMBOLS}
     x, x_dims = _example(inputs[0], unit, dims)
+    set_examples = [_example(f, unit, dims) for f in flags]
     examples = [_example(s, unit, dims) for s in states]
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
@@ -132,11 +144,11 @@ def make_graph(model: VidTok, role: str, *, simplify: bool = True) -> Graph:
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 network,
-                (x, [tensor for tensor, _ in examples]),
+                (x, [tensor for tensor, _ in set_examples], [tensor for tensor, _ in examples]),
                 dynamo=True,
                 opset_version=OPSET,
-                dynamic_shapes=(x_dims, [axes for _, axes in examples]),
-                input_names=[inputs[0].name, *(s.input for s in states)],
+                dynamic_shapes=(x_dims, [axes for _, axes in set_examples], [axes for _, axes in examples]),
+                input_names=[inputs[0].name, *(f.name for f in flags), *(s.input for s in states)],
                 output_names=[*(p.name for p in outputs), *(s.output for s in states)],
                 verbose=False,
             )
@@ -148,4 +160,4 @@ def make_graph(model: VidTok, role: str, *, simplify: bool = True) -> Graph:
         proto, same = onnxsim.simplify(proto)
         if not same:
             raise ExportError(f"onnxsim changed what the {role} computes; export with --no-simplify")
-    return Graph(role, proto, inputs, outputs, states)
+    return Graph(role, proto, inputs, outputs, flags, states)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import copy
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from vidtok_ref.model import VidTok
 from vidtok_ref.regularizer import FiniteScalarQuantizer
 from vidtok_ref.variant import Variant
 from vidtok_ref.weights import weights_sha256
+from vidtok_runtime.calls import Calls
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.session import Array, Options, StatefulGraph, load_graph
 
@@ -26,7 +28,8 @@ VIDEO_TOLERANCE = 1e-4
 # An index may differ only where the number before rounding lies this close to the threshold.
 THRESHOLD_MARGIN = 1e-4
 PROVIDERS = ("cpu", "openvino")
-_ONE_SHOT = 0
+# Latents a call (causal: streamed, compared with one shot) or a window (non-causal).
+CHUNKINGS = {"one shot": None, "1 latent": 1, "2 latents": 2}
 
 
 @dataclass
@@ -91,52 +94,62 @@ def smooth_video(n: int, t: int, h: int, w: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(np.clip(video / 4, -1, 1).astype(np.float32))
 
 
-def _stream(graph: StatefulGraph, x: Array, chunk: int, name: str) -> Array:
-    stream = graph.fresh()
-    step = chunk or x.shape[-3]
-    starts = range(0, x.shape[-3], step)
-    pieces = [stream.step(np.ascontiguousarray(x[..., i : i + step, :, :]))[name] for i in starts]
-    return np.concatenate(pieces, axis=-3)
+def _run(manifest: Manifest, graph: StatefulGraph, x: Array, latents: int) -> Array:
+    f = manifest.time_factor
+    unit = f if graph.entry.role == "encoder" else 1
+    rule = manifest.rule(graph.entry.role, latents * f)
+    calls = Calls(graph.fresh(), replace(rule, most=latents * unit))
+    return np.concatenate([*calls.push(x), *calls.finish()], axis=-3)
 
 
-def _check(parity: Parity, model: VidTok, encoder: StatefulGraph, decoder: StatefulGraph, video: torch.Tensor) -> None:
-    v = model.variant
-    with torch.no_grad():
-        padded = model.pad(video)
-        before = model.encoder.step(padded)[0]
-        encoded = model.regularization(before)
-        wanted_video = model.decoder.step(encoded.latent)[0].numpy()
-    wanted = encoded.latent.numpy()
-    source = wanted if encoded.indices is None else encoded.indices.numpy()
-    for latents in (_ONE_SHOT, 1, 2):
+def _check(
+    parity: Parity,
+    manifest: Manifest,
+    model: VidTok,
+    encoder: StatefulGraph,
+    decoder: StatefulGraph,
+    video: torch.Tensor,
+) -> None:
+    padded = model.pad(video).numpy()
+    for chunk in CHUNKINGS.values():
+        # Causal results do not depend on the chunk, so there the reference is one shot.
+        if chunk is None or not model.variant.causal:
+            with torch.no_grad():
+                before = model.features(video.double(), chunk)
+                encoded = model.regularization(before)
+                wanted_video = model.decode(encoded.latent.double(), chunk=chunk).numpy()
+            wanted = encoded.latent.numpy()
+            source = wanted.astype(np.float32) if encoded.indices is None else encoded.indices.numpy()
+        latents = chunk or wanted.shape[2]
+        got = _run(manifest, encoder, padded, latents)
         if isinstance(model.regularization, FiniteScalarQuantizer):
-            tokens = _stream(encoder, padded.numpy(), latents * v.time_factor, "indices")
-            wrong = torch.from_numpy(tokens != source)
+            wrong = torch.from_numpy(got != source)
             parity.tokens += wrong.numel()
             parity.tokens_differing += int(wrong.sum())
             bounded = model.regularization.bound(before)
             margin = (bounded - bounded.floor() - 0.5).abs().amin(1)
             parity.passed &= not bool((margin[wrong] > THRESHOLD_MARGIN).any())
         else:
-            got = _stream(encoder, padded.numpy(), latents * v.time_factor, "latent")
             diff = float(np.abs(got - wanted).max())
             parity.latent_max_diff = max(parity.latent_max_diff, diff)
             parity.passed &= diff <= LATENT_TOLERANCE * max(1.0, float(np.abs(wanted).max()))
-        diff = float(np.abs(_stream(decoder, source, latents, "video") - wanted_video).max())
+        diff = float(np.abs(_run(manifest, decoder, source, latents) - wanted_video).max())
         parity.video_max_diff = max(parity.video_max_diff, diff)
         parity.passed &= diff <= VIDEO_TOLERANCE * max(1.0, float(np.abs(wanted_video).max()))
 
 
 def verify(manifest: Manifest, model: VidTok, providers: tuple[str, ...] = PROVIDERS) -> list[Parity]:
-    """Compare a bundle with its reference: three sizes, batches of one and two, one shot and streamed."""
+    """Compare a bundle with its reference: three sizes, batches of one and two, one shot, streamed or in windows."""
     f, s = model.variant.time_factor, model.variant.spatial_factor
     shapes = [(1, 3 * f + 1, 4 * s, 4 * s), (2, f + 1, 2 * s, 3 * s), (1, 1, 3 * s, 2 * s)]
+    # In float64, so that the reference adds no rounding of its own to the differences.
+    model = copy.deepcopy(model).double()
     rows = []
     for provider in providers:
         encoder, decoder = (load_graph(manifest, role, provider, None, Options()) for role in ("encoder", "decoder"))
-        parity = Parity(provider, [list(shape) for shape in shapes], ["one shot", "1 latent", "2 latents"])
+        parity = Parity(provider, [list(shape) for shape in shapes], list(CHUNKINGS))
         for seed, shape in enumerate(shapes):
-            _check(parity, model, encoder, decoder, smooth_video(*shape, seed=seed))
+            _check(parity, manifest, model, encoder, decoder, smooth_video(*shape, seed=seed))
         # A handful of tokens may sit on a threshold; a share of them may not.
         parity.passed &= parity.tokens_differing <= max(1, 1e-4 * parity.tokens)
         rows.append(parity)

@@ -37,6 +37,9 @@ COMMON = [
 ]
 DEBUG = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 FORCE = click.option("--force", is_flag=True, help="Replace an existing output.")
+WINDOW = click.option(
+    "--window", type=click.IntRange(1), help="Frames a window, non-causal variants only.  [default: 16]"
+)
 SIZE = click.option("--size", callback=_size, help="Resize first: WIDTHxHEIGHT, or the shorter side in pixels.")
 
 
@@ -62,8 +65,8 @@ def _command(*options: Callable[..., Any]) -> Callable[[Callable[..., None]], Ca
     return wrap
 
 
-def _tokenizer(bundle: Any, provider: str, device_id: int, threads: int | None) -> Tokenizer:
-    return Tokenizer(bundle, provider, threads, device_id=device_id)
+def _tokenizer(bundle: Any, provider: str, device_id: int, threads: int | None, window: int | None = None) -> Tokenizer:
+    return Tokenizer(bundle, provider, threads, window=window, device_id=device_id)
 
 
 @click.group(
@@ -79,12 +82,13 @@ def main() -> None:
 @click.argument("clip", type=FILE)
 @click.option("-o", "--out", type=FILE, help="Token file.  [default: CLIP with the suffix .safetensors]")
 @click.option("--half", is_flag=True, help="Store latents as float16 (tokens are exact anyway).")
-@_command(SIZE, FORCE, *COMMON)
+@_command(SIZE, WINDOW, FORCE, *COMMON)
 def encode(
     clip: Path,
     out: Path | None,
     half: bool,
     size: str | None,
+    window: int | None,
     force: bool,
     bundle: str | None,
     provider: str,
@@ -96,7 +100,7 @@ def encode(
     from vidtok_runtime.pipeline import encode_file
 
     out = out or clip.with_suffix(".safetensors")
-    tok = _tokenizer(bundle, provider, device_id, threads)
+    tok = _tokenizer(bundle, provider, device_id, threads, window)
     info = encode_file(tok, clip, out, size=size, half=half, force=force, quiet=quiet)
     if not quiet:
         click.echo(f"{out}: {info.num_frames} frames of {info.width}x{info.height}, {out.stat().st_size:,} bytes")
@@ -105,10 +109,11 @@ def encode(
 @main.command(epilog="Example: vidtok-run decode clip.safetensors -o back.mp4")
 @click.argument("tokens", type=FILE)
 @click.option("-o", "--out", type=FILE, help="Video.  [default: TOKENS with the suffix .decoded.mp4]")
-@_command(FORCE, *COMMON)
+@_command(WINDOW, FORCE, *COMMON)
 def decode(
     tokens: Path,
     out: Path | None,
+    window: int | None,
     force: bool,
     bundle: str | None,
     provider: str,
@@ -123,7 +128,7 @@ def decode(
 
     out = out or tokens.with_suffix(".decoded.mp4")
     found = bundle or find_bundle_of(TokenReader(tokens).info)
-    tok = _tokenizer(found, provider, device_id, threads)
+    tok = _tokenizer(found, provider, device_id, threads, window)
     info = decode_file(tok, tokens, out, force=force, quiet=quiet)
     if not quiet:
         click.echo(f"{out}: {info.num_frames} frames of {info.width}x{info.height}")
@@ -133,12 +138,13 @@ def decode(
 @click.argument("clip", type=FILE)
 @click.option("-o", "--out", type=FILE, help="Video.  [default: CLIP with the suffix .recon.mp4]")
 @click.option("--side-by-side", is_flag=True, help="Put the original on the left.")
-@_command(SIZE, FORCE, *COMMON)
+@_command(SIZE, WINDOW, FORCE, *COMMON)
 def reconstruct(
     clip: Path,
     out: Path | None,
     side_by_side: bool,
     size: str | None,
+    window: int | None,
     force: bool,
     bundle: str | None,
     provider: str,
@@ -150,7 +156,7 @@ def reconstruct(
     from vidtok_runtime.pipeline import reconstruct_file
 
     out = out or clip.with_suffix(".recon.mp4")
-    tok = _tokenizer(bundle, provider, device_id, threads)
+    tok = _tokenizer(bundle, provider, device_id, threads, window)
     quality = reconstruct_file(tok, clip, out, size=size, side_by_side=side_by_side, force=force, quiet=quiet)
     click.echo(f"{out}: {quality.frames} frames, PSNR {quality.psnr:.2f} dB, SSIM {quality.ssim:.4f}")
 

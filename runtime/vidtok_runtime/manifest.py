@@ -13,6 +13,7 @@ from vidtok_runtime.errors import BundleError
 
 FORMAT = "vidtok-bundle"
 FORMAT_VERSION = 1
+FIRST_CALL, SECOND_CALL, FLUSH_CALL = "first call", "second call", "flush call"
 
 
 def shape_of(axes: str, sizes: Mapping[str, int]) -> tuple[int, ...]:
@@ -46,6 +47,33 @@ class State:
 
 
 @dataclass(frozen=True)
+class Flag:
+    """Input that is true in some calls of a stream and false in all others; `set` lists these calls."""
+
+    name: str
+    dtype: str
+    axes: str
+    set: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CallRule:
+    """How a stream is cut into graph calls, counted in frames (encoder) or latents (decoder).
+
+    multiple: every call takes a multiple of it, but for the last; most: at most so many; first: exactly so
+    many in the first call. Of what comes out (latents or frames), `drop` are thrown away at the start.
+    flush: at the end, one more call with so many dummies, of whose output only the first `keep` count.
+    """
+
+    multiple: int
+    most: int
+    first: int | None = None
+    drop: int = 0
+    flush: int = 0
+    keep: int = 0
+
+
+@dataclass(frozen=True)
 class GraphEntry:
     """One graph of a bundle."""
 
@@ -57,6 +85,7 @@ class GraphEntry:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     states: tuple[State, ...]
+    flags: tuple[Flag, ...]
 
 
 @dataclass(frozen=True)
@@ -73,9 +102,26 @@ class Manifest:
     front_frames: int
     encoder_chunk: int
     decoder_chunk: int
+    decoder_first: int | None
+    decoder_drop: int
+    decoder_flush: int
+    look_ahead: int
+    window: int | None
     codebook_size: int | None
     latent_channels: int
     graphs: tuple[GraphEntry, ...]
+
+    def rule(self, role: str, window: int | None = None) -> CallRule:
+        """How to call the graph of a role; `window` (frames) replaces that of a non-causal bundle."""
+        if self.window is not None:
+            length = window or self.window
+            length = length if role == "encoder" else length // self.time_factor
+            return CallRule(length, length)
+        if role == "encoder":
+            return CallRule(self.time_factor, self.encoder_chunk)
+        return CallRule(
+            1, self.decoder_chunk, self.decoder_first, self.decoder_drop, self.decoder_flush, self.look_ahead
+        )
 
     def graph(self, role: str, provider: str, precision: str | None) -> GraphEntry:
         """The graph of a role for a provider and a precision (None: the first listed); raises BundleError."""
@@ -99,7 +145,15 @@ def _graph(entry: dict[str, Any]) -> GraphEntry:
         inputs=tuple(Port(**p) for p in entry["inputs"]),
         outputs=tuple(Port(**p) for p in entry["outputs"]),
         states=tuple(State(**s) for s in entry["states"]),
+        flags=tuple(_flag(f) for f in entry.get("flags", ())),
     )
+
+
+def _flag(entry: dict[str, Any]) -> Flag:
+    unknown = set(entry["set"]) - {FIRST_CALL, SECOND_CALL, FLUSH_CALL}
+    if unknown:
+        raise BundleError(f"this runtime does not know when to set {entry['name']}: {unknown}; update vidtok-onnx")
+    return Flag(entry["name"], entry["dtype"], entry["axes"], tuple(entry["set"]))
 
 
 def sha256_of(path: Path) -> str:
@@ -122,6 +176,9 @@ def read_manifest(folder: Path) -> Manifest:
                 f"{path} has format version {raw['format_version']}, this runtime reads {FORMAT_VERSION}; "
                 "export again or update vidtok-onnx"
             )
+        # Bundles of causal version 1.0 may lack the fields about first calls, look-ahead and windows.
+        front_frames = raw["front_padding"]["frames"]
+        flush, window = raw.get("flush"), raw.get("window")
         manifest = Manifest(
             folder=folder,
             raw=raw,
@@ -130,9 +187,14 @@ def read_manifest(folder: Path) -> Manifest:
             weights_sha256=raw["weights"]["sha256"],
             time_factor=raw["time_factor"],
             spatial_multiple=raw["spatial_multiple"],
-            front_frames=raw["front_padding"]["frames"],
+            front_frames=front_frames,
             encoder_chunk=raw["chunk"]["encoder_frames"],
             decoder_chunk=raw["chunk"]["decoder_latents"],
+            decoder_first=raw["chunk"].get("first_decoder_latents"),
+            decoder_drop=raw.get("drop_decoded_frames", front_frames),
+            decoder_flush=flush["decoder_latents"] if flush else 0,
+            look_ahead=raw["look_ahead"],
+            window=window["frames"] if window else None,
             codebook_size=raw["codebook_size"],
             latent_channels=raw["variant"]["z_channels"],
             graphs=tuple(_graph(entry) for entry in raw["graphs"]),

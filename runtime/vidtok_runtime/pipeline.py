@@ -74,19 +74,22 @@ def decode_file(tok: Tokenizer, tokens: Path, out: Path, *, force: bool = False,
     reader = TokenReader(tokens)
     reader.verify()
     info = reader.info
-    info.check_bundle(tok.manifest)
+    stream = tok.decoder_of(info)
     with (
         VideoWriter(out, info.fps, info.time_base, force=force) as writer,
         _bar(info.num_frames, "decode", quiet) as bar,
     ):
-        stream = tok.decoder(info.num_frames, info.height, info.width)
         pts = iter(reader.pts().tolist())
-        step = tok.manifest.decoder_chunk
-        for start in range(0, reader.shape[0], step):
-            for pixels in stream.push(reader.read(start, start + step)):
+
+        def deliver(frames: np.ndarray[Any, Any]) -> None:
+            for pixels in frames:
                 writer.write(pixels, next(pts))
                 bar.update()
-        stream.finish()
+
+        step = tok.manifest.decoder_chunk
+        for start in range(0, reader.shape[0], step):
+            deliver(stream.push(reader.read(start, start + step)))
+        deliver(stream.finish())
         writer.close()
     return info
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.errors import BundleError, InputError, ProviderError
-from vidtok_runtime.manifest import GraphEntry, Manifest, check_file, shape_of
+from vidtok_runtime.manifest import FIRST_CALL, FLUSH_CALL, SECOND_CALL, GraphEntry, Manifest, check_file, shape_of
 
 Array = NDArray[Any]
 
@@ -119,6 +119,7 @@ class StatefulGraph:
         self.entry = entry
         self._session = session
         self._state: dict[str, Array] | None = None
+        self._calls = 0
 
     @property
     def input_dtype(self) -> np.dtype[Any]:
@@ -129,12 +130,20 @@ class StatefulGraph:
         """Another stream through the same loaded graph."""
         return StatefulGraph(self.entry, self._session)
 
-    def step(self, x: Array) -> dict[str, Array]:
-        """Run one chunk `N ...` and keep the new states for the next; returns the outputs by name."""
+    def step(self, x: Array, *, flush: bool = False) -> dict[str, Array]:
+        """Run one chunk `N ...` and keep the new states for the next; returns the outputs by name.
+
+        flush: this call comes after the end of the stream.
+        """
         port = self.entry.inputs[0]
         if self._state is None:
             self._state = self._initial_state(x, port.axes)
-        results = self._session.run({port.name: x, **self._state})
+        self._calls += 1
+        occasions = {{1: FIRST_CALL, 2: SECOND_CALL}.get(self._calls), FLUSH_CALL if flush else None}
+        flags = {
+            f.name: np.full(shape_of(f.axes, {}), not occasions.isdisjoint(f.set), f.dtype) for f in self.entry.flags
+        }
+        results = self._session.run({port.name: x, **flags, **self._state})
         self._state = {s.input: results[s.output] for s in self.entry.states}
         return {p.name: results[p.name] for p in self.entry.outputs}
 
@@ -159,7 +168,7 @@ def load_graph(manifest: Manifest, role: str, provider: str, precision: str | No
     options = replace(options, resident=frozenset(s.output for s in entry.states))
     session = PROVIDERS[provider][2](check_file(manifest, entry), options)
     expected = {
-        "inputs": {entry.inputs[0].name, *(s.input for s in entry.states)},
+        "inputs": {entry.inputs[0].name, *(f.name for f in entry.flags), *(s.input for s in entry.states)},
         "outputs": {*(p.name for p in entry.outputs), *(s.output for s in entry.states)},
     }
     found = {"inputs": set(session.input_names), "outputs": set(session.output_names)}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.calls import Calls
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.geometry import check_frames, from_network, to_network
 from vidtok_runtime.manifest import Manifest
@@ -19,12 +20,15 @@ class EncoderStream:
     """Frames `[T, H, W, 3]` in, latents `[t, C, h, w]` float32 or indices `[t, h, w]` int32 out.
 
     The first frame is repeated in front and, by `finish`, the last one behind, as the manifest says.
+    A non-causal variant encodes windows of `window` frames on their own. No window sees another, so a slight
+    jump may show at a seam, and another window gives other latents.
     """
 
-    def __init__(self, manifest: Manifest, graph: StatefulGraph) -> None:
+    def __init__(self, manifest: Manifest, graph: StatefulGraph, window: int | None = None) -> None:
         self._manifest = manifest
-        self._graph = graph
-        self._waiting: list[Array] = []
+        self._kind = graph.entry.outputs[0].name
+        self._calls = Calls(graph, manifest.rule("encoder", window))
+        self._last: NDArray[np.float32] | None = None
         self._shape: tuple[int, ...] | None = None
         self._finished = False
         self.num_frames = 0
@@ -38,44 +42,36 @@ class EncoderStream:
             self._shape = frames.shape[1:]
         elif frames.shape[1:] != self._shape:
             raise InputError(f"frames of one stream are all {list(self._shape)}, got {list(frames.shape[1:])}")
-        out = [self._nothing()]
+        out = []
         # Piece by piece, so that a long push costs no more float memory than a short one.
         for start in range(0, len(frames), self._manifest.encoder_chunk):
             piece = to_network(frames[start : start + self._manifest.encoder_chunk], self._manifest.spatial_multiple)
             if self.num_frames == 0:
-                self._waiting.append(piece[:, :, :1].repeat(self._manifest.front_frames, axis=2))
+                out += self._calls.push(piece[:, :, :1].repeat(self._manifest.front_frames, axis=2))
             self.num_frames += piece.shape[2]
-            self._waiting.append(piece)
-            out.append(self._run_complete())
-        return np.concatenate(out)
+            self._last = piece[:, :, -1:].copy()
+            out += self._calls.push(piece)
+        return self._join(out)
 
     def finish(self) -> Array:
         """Repeat the last frame up to a whole latent; returns what is left."""
         self._finished = True
-        waiting = self._waiting[0].shape[2] if self._waiting else 0
-        if waiting == 0:
+        if self._last is None:
             return self._nothing()
-        missing = -waiting % self._manifest.time_factor
-        self._waiting.append(self._waiting[0][:, :, -1:].repeat(missing, axis=2))
-        return self._run_complete()
+        missing = -(self._manifest.front_frames + self.num_frames) % self._manifest.time_factor
+        out = self._calls.push(self._last.repeat(missing, axis=2))
+        return self._join(out + self._calls.finish())
 
-    def _run_complete(self) -> Array:
-        frames = np.concatenate(self._waiting, axis=2)
-        ready = frames.shape[2] - frames.shape[2] % self._manifest.time_factor
-        out = []
-        for start in range(0, ready, self._manifest.encoder_chunk):
-            chunk = frames[:, :, start : min(start + self._manifest.encoder_chunk, ready)]
-            port = self._graph.entry.outputs[0]
-            result = self._graph.step(chunk)[port.name][0]
-            out.append(result if port.name == "indices" else result.transpose(1, 0, 2, 3))
-        self._waiting = [frames[:, :, ready:].copy()]
-        return np.concatenate(out) if out else self._nothing()
+    def _join(self, results: list[Array]) -> Array:
+        return np.concatenate(
+            [self._nothing(), *(r[0] if self._kind == "indices" else r[0].transpose(1, 0, 2, 3) for r in results)]
+        )
 
     def _nothing(self) -> Array:
         multiple = self._manifest.spatial_multiple
         height, width = self._shape[:2] if self._shape else (0, 0)
         size = (-(-height // multiple), -(-width // multiple))
-        if self._graph.entry.outputs[0].name == "indices":
+        if self._kind == "indices":
             return np.zeros((0, *size), np.int32)
         return np.zeros((0, self._manifest.latent_channels, *size), np.float32)
 
@@ -83,8 +79,9 @@ class EncoderStream:
 class DecoderStream:
     """Latents or indices in, frames `[T, H, W, 3]` out.
 
-    The frames of the front padding never come out; with `num_frames`, `height` and `width`
-    the tail and the edge padding are cut off, too.
+    The frames of the front padding never come out; with `num_frames`, `height` and `width` the tail and the
+    edge padding are cut off, too. Where the manifest names a look-ahead, as many frames wait for the next latent
+    or for `finish`. `window`: the frames of a window that the encoder was given (non-causal variants).
     """
 
     def __init__(
@@ -95,6 +92,7 @@ class DecoderStream:
         height: int | None = None,
         width: int | None = None,
         dtype: str = "uint8",
+        window: int | None = None,
     ) -> None:
         if dtype not in ("uint8", "float32"):
             raise InputError(f"frames are uint8 or float32, got {dtype!r}")
@@ -102,7 +100,7 @@ class DecoderStream:
         self._graph = graph
         self._left = num_frames
         self._height, self._width, self._dtype = height, width, dtype
-        self._to_skip = manifest.front_frames
+        self._calls = Calls(graph, manifest.rule("decoder", window))
         self._size: tuple[int, ...] | None = None
         self._finished = False
 
@@ -115,22 +113,25 @@ class DecoderStream:
         for start in range(0, len(data), self._manifest.decoder_chunk):
             chunk = data[start : start + self._manifest.decoder_chunk]
             x = chunk[None] if self._takes_indices else chunk.transpose(1, 0, 2, 3)[None]
-            video = self._graph.step(np.ascontiguousarray(x, self._graph.input_dtype))["video"]
-            skip = min(self._to_skip, video.shape[2])
-            self._to_skip -= skip
-            frames = from_network(video[:, :, skip:], self._height, self._width, self._dtype)
-            if self._left is not None:
-                frames = frames[: self._left]
-                self._left -= len(frames)
-            out.append(frames)
+            out += map(self._deliver, self._calls.push(x.astype(self._graph.input_dtype)))
         return np.concatenate(out)
 
     def finish(self) -> Array:
-        """End the stream; raises InputError when fewer frames came out than were promised."""
+        """End the stream and return what waited; raises InputError when fewer frames came out than were promised."""
         self._finished = True
+        out = [self._nothing()]
+        if self._left != 0:
+            out += map(self._deliver, self._calls.finish())
         if self._left:
             raise InputError(f"the tokens end {self._left} frames too early; the stream is incomplete")
-        return self._nothing()
+        return np.concatenate(out)
+
+    def _deliver(self, video: Array) -> Array:
+        frames = from_network(video, self._height, self._width, self._dtype)
+        if self._left is not None:
+            frames = frames[: self._left]
+            self._left -= len(frames)
+        return frames
 
     @property
     def _takes_indices(self) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.bundles import find_bundle
-from vidtok_runtime.errors import InputError
+from vidtok_runtime.errors import InputError, MismatchError
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.session import Options, StatefulGraph, choose_provider, load_graph
 from vidtok_runtime.stream import DecoderStream, EncoderStream
@@ -22,7 +22,9 @@ class Tokenizer:
 
     bundle: folder, shipped name, `Manifest`, or None for the default. provider: auto, cpu, cuda, openvino.
     threads: CPU threads, None for all. precision: as listed in the manifest, None for its first.
-    window: frames a window of a non-causal variant. Raises BundleError, ProviderError, InputError.
+    window: frames a window of a non-causal variant, a multiple of the manifest's (default: 16, as published).
+    Its windows are independent, so a slight jump may show at a seam; tokens decode in the windows that they were
+    made in. Raises BundleError, ProviderError, InputError.
     """
 
     def __init__(
@@ -36,7 +38,8 @@ class Tokenizer:
     ) -> None:
         self.manifest = bundle if isinstance(bundle, Manifest) else find_bundle(bundle)
         if window is not None:
-            raise InputError(f"{self.manifest.variant} is causal and has no windows; leave window out")
+            self._check_window(window)
+        self._asked_window = window
         self._options = Options(threads, device_id)
         self.provider = choose_provider(provider)
         self.precision = self.manifest.graph("encoder", self.provider, precision).precision
@@ -53,13 +56,12 @@ class Tokenizer:
 
     def decode(self, tokens: Tokens, dtype: str = "uint8") -> NDArray[Any]:
         """The clip back as `[N, H, W, 3]` uint8, or float32 in -1..1; raises MismatchError, InputError."""
-        tokens.info.check_bundle(self.manifest)
-        stream = self.decoder(tokens.num_frames, tokens.height, tokens.width, dtype)
+        stream = self.decoder_of(tokens.info, dtype)
         return np.concatenate([stream.push(tokens.data), stream.finish()])
 
     def encoder(self) -> EncoderStream:
         """A new stream of frames to tokens."""
-        return EncoderStream(self.manifest, self._graph("encoder"))
+        return EncoderStream(self.manifest, self._graph("encoder"), self.window)
 
     def decoder(
         self,
@@ -69,7 +71,18 @@ class Tokenizer:
         dtype: str = "uint8",
     ) -> DecoderStream:
         """A new stream of tokens to frames; None keeps the tail and the edge padding."""
-        return DecoderStream(self.manifest, self._graph("decoder"), num_frames, height, width, dtype)
+        return DecoderStream(self.manifest, self._graph("decoder"), num_frames, height, width, dtype, self.window)
+
+    def decoder_of(self, info: TokenInfo, dtype: str = "uint8") -> DecoderStream:
+        """A new stream of the tokens that `info` describes to their frames; raises MismatchError."""
+        info.check_bundle(self.manifest)
+        if self._asked_window not in (None, info.window):
+            raise MismatchError(
+                f"these tokens were made in windows of {info.window} frames, windows of {self._asked_window} were "
+                "asked for; leave the window out"
+            )
+        graph = self._graph("decoder")
+        return DecoderStream(self.manifest, graph, info.num_frames, info.height, info.width, dtype, info.window)
 
     def describe(
         self, num_frames: int, height: int, width: int, fps: Fraction | None = None, time_base: Fraction | None = None
@@ -86,7 +99,20 @@ class Tokenizer:
             time_base=time_base,
             precision=self.precision,
             provider=self.provider,
+            window=self.window,
         )
+
+    @property
+    def window(self) -> int | None:
+        """Frames a window; None for a causal variant."""
+        return self._asked_window or self.manifest.window
+
+    def _check_window(self, window: int) -> None:
+        f = self.manifest.time_factor
+        if self.manifest.window is None:
+            raise InputError(f"{self.manifest.variant} is causal and has no windows; leave window out")
+        if window < f or window % f:
+            raise InputError(f"a window of {self.manifest.variant} is a multiple of {f} frames, got {window}")
 
     def _graph(self, role: str) -> StatefulGraph:
         if role not in self._loaded:

@@ -45,6 +45,7 @@ class TokenInfo:
     time_base: Fraction | None = None
     precision: str = "fp32"
     provider: str = ""
+    window: int | None = None  # frames, of a non-causal variant
 
     def to_metadata(self) -> dict[str, str]:
         """Strings for the safetensors header."""
@@ -68,6 +69,7 @@ class TokenInfo:
             time_base=Fraction(values["time_base"]) if "time_base" in values else None,
             precision=values["precision"],
             provider=values["provider"],
+            window=int(values["window"]) if "window" in values else None,
         )
 
     def check_bundle(self, manifest: Manifest) -> None:
