@@ -1,0 +1,110 @@
+"""Write docs/variants.md: what every variant costs, derived from the code, and what was published about it.
+
+python scripts/variant_table.py
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from vidtok_export.graph import Network, state_ports
+from vidtok_ref import VARIANTS, Variant, VidTok
+from vidtok_runtime.manifest import shape_of
+
+ROOT = Path(__file__).parent.parent
+TARGET = ROOT / "docs/variants.md"
+SIDE = 256
+HEAD = f"""# Variants
+
+Made by `python scripts/variant_table.py`; a test compares. Clips are 17x{SIDE}x{SIDE} (non-causal: 16x{SIDE}x{SIDE}).
+Operations are multiply-accumulates of the published model, encode and decode together. Bits a pixel: tokens as they
+are, KL latents at 16 bits a number. State: float32 memory that the exported graphs carry from call to call at
+{SIDE}x{SIDE}, encoder / decoder. PSNR, SSIM, LPIPS and FVD are the paper's (Table 5, MCL-JCV, 30 frames a second);
+version 1.1 and the two later non-causal variants were released without such a table.
+
+Version 1.1 pads every temporal convolution with copies of its own first frame and doubles time by linear interpolation.
+Its bundles compute the released one-shot result (`recon_full` of the golden vectors) for any chunking, with a delay of
+f-1 frames. The released chunked script (`recon_tiled`) differs from its own one-shot result in the first frames of a
+clip (up to 0.14 in -1..1), because the interpolation sees a different neighbour at the first boundary; bundles do not
+repeat that.
+
+A non-causal bundle encodes windows of 16 frames (`--window` changes it) on their own: no window sees another, so a
+slight jump may show at a seam. One window of the whole clip is the released one-shot result.
+
+"""
+
+COLUMNS = (
+    "variant",
+    "compression T x H x W",
+    "latent",
+    "parameters (M)",
+    "operations (T)",
+    "bits a pixel",
+    "state (MiB)",
+    "PSNR",
+    "SSIM",
+    "LPIPS",
+    "FVD",
+)
+
+
+def operations(model: VidTok, frames: int) -> float:
+    """Multiply-accumulates of encoding and decoding one clip."""
+    v = model.variant
+    padded = torch.empty(1, 3, frames + v.front_frames, SIDE, SIDE, device="meta")
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        latent = model.regularization(model.encoder.step(padded)[0]).latent
+        model.decoder.step(latent)
+    return counter.get_total_flops() / 2
+
+
+def state_bytes(model: VidTok, role: str) -> int:
+    """Bytes of the exported graph's states."""
+    with torch.device("meta"):
+        ports = state_ports(Network(model, role), model)
+    return sum(4 * math.prod(shape_of(p.axes, {"N": 1, "H": SIDE, "W": SIDE})) for p in ports)
+
+
+def line(cells: Iterable[str]) -> str:
+    """A line of a Markdown table."""
+    return "| " + " | ".join(cells) + " |\n"
+
+
+def row(v: Variant, published: dict[str, str]) -> str:
+    """One line of the table."""
+    with torch.device("meta"):
+        model = VidTok(v)
+    frames = 17 if v.causal else 16
+    t, side = (frames + v.front_frames) // v.time_factor, SIDE // v.spatial_factor
+    bits = math.log2(v.codebook_size) if v.codebook_size else 16 * v.z_channels
+    cells = [
+        f"`{v.name}`",
+        f"{v.time_factor}x{v.spatial_factor}x{v.spatial_factor}",
+        f"{t}x{side}x{side} of " + (f"{v.codebook_size:,} codes" if v.codebook_size else f"{v.z_channels} numbers"),
+        f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}",
+        f"{operations(model, frames) / 1e12:.2f}",
+        f"{bits * t * side**2 / (frames * SIDE**2):.3f}",
+        " / ".join(f"{state_bytes(model, role) / 2**20:.1f}" for role in ("encoder", "decoder")) if v.causal else "-",
+        *(published.get(key, "-") for key in ("psnr", "ssim", "lpips", "fvd")),
+    ]
+    return line(cells)
+
+
+def table() -> str:
+    """The whole page."""
+    with (ROOT / "scripts/published_table5.csv").open(newline="") as file:
+        published = {entry["variant"]: entry for entry in csv.DictReader(file)}
+    head = HEAD + line(COLUMNS) + line("-" for _ in COLUMNS)
+    return head + "".join(row(v, published.get(v.name, {})) for v in VARIANTS.values())
+
+
+if __name__ == "__main__":
+    TARGET.parent.mkdir(exist_ok=True)
+    TARGET.write_text(table())
