@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 from vidtok_export import export
 from vidtok_ref import VidTok, build
@@ -19,13 +22,53 @@ torch.set_num_threads(1)  # narrow models gain nothing from more, and lose much 
 # Fewer levels, so that tracing takes seconds; T still halves twice, and doubles twice.
 SHALLOW = {
     **NARROW,
-    "ch_mult": (1, 1, 1),
+    "ch_mult": (1, 1),
     "spatial_down": (0,),
     "temporal_down": (0, 1),
     "spatial_up": (1,),
-    "temporal_up": (1, 2),
+    "temporal_up": (0, 1),
 }
 REFERENCE = Path(os.environ.get("VIDTOK_REFERENCE", Path(__file__).parents[2] / "shared/reference"))
+
+
+RELEASED = {
+    "kl-4chn": "vidtok_kl_causal_488_4chn",
+    "kl-4chn-4x16x16": "vidtok_kl_causal_41616_4chn",
+    "kl-4chn-noncausal": "vidtok_kl_noncausal_488_4chn",
+    "kl-4chn-4x16x16-noncausal": "vidtok_kl_noncausal_41616_4chn",
+    "kl-8chn": "vidtok_kl_causal_488_8chn",
+    "kl-16chn": "vidtok_kl_causal_488_16chn",
+    "kl-8chn-2x8x8": "vidtok_kl_causal_288_8chn",
+    "kl-4chn-4x4x4": "vidtok_kl_causal_444_4chn",
+    "fsq-4096": "vidtok_fsq_causal_488_4096",
+    "fsq-32768": "vidtok_fsq_causal_488_32768",
+    "fsq-262144": "vidtok_fsq_causal_488_262144",
+    "fsq-262144-4x16x16": "vidtok_fsq_causal_41616_262144",
+    "fsq-262144-noncausal": "vidtok_fsq_noncausal_488_262144",
+    "fsq-262144-4x16x16-noncausal": "vidtok_fsq_noncausal_41616_262144",
+    "kl-16chn-noncausal": "vidtok_kl_noncausal_488_16chn",
+    "kl-16chn-4x16x16-noncausal": "vidtok_kl_noncausal_41616_16chn",
+    "kl-4chn-v1.1": "vidtok_kl_causal_488_4chn_v1_1",
+    "kl-16chn-v1.1": "vidtok_kl_causal_488_16chn_v1_1",
+    "kl-16chn-4x16x16-v1.1": "vidtok_kl_causal_41616_16chn_v1_1",
+    "kl-8chn-2x8x8-v1.1": "vidtok_kl_causal_288_8chn_v1_1",
+    "fsq-32768-v1.1": "vidtok_fsq_causal_488_32768_v1_1",
+    "fsq-262144-4x16x16-v1.1": "vidtok_fsq_causal_41616_262144_v1_1",
+    "fsq-32768-8x8x8-v1.1": "vidtok_fsq_causal_888_32768_v1_1",
+}
+ABSENT = "the reference data are not here; set VIDTOK_REFERENCE to their folder"
+
+
+def golden(name: str) -> tuple[VidTok, dict[str, torch.Tensor]]:
+    """A model with the golden weights of a variant and all tensors of its case; skips where they are absent."""
+    path = REFERENCE / "vectors" / f"{RELEASED[name]}.safetensors"
+    if not path.is_file():
+        pytest.skip(ABSENT)
+    tensors = load_file(path)
+    with safe_open(path, "pt") as file:
+        config = json.loads(file.metadata()["config"])
+    weights = {k: t for k, t in tensors.items() if "." in k}
+    return build(name, weights, ch=config["model"]["ch"]), tensors
 
 
 @pytest.fixture(scope="session", params=["kl-4chn", "fsq-32768"])

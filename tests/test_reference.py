@@ -9,40 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import NARROW, REFERENCE
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from conftest import ABSENT, NARROW, REFERENCE, RELEASED, golden
+from safetensors.torch import save_file
 
 from vidtok_ref import VARIANTS, ModelError, VidTok, build
 from vidtok_ref.state import flatten
 from vidtok_ref.weights import weights_sha256
-
-RELEASED = {
-    "kl-4chn": "vidtok_kl_causal_488_4chn",
-    "kl-4chn-4x16x16": "vidtok_kl_causal_41616_4chn",
-    "kl-4chn-noncausal": "vidtok_kl_noncausal_488_4chn",
-    "kl-4chn-4x16x16-noncausal": "vidtok_kl_noncausal_41616_4chn",
-    "kl-8chn": "vidtok_kl_causal_488_8chn",
-    "kl-16chn": "vidtok_kl_causal_488_16chn",
-    "kl-8chn-2x8x8": "vidtok_kl_causal_288_8chn",
-    "kl-4chn-4x4x4": "vidtok_kl_causal_444_4chn",
-    "fsq-4096": "vidtok_fsq_causal_488_4096",
-    "fsq-32768": "vidtok_fsq_causal_488_32768",
-    "fsq-262144": "vidtok_fsq_causal_488_262144",
-    "fsq-262144-4x16x16": "vidtok_fsq_causal_41616_262144",
-    "fsq-262144-noncausal": "vidtok_fsq_noncausal_488_262144",
-    "fsq-262144-4x16x16-noncausal": "vidtok_fsq_noncausal_41616_262144",
-    "kl-16chn-noncausal": "vidtok_kl_noncausal_488_16chn",
-    "kl-16chn-4x16x16-noncausal": "vidtok_kl_noncausal_41616_16chn",
-    "kl-4chn-v1.1": "vidtok_kl_causal_488_4chn_v1_1",
-    "kl-16chn-v1.1": "vidtok_kl_causal_488_16chn_v1_1",
-    "kl-16chn-4x16x16-v1.1": "vidtok_kl_causal_41616_16chn_v1_1",
-    "kl-8chn-2x8x8-v1.1": "vidtok_kl_causal_288_8chn_v1_1",
-    "fsq-32768-v1.1": "vidtok_fsq_causal_488_32768_v1_1",
-    "fsq-262144-4x16x16-v1.1": "vidtok_fsq_causal_41616_262144_v1_1",
-    "fsq-32768-8x8x8-v1.1": "vidtok_fsq_causal_888_32768_v1_1",
-}
-ABSENT = "the reference data are not here; set VIDTOK_REFERENCE to their folder"
 
 
 def facts(name: str) -> dict[str, Any]:
@@ -56,14 +28,7 @@ def facts(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", VARIANTS)
 @torch.no_grad()
 def test_golden_vectors_one_shot_and_streamed(name: str) -> None:
-    path = REFERENCE / "vectors" / f"{RELEASED[name]}.safetensors"
-    if not path.is_file():
-        pytest.skip(ABSENT)
-    tensors = load_file(path)
-    with safe_open(path, "pt") as file:
-        config = json.loads(file.metadata()["config"])
-    weights = {k: t for k, t in tensors.items() if "." in k}
-    model = build(name, weights, ch=config["model"]["ch"])
+    model, tensors = golden(name)
     for suffix in (k.removeprefix("input") for k in tensors if k.startswith("input")):
         video = tensors["input" + suffix]
         wanted = tensors["recon_full" if model.variant.version == "1.1" else "recon" + suffix]
