@@ -9,16 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import NARROW, REFERENCE
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from conftest import ABSENT, NARROW, REFERENCE, golden
+from safetensors.torch import save_file
 
 from vidtok_ref import VARIANTS, ModelError, VidTok, build
 from vidtok_ref.checkpoints import release_name
 from vidtok_ref.state import flatten
 from vidtok_ref.weights import weights_sha256
-
-ABSENT = "the reference data are not here; set VIDTOK_REFERENCE to their folder"
 
 
 def facts(name: str) -> dict[str, Any]:
@@ -33,7 +30,7 @@ def compare_with_vectors(model: VidTok, tensors: dict[str, torch.Tensor]) -> Non
     """One shot and streamed against recorded outputs; a file may hold several clips, by suffix."""
     for suffix in (k.removeprefix("input") for k in tensors if k.startswith("input")):
         video = tensors["input" + suffix].float()
-        wanted = tensors.get("recon_full", tensors["recon" + suffix])
+        wanted = tensors["recon_full" if "recon_full" in tensors else "recon" + suffix]
         encoder_out = model.encoder.step(model.pad(video))[0]
         torch.testing.assert_close(encoder_out, tensors["encoder_out" + suffix], atol=2e-5, rtol=0)
         for chunk in (None, 1, 2, 3) if model.variant.causal else (None,):
@@ -49,15 +46,7 @@ def compare_with_vectors(model: VidTok, tensors: dict[str, torch.Tensor]) -> Non
 @pytest.mark.parametrize("name", VARIANTS)
 @torch.no_grad()
 def test_golden_vectors_one_shot_and_streamed(name: str) -> None:
-    path = REFERENCE / "vectors" / f"{release_name(VARIANTS[name])}.safetensors"
-    if not path.is_file():
-        pytest.skip(ABSENT)
-    tensors = load_file(path)
-    with safe_open(path, "pt") as file:
-        config = json.loads(file.metadata()["config"])
-    weights = {k: t for k, t in tensors.items() if "." in k}
-    model = build(name, weights, ch=config["model"]["ch"])
-    compare_with_vectors(model, tensors)
+    compare_with_vectors(*golden(name))
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from conftest import NARROW, REFERENCE
+from conftest import ABSENT, NARROW, REFERENCE
 from safetensors.torch import save_file
 
 from vidtok_export.cli import main
@@ -40,7 +40,7 @@ def test_release_names() -> None:
     assert release_name(VARIANTS["fsq-32768-8x8x8-v1.1"]) == "vidtok_fsq_causal_888_32768_v1_1"
     assert len({release_name(v) for v in VARIANTS.values()}) == 23
     if not path.is_file():
-        pytest.skip("the reference data are not here; set VIDTOK_REFERENCE to their folder")
+        pytest.skip(ABSENT)
     with gzip.open(path, "rt") as file:
         assert set(json.load(file)["models"]) == {release_name(v) for v in VARIANTS.values()}
 
