@@ -83,7 +83,7 @@ def test_layers_that_look_along_time(x: torch.Tensor, reference: Any, lowered: A
 def test_the_linear_fold_at_boundaries(frames: int) -> None:
     """Calls of 1, 1, 2 and 1 latents: boundaries in the second and the last, which may end with the chunk."""
     x = torch.randn(2, C, 5 * frames, 5, 7, generator=torch.Generator().manual_seed(0))
-    layer = layers.LinearTemporalUp(V11, C, frames)
+    layer = layers.LinearTemporalUp(V11, C, frames - 1)
     folded = low.FoldedLinearTemporalUp(layer)
     states: list[Any] = [None, None]
     outputs: list[list[torch.Tensor]] = [[], []]

@@ -88,14 +88,15 @@ class Decoder(nn.Module):
     """Latent `N z t h w` to video `N 3 t*f h*s w*s`.
 
     Causal: the first f-1 frames belong to the front padding. `lag`: frames by which the video comes late
-    (version 1.1: linear interpolation looks ahead), so as many in front are surplus and belong dropped, too.
+    (version 1.1: linear interpolation looks ahead), so as many in front are surplus, too. Version 1.1 equals the
+    released one-shot result. The released chunked path with overlap interpolates otherwise behind the first
+    latent: in the golden vectors it differs from that by up to 0.14 within the first 33 frames, at 2x8x8 not at all.
     """
 
     def __init__(self, v: Variant) -> None:
         super().__init__()
         widths = [v.ch * m for m in v.ch_mult]
         c = widths[-1]
-        frames = 1
         self.lag = 0
         self.conv_in = TimeConv3d(v, v.z_channels, c)
         self.mid = Middle(v, c)
@@ -109,11 +110,10 @@ class Decoder(nn.Module):
             spatial_up = SpatialUp(c) if i in v.spatial_up else None
             temporal_up: nn.Module | None = None
             if i in v.temporal_up and v.version == "1.1":
-                temporal_up = LinearTemporalUp(v, c, frames)
+                temporal_up = LinearTemporalUp(v, c, self.lag)
                 self.lag = 2 * self.lag + 1
             elif i in v.temporal_up:
                 temporal_up = TemporalUp(v, c)
-            frames *= 2 if temporal_up else 1
             spatial_levels.insert(0, Level(list(blocks), "upsample", spatial_up))
             temporal_levels.insert(0, Level(list(temporal), "upsample", temporal_up))
         self.up = nn.ModuleList(spatial_levels)

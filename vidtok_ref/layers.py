@@ -256,19 +256,19 @@ def double(x: Tensor, boundary: Tensor | None, at: int) -> Tensor:
 class LinearTemporalUp(nn.Module):
     """Double T: linear interpolation (version 1.1), blended with a causal 3x3x3 convolution of itself.
 
-    A frame's second half needs the next frame, so the newest frame waits as state `prev` and the output lags
-    by one more frame. `frames`: input frames a latent, which tells where a boundary falls: the lag of the
-    layers before has put it in front of the last of them.
+    A frame's second half needs the next frame, so the newest frame waits as state `prev`, and the output lags
+    by one frame more than twice the `lag` of the input. After a boundary the first `lag` frames of the input
+    still come from before it: it lies between x[lag - 1] and x[lag], the pair at index `lag` behind `prev`.
     """
 
-    def __init__(self, v: Variant, channels: int, frames: int) -> None:
+    def __init__(self, v: Variant, channels: int, lag: int) -> None:
         super().__init__()
         self.mix_factor = nn.Parameter(torch.tensor([2.0]))
         self.conv = TimeConv3d(v, channels, channels)
         self.prev = Reach(v, 1)
-        self.boundary = frames - 1
+        self.lag = lag
 
     def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
         run = Thread(state, call)
-        x = double(run("prev", self.prev, x), call and call.boundary, self.boundary)
+        x = double(run("prev", self.prev, x), call and call.boundary, self.lag)
         return blend(self.mix_factor, x, run("conv", self.conv, x)), run.new

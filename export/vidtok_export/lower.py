@@ -184,11 +184,11 @@ class FoldedLinearTemporalUp(nn.Module):
         taps = torch.cat(weight.unbind(2)).unsqueeze(2)
         self.taps = _conv3d(taps, torch.cat([torch.zeros_like(bias).repeat(2), bias]), padding=(0, 1, 1))
         self.prev = layer.prev
-        self.boundary = layer.boundary
+        self.lag = layer.lag
 
     def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
         run = Thread(state, call)
-        v0, v1, v2 = double(run("prev", self.prev, self.taps(x)), call and call.boundary, self.boundary).chunk(3, 1)
+        v0, v1, v2 = double(run("prev", self.prev, self.taps(x)), call and call.boundary, self.lag).chunk(3, 1)
         v1 = v1 + run("tap0", self.prev, v0)[:, :, :-1]
         return v2 + run("tap1", self.prev, v1)[:, :, :-1], run.new
 
