@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import SHALLOW, golden
+from conftest import SHALLOW
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vidtok_export import export
-from vidtok_export.verify import smooth_video
-from vidtok_ref import VARIANTS, VidTok, build
+from vidtok_export.verify import run_in_calls, smooth_video
+from vidtok_ref import VidTok, build
 from vidtok_runtime import Tokenizer, Tokens
-from vidtok_runtime.calls import Calls
 from vidtok_runtime.cli import main
 from vidtok_runtime.errors import BundleError, InputError, MismatchError
-from vidtok_runtime.manifest import Manifest, read_manifest
-from vidtok_runtime.session import Options, StatefulGraph, load_graph
+from vidtok_runtime.manifest import read_manifest
+from vidtok_runtime.session import Options, load_graph
 
 RELAXED = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NAMES = ["fsq-32768-v1.1", "kl-4chn-noncausal"]
@@ -51,14 +49,6 @@ def reference(model: VidTok, frames: np.ndarray, chunk: int | None = None) -> tu
     recon = model.decode(encoded.latent, len(frames), chunk)[0].permute(1, 2, 3, 0)[:, :height, :width].clamp(-1, 1)
     data = encoded.latent[0].transpose(0, 1) if encoded.indices is None else encoded.indices[0]
     return data.numpy(), recon.numpy()
-
-
-def run_calls(manifest: Manifest, graph: StatefulGraph, x: np.ndarray, latents: int) -> np.ndarray:
-    """Everything that a graph gives for `x`, in calls (or windows) of so many latents."""
-    role, f = graph.entry.role, manifest.time_factor
-    rule = replace(manifest.rule(role, latents * f), most=latents * (f if role == "encoder" else 1))
-    calls = Calls(graph.fresh(), rule)
-    return np.concatenate([*calls.push(x), *calls.finish()], axis=-3)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -132,7 +122,7 @@ def test_batches(family: dict, name: str, provider: str, latents: int) -> None:
     pairs.append(("decoder", source, model.decode(encoded.latent, chunk=windows).numpy()))
     for role, x, wanted in pairs:
         graph = load_graph(manifest, role, provider, None, Options(threads=1))
-        np.testing.assert_allclose(run_calls(manifest, graph, x, latents), wanted, atol=1e-4)
+        np.testing.assert_allclose(run_in_calls(manifest, graph, x, latents), wanted, atol=1e-4)
 
 
 def test_windows(family: dict, tmp_path: Path) -> None:
@@ -199,25 +189,3 @@ def test_the_manifest_has_words_for_it(family: dict, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(later))
     with pytest.raises(BundleError, match="when to set boundary"):
         read_manifest(tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", VARIANTS)
-def test_golden_vectors_through_bundles(name: str, tmp_path: Path) -> None:
-    """Every variant on every engine, one shot, streamed or windowed as published; `-s` shows the differences."""
-    model, tensors = golden(name)
-    v = model.variant
-    manifest = read_manifest(export(model, tmp_path / name))
-    kind = "latent" if v.regularizer == "kl" else "indices"
-    video, recon = tensors["input"], tensors["recon_full" if v.version == "1.1" else "recon"].numpy()
-    cases = [("encoder", model.pad(video).numpy(), tensors[kind].numpy()), ("decoder", tensors[kind].numpy(), recon)]
-    worst = {}
-    for provider in PROVIDERS:
-        for role, x, wanted in cases:
-            graph = load_graph(manifest, role, provider, None, Options(threads=1))
-            for latents in (1, 2, 99) if v.causal else (4,):
-                got = run_calls(manifest, graph, x, latents)
-                diff = float(np.abs(got - wanted).max())
-                worst[provider, role] = max(diff, worst.get((provider, role), 0.0))
-    print(f"\n{name:<30}", "  ".join(f"{p} {r} {d:.1e}" for (p, r), d in worst.items()))
-    assert all(d <= (1e-4 if role == "decoder" else 2e-5) for (_, role), d in worst.items())
