@@ -30,17 +30,24 @@ def _size(_: click.Context, __: click.Parameter, value: str | None) -> str | Non
 FILE = click.Path(path_type=Path)
 COMMON = [
     click.option("--bundle", help="Bundle folder or shipped name.  [default: tiny-kl-16chn; decode: found by hash]"),
+    click.option("--quiet", is_flag=True, help="No progress bar and no summary."),
+]
+ENGINE = [
     click.option("--provider", type=click.Choice(["auto", *PROVIDERS]), default="auto", show_default=True),
     click.option("--device-id", default=0, show_default=True, help="Number of the CUDA device."),
     click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all]"),
-    click.option("--quiet", is_flag=True, help="No progress bar and no summary."),
+    click.option("--window", type=click.IntRange(1), help="Frames a window, non-causal variants only.  [default: 16]"),
 ]
 DEBUG = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 FORCE = click.option("--force", is_flag=True, help="Replace an existing output.")
-WINDOW = click.option(
-    "--window", type=click.IntRange(1), help="Frames a window, non-causal variants only.  [default: 16]"
-)
 SIZE = click.option("--size", callback=_size, help="Resize first: WIDTHxHEIGHT, or the shorter side in pixels.")
+
+
+def _add(options: list[Callable[..., Any]], function: Callable[..., None]) -> Callable[..., None]:
+    """`function` with click options in the order listed."""
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def _command(*options: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -57,16 +64,20 @@ def _command(*options: Callable[..., Any]) -> Callable[[Callable[..., None]], Ca
                 click.echo(f"vidtok-run: error: {error}", err=True)
                 sys.exit(1)
 
-        wrapped: Callable[..., None] = DEBUG(call)
-        for option in reversed(options):
-            wrapped = option(wrapped)
-        return wrapped
+        return _add([*options, DEBUG], call)
 
     return wrap
 
 
-def _tokenizer(bundle: Any, provider: str, device_id: int, threads: int | None, window: int | None = None) -> Tokenizer:
-    return Tokenizer(bundle, provider, threads, window=window, device_id=device_id)
+def _engine(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of an engine, and give `function` a `tokenizer(bundle)` made of them."""
+
+    @functools.wraps(function)
+    def call(*args: Any, provider: str, device_id: int, threads: int | None, window: int | None, **kwargs: Any) -> None:
+        options: dict[str, Any] = {"threads": threads, "window": window, "device_id": device_id}
+        function(*args, tokenizer=functools.partial(Tokenizer, provider=provider, **options), **kwargs)
+
+    return _add(ENGINE, call)
 
 
 @click.group(
@@ -82,25 +93,23 @@ def main() -> None:
 @click.argument("clip", type=FILE)
 @click.option("-o", "--out", type=FILE, help="Token file.  [default: CLIP with the suffix .safetensors]")
 @click.option("--half", is_flag=True, help="Store latents as float16 (tokens are exact anyway).")
-@_command(SIZE, WINDOW, FORCE, *COMMON)
+@_command(SIZE, FORCE, *COMMON)
+@_engine
 def encode(
     clip: Path,
     out: Path | None,
     half: bool,
     size: str | None,
-    window: int | None,
     force: bool,
     bundle: str | None,
-    provider: str,
-    device_id: int,
-    threads: int | None,
+    tokenizer: Callable[..., Tokenizer],
     quiet: bool,
 ) -> None:
     """Encode CLIP (a video or an image) into a token file."""
     from vidtok_runtime.pipeline import encode_file
 
     out = out or clip.with_suffix(".safetensors")
-    tok = _tokenizer(bundle, provider, device_id, threads, window)
+    tok = tokenizer(bundle)
     info = encode_file(tok, clip, out, size=size, half=half, force=force, quiet=quiet)
     if not quiet:
         click.echo(f"{out}: {info.num_frames} frames of {info.width}x{info.height}, {out.stat().st_size:,} bytes")
@@ -109,16 +118,14 @@ def encode(
 @main.command(epilog="Example: vidtok-run decode clip.safetensors -o back.mp4")
 @click.argument("tokens", type=FILE)
 @click.option("-o", "--out", type=FILE, help="Video.  [default: TOKENS with the suffix .decoded.mp4]")
-@_command(WINDOW, FORCE, *COMMON)
+@_command(FORCE, *COMMON)
+@_engine
 def decode(
     tokens: Path,
     out: Path | None,
-    window: int | None,
     force: bool,
     bundle: str | None,
-    provider: str,
-    device_id: int,
-    threads: int | None,
+    tokenizer: Callable[..., Tokenizer],
     quiet: bool,
 ) -> None:
     """Decode a token file into a video (or an image, for one frame)."""
@@ -128,7 +135,7 @@ def decode(
 
     out = out or tokens.with_suffix(".decoded.mp4")
     found = bundle or find_bundle_of(TokenReader(tokens).info)
-    tok = _tokenizer(found, provider, device_id, threads, window)
+    tok = tokenizer(found)
     info = decode_file(tok, tokens, out, force=force, quiet=quiet)
     if not quiet:
         click.echo(f"{out}: {info.num_frames} frames of {info.width}x{info.height}")
@@ -138,25 +145,23 @@ def decode(
 @click.argument("clip", type=FILE)
 @click.option("-o", "--out", type=FILE, help="Video.  [default: CLIP with the suffix .recon.mp4]")
 @click.option("--side-by-side", is_flag=True, help="Put the original on the left.")
-@_command(SIZE, WINDOW, FORCE, *COMMON)
+@_command(SIZE, FORCE, *COMMON)
+@_engine
 def reconstruct(
     clip: Path,
     out: Path | None,
     side_by_side: bool,
     size: str | None,
-    window: int | None,
     force: bool,
     bundle: str | None,
-    provider: str,
-    device_id: int,
-    threads: int | None,
+    tokenizer: Callable[..., Tokenizer],
     quiet: bool,
 ) -> None:
     """Encode and decode CLIP in one pass and measure PSNR and SSIM."""
     from vidtok_runtime.pipeline import reconstruct_file
 
     out = out or clip.with_suffix(".recon.mp4")
-    tok = _tokenizer(bundle, provider, device_id, threads, window)
+    tok = tokenizer(bundle)
     quality = reconstruct_file(tok, clip, out, size=size, side_by_side=side_by_side, force=force, quiet=quiet)
     click.echo(f"{out}: {quality.frames} frames, PSNR {quality.psnr:.2f} dB, SSIM {quality.ssim:.4f}")
 
@@ -175,19 +180,18 @@ def info(file: str) -> None:
 @click.option("--clip", type=FILE, help="A clip of your own.  [default: a made-up one]")
 @click.option("--out", "folder", type=FILE, default=Path("vidtok-demo"), show_default=True, help="Folder.")
 @_command(FORCE, *COMMON)
+@_engine
 def demo(
     clip: Path | None,
     folder: Path,
     force: bool,
     bundle: str | None,
-    provider: str,
-    device_id: int,
-    threads: int | None,
+    tokenizer: Callable[..., Tokenizer],
     quiet: bool,
 ) -> None:
     """Encode and decode a clip with the shipped model and write a side-by-side picture."""
     from vidtok_runtime.demo import run_demo
 
-    tok = _tokenizer(bundle, provider, device_id, threads)
+    tok = tokenizer(bundle)
     for path in run_demo(tok, folder, clip, force=force, quiet=quiet):
         click.echo(path)
