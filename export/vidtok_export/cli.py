@@ -37,7 +37,7 @@ def _show_list(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="New bundle folder.  [default: the variant's name]")
 @click.option("--seed", type=int, help="Untrained weights from this seed, instead of a checkpoint.")
 @click.option("--ch", type=click.IntRange(1), help="Width, instead of the released 128.")
-@click.option("--chunk", type=click.IntRange(1), default=4, show_default=True, help="Most latents a graph call.")
+@click.option("--chunk", type=click.IntRange(1), default=4, show_default=True, help="Latents a call, or a window.")
 @click.option("--licence", default="MIT", show_default=True, help="Licence of the weights, for the manifest.")
 @click.option("--no-simplify", is_flag=True, help="Skip onnxsim.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
