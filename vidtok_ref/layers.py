@@ -245,12 +245,12 @@ def double(x: Tensor, boundary: Tensor | None, at: int) -> Tensor:
     (bool `1`) the pair at index `at` gives left and right themselves.
     """
     left, right = x[:, :, :-1], x[:, :, 1:]
-    near = torch.full((left.shape[2],), 0.75, dtype=x.dtype, device=x.device)
+    share = torch.full((left.shape[2],), 0.25, dtype=x.dtype, device=x.device)
     if boundary is not None:
-        near = torch.where((torch.arange(left.shape[2], device=x.device) == at) & boundary, 1.0, near)
-    near = near.view(1, 1, -1, 1, 1)
-    far = 1 - near
-    return torch.stack([near * left + far * right, far * left + near * right], dim=3).flatten(2, 3)
+        share = torch.where((torch.arange(left.shape[2], device=x.device) == at) & boundary, 0.0, share)
+    # As a difference, so that equal neighbours give exactly themselves.
+    step = share.view(1, 1, -1, 1, 1) * (right - left)
+    return torch.stack([left + step, right - step], dim=3).flatten(2, 3)
 
 
 class LinearTemporalUp(nn.Module):

@@ -19,7 +19,6 @@ from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.manifest import FORMAT, FORMAT_VERSION, read_manifest, sha256_of
 
 ROLES = ("encoder", "decoder")
-_WINDOW = 16  # frames of a non-causal window, as published
 _TWO_GB = 2**31 - 2**20  # protobuf's limit, with room for the rest of the graph
 _TOOLS = ("vidtok-onnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "openvino")
 
@@ -45,8 +44,6 @@ def _write_graph(graph: Graph, folder: Path) -> dict[str, Any]:
 def _manifest(model: VidTok, graphs: list[dict[str, Any]], chunk: int, licence: str) -> dict[str, Any]:
     v = model.variant
     lag = model.decoder.lag
-    if not v.causal:
-        chunk = _WINDOW // v.time_factor
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -64,7 +61,7 @@ def _manifest(model: VidTok, graphs: list[dict[str, Any]], chunk: int, licence: 
         "codebook_size": v.codebook_size,
         "front_padding": {"rule": "repeat first frame", "frames": v.front_frames},
         "back_padding": {"rule": "repeat last frame", "multiple": v.time_factor},
-        "window": None if v.causal else {"frames": _WINDOW, "multiple": v.time_factor},
+        "window": None if v.causal else {"frames": chunk * v.time_factor, "multiple": v.time_factor},
         "look_ahead": lag,
         "drop_decoded_frames": v.front_frames + lag,
         "flush": {"decoder_latents": 1, "keep_frames": lag} if lag else None,
@@ -96,8 +93,9 @@ def export(
 ) -> Path:
     """Write the bundle of a reference model into the new folder `out` and verify it; returns its path.
 
-    chunk: most latents a graph call, a hint for runtimes; a non-causal model takes windows instead. The
-    folder appears only when its graphs have passed. Raises TargetError, ExportError, ParityError.
+    chunk: most latents a graph call, a hint for runtimes; of a non-causal model the window (as published: 16
+    frames, which are 4 latents), which users may change. The folder appears only when its graphs have passed.
+    Raises TargetError, ExportError, ParityError.
     """
     out = Path(out)
     if out.exists() and not force:

@@ -73,7 +73,7 @@ def _variant(name: str | None, checkpoint: Path | None, ch: int | None) -> Varia
 @click.option("--out", type=FILE, help="New bundle folder.  [default: the variant's name]")
 @click.option("--seed", type=int, help="Untrained weights from this seed, instead of a checkpoint.")
 @click.option("--ch", type=click.IntRange(1), help="Width, instead of the released 128.")
-@click.option("--chunk", type=click.IntRange(1), default=4, show_default=True, help="Most latents a graph call.")
+@click.option("--chunk", type=click.IntRange(1), default=4, show_default=True, help="Latents a call, or a window.")
 @click.option("--licence", default="MIT", show_default=True, help="Licence of the weights, for the manifest.")
 @click.option("--no-simplify", is_flag=True, help="Skip onnxsim.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
