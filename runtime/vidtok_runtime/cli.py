@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,33 @@ def reconstruct(
     tok = tokenizer(bundle)
     quality = reconstruct_file(tok, clip, out, size=size, side_by_side=side_by_side, force=force, quiet=quiet)
     click.echo(f"{out}: {quality.frames} frames, PSNR {quality.psnr:.2f} dB, SSIM {quality.ssim:.4f}")
+
+
+@main.command(name="eval", epilog="Example: vidtok-run eval clips/ --size 128 --fps 0 --json result.json")
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.option("--frames", type=click.IntRange(0), default=17, show_default=True, help="First frames; 0: whole clips.")
+@click.option("--size", type=click.IntRange(0), default=256, show_default=True, help="Centre square; 0: as it is.")
+@click.option("--fps", type=click.FloatRange(0), default=30.0, show_default=True, help="Frame rate; 0: the clip's own.")
+@click.option("--json", "out", type=FILE, help="Also write the figures to this file.")
+@_command(FORCE, *COMMON)
+@_engine
+def evaluate(
+    folder: Path,
+    frames: int,
+    size: int,
+    fps: float,
+    out: Path | None,
+    force: bool,
+    bundle: str | None,
+    tokenizer: Callable[..., Tokenizer],
+    quiet: bool,
+) -> None:
+    """Measure how well the clips in FOLDER (or one clip) come back: PSNR, SSIM, bits a pixel, codes in use."""
+    from vidtok_runtime.evaluate import Protocol, evaluate_folder
+
+    protocol = Protocol(frames or None, size or None, Fraction(fps).limit_denominator(1001) if fps else None)
+    for line in evaluate_folder(tokenizer(bundle), folder, protocol, out, force=force, quiet=quiet):
+        click.echo(line)
 
 
 @main.command(epilog="Example: vidtok-run info tiny-fsq-32768")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from os import PathLike
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vidtok_runtime.errors import VideoError
@@ -20,6 +21,7 @@ from vidtok_runtime.video_in import Frame, VideoReader
 from vidtok_runtime.video_out import VideoWriter
 
 Path = str | PathLike[str]
+Array = NDArray[Any]
 _T = TypeVar("_T")
 
 
@@ -33,12 +35,41 @@ def _bar(total: int | None, text: str, quiet: bool) -> Any:
     return tqdm(total=total, desc=text, unit="frame", disable=quiet)
 
 
-def _read_chunks(tok: Tokenizer, reader: VideoReader) -> Iterator[list[Frame]]:
+def _same_size(reader: VideoReader) -> Iterator[Frame]:
     shape = (reader.height, reader.width, 3)
-    for chunk in _chunks(reader, tok.manifest.encoder_chunk):
-        if any(frame.pixels.shape != shape for frame in chunk):
+    for frame in reader:
+        if frame.pixels.shape != shape:
             raise VideoError(f"{reader.path} changes its frame size in the middle; cut it there first")
-        yield chunk
+        yield frame
+
+
+def round_trip(
+    tok: Tokenizer,
+    frames: Iterable[Frame],
+    height: int,
+    width: int,
+    look: Callable[[Array], None] | None = None,
+) -> Iterator[tuple[Frame, Array]]:
+    """Every frame of one stream with what comes back of it, uint8 `H W 3`; `look` is shown the latents or tokens."""
+    encoder, decoder = tok.encoder(), tok.decoder(height=height, width=width)
+    waiting: deque[Frame] = deque()
+
+    def decoded(data: Array) -> Iterator[Array]:
+        if look is not None:
+            look(data)
+        yield from decoder.push(data) if len(data) else ()
+
+    def outcomes() -> Iterator[Array]:
+        for chunk in _chunks(frames, tok.manifest.encoder_chunk):
+            waiting.extend(chunk)
+            yield from decoded(encoder.push(np.stack([frame.pixels for frame in chunk])))
+        yield from decoded(encoder.finish())
+        yield from decoder.finish()
+
+    for pixels in outcomes():
+        if not waiting:
+            return  # the tail repeats the last frame: what has no original is padding
+        yield waiting.popleft(), pixels
 
 
 def encode_file(
@@ -59,7 +90,7 @@ def encode_file(
     ):
         stream = tok.encoder()
         pts = array("q")  # the one thing that grows: eight bytes a frame
-        for chunk in _read_chunks(tok, reader):
+        for chunk in _chunks(_same_size(reader), tok.manifest.encoder_chunk):
             writer.append(stream.push(np.stack([frame.pixels for frame in chunk])))
             pts.extend(frame.pts for frame in chunk)
             bar.update(len(chunk))
@@ -74,14 +105,14 @@ def decode_file(tok: Tokenizer, tokens: Path, out: Path, *, force: bool = False,
     reader = TokenReader(tokens)
     reader.verify()
     info = reader.info
-    stream = tok.decoder_of(info)
     with (
         VideoWriter(out, info.fps, info.time_base, force=force) as writer,
         _bar(info.num_frames, "decode", quiet) as bar,
     ):
+        stream = tok.decoder_of(info)
         pts = iter(reader.pts().tolist())
 
-        def deliver(frames: np.ndarray[Any, Any]) -> None:
+        def deliver(frames: Array) -> None:
             for pixels in frames:
                 writer.write(pixels, next(pts))
                 bar.update()
@@ -111,25 +142,9 @@ def reconstruct_file(
         VideoWriter(out, reader.fps, reader.time_base, force=force) as writer,
         _bar(reader.frame_count, "reconstruct", quiet) as bar,
     ):
-        encoder, decoder = tok.encoder(), tok.decoder(height=reader.height, width=reader.width)
-        waiting: deque[Frame] = deque()
-
-        def deliver(decoded: np.ndarray[Any, Any]) -> None:
-            # The tail repeats the last frame: frames without an original are padding.
-            for pixels in decoded[: len(waiting)]:
-                frame = waiting.popleft()
-                quality.add(frame.pixels, pixels)
-                writer.write(np.concatenate([frame.pixels, pixels], axis=1) if side_by_side else pixels, frame.pts)
-                bar.update()
-
-        for chunk in _read_chunks(tok, reader):
-            waiting.extend(chunk)
-            latents = encoder.push(np.stack([frame.pixels for frame in chunk]))
-            if len(latents):
-                deliver(decoder.push(latents))
-        rest = encoder.finish()
-        if len(rest):
-            deliver(decoder.push(rest))
-        deliver(decoder.finish())
+        for frame, pixels in round_trip(tok, _same_size(reader), reader.height, reader.width):
+            quality.add(frame.pixels, pixels)
+            writer.write(np.concatenate([frame.pixels, pixels], axis=1) if side_by_side else pixels, frame.pts)
+            bar.update()
         writer.close()
     return quality
