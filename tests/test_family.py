@@ -211,13 +211,17 @@ def test_golden_vectors_through_bundles(name: str, tmp_path: Path) -> None:
     kind = "latent" if v.regularizer == "kl" else "indices"
     video, recon = tensors["input"], tensors["recon_full" if v.version == "1.1" else "recon"].numpy()
     cases = [("encoder", model.pad(video).numpy(), tensors[kind].numpy()), ("decoder", tensors[kind].numpy(), recon)]
+    # Per unit of the largest value, as at export: one vector amplifies float32 rounding to 1e-4 at values of 2.6.
+    limits = {role: (2e-5 if role == "encoder" else 1e-4) * max(1, np.abs(wanted).max()) for role, _, wanted in cases}
     worst = {}
     for provider in PROVIDERS:
         for role, x, wanted in cases:
             graph = load_graph(manifest, role, provider, None, Options(threads=1))
             for latents in (1, 2, 99) if v.causal else (4,):
                 got = run_calls(manifest, graph, x, latents)
+                if kind == "indices" and role == "encoder":
+                    assert np.array_equal(got, wanted)
                 diff = float(np.abs(got - wanted).max())
                 worst[provider, role] = max(diff, worst.get((provider, role), 0.0))
     print(f"\n{name:<30}", "  ".join(f"{p} {r} {d:.1e}" for (p, r), d in worst.items()))
-    assert all(d <= (1e-4 if role == "decoder" else 2e-5) for (_, role), d in worst.items())
+    assert all(d <= limits[role] for (_, role), d in worst.items())
