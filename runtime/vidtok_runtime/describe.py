@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from vidtok_runtime.bundles import find_bundle, shipped_names
 from vidtok_runtime.errors import TokenFileError
@@ -39,8 +40,16 @@ def _bundle(manifest: Manifest) -> str:
         size = (manifest.folder / graph.file).stat().st_size / 1e6
         rows[graph.role] = f"{graph.file}, {graph.precision}, {size:.1f} MB, {len(graph.states)} states"
     for row in manifest.raw["parity"]["rows"]:
-        rows[f"parity {row['provider']}"] = ", ".join(f"{k} {v}" for k, v in row.items() if k != "provider")
+        rows[f"parity {row['provider']}"] = _parity(row)
     return _lines(rows)
+
+
+def _parity(row: dict[str, Any]) -> str:
+    """Largest differences from the reference at export, or the share of equal tokens."""
+    encoder = f"latent {row['latent_max_diff']:.1e}"
+    if "tokens" in row:
+        encoder = f"{row['tokens'] - row['tokens_differing']} of {row['tokens']} tokens equal"
+    return f"{encoder}, video {row['video_max_diff']:.1e}"
 
 
 def _tokens(reader: TokenReader) -> str:
