@@ -69,7 +69,8 @@ def _cell(run: Coder, tensors: dict[str, Tensor], chunkings: list[int]) -> str:
     recon = tensors["recon_full" if "recon_full" in tensors else "recon"].numpy()
     # As at export: per unit of the largest value; tokens of the vectors keep a margin and are exact.
     limits = 0 if fsq else 2e-5 * max(1, np.abs(tokens).max()), 1e-4 * max(1, np.abs(recon).max())
-    latent_diff = video_diff = 0.0
+    latent_diff: float = 0
+    video_diff = 0.0
     for latents in chunkings:
         got = run("encoder", tensors["input"].numpy(), latents)
         diff = int((got != tokens).sum()) if fsq else float(np.abs(got - tokens).max())
