@@ -52,7 +52,10 @@ def main() -> None:
 @click.option("--size", default=64, show_default=True, help="Height and width in pixels.")
 @click.option("--threads", default=2, show_default=True)
 @click.option("--repeats", default=7, show_default=True)
-def speed(variant: str, ch: int | None, frames: int, size: int, threads: int, repeats: int) -> None:
+@click.option("--bundle", type=click.Path(exists=True, path_type=Path), help="Exported with --seed 0; else made now.")
+def speed(
+    variant: str, ch: int | None, frames: int, size: int, threads: int, repeats: int, bundle: Path | None
+) -> None:
     """Encode and decode beside PyTorch eager, untrained weights, one call from the initial state."""
     import torch
 
@@ -81,7 +84,7 @@ def speed(variant: str, ch: int | None, frames: int, size: int, threads: int, re
         "decode": {"PyTorch eager": eager(model.decoder.step, encoded.latent)},
     }
     with tempfile.TemporaryDirectory() as folder:
-        manifest = read_manifest(export(model, Path(folder) / "bundle", quiet=False))
+        manifest = read_manifest(bundle or export(model, Path(folder) / "bundle", quiet=False))
         for engine in ENGINES:
             for task, role, x in (("encode", "encoder", video), ("decode", "decoder", source)):
                 graph = load_graph(manifest, role, engine, None, Options(threads))
