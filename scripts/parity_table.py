@@ -74,10 +74,10 @@ def _cell(run: Coder, tensors: dict[str, Tensor], chunkings: list[int]) -> str:
     for latents in chunkings:
         got = run("encoder", tensors["input"].numpy(), latents)
         diff = int((got != tokens).sum()) if fsq else float(np.abs(got - tokens).max())
-        latent_diff = max(latent_diff, diff)
+        latent_diff = max(latent_diff, diff) if np.isfinite(diff) else np.nan
         video = run("decoder", tokens, latents)[:, :, : recon.shape[2]]
-        video_diff = max(video_diff, float(np.abs(video - recon).max()))
-    mark = f" {OVER}" if latent_diff > limits[0] or video_diff > limits[1] else ""
+        video_diff = float(np.maximum(video_diff, np.abs(video - recon).max()))
+    mark = "" if latent_diff <= limits[0] and video_diff <= limits[1] else f" {OVER}"
     return (f"{latent_diff} of {tokens.size}" if fsq else f"{latent_diff:.1e}") + f"; {video_diff:.1e}{mark}"
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import struct
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -20,6 +21,17 @@ from vidtok_ref.variant import Variant
 
 # A released checkpoint also holds the discriminator, the perceptual loss and perhaps a running average.
 _NOT_THE_MODEL = ("loss.", "model_ema.")
+_UNREADABLE = (
+    SafetensorError,
+    pickle.UnpicklingError,
+    struct.error,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+)
 
 
 def read_weights(path: str | PathLike[str]) -> dict[str, Tensor]:
@@ -31,13 +43,13 @@ def read_weights(path: str | PathLike[str]) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path} is not a checkpoint that can be read safely: {reason}") from error
     content = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not any(isinstance(t, Tensor) for t in content.values()):
         raise WeightsError(f"{path} holds no state dict")
-    return {k: t for k, t in content.items() if isinstance(t, Tensor)}
+    return {k: t for k, t in content.items() if isinstance(k, str) and isinstance(t, Tensor)}
 
 
 def embedded_variant(path: str | PathLike[str]) -> Variant | None:
@@ -49,7 +61,10 @@ def embedded_variant(path: str | PathLike[str]) -> Variant | None:
             text = (file.metadata() or {}).get("variant")
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a safetensors file: {error}") from error
-    return None if text is None else Variant.from_dict(json.loads(text))
+    try:
+        return None if text is None else Variant.from_dict(json.loads(text))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path} does not say which variant it is: {error}") from error
 
 
 def write_weights(model: nn.Module, path: Path, dtype: torch.dtype = torch.float32, **metadata: str) -> None:

@@ -81,6 +81,15 @@ def _save(manifest: dict[str, Any], folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
+def _check_target(out: Path, force: bool) -> None:
+    """Raise TargetError when `out` may not be replaced: never anything but a bundle, and that with `force` only."""
+    if out.is_dir() and (out / "manifest.json").is_file():
+        if not force:
+            raise TargetError(f"{out} exists already; give --force to replace it")
+    elif out.exists():
+        raise TargetError(f"{out} exists and is no bundle, so it stays; give --out another name")
+
+
 def export(
     model: VidTok,
     out: str | os.PathLike[str],
@@ -98,9 +107,8 @@ def export(
     Raises TargetError, ExportError, ParityError.
     """
     out = Path(out)
-    if out.exists() and not force:
-        raise TargetError(f"{out} exists already; give --force to replace it")
-    part = out.with_name(f"{out.name}.{os.getpid()}.part")
+    _check_target(out, force)
+    part, old = (out.with_name(f"{out.name}.{os.getpid()}.{kind}") for kind in ("part", "old"))
 
     def say(text: str) -> None:
         if not quiet:
@@ -122,9 +130,11 @@ def export(
         require(rows)
         manifest["parity"]["rows"] = [row.to_row() for row in rows]
         _save(manifest, part)
+        _check_target(out, force)  # something may have come there meanwhile
         if out.exists():
-            shutil.rmtree(out)
+            out.rename(old)
         part.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise TargetError(f"{out} cannot be written: {error.strerror or error}") from error
     finally:

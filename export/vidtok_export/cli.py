@@ -105,7 +105,7 @@ def main(
     if checkpoint is not None and seed is not None:
         raise click.UsageError("give --checkpoint FILE, or --seed N for untrained weights, not both")
     chosen = _variant(variant, checkpoint, ch)
-    out = out or Path(chosen.name)
+    out = out or Path(Path(chosen.name).name)
 
     from vidtok_export.bundle import export
     from vidtok_ref.checkpoints import find_checkpoint

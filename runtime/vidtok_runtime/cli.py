@@ -28,7 +28,8 @@ def _size(_: click.Context, __: click.Parameter, value: str | None) -> str | Non
     return value
 
 
-FILE = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
 COMMON = [
     click.option("--bundle", help="Bundle folder or shipped name.  [default: tiny-kl-16chn; decode: found by hash]"),
     click.option("--quiet", is_flag=True, help="No progress bar and no summary."),
@@ -206,7 +207,7 @@ def info(file: str) -> None:
 
 @main.command(epilog="Example: vidtok-run demo --out demo/ --clip my.mp4")
 @click.option("--clip", type=FILE, help="A clip of your own.  [default: a made-up one]")
-@click.option("--out", "folder", type=FILE, default=Path("vidtok-demo"), show_default=True, help="Folder.")
+@click.option("--out", "folder", type=FOLDER, default=Path("vidtok-demo"), show_default=True, help="Folder.")
 @_command(FORCE, *COMMON)
 @_engine
 def demo(

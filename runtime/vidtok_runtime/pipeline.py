@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vidtok_runtime.errors import VideoError
+from vidtok_runtime.errors import TokenFileError
 from vidtok_runtime.metrics import Quality
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tokens import TokenInfo, TokenReader, TokenWriter
@@ -33,14 +33,6 @@ def _chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
 
 def _bar(total: int | None, text: str, quiet: bool) -> Any:
     return tqdm(total=total, desc=text, unit="frame", disable=quiet)
-
-
-def _same_size(reader: VideoReader) -> Iterator[Frame]:
-    shape = (reader.height, reader.width, 3)
-    for frame in reader:
-        if frame.pixels.shape != shape:
-            raise VideoError(f"{reader.path} changes its frame size in the middle; cut it there first")
-        yield frame
 
 
 def round_trip(
@@ -90,7 +82,7 @@ def encode_file(
     ):
         stream = tok.encoder()
         pts = array("q")  # the one thing that grows: eight bytes a frame
-        for chunk in _chunks(_same_size(reader), tok.manifest.encoder_chunk):
+        for chunk in _chunks(reader, tok.manifest.encoder_chunk):
             writer.append(stream.push(np.stack([frame.pixels for frame in chunk])))
             pts.extend(frame.pts for frame in chunk)
             bar.update(len(chunk))
@@ -105,6 +97,11 @@ def decode_file(tok: Tokenizer, tokens: Path, out: Path, *, force: bool = False,
     reader = TokenReader(tokens)
     reader.verify()
     info = reader.info
+    needed = -(-(info.num_frames + tok.manifest.front_frames) // tok.manifest.time_factor)
+    if reader.shape[0] != needed:
+        raise TokenFileError(
+            f"{tokens} promises {info.num_frames} frames, which need {needed} latents, not {reader.shape[0]}"
+        )
     with (
         VideoWriter(out, info.fps, info.time_base, force=force) as writer,
         _bar(info.num_frames, "decode", quiet) as bar,
@@ -142,7 +139,7 @@ def reconstruct_file(
         VideoWriter(out, reader.fps, reader.time_base, force=force) as writer,
         _bar(reader.frame_count, "reconstruct", quiet) as bar,
     ):
-        for frame, pixels in round_trip(tok, _same_size(reader), reader.height, reader.width):
+        for frame, pixels in round_trip(tok, reader, reader.height, reader.width):
             quality.add(frame.pixels, pixels)
             writer.write(np.concatenate([frame.pixels, pixels], axis=1) if side_by_side else pixels, frame.pts)
             bar.update()

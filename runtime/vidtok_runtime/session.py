@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
@@ -74,6 +75,12 @@ def _unavailable(provider: str) -> str | None:
     module, extra, _ = PROVIDERS[provider]
     if importlib.util.find_spec(module) is None:
         return f"{module} is not installed; pip install 'vidtok-onnx[{extra}]'"
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        return (
+            f"{module} is installed but does not load ({error}); pip install --force-reinstall 'vidtok-onnx[{extra}]'"
+        )
     if provider == "cuda":
         import onnxruntime
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,17 @@ class OpenVinoSession:
         except RuntimeError as error:
             raise BundleError(f"OpenVINO cannot load {path}: {str(error).strip().splitlines()[-1]}") from error
         self._request = compiled.create_infer_request()
+        self._turn = threading.Lock()  # one request, whose buffers every stream of a tokenizer uses
         self.input_names = [i.any_name for i in compiled.inputs]
         self.output_names = [o.any_name for o in compiled.outputs]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
         """Outputs by name."""
-        try:
-            contiguous = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
-            results = self._request.infer(contiguous, share_inputs=True)
-        except RuntimeError as error:
-            raise ProviderError(f"OpenVINO failed: {str(error).strip().splitlines()[-1]}") from error
-        # Copies: the request's own buffers are written again by the next call.
-        return {name: np.array(results[i]) for i, name in enumerate(self.output_names)}
+        contiguous = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+        with self._turn:
+            try:
+                results = self._request.infer(contiguous, share_inputs=True)
+            except RuntimeError as error:
+                raise ProviderError(f"OpenVINO failed: {str(error).strip().splitlines()[-1]}") from error
+            # Copies: the request's own buffers are written again by the next call.
+            return {name: np.array(results[i]) for i, name in enumerate(self.output_names)}

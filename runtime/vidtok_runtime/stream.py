@@ -54,7 +54,9 @@ class EncoderStream:
         return self._join(out)
 
     def finish(self) -> Array:
-        """Repeat the last frame up to a whole latent; returns what is left."""
+        """Repeat the last frame up to a whole latent; returns what is left, the second time nothing."""
+        if self._finished:
+            return self._nothing()
         self._finished = True
         if self._last is None:
             return self._nothing()
@@ -118,10 +120,10 @@ class DecoderStream:
 
     def finish(self) -> Array:
         """End the stream and return what waited; raises InputError when fewer frames came out than were promised."""
-        self._finished = True
         out = [self._nothing()]
-        if self._left != 0:
+        if self._left != 0 and not self._finished:
             out += map(self._deliver, self._calls.finish())
+        self._finished = True
         if self._left:
             raise InputError(f"the tokens end {self._left} frames too early; the stream is incomplete")
         return np.concatenate(out)
@@ -150,6 +152,8 @@ class DecoderStream:
                 raise InputError(f"latents must be float [t, {channels}, h, w], got {data.dtype} {list(data.shape)}")
             if not np.isfinite(data).all():
                 raise InputError("latents hold NaN or infinite values")
+        if len(data) == 0:
+            return
         size = data.shape[-2:]
         if 0 in size or (self._size is not None and size != self._size):
             raise InputError(f"latents of one stream have one size, got {list(size)} after {list(self._size or ())}")

@@ -152,7 +152,7 @@ class TokenReader:
         self.path = Path(path)
         try:
             self._read_header()
-        except (KeyError, ValueError, TypeError, struct.error) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, ZeroDivisionError, struct.error) as error:
             if isinstance(error, TokenFileError):
                 raise
             raise TokenFileError(f"{self.path} is not a vidtok token file ({type(error).__name__}: {error})") from error
@@ -188,6 +188,20 @@ class TokenReader:
         self._entries = header
         self.shape = tuple(header[self.kind]["shape"])
         self.dtype: str = header[self.kind]["dtype"]
+        self._check_entries()
+
+    def _check_entries(self) -> None:
+        """Raise TokenFileError unless sizes, shapes and offsets agree with each other."""
+        for name in (self.kind, "pts"):
+            entry = self._entries[name]
+            start, end = entry["data_offsets"]
+            if end - start != math.prod(entry["shape"]) * np.dtype(_DTYPES[entry["dtype"]]).itemsize or start < 0:
+                raise TokenFileError(f"{self.path} is damaged: {name} does not have the size of its shape")
+        info = self.info
+        if min(info.num_frames, info.height, info.width) < 1 or min(self.shape) < 1:
+            raise TokenFileError(f"{self.path} is damaged: it promises no frames or no pixels")
+        if self._entries["pts"]["shape"] != [info.num_frames]:
+            raise TokenFileError(f"{self.path} is damaged: {info.num_frames} frames do not have as many timestamps")
 
     def _load(self, name: str, start: int, stop: int) -> Array:
         entry = self._entries[name]

@@ -76,6 +76,7 @@ class VideoReader:
         if first is None:
             self.close()
             raise VideoError(f"{self.path} holds no frames")
+        self._shape = first.pixels.shape
         self.height, self.width = fit_size(size, *first.pixels.shape[:2])
         self._frames = itertools.chain([first], self._frames)
 
@@ -90,6 +91,8 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in self._frames:
+            if frame.pixels.shape != self._shape:
+                raise VideoError(f"{self.path} changes its frame size in the middle; cut it there first")
             yield Frame(resize(frame.pixels, self.height, self.width), frame.pts)
 
     def _decode(self) -> Iterator[Frame]:
@@ -100,7 +103,9 @@ class VideoReader:
             for packet in self._container.demux(self._stream):
                 packets += packet.size > 0
                 if packet.is_corrupt:
-                    break
+                    raise VideoError(
+                        f"{self.path} is broken or truncated after frame {decoded}; repair or re-download it"
+                    )
                 for raw in packet.decode():
                     decoded += 1
                     # Timestamps may be missing or run backwards in broken files; ours always rise.
@@ -113,6 +118,14 @@ class VideoReader:
             raise VideoError(
                 f"{self.path} is broken after frame {decoded}: {error.strerror}; repair or re-download it"
             ) from error
+        # Matroska promises no frames but a duration; a tenth of it and a second may be sound, or rounding.
+        promised = self._stream.duration and self._stream.duration * self.time_base
+        promised = promised or Fraction(self._container.duration or 0, av.time_base)
+        if not self._stream.frames and (pts + step) * self.time_base < promised * Fraction(9, 10) - 1:
+            raise VideoError(
+                f"{self.path} is truncated: its header promises {float(promised):.1f} seconds, the file ends after "
+                f"{float((pts + step) * self.time_base):.1f}; repair or re-download it"
+            )
         if packets < self._stream.frames:
             raise VideoError(
                 f"{self.path} is truncated: its header promises {self._stream.frames} frames, "
