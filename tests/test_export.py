@@ -79,7 +79,8 @@ def test_command_line() -> None:
     listed = runner.invoke(main, ["--list"])
     assert listed.exit_code == 0
     assert "fsq-32768-8x8x8-v1.1" in listed.output
-    assert runner.invoke(main, ["--variant", "kl-4chn"]).exit_code == 2
+    assert runner.invoke(main, []).exit_code == 2
+    assert runner.invoke(main, ["--variant", "kl-4chn", "--seed", "0", "--checkpoint", "a.ckpt"]).exit_code == 2
     unknown = runner.invoke(main, ["--variant", "kl-5chn", "--seed", "0"])
     assert unknown.exit_code == 1
     assert "did you mean" in unknown.output
