@@ -69,14 +69,13 @@ def _cell(run: Coder, tensors: dict[str, Tensor], chunkings: list[int]) -> str:
     recon = tensors["recon_full" if "recon_full" in tensors else "recon"].numpy()
     # As at export: per unit of the largest value; tokens of the vectors keep a margin and are exact.
     limits = 0 if fsq else 2e-5 * max(1, np.abs(tokens).max()), 1e-4 * max(1, np.abs(recon).max())
-    latent_diff: float = 0
-    video_diff = 0.0
+    latent_diff, video_diff = 0, 0.0
     for latents in chunkings:
         got = run("encoder", tensors["input"].numpy(), latents)
         diff = int((got != tokens).sum()) if fsq else float(np.abs(got - tokens).max())
-        latent_diff = max(latent_diff, diff) if np.isfinite(diff) else np.nan
+        latent_diff = np.maximum(latent_diff, diff)  # unlike max, it keeps what is not a number
         video = run("decoder", tokens, latents)[:, :, : recon.shape[2]]
-        video_diff = float(np.maximum(video_diff, np.abs(video - recon).max()))
+        video_diff = np.maximum(video_diff, np.abs(video - recon).max())
     mark = "" if latent_diff <= limits[0] and video_diff <= limits[1] else f" {OVER}"
     return (f"{latent_diff} of {tokens.size}" if fsq else f"{latent_diff:.1e}") + f"; {video_diff:.1e}{mark}"
 

@@ -76,15 +76,13 @@ def _unavailable(provider: str) -> str | None:
     if importlib.util.find_spec(module) is None:
         return f"{module} is not installed; pip install 'vidtok-onnx[{extra}]'"
     try:
-        importlib.import_module(module)
+        engine = importlib.import_module(module)
     except ImportError as error:
         return (
             f"{module} is installed but does not load ({error}); pip install --force-reinstall 'vidtok-onnx[{extra}]'"
         )
     if provider == "cuda":
-        import onnxruntime
-
-        offered = onnxruntime.get_available_providers()
+        offered = engine.get_available_providers()
         if "CUDAExecutionProvider" not in offered:
             return (
                 f"the installed onnxruntime offers only {', '.join(offered)}; "
