@@ -1,14 +1,18 @@
-"""Encoder and decoder networks (paper, section 3.1)."""
+"""Encoder and decoder networks (paper, section 3.1) in the architectures of Table 2."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidtok_ref.layers import (
     Attention,
+    FactorizedConv,
     LayerNorm,
     LinearTemporalUp,
+    NearestUp,
     SpatialBlock,
     SpatialDown,
     SpatialUp,
@@ -32,14 +36,23 @@ class Level(nn.Module):
             self.add_module(role, resample)
 
 
+def level_blocks(v: Variant, c_in: int, c_out: int, count: int) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Residual blocks of one level: those in space and those along T, which take turns; fully 3D: one kind alone."""
+    widths = [(c_in if j == 0 else c_out, c_out) for j in range(count)]
+    if v.architecture == "3d":
+        return [TimeBlock(v, *pair, TimeConv3d) for pair in widths], []
+    return [SpatialBlock(*pair) for pair in widths], [TimeBlock(v, c_out, c_out, TimeConv1d) for _ in widths]
+
+
 class Middle(nn.Module):
     """The deepest part: 3D block, per-frame attention, 3D block."""
 
     def __init__(self, v: Variant, channels: int) -> None:
         super().__init__()
-        self.block_1 = TimeBlock(v, channels, TimeConv3d)
+        conv = FactorizedConv if v.architecture == "2d" else TimeConv3d
+        self.block_1 = TimeBlock(v, channels, channels, conv)
         self.attn_1 = Attention(v, channels)
-        self.block_2 = TimeBlock(v, channels, TimeConv3d)
+        self.block_2 = TimeBlock(v, channels, channels, conv)
 
     def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
         run = Thread(state, call)
@@ -47,7 +60,31 @@ class Middle(nn.Module):
         return run("block_2", self.block_2, x), run.new
 
 
-class Encoder(nn.Module):
+class Coder(nn.Module):
+    """What encoder and decoder share: children run one after the other, by the dotted paths in `order`."""
+
+    order: list[str]
+    norm_out: LayerNorm
+    conv_out: TimeConv3d
+
+    def step(self, x: Tensor, state: State | None = None, call: Call | None = None) -> tuple[Tensor, State]:
+        """Encode the next frames, or decode the next latents; `state` None starts a stream."""
+        run = Thread(state, call)
+        for path in self.order:
+            x = run(path, self.get_submodule(path), x)
+        return run("conv_out", self.conv_out, F.silu(self.norm_out(x))), run.new
+
+    def _level_order(self, names: tuple[str, str], role: str, levels: Iterable[int]) -> Iterator[str]:
+        """Blocks in space and along T in turns, then the layers that resample in space and along T."""
+        space, time = (getattr(self, name) for name in names)
+        parts = dict(zip(names, (space, time), strict=True)) if len(time) else {names[0]: space}
+        for i in levels:
+            for j in range(len(space[i].block)):
+                yield from (f"{name}.{i}.block.{j}" for name in parts)
+            yield from (f"{name}.{i}.{role}" for name, part in parts.items() if hasattr(part[i], role))
+
+
+class Encoder(Coder):
     """Video `N 3 T H W` in -1..1, T a multiple of f, to `N z T/f H/s W/s` (KL: mean and log-variance)."""
 
     def __init__(self, v: Variant) -> None:
@@ -58,33 +95,28 @@ class Encoder(nn.Module):
         self.down_temporal = nn.ModuleList()
         c = v.ch
         for i, width in enumerate(widths):
-            blocks = [SpatialBlock(c if j == 0 else width, width) for j in range(v.num_res_blocks)]
-            temporal = [TimeBlock(v, width, TimeConv1d) for _ in range(v.num_res_blocks)]
+            blocks, temporal = level_blocks(v, c, width, v.num_res_blocks)
             c = width
-            spatial_down = SpatialDown(c) if i in v.spatial_down else None
-            temporal_down = TemporalDown(v, c) if i in v.temporal_down else None
-            self.down.append(Level(list(blocks), "downsample", spatial_down))
-            self.down_temporal.append(Level(list(temporal), "downsample", temporal_down))
+            space, time = i in v.spatial_down, i in v.temporal_down
+            if v.architecture == "3d":
+                volume_down = TimeConv3d(v, c, c, 1 + time, 1 + space) if space or time else None
+                self.down.append(Level(blocks, "downsample", volume_down))
+                continue
+            self.down.append(Level(blocks, "downsample", SpatialDown(c) if space else None))
+            temporal_down: nn.Module | None = None
+            if time and v.architecture == "separated":
+                temporal_down = TimeConv1d(v, c, c, stride=2)
+            elif time:
+                temporal_down = TemporalDown(v, c)
+            self.down_temporal.append(Level(temporal, "downsample", temporal_down))
         self.mid = Middle(v, c)
         self.norm_out = LayerNorm(c)
         self.conv_out = TimeConv3d(v, c, v.encoder_channels)
-
-    def step(self, x: Tensor, state: State | None = None, call: Call | None = None) -> tuple[Tensor, State]:
-        """Encode the next frames; `state` None starts a stream."""
-        run = Thread(state, call)
-        x = run("conv_in", self.conv_in, x)
-        for i, (spatial, temporal) in enumerate(zip(self.down, self.down_temporal, strict=True)):
-            for j, (block, across) in enumerate(zip(spatial.block, temporal.block, strict=True)):
-                x = run(f"down_temporal.{i}.block.{j}", across, block(x))
-            if hasattr(spatial, "downsample"):
-                x = spatial.downsample(x)
-            if hasattr(temporal, "downsample"):
-                x = run(f"down_temporal.{i}.downsample", temporal.downsample, x)
-        x = F.silu(self.norm_out(run("mid", self.mid, x)))
-        return run("conv_out", self.conv_out, x), run.new
+        levels = self._level_order(("down", "down_temporal"), "downsample", range(len(widths)))
+        self.order = ["conv_in", *levels, "mid"]
 
 
-class Decoder(nn.Module):
+class Decoder(Coder):
     """Latent `N z t h w` to video `N 3 t*f h*s w*s`.
 
     Causal: the first f-1 frames belong to the front padding. `lag`: frames by which the video comes late
@@ -103,36 +135,26 @@ class Decoder(nn.Module):
         spatial_levels: list[Level] = []
         temporal_levels: list[Level] = []
         for i, width in reversed(list(enumerate(widths))):
-            count = v.num_res_blocks + 1
-            blocks = [SpatialBlock(c if j == 0 else width, width) for j in range(count)]
-            temporal = [TimeBlock(v, width, TimeConv1d) for _ in range(count)]
+            blocks, temporal = level_blocks(v, c, width, v.num_res_blocks + 1)
             c = width
-            spatial_up = SpatialUp(c) if i in v.spatial_up else None
+            space, time = i in v.spatial_up, i in v.temporal_up
+            if v.architecture == "3d":
+                volume_up = NearestUp(TimeConv3d(v, c, c), 1 + time, 1 + space) if space or time else None
+                spatial_levels.insert(0, Level(blocks, "upsample", volume_up))
+                continue
+            spatial_levels.insert(0, Level(blocks, "upsample", SpatialUp(c) if space else None))
             temporal_up: nn.Module | None = None
-            if i in v.temporal_up and v.version == "1.1":
+            if time and v.architecture == "separated":
+                temporal_up = NearestUp(TimeConv1d(v, c, c), 2, 1)
+            elif time and v.version == "1.1":
                 temporal_up = LinearTemporalUp(v, c, self.lag)
                 self.lag = 2 * self.lag + 1
-            elif i in v.temporal_up:
+            elif time:
                 temporal_up = TemporalUp(v, c)
-            spatial_levels.insert(0, Level(list(blocks), "upsample", spatial_up))
-            temporal_levels.insert(0, Level(list(temporal), "upsample", temporal_up))
+            temporal_levels.insert(0, Level(temporal, "upsample", temporal_up))
         self.up = nn.ModuleList(spatial_levels)
         self.up_temporal = nn.ModuleList(temporal_levels)
         self.norm_out = LayerNorm(c)
         self.conv_out = TimeConv3d(v, c, 3)
-
-    def step(self, z: Tensor, state: State | None = None, call: Call | None = None) -> tuple[Tensor, State]:
-        """Decode the next latents; `state` None starts a stream."""
-        run = Thread(state, call)
-        x = run("conv_in", self.conv_in, z)
-        x = run("mid", self.mid, x)
-        for i in reversed(range(len(self.up))):
-            spatial, temporal = self.up[i], self.up_temporal[i]
-            for j, (block, across) in enumerate(zip(spatial.block, temporal.block, strict=True)):
-                x = run(f"up_temporal.{i}.block.{j}", across, block(x))
-            if hasattr(spatial, "upsample"):
-                x = spatial.upsample(x)
-            if hasattr(temporal, "upsample"):
-                x = run(f"up_temporal.{i}.upsample", temporal.upsample, x)
-        x = F.silu(self.norm_out(x))
-        return run("conv_out", self.conv_out, x), run.new
+        levels = self._level_order(("up", "up_temporal"), "upsample", reversed(range(len(widths))))
+        self.order = ["conv_in", "mid", *levels]

@@ -78,17 +78,22 @@ class LayerNorm(nn.Module):
 
 
 class TimeConv3d(nn.Module):
-    """Convolution 3x3x3, zero-padded in space; of stride 2 along T it needs one frame around an even chunk."""
+    """Convolution 3x3x3, zero-padded in space; of stride 2 along T it needs one frame around an even chunk.
 
-    def __init__(self, v: Variant, c_in: int, c_out: int, stride: int = 1) -> None:
+    Of stride 2 in space it is padded on the right and bottom only, as `SpatialDown`.
+    """
+
+    def __init__(self, v: Variant, c_in: int, c_out: int, stride: int = 1, space_stride: int = 1) -> None:
         super().__init__()
-        self.stride = stride
+        self.stride = (stride, space_stride, space_stride)
         self.reach = Reach(v, 3 - stride)
         adopt(self, nn.Conv3d(c_in, c_out, 3), v)
 
     def forward(self, padded: Tensor) -> Tensor:
         """Convolve frames that `reach` has padded."""
-        return F.conv3d(padded, *kernel(self), stride=(self.stride, 1, 1), padding=(0, 1, 1))
+        if self.stride[1] == 1:
+            return F.conv3d(padded, *kernel(self), stride=self.stride, padding=(0, 1, 1))
+        return F.conv3d(F.pad(padded, (0, 1, 0, 1)), *kernel(self), stride=self.stride)
 
     def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
         x, remembered = self.reach.step(x, state, call)
@@ -96,18 +101,19 @@ class TimeConv3d(nn.Module):
 
 
 class TimeConv1d(nn.Module):
-    """Convolution along T, kernel 3, at every pixel on its own."""
+    """Convolution along T, kernel 3, at every pixel on its own; of stride 2 it needs an even chunk."""
 
-    def __init__(self, v: Variant, c_in: int, c_out: int) -> None:
+    def __init__(self, v: Variant, c_in: int, c_out: int, stride: int = 1) -> None:
         super().__init__()
-        self.reach = Reach(v, 2)
+        self.stride = stride
+        self.reach = Reach(v, 3 - stride)
         adopt(self, nn.Conv1d(c_in, c_out, 3), v)
 
     def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
         x, remembered = self.reach.step(x, state, call)
         weight, bias = kernel(self)
         # Pixels side by side on one axis: the same sums as a Conv1d per pixel, without reordering memory.
-        y = F.conv2d(x.flatten(3), weight.unsqueeze(-1), bias)
+        y = F.conv2d(x.flatten(3), weight.unsqueeze(-1), bias, stride=(self.stride, 1))
         return y.unflatten(3, x.shape[-2:]), remembered
 
 
@@ -129,6 +135,19 @@ class FrameConv2d(nn.Conv2d):
         return per_frame(super().forward, x)
 
 
+class FactorizedConv(nn.Module):
+    """A 3x3x3 convolution in two factors: 3x3 inside each frame, then `TimeConv1d`."""
+
+    def __init__(self, v: Variant, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.space = FrameConv2d(c_in, c_out, 3, padding=1)
+        self.time = TimeConv1d(v, c_out, c_out)
+
+    def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
+        run = Thread(state, call)
+        return run("time", self.time, self.space(x)), run.new
+
+
 class SpatialBlock(nn.Module):
     """Residual block of 3x3 convolutions inside each frame; stateless."""
 
@@ -147,20 +166,23 @@ class SpatialBlock(nn.Module):
 
 
 class TimeBlock(nn.Module):
-    """Residual block of two convolutions that look along T (`TimeConv1d` or `TimeConv3d`)."""
+    """Residual block of two convolutions that look along T."""
 
-    def __init__(self, v: Variant, channels: int, conv: type[TimeConv1d] | type[TimeConv3d]) -> None:
+    def __init__(
+        self, v: Variant, c_in: int, c_out: int, conv: type[TimeConv1d] | type[TimeConv3d] | type[FactorizedConv]
+    ) -> None:
         super().__init__()
-        self.norm1 = LayerNorm(channels)
-        self.conv1 = conv(v, channels, channels)
-        self.norm2 = LayerNorm(channels)
-        self.conv2 = conv(v, channels, channels)
+        self.norm1 = LayerNorm(c_in)
+        self.conv1 = conv(v, c_in, c_out)
+        self.norm2 = LayerNorm(c_out)
+        self.conv2 = conv(v, c_out, c_out)
+        self.nin_shortcut = FrameConv2d(c_in, c_out, 1) if c_in != c_out else None
 
     def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
         run = Thread(state, call)
         h = run("conv1", self.conv1, F.silu(self.norm1(x)))
         h = run("conv2", self.conv2, F.silu(self.norm2(h)))
-        return x + h, run.new
+        return h + (x if self.nin_shortcut is None else self.nin_shortcut(x)), run.new
 
 
 class Attention(nn.Module):
@@ -236,6 +258,19 @@ class TemporalUp(nn.Module):
         run = Thread(state, call)
         x = x.repeat_interleave(2, dim=2)
         return blend(self.mix_factor, x, run("conv", self.conv, x)), run.new
+
+
+class NearestUp(nn.Module):
+    """Nearest neighbour by factors along T and in space, then a convolution; the ablations' way up."""
+
+    def __init__(self, conv: TimeConv1d | TimeConv3d, time: int, space: int) -> None:
+        super().__init__()
+        self.scale = (float(time), float(space), float(space))
+        self.conv = conv
+
+    def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
+        run = Thread(state, call)
+        return run("conv", self.conv, F.interpolate(x, scale_factor=self.scale)), run.new
 
 
 def double(x: Tensor, boundary: Tensor | None, at: int) -> Tensor:

@@ -36,7 +36,10 @@ class Thread:
         self.new: State = {}
 
     def __call__(self, name: str, child: Any, x: Tensor) -> Tensor:
-        """Run `child.step` on `x` with the state filed under `name`, a dotted path below this module."""
+        """Run `child` on `x`; the state of one with `step` is filed under `name`, a dotted path below this module."""
+        if not hasattr(child, "step"):
+            y: Tensor = child(x)
+            return y
         *parents, leaf = name.split(".")
         old: Any = self.old
         new: Any = self.new

@@ -13,7 +13,13 @@ from vidtok_ref.errors import VariantError
 
 @dataclass(frozen=True)
 class Variant:
-    """One tokenizer architecture.
+    """One tokenizer.
+
+    architecture: the released one, or one of the paper's ablations (Table 2, variants 1 to 3).
+    "mixed": 2D and 1D blocks, 3D convolutions at both ends, in the middle and where T is resampled (AlphaBlender).
+    "3d": each pair of 2D and 1D blocks is one 3D block, and one 3x3x3 convolution resamples all axes of a level.
+    "separated": 1D convolutions resample T, without AlphaBlender.
+    "2d": a 2D and a 1D convolution in place of each 3D one of the middle.
 
     Level 0 has full resolution; level i has `ch * ch_mult[i]` channels. `spatial_down` and
     `temporal_down` name the levels after which the encoder halves H and W, or T;
@@ -33,6 +39,7 @@ class Variant:
     temporal_down: tuple[int, ...] = (1, 2)
     spatial_up: tuple[int, ...] = (1, 2, 3)
     temporal_up: tuple[int, ...] = (1, 2)
+    architecture: Literal["mixed", "3d", "separated", "2d"] = "mixed"
 
     def __post_init__(self) -> None:
         depth = len(self.ch_mult)
@@ -41,6 +48,13 @@ class Variant:
             raise VariantError(
                 f"{self.name}: regularizer is kl or fsq and version is 1.0 or 1.1, "
                 f"got {self.regularizer!r} and {self.version!r}"
+            )
+        if self.architecture not in ("mixed", "3d", "separated", "2d"):
+            raise VariantError(f"{self.name}: architecture is mixed, 3d, separated or 2d, got {self.architecture!r}")
+        if self.architecture in ("3d", "separated") and self.version != "1.0":
+            raise VariantError(
+                f"{self.name}: architecture {self.architecture} replaces the layers in which version 1.1 differs; "
+                "it exists in version 1.0 only"
             )
         if not self.causal and self.version != "1.0":
             raise VariantError(f"{self.name}: non-causal models exist in version 1.0 only")

@@ -48,7 +48,7 @@ class PixelConv1d(nn.Module):
     def __init__(self, layer: ref.TimeConv1d) -> None:
         super().__init__()
         weight, bias = kernel(layer)
-        self.conv = _conv3d(weight[..., None, None], bias)
+        self.conv = _conv3d(weight[..., None, None], bias, stride=(layer.stride, 1, 1))
         self.reach = layer.reach
 
     def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
