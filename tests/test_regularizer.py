@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from conftest import SHALLOW
 from torch import Tensor
+from vector_quantize_pytorch import LFQ
 
+from vidtok_export import export
+from vidtok_ref import ModelError, VidTok, build, find_variant
+from vidtok_ref.codebook import VectorQuantizer
 from vidtok_ref.entropy import entropy_gap
 from vidtok_ref.regularizer import (
     ChannelQuantizer,
@@ -16,6 +23,8 @@ from vidtok_ref.regularizer import (
     LookupFreeQuantizer,
     utilization,
 )
+from vidtok_ref.weights import write_weights
+from vidtok_runtime import Tokenizer
 
 BY_CHANNEL = [FiniteScalarQuantizer((8, 5, 3)), LookupFreeQuantizer(3), FiniteScalarQuantizer((4,))]
 
@@ -111,3 +120,108 @@ def test_gaussian_terms() -> None:
 
 def test_utilization() -> None:
     assert utilization(torch.tensor([[0, 3], [3, 7]]), 8) == 3 / 8
+
+
+def test_lookup_free_is_that_of_the_library() -> None:
+    h = features(6).requires_grad_()
+    library = LFQ(dim=6, commitment_loss_weight=1.0).train()
+    (latent, indices, _), parts = library(h, inv_temperature=100.0, return_loss_breakdown=True)
+    encoded, terms = LookupFreeQuantizer(6).regularize(h)
+    assert torch.equal(encoded.latent, latent)
+    bits = 2 ** torch.arange(6)
+    # The library's channel 0 is the slowest, ours the fastest, as in FSQ.
+    reverse = (((indices[..., None] // bits) % 2) * bits.flip(0)).sum(-1)
+    assert torch.equal(encoded.indices, reverse.int())
+    # Entropies of tokens differ by the library's floor under the logarithm, which ours does not need there.
+    wanted = parts.per_sample_entropy - parts.batch_entropy
+    torch.testing.assert_close(terms["entropy"], wanted, atol=1e-3, rtol=0)
+    torch.testing.assert_close(terms["commitment"], parts.commitment)
+
+
+@pytest.fixture
+def vq() -> VectorQuantizer:
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(16, 3)
+    quantizer.vq.codebook = torch.randn(16, 3)
+    return quantizer.eval()
+
+
+def test_vectors_are_the_nearest(vq: VectorQuantizer) -> None:
+    h = features(3)
+    encoded = vq(h)
+    distances = (h.unsqueeze(1) - vq.vq.codebook.view(1, 16, 3, 1, 1, 1)).norm(dim=2)
+    assert torch.equal(encoded.indices, distances.argmin(1).int())
+    assert torch.equal(encoded.latent, vq.from_indices(encoded.indices))
+    assert vq.miss(h, encoded.indices).max() == 0
+    # Moved towards another code by as much as it misses, and a little more, a token chooses it (or one nearer still).
+    other = (encoded.indices + 1) % 16
+    way = torch.nn.functional.normalize(vq.from_indices(other) - encoded.latent, dim=1)
+    miss = vq.miss(h, other)
+    assert miss.min() > 0
+    assert torch.equal(vq(h + (miss - 1e-3)[:, None] * way).indices == other, torch.zeros_like(other, dtype=torch.bool))
+    moved = h + (miss + 1e-3)[:, None] * way
+    torch.testing.assert_close(vq.miss(moved, encoded.indices) > 0, torch.ones_like(other, dtype=torch.bool))
+
+
+def test_vectors_learn_without_a_loss_and_only_in_training(vq: VectorQuantizer) -> None:
+    h = features(3).requires_grad_()
+    before = vq.vq.codebook.clone()
+    held = vq.regularize(h)[0]
+    assert torch.equal(vq.vq.codebook, before)
+    encoded, terms = vq.train().regularize(h)
+    assert torch.equal(encoded.indices, held.indices)
+    torch.testing.assert_close(encoded.latent.detach(), held.latent.detach(), atol=1e-6, rtol=0)
+    weight = torch.randn_like(h)
+    (gradient,) = torch.autograd.grad((encoded.latent * weight).sum(), h, retain_graph=True)
+    torch.testing.assert_close(gradient, weight)
+    (pull,) = torch.autograd.grad(terms["commitment"], h)
+    torch.testing.assert_close(pull, 2 * (h - encoded.latent).detach() / h.numel())
+    assert not torch.equal(vq.vq.codebook, before)
+
+
+QUANTIZED = {
+    "fsq": {"z_channels": 3, "levels": (5, 4, 3)},
+    "lfq": {"z_channels": 6, "levels": (2,) * 6},
+    "vq": {"z_channels": 3, "levels": (50,)},
+}
+
+
+@pytest.fixture(scope="module", params=QUANTIZED)
+def model(request: pytest.FixtureRequest) -> VidTok:
+    return build("kl-4chn", regularizer=request.param, **QUANTIZED[request.param], **SHALLOW)
+
+
+@torch.no_grad()
+def test_tokens_alone_decode_to_the_same(model: VidTok) -> None:
+    video = torch.rand(2, 3, 9, 8, 12, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    encoded = model.encode(video)
+    assert encoded.indices.dtype == torch.int32
+    assert 0 <= encoded.indices.min() <= encoded.indices.max() < model.variant.codebook_size
+    assert torch.equal(model.decode(encoded.indices, 9), model.decode(encoded.latent, 9))
+    assert torch.equal(model.encode(video, chunk=1).indices, encoded.indices)
+
+
+def test_bundles_of_every_quantizer(model: VidTok, tmp_path: Path) -> None:
+    """The export measures parity itself; the runtime then gives the reference's tokens."""
+    write_weights(model, tmp_path / "model.safetensors")
+    model = build(model.variant, tmp_path / "model.safetensors")
+    tok = Tokenizer(export(model, tmp_path / "bundle"), provider="cpu", threads=1)
+    assert tok.manifest.codebook_size == model.variant.codebook_size
+    video = np.random.default_rng(0).uniform(-1, 1, (9, 8, 12, 3)).astype(np.float32)
+    with torch.no_grad():
+        encoded = model.encode(torch.from_numpy(video).permute(3, 0, 1, 2)[None])
+        recon = model.decode(encoded.indices, 9)[0].permute(1, 2, 3, 0).clamp(-1, 1)
+    tokens = tok.encode(video)
+    np.testing.assert_array_equal(tokens.data, encoded.indices[0])
+    np.testing.assert_allclose(tok.decode(tokens, dtype="float32"), recon, atol=1e-4)
+
+
+def test_levels_fit_the_regularizer() -> None:
+    for name, fields in QUANTIZED.items():
+        assert find_variant("kl-4chn", regularizer=name, **fields).codebook_size in (60, 64, 50)
+        with pytest.raises(ModelError, match=f"levels of {name}"):
+            find_variant("kl-4chn", regularizer=name, **{**fields, "levels": (8, 8)})
+    with pytest.raises(ModelError, match="codes are too many"):
+        find_variant("kl-4chn", regularizer="vq", levels=(2**25,))
+    with pytest.raises(ModelError, match="regularizer is kl, fsq, lfq, vq"):
+        find_variant("kl-4chn", regularizer="rvq")

@@ -1,7 +1,7 @@
 """From the encoder's output to the latent that is stored: KL (diagonal Gaussian) and quantizers by channel (FSQ, LFQ).
 
 Every regularizer has `forward(h)`, what an encoder yields, and `regularize(h)`, the same with straight-through
-gradients and the unweighted terms of its loss. Those with a codebook are a `Quantizer`.
+gradients and the unweighted terms of its loss. Those with a codebook are a `Quantizer`; VQ is in `codebook.py`.
 """
 
 from __future__ import annotations
@@ -168,7 +168,13 @@ def utilization(indices: Tensor, codebook_size: int) -> float:
 
 
 def make_regularizer(v: Variant) -> DiagonalGaussian | Quantizer:
-    """The regularizer of a variant."""
+    """The regularizer of a variant; raises ModelError when VQ's library is not installed."""
     if v.regularizer == "kl":
         return DiagonalGaussian()
-    return FiniteScalarQuantizer(v.levels)
+    if v.regularizer == "fsq":
+        return FiniteScalarQuantizer(v.levels)
+    if v.regularizer == "lfq":
+        return LookupFreeQuantizer(v.z_channels)
+    from vidtok_ref.codebook import VectorQuantizer  # its library is an extra
+
+    return VectorQuantizer(v.levels[0], v.z_channels)

@@ -10,6 +10,14 @@ from typing import Any, Literal
 
 from vidtok_ref.errors import VariantError
 
+# What `levels` holds for each regularizer.
+_LEVELS = {
+    "kl": "none",
+    "fsq": "one count a channel",
+    "lfq": "2 for every channel",
+    "vq": "one number, the size of the codebook",
+}
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -21,13 +29,16 @@ class Variant:
     "separated": 1D convolutions resample T, without AlphaBlender.
     "2d": a 2D and a 1D convolution in place of each 3D one of the middle.
 
+    regularizer: "kl" or "fsq" as released, or what the paper compares FSQ with (Table 3): "lfq", "vq". `levels` has
+    for "fsq" one count a channel, for "lfq" a 2 a channel, for "vq" one number, the size of the codebook.
+
     Level 0 has full resolution; level i has `ch * ch_mult[i]` channels. `spatial_down` and
     `temporal_down` name the levels after which the encoder halves H and W, or T;
     `spatial_up` and `temporal_up` the levels after which the decoder doubles them.
     """
 
     name: str
-    regularizer: Literal["kl", "fsq"]
+    regularizer: Literal["kl", "fsq", "lfq", "vq"]
     z_channels: int
     causal: bool = True
     version: Literal["1.0", "1.1"] = "1.0"
@@ -44,9 +55,9 @@ class Variant:
     def __post_init__(self) -> None:
         depth = len(self.ch_mult)
         used = {*self.spatial_down, *self.temporal_down, *self.spatial_up, *self.temporal_up}
-        if self.regularizer not in ("kl", "fsq") or self.version not in ("1.0", "1.1"):
+        if self.regularizer not in _LEVELS or self.version not in ("1.0", "1.1"):
             raise VariantError(
-                f"{self.name}: regularizer is kl or fsq and version is 1.0 or 1.1, "
+                f"{self.name}: regularizer is {', '.join(_LEVELS)} and version is 1.0 or 1.1, "
                 f"got {self.regularizer!r} and {self.version!r}"
             )
         if self.architecture not in ("mixed", "3d", "separated", "2d"):
@@ -64,8 +75,19 @@ class Variant:
             raise VariantError(f"{self.name}: resampling at levels {sorted(used)}, only {depth} exist")
         if len(self.spatial_down) != len(self.spatial_up) or len(self.temporal_down) != len(self.temporal_up):
             raise VariantError(f"{self.name}: the decoder must upsample as often as the encoder downsamples")
-        if (self.regularizer == "fsq") != (len(self.levels) == self.z_channels):
-            raise VariantError(f"{self.name}: FSQ needs one level count a channel, KL none; got {self.levels}")
+        fits = {
+            "kl": not self.levels,
+            "fsq": len(self.levels) == self.z_channels,
+            "lfq": self.levels == (2,) * self.z_channels,
+            "vq": len(self.levels) == 1,
+        }
+        if not fits[self.regularizer] or min(self.levels, default=2) < 2:
+            raise VariantError(
+                f"{self.name}: levels of {self.regularizer} are {_LEVELS[self.regularizer]}, got {self.levels}"
+            )
+        # Channel by channel, indices are summed up in float32.
+        if prod(self.levels) > 2**24:
+            raise VariantError(f"{self.name}: {prod(self.levels):,} codes are too many, {2**24:,} are the limit")
 
     @property
     def time_factor(self) -> int:
