@@ -14,7 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from vidtok_export.graph import Network, state_ports
-from vidtok_ref import VARIANTS, Variant, VidTok
+from vidtok_ref import VARIANTS, Variant, VidTok, find_variant
 from vidtok_runtime.manifest import shape_of
 
 ROOT = Path(__file__).parent.parent
@@ -38,6 +38,27 @@ A non-causal bundle encodes windows of 16 frames (`--window` changes it) on thei
 slight jump may show at a seam. One window of the whole clip is the released one-shot result.
 
 """
+
+ARCHITECTURES = """
+## Architectures
+
+The paper's Table 2 compares architectures of `kl-4chn`; `architecture` of a variant chooses one. In brackets are the
+paper's counts, which decided between readings. `3d`: every pair of a 2D and a 1D block is one 3x3x3 block, and one 3x3x3
+convolution resamples all axes of a level (separate resamplers would have 263.7M parameters and 18.94 T operations; with
+2D ones in space 246.9M and 17.44 T). `separated`: kernel-3 convolutions along T alone, strided down, behind nearest
+neighbour up, in place of the AlphaBlenders (pooling and repetition alone: 139.8M and 6.76 T). `2d`: 3x3 and then kernel
+3 along T in place of each 3x3x3 convolution of the two middle blocks (3x3 alone: 119.7M and 10.15 T; the ends
+factorized, too: 126.7M and 10.23 T).
+
+"""
+
+# Table 2: millions of parameters, T operations, PSNR, SSIM, LPIPS, FVD.
+PUBLISHED = {
+    "mixed": (157, 10.35, "29.64", "0.852", "0.114", "194.2"),
+    "3d": (245, 16.98, "29.39", "0.847", "0.117", "176.9"),
+    "separated": (142, 7.17, "29.36", "0.846", "0.119", "185.7"),
+    "2d": (126, 10.18, "29.26", "0.846", "0.120", "200.6"),
+}
 
 COLUMNS = (
     "variant",
@@ -97,12 +118,27 @@ def row(v: Variant, published: dict[str, str]) -> str:
     return line(cells)
 
 
+def architectures() -> str:
+    """Counts of the architectures beside the published ones."""
+    head = ("architecture", "in Table 2", "parameters (M)", "operations (T)", *COLUMNS[-4:])
+    names = ("ours", "variant 1", "variant 2", "variant 3")
+    lines = [line(head), line("-" for _ in head)]
+    for name, (architecture, (parameters, count, *quality)) in zip(names, PUBLISHED.items(), strict=True):
+        with torch.device("meta"):
+            model = VidTok(find_variant("kl-4chn", architecture=architecture))
+        own = sum(p.numel() for p in model.parameters()) / 1e6, operations(model, 17) / 1e12
+        lines.append(
+            line([f"`{architecture}`", name, f"{own[0]:.1f} ({parameters})", f"{own[1]:.2f} ({count})", *quality])
+        )
+    return ARCHITECTURES + "".join(lines)
+
+
 def table() -> str:
     """The whole page."""
     with (ROOT / "scripts/published_table5.csv").open(newline="") as file:
         published = {entry["variant"]: entry for entry in csv.DictReader(file)}
     head = HEAD + line(COLUMNS) + line("-" for _ in COLUMNS)
-    return head + "".join(row(v, published.get(v.name, {})) for v in VARIANTS.values())
+    return head + "".join(row(v, published.get(v.name, {})) for v in VARIANTS.values()) + architectures()
 
 
 if __name__ == "__main__":
