@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import types
 from collections.abc import Callable
@@ -10,10 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 import torchmetrics.functional.image  # noqa: F401  it looks for torchvision once, before there is a stand-in
+from click.testing import CliRunner
 from torch import nn
 
+from vidtok_export.cli import main
+from vidtok_export.metric import export_lpips
 from vidtok_ref.errors import ModelError, WeightsError
 from vidtok_ref.perceptual import BACKBONES, load_lpips
+from vidtok_runtime.cli import main as run
+from vidtok_runtime.demo import synthetic_frame
+from vidtok_runtime.measures import Lpips
+from vidtok_runtime.session import Options
 
 POOL = "pool"
 # The convolutions of the published networks: (outputs, kernel, stride, padding).
@@ -128,6 +136,51 @@ def test_missing_torchvision_names_the_extra(backbones: Path, monkeypatch: pytes
         load_lpips("vgg", backbones)
     assert isinstance(caught.value, ImportError)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("net", sorted(BACKBONES))
+def test_the_graph_measures_the_same(backbones: Path, tmp_path: Path, net: str) -> None:
+    graph = tmp_path / "lpips.onnx"
+    result = CliRunner().invoke(main, ["metric", "lpips", "--net", net, "--weights", str(backbones), "-o", str(graph)])
+    assert result.exit_code == 0, result.output
+    lpips = Lpips(graph, "cpu", Options(threads=1))
+    assert net in str(lpips)
+    a, b = (synthetic_frame(i, 52, 40) for i in (0, 9))  # another size than the one traced
+    x, y = (torch.tensor(v).permute(2, 0, 1)[None] / 127.5 - 1 for v in (a, b))
+    assert lpips(a, b) == pytest.approx(load_lpips(net, backbones)(x, y).item(), rel=1e-3)
+    assert lpips(a, a) == 0
+    before = graph.read_bytes()
+    again = CliRunner().invoke(main, ["metric", "lpips", "--weights", str(backbones), "-o", str(graph)])
+    assert again.exit_code == 1
+    assert "exists already" in again.stderr
+    assert graph.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["backbones", "lpips.onnx"]
+
+
+def test_a_missing_weight_file_is_one_line(tmp_path: Path) -> None:
+    out = tmp_path / "lpips.onnx"
+    result = CliRunner().invoke(main, ["metric", "lpips", "--weights", str(tmp_path), "-o", str(out)])
+    assert result.exit_code == 1
+    assert "VIDTOK_LPIPS" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_eval_reports_it(backbones: Path, tmp_path: Path, clip: Path) -> None:
+    graph, figures = tmp_path / "lpips.onnx", tmp_path / "figures.json"
+    export_lpips(graph, "alex", backbones)
+    arguments = ["eval", clip, "--frames", 4, "--fps", 0, "--size", 32, "--provider", "cpu", "--threads", 1, "--quiet"]
+    result = CliRunner().invoke(run, [*map(str, arguments), "--lpips", str(graph), "--json", str(figures)])
+    assert result.exit_code == 0, result.output
+    assert "LPIPS 0.1 (alex)" in result.stdout
+    content = json.loads(figures.read_text())
+    assert content["measures"] == ["LPIPS 0.1 (alex)"]
+    (model,) = content["results"]
+    assert model["mean"]["lpips"] == model["clips"][0]["lpips"] > 0
+    assert f"{model['mean']['lpips']:.4f}" in result.stdout
+    other = CliRunner().invoke(run, [*map(str, arguments), "--fvd", str(graph)])
+    assert other.exit_code == 1
+    assert "vidtok-export metric fvd" in other.stderr
 
 
 def test_the_real_torchvision(tmp_path: Path) -> None:

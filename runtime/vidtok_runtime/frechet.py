@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
 
-def _root(symmetric: Array) -> Array:
-    """Square root of a positive semi-definite matrix; negative eigenvalues are rounding errors and count as 0."""
-    values, vectors = np.linalg.eigh(symmetric)
-    return np.asarray((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T)
+def _root(features: Array) -> Array:
+    """X of the covariance X'X, with no more rows than features."""
+    centred = (features - features.mean(0)) / math.sqrt(len(features) - 1)
+    return np.asarray(np.linalg.qr(centred, mode="r"), np.float64)
 
 
 def frechet_distance(a: Array, b: Array) -> float:
@@ -19,8 +21,8 @@ def frechet_distance(a: Array, b: Array) -> float:
 
     |mean a - mean b|^2 + tr(A + B - 2 sqrt(sqrt(A) B sqrt(A))), A and B the covariances over n - 1.
     """
-    cov_a, cov_b = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
-    root_a = _root(cov_a)
-    values = np.linalg.eigvalsh(root_a @ cov_b @ root_a)
-    cross = np.sqrt(np.maximum(values, 0)).sum()
-    return float(np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
+    x, y = _root(a), _root(b)
+    # With A = X'X and B = Y'Y the trace of the last root is the sum of the singular values of XY', as it is of
+    # sqrt(A) sqrt(B). Roots of A and B would be inexact where there are fewer clips than features.
+    cross = np.linalg.norm(x @ y.T, "nuc")
+    return float(np.sum((a.mean(0) - b.mean(0)) ** 2) + np.sum(x**2) + np.sum(y**2) - 2 * cross)

@@ -43,7 +43,7 @@ def _style(figures: Figures) -> dict[str, dict[str, Any]]:
             style = {"color": _PCA, "marker": _PCA_MARKERS[pca % len(_PCA_MARKERS)]}
         else:
             codec = result["name"].split()[0]
-            fill = {"markerfacecolor": _MODELS[model % len(_MODELS)], "markeredgewidth": 2}
+            fill: dict[str, Any] = {"markerfacecolor": _MODELS[model % len(_MODELS)], "markeredgewidth": 2}
             style = {"color": _CODECS[codec][0], "marker": _CODECS[codec][1], **fill}
         styles[result["name"]] = style
     return styles
