@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from vidtok_runtime import Tokenizer
 from vidtok_runtime.cli import main
 from vidtok_runtime.codecs import CODECS
 from vidtok_runtime.demo import synthetic_frame
+from vidtok_runtime.errors import VideoError
 from vidtok_runtime.evaluation import Evaluation
 from vidtok_runtime.methods import Model
 from vidtok_runtime.metrics import psnr
@@ -57,6 +59,9 @@ def test_figures_are_those_of_the_round_trip(clip: Path, bundle: str) -> None:
     assert row.bits_per_pixel == pytest.approx(numbers / (6 * 32 * 32))
     if tok.manifest.codebook_size:
         assert model.codes_used == len(np.unique(tokens.data)) / 32768
+        with pytest.raises(VideoError, match="11 of the 12 frames"):
+            Evaluation(model, protocol).add(Excerpt(clip, replace(protocol, frames=12)))
+        assert (model.codes_used, model.tokens) == (len(np.unique(tokens.data)) / 32768, tokens.data.size)
     else:
         assert model.codes_used is None
 

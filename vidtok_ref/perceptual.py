@@ -8,16 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vidtok_ref.errors import ModelError, WeightsError
+from vidtok_ref.errors import MissingError, WeightsError
 from vidtok_ref.weights import load_into, read_weights
 
 VARIABLE = "VIDTOK_LPIPS"
 # Torchvision's own file names of its ImageNet weights.
 BACKBONES = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth"}
-
-
-class MissingError(ModelError, ImportError):
-    """A library that is not installed; the text names the extra that brings it."""
 
 
 class Lpips(nn.Module):

@@ -33,7 +33,7 @@ class Codec:
 
     def __str__(self) -> str:
         options = " ".join(f"{k}={v}" for k, v in self.options.items())
-        return f"{self.encoder} {options}, constant quality, the whole clip at once"
+        return f"{self.encoder} {options}, constant quality, the whole clip at once, yuv420p (odd sizes: yuv444p)"
 
     def missing(self) -> str | None:
         """Why the codec cannot be used here; None when it can."""

@@ -61,15 +61,22 @@ class Model:
         return self.tok.manifest.latent_channels
 
     def round_trip(self, clip: Excerpt) -> Iterator[tuple[Pixels, Pixels]]:
-        self.bits = 0.0
-        for frame, pixels in round_trip(self.tok, clip, clip.height, clip.width, self._look):
-            yield frame.pixels, pixels
+        numbers = 0
+        codes: list[NDArray[Any]] = []
 
-    def _look(self, data: NDArray[Any]) -> None:
-        self.bits += self._number * data.size
-        if self._seen is not None:
-            self._seen[data.ravel()] = True
-            self.tokens += data.size
+        def look(data: NDArray[Any]) -> None:
+            nonlocal numbers
+            numbers += data.size
+            if self._seen is not None:
+                codes.append(np.unique(data))
+
+        for frame, pixels in round_trip(self.tok, clip, clip.height, clip.width, look):
+            yield frame.pixels, pixels
+        self.bits = self._number * numbers
+        if self._seen is not None:  # only now: a clip that fails does not count
+            self.tokens += numbers
+            for found in codes:
+                self._seen[found] = True
 
     @property
     def codes_used(self) -> float | None:

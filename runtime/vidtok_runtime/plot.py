@@ -27,7 +27,9 @@ def check_picture(path: Path) -> None:
     if path.suffix.lower() not in _SUFFIXES:
         raise InputError(f"{path}: a picture is {' or '.join(_SUFFIXES)}, by its suffix")
     if importlib.util.find_spec("matplotlib") is None:
-        raise InputError("pictures need matplotlib, which is not installed; pip install 'vidtok-onnx[eval]'")
+        raise InputError(
+            "pictures need matplotlib, which is not installed; pip install matplotlib, or 'vidtok-onnx[eval]'"
+        )
 
 
 def _style(figures: Figures) -> dict[str, dict[str, Any]]:
@@ -38,12 +40,17 @@ def _style(figures: Figures) -> dict[str, dict[str, Any]]:
         if result["kind"] == "model":
             model += 1
             style = {"color": _MODELS[model % len(_MODELS)], "marker": _MARKERS[model % len(_MARKERS)]}
+            style |= {"markersize": 8, "zorder": 3}
         elif result["kind"] == "pca":
             pca += 1
             style = {"color": _PCA, "marker": _PCA_MARKERS[pca % len(_PCA_MARKERS)]}
         else:
             codec = result["name"].split()[0]
-            fill: dict[str, Any] = {"markerfacecolor": _MODELS[model % len(_MODELS)], "markeredgewidth": 2}
+            fill: dict[str, Any] = {
+                "markerfacecolor": _MODELS[model % len(_MODELS)],
+                "markeredgewidth": 1.2,
+                "markersize": 6,
+            }
             style = {"color": _CODECS[codec][0], "marker": _CODECS[codec][1], **fill}
         styles[result["name"]] = style
     return styles
@@ -78,12 +85,10 @@ def rate_distortion(figures: Figures, suffix: str) -> bytes:
             if result["kind"] == "codec" and figures["curves"]:
                 continue  # on its curve
             mean = result["mean"]
-            size = 9 if result["kind"] == "model" else 7
             axes.plot(
                 mean["bits_per_pixel"],
                 mean[measure],
                 linestyle="none",
-                markersize=size,
                 label=result["name"],
                 **styles[result["name"]],
             )
