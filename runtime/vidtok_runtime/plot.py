@@ -37,21 +37,17 @@ def _style(figures: Figures) -> dict[str, dict[str, Any]]:
     styles: dict[str, dict[str, Any]] = {}
     model = pca = -1
     for result in figures["results"]:
+        style: dict[str, Any] = {"markersize": 6, "markeredgewidth": 1.2}
         if result["kind"] == "model":
             model += 1
-            style = {"color": _MODELS[model % len(_MODELS)], "marker": _MARKERS[model % len(_MARKERS)]}
-            style |= {"markersize": 8, "zorder": 3}
+            style = {"markersize": 8, "zorder": 3, "marker": _MARKERS[model % len(_MARKERS)]}
+            style["color"] = _MODELS[model % len(_MODELS)]
         elif result["kind"] == "pca":
             pca += 1
-            style = {"color": _PCA, "marker": _PCA_MARKERS[pca % len(_PCA_MARKERS)]}
+            style |= {"color": _PCA, "marker": _PCA_MARKERS[pca % len(_PCA_MARKERS)]}
         else:
-            codec = result["name"].split()[0]
-            fill: dict[str, Any] = {
-                "markerfacecolor": _MODELS[model % len(_MODELS)],
-                "markeredgewidth": 1.2,
-                "markersize": 6,
-            }
-            style = {"color": _CODECS[codec][0], "marker": _CODECS[codec][1], **fill}
+            style["color"], style["marker"] = _CODECS[result["name"].split()[0]]
+            style["markerfacecolor"] = _MODELS[model % len(_MODELS)]
         styles[result["name"]] = style
     return styles
 
