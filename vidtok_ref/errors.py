@@ -19,3 +19,7 @@ class ShapeError(ModelError, ValueError):
 
 class DataError(ModelError, ValueError):
     """Training material that is missing or unreadable."""
+
+
+class MissingError(ModelError, ImportError):
+    """A library that is not installed; the text names the extra that brings it."""

@@ -16,6 +16,7 @@ from vidtok_ref.variant import VARIANTS, Variant, find_variant
 from vidtok_runtime.errors import VidtokError
 
 FILE = click.Path(path_type=Path)
+FORCE = click.option("--force", is_flag=True, help="Replace an existing file.")
 VARIANT = click.option("--variant", help="Name; --list shows them.  [default: the one inside the checkpoint]")
 CHECKPOINT = click.option("--checkpoint", type=FILE, help="Released .ckpt, or .safetensors.")
 DEBUG = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -143,7 +144,7 @@ def verify(bundle: str, checkpoint: Path | None) -> None:
 @click.option("-o", "--out", type=FILE, help="New file.  [default: CHECKPOINT with the suffix .safetensors]")
 @click.option("--ch", type=click.IntRange(1), help="Width, instead of the released 128.")
 @click.option("--half", is_flag=True, help="Store float16 instead of float32.")
-@click.option("--force", is_flag=True, help="Replace an existing file.")
+@FORCE
 @_loud
 def convert(checkpoint: Path, variant: str | None, out: Path | None, ch: int | None, half: bool, force: bool) -> None:
     """Turn CHECKPOINT into safetensors with the variant inside and nothing but the model."""
@@ -159,3 +160,40 @@ def convert(checkpoint: Path, variant: str | None, out: Path | None, ch: int | N
     model = build(_variant(variant, checkpoint, ch), checkpoint)
     write_weights(model, out, torch.float16 if half else torch.float32)
     click.echo(f"{out}: {model.variant.name}, {out.stat().st_size / 1e6:.1f} MB")
+
+
+@main.group(context_settings={"help_option_names": ["-h", "--help"]})
+def metric() -> None:
+    """Turn the networks of LPIPS and FVD into graphs for `vidtok-run eval`, from weights that are here already."""
+
+
+@metric.command(epilog="Example: vidtok-export metric lpips --weights vgg16-397923af.pth")
+@click.option("--net", type=click.Choice(["vgg", "alex"]), default="vgg", show_default=True, help="Backbone.")
+@click.option(
+    "--weights", type=FILE, help="Torchvision's .pth, or its folder.  [default: $VIDTOK_LPIPS, torch's cache]"
+)
+@click.option("-o", "--out", type=FILE, help="New graph.  [default: lpips-NET.onnx]")
+@FORCE
+@_loud
+def lpips(net: str, weights: Path | None, out: Path | None, force: bool) -> None:
+    """Export LPIPS; needs torchmetrics and torchvision (the extra `eval`)."""
+    from vidtok_export.metric import export_lpips
+
+    out = out or Path(f"lpips-{net}.onnx")
+    export_lpips(out, net, weights, force=force)
+    click.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB; vidtok-run eval CLIPS --lpips {out}")
+
+
+@metric.command(epilog="Example: vidtok-export metric fvd --weights i3d_pretrained_400.pt")
+@click.option("--weights", type=FILE, required=True, help="State dict of pytorch-i3d, Kinetics-400.")
+@click.option("--frames", type=click.IntRange(1), default=17, show_default=True, help="Frames of a clip.")
+@click.option("-o", "--out", type=FILE, help="New graph.  [default: fvd-FRAMES.onnx]")
+@FORCE
+@_loud
+def fvd(weights: Path, frames: int, out: Path | None, force: bool) -> None:
+    """Export the I3D features of FVD for clips of one length (non-causal variants are measured on 16 frames)."""
+    from vidtok_export.metric import export_fvd
+
+    out = out or Path(f"fvd-{frames}.onnx")
+    export_fvd(out, weights, frames, force=force)
+    click.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB; vidtok-run eval CLIPS --fvd {out}")

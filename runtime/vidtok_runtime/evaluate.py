@@ -1,164 +1,201 @@
-"""How well a bundle brings clips back: PSNR, SSIM, codes in use, bits a pixel, by a stated protocol."""
+"""How well bundles and baselines bring clips back, by a stated protocol: tables, JSON and pictures."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vidtok_runtime.errors import InputError, VideoError
-from vidtok_runtime.files import PartFile
-from vidtok_runtime.metrics import Quality
-from vidtok_runtime.pipeline import round_trip
+from vidtok_runtime.baselines import Baselines
+from vidtok_runtime.errors import VideoError
+from vidtok_runtime.evaluation import Evaluation, Measures, Result
+from vidtok_runtime.files import PartFile, files_in
+from vidtok_runtime.measures import FVD_CLIPS
+from vidtok_runtime.methods import BITS_COUNTED, Method, Model
+from vidtok_runtime.plot import check_picture, clip_by_clip, rate_distortion
+from vidtok_runtime.protocol import Excerpt, Protocol, published_frames
 from vidtok_runtime.tokenizer import Tokenizer
-from vidtok_runtime.video_in import Frame, VideoReader
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """What is measured of a clip; None anywhere: as the clip is.
+class Outputs:
+    """Files to write, each only when named: figures as JSON, rate against distortion, the clips one by one."""
 
-    The first `frames` frames at `fps`, the shorter side resized to `size` pixels (area), the centre square cut out.
-    """
+    json: Path | None = None
+    plot: Path | None = None
+    plot_clips: Path | None = None
+    force: bool = False
 
-    frames: int | None = 17
-    size: int | None = 256
-    fps: Fraction | None = Fraction(30)
-
-    def __str__(self) -> str:
-        picture = f"centre {self.size}x{self.size} of shorter side {self.size}" if self.size else "whole pictures"
-        rate = f"{float(self.fps):g} frames a second" if self.fps else "own frame rate"
-        return f"{self.frames or 'all'} frames at {rate}, {picture}; means over frames, then over clips"
-
-
-def at_rate(frames: Iterator[Frame], rate: Fraction | None, time_base: Fraction) -> Iterator[Frame]:
-    """The frame on show at every 1/rate second since the first, repeated or left out as need be."""
-    if rate is None:
-        yield from frames
-        return
-    shown = next(frames, None)
-    start, count = shown.pts if shown else 0, 0
-    for frame in frames:
-        while shown is not None and Fraction(count) / rate < (frame.pts - start) * time_base:
-            yield shown
-            count += 1
-        shown = frame
-    if shown is not None and Fraction(count) / rate <= (shown.pts - start) * time_base:
-        yield shown
+    def open(self) -> dict[str, PartFile]:
+        """The targets by name; raises OutputError when one exists or cannot be, InputError for a wrong picture."""
+        pictures = [path for path in (self.plot, self.plot_clips) if path]
+        for path in pictures:
+            check_picture(path)
+        named = {"json": self.json, "plot": self.plot, "plot_clips": self.plot_clips}
+        return {name: PartFile(path, force=self.force) for name, path in named.items() if path}
 
 
-def _square(frame: Frame, size: int | None) -> Frame:
-    if size is None:
-        return frame
-    top, left = ((n - size) // 2 for n in frame.pixels.shape[:2])
-    return replace(frame, pixels=frame.pixels[top : top + size, left : left + size])
+def _named(tokenizers: Sequence[Tokenizer]) -> list[Model]:
+    """The bundles under the names of their folders, numbered where these are equal."""
+    names = [tok.manifest.folder.name for tok in tokenizers]
+    return [
+        Model(tok, name if names.count(name) == 1 else f"{name} ({i})")
+        for i, (tok, name) in enumerate(zip(tokenizers, names, strict=True), 1)
+    ]
 
 
-@dataclass
-class Result:
-    """Figures of one clip, or the mean of all: dB, SSIM, bits a pixel (KL: 16 a number)."""
-
-    clip: str
-    frames: int
-    psnr: float
-    ssim: float
-    bits_per_pixel: float
-
-
-class Evaluation:
-    """Measures clips one by one; `codes_used` counts over all of them."""
-
-    def __init__(self, tok: Tokenizer, protocol: Protocol) -> None:
-        self.tok = tok
-        self.protocol = protocol
-        codes = tok.manifest.codebook_size
-        self._seen: NDArray[np.bool_] | None = np.zeros(codes, np.bool_) if codes else None
-        self._bits = math.log2(codes) if codes else 16.0
-        self._numbers = 0
-        self.results: list[Result] = []
-
-    def add(self, clip: Path) -> Result:
-        """Measure one clip; raises VideoError."""
-        protocol, quality = self.protocol, Quality()
-        self._numbers = 0
-        with VideoReader(clip, str(protocol.size) if protocol.size else None) as reader:
-            frames = at_rate(iter(reader), protocol.fps, reader.time_base)
-            chosen = (_square(frame, protocol.size) for frame in islice(frames, protocol.frames))
-            height, width = (protocol.size or n for n in (reader.height, reader.width))
-            for frame, pixels in round_trip(self.tok, chosen, height, width, self._look):
-                quality.add(frame.pixels, pixels)
-        if protocol.frames and quality.frames < protocol.frames:
-            raise VideoError(f"{clip} has {quality.frames} of the {protocol.frames} frames that the protocol asks for")
-        bits = self._bits * self._numbers / (quality.frames * height * width)
-        self.results.append(Result(clip.stem, quality.frames, quality.psnr, quality.ssim, bits))
-        return self.results[-1]
-
-    def _look(self, data: NDArray[Any]) -> None:
-        self._numbers += data.size
-        if self._seen is not None:
-            self._seen[data.ravel()] = True
-
-    @property
-    def codes_used(self) -> float | None:
-        """Share of the codebook that occurred at least once; None for KL."""
-        return None if self._seen is None else float(self._seen.mean())
-
-    def mean(self) -> Result:
-        """Mean over the clips; raises InputError when there are none."""
-        if not self.results:
-            raise InputError("no clip could be measured")
-        rows = self.results
-        means = (float(np.mean([getattr(row, name) for row in rows])) for name in ("psnr", "ssim", "bits_per_pixel"))
-        return Result("mean", sum(row.frames for row in rows), *means)
-
-    def to_json(self) -> dict[str, Any]:
-        """All of it, with the protocol."""
-        return {
-            "variant": self.tok.manifest.variant,
-            "weights_sha256": self.tok.manifest.weights_sha256,
-            "provider": self.tok.provider,
-            "precision": self.tok.precision,
-            "protocol": str(self.protocol),
-            "clips": [vars(row) for row in self.results],
-            "mean": vars(self.mean()),
-            "codes_used": self.codes_used,
-        }
+def _optional(value: float | None, width: int, digits: int) -> str:
+    return "" if value is None else f"{value:>{width}.{digits}f}"
 
 
 def _row(row: Result) -> str:
-    return f"{row.clip:<32}{row.frames:>7}{row.psnr:>9.2f} dB{row.ssim:>9.4f}{row.bits_per_pixel:>9.4f}"
+    line = f"{row.clip:<32}{row.frames:>7}{row.psnr:>9.2f} dB{row.ssim:>9.4f}{row.bits_per_pixel:>9.4f}"
+    return line + _optional(row.lpips, 9, 4)
+
+
+def _codes(model: Model) -> str:
+    codes = model.tok.manifest.codebook_size
+    assert codes
+    line = f"codes in use: {model.codes_used:.1%} of {codes:,} ({model.tokens:,} tokens seen"
+    return line + (f", so at most {model.tokens / codes:.1%})" if model.tokens < codes else ")")
+
+
+class Table:
+    """Evaluates bundles and baselines on clips and keeps the figures."""
+
+    def __init__(self, clips: Sequence[Path], measures: Measures, *, quiet: bool) -> None:
+        self._clips = clips
+        self._measures = measures
+        self._quiet = quiet
+        self.evaluations: list[Evaluation] = []
+        self.curves: list[dict[str, Any]] = []
+
+    def measure(self, method: Method, protocol: Protocol, clips: Sequence[Path]) -> Iterator[str]:
+        """Lines of one method as they are measured; clips that fail have a line, too."""
+        evaluation = Evaluation(method, protocol, self._measures)
+        yield f"{method.name}: {', '.join([str(protocol), *self._measures.names()])}"
+        yield f"{'clip':<32}{'frames':>7}{'PSNR':>12}{'SSIM':>9}{'bits/px':>9}" + "    LPIPS" * bool(
+            self._measures.lpips
+        )
+        for clip in tqdm(clips, desc=method.name, unit="clip", disable=self._quiet):
+            try:
+                yield _row(evaluation.add(Excerpt(clip, protocol)))
+            except VideoError as error:
+                yield f"left out: {error}"
+        if not evaluation.results and method.kind != "model":
+            yield f"left out: {method.name}, no clip could be measured"
+            return
+        yield _row(evaluation.mean())
+        self.evaluations.append(evaluation)
+
+    def bundle(self, model: Model, protocol: Protocol, baselines: Baselines) -> Iterator[str]:
+        """A bundle and then its baselines on the clips that could be measured."""
+        yield from self.measure(model, protocol, self._clips)
+        evaluation = self.evaluations[-1]
+        if model.codes_used is not None:
+            yield _codes(model)
+        done = [e.method.name for e in self.evaluations if e.protocol == protocol]
+        for method in baselines.of(model, protocol, evaluation.bits):
+            if method.name not in done:
+                yield ""
+                yield from self.measure(method, protocol, list(evaluation.bits))
+
+    def trace(self, baselines: Baselines) -> None:
+        """The codecs over the range of their rates, by every protocol that was used."""
+        used = {e.protocol: e for e in self.evaluations if e.method.kind == "model"}
+        for evaluation in used.values():
+            for name, methods in baselines.curves().items():
+                points = [Evaluation(method, evaluation.protocol) for method in methods]
+                for clip in tqdm(evaluation.bits, desc=f"{name} curve", unit="clip", disable=self._quiet):
+                    excerpt = Excerpt(clip, evaluation.protocol)
+                    try:
+                        for point in points:
+                            point.add(excerpt)
+                    except VideoError:
+                        break  # its row in the table has said why
+                else:
+                    means = [point.mean() for point in points]
+                    self.curves.append(
+                        {
+                            "name": name,
+                            "protocol": str(evaluation.protocol),
+                            "points": [
+                                {"bits_per_pixel": m.bits_per_pixel, "psnr": m.psnr, "ssim": m.ssim} for m in means
+                            ],
+                        }
+                    )
+
+    def summary(self) -> Iterator[str]:
+        """Means of all methods, one a line, and what to think of them."""
+        columns = f"{'mean over clips':<32}{'clips':>7}{'PSNR':>12}{'SSIM':>9}{'bits/px':>9}"
+        lpips, fvd = self._measures.lpips, self._measures.fvd
+        yield columns + "    LPIPS" * bool(lpips) + "      FVD" * bool(fvd)
+        for evaluation in self.evaluations:
+            mean = evaluation.mean()
+            mean.clip, mean.frames = evaluation.method.name, len(evaluation.results)
+            yield _row(mean) + _optional(evaluation.fvd, 9, 1)
+        yield BITS_COUNTED
+        fewest = min(len(evaluation.results) for evaluation in self.evaluations)
+        if fvd is not None and fewest < FVD_CLIPS:
+            yield (
+                f"warning: FVD of {fewest} clips; it is published over 2,048 (at least {FVD_CLIPS}), and fewer give "
+                "another, larger number: compare it with no published figure"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """All figures, and how they were measured."""
+        return {
+            "bits": BITS_COUNTED,
+            "measures": self._measures.names(),
+            "results": [evaluation.to_json() for evaluation in self.evaluations],
+            "curves": self.curves,
+        }
 
 
 def evaluate_folder(
-    tok: Tokenizer, folder: Path, protocol: Protocol, out: Path | None = None, *, force: bool = False, quiet: bool
+    tokenizers: Sequence[Tokenizer],
+    folder: Path,
+    protocol: Callable[[int], Protocol] = Protocol,
+    *,
+    baselines: Baselines | None = None,
+    measures: Measures | None = None,
+    outputs: Outputs | None = None,
+    quiet: bool = False,
 ) -> Iterator[str]:
-    """Lines of a table, as they are measured; `out` gets the figures as JSON. Clips that fail have a line, too.
+    """Lines of a table, as they are measured. Clips that fail have a line, too.
 
-    Raises OutputError before any work when `out` is there already, InputError when nothing could be measured.
+    protocol: is given the published number of frames, 17 or 16, as the bundle has it. Raises OutputError before any
+    work when an output is there already, InputError when nothing could be measured or an option does not fit.
     """
-    target = PartFile(out, force=force) if out else None
-    evaluation = Evaluation(tok, protocol)
-    clips = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file())
-    yield f"{tok.manifest.variant}, {protocol}"
-    yield f"{'clip':<32}{'frames':>7}{'PSNR':>12}{'SSIM':>9}{'bits/px':>9}"
-    for clip in tqdm(clips, unit="clip", disable=quiet):
-        try:
-            yield _row(evaluation.add(clip))
-        except VideoError as error:
-            yield f"left out: {error}"
-    yield _row(evaluation.mean())
-    if evaluation.codes_used is not None:
-        yield f"codes in use: {evaluation.codes_used:.1%} of {tok.manifest.codebook_size:,}"
-    if target is not None:
+    targets = (outputs or Outputs()).open()
+    baselines, measures = baselines or Baselines(), measures or Measures()
+    plans = []
+    for model in _named(tokenizers):
+        own = protocol(published_frames(model.tok.manifest))
+        baselines.prepare(model, own, quiet=quiet)
+        if measures.fvd is not None:
+            measures.fvd.check(own.frames)
+        plans.append((model, own))
+    table = Table(files_in(folder), measures, quiet=quiet)
+    yield from (f"left out: {reason}" for reason in baselines.missing())
+    for model, own in plans:
+        yield from table.bundle(model, own, baselines)
+        yield ""
+    yield from table.summary()
+    if "plot" in targets:
+        table.trace(baselines)
+    figures = table.to_json()
+    contents: dict[str, Callable[[], bytes]] = {
+        "json": lambda: json.dumps(figures, indent=1).encode(),
+        "plot": lambda: rate_distortion(figures, targets["plot"].path.suffix),
+        "plot_clips": lambda: clip_by_clip(figures, targets["plot_clips"].path.suffix),
+    }
+    for name, target in targets.items():
+        content = contents[name]()
         target.open()
-        target.write(json.dumps(evaluation.to_json(), indent=1).encode())
+        target.write(content)
         target.commit()

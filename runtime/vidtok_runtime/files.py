@@ -11,6 +11,11 @@ from typing import BinaryIO
 from vidtok_runtime.errors import OutputError
 
 
+def files_in(place: Path) -> list[Path]:
+    """All files below a folder in order, or the one file."""
+    return [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
+
+
 class PartFile:
     """A target written beside itself under a name ending in `.part` and renamed when complete.
 

@@ -1,8 +1,9 @@
-"""How close two pictures are: PSNR and SSIM."""
+"""How close two pictures are: PSNR, SSIM and, where there is a graph for it, LPIPS."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -34,18 +35,22 @@ def ssim(a: Pixels, b: Pixels) -> float:
 
 
 class Quality:
-    """Running mean over frames of PSNR and SSIM; equal frames count as 100 dB."""
+    """Running mean over frames of PSNR, SSIM and, with a `distance`, LPIPS; equal frames count as 100 dB."""
 
-    def __init__(self) -> None:
+    def __init__(self, distance: Callable[[Pixels, Pixels], float] | None = None) -> None:
         self.frames = 0
+        self._distance = distance
         self._psnr = 0.0
         self._ssim = 0.0
+        self._lpips = 0.0
 
     def add(self, original: Pixels, decoded: Pixels) -> None:
         """Compare one frame, uint8 `H W 3`."""
         self.frames += 1
         self._psnr += min(100.0, psnr(original, decoded))
         self._ssim += ssim(original, decoded)
+        if self._distance is not None:
+            self._lpips += self._distance(original, decoded)
 
     @property
     def psnr(self) -> float:
@@ -56,3 +61,8 @@ class Quality:
     def ssim(self) -> float:
         """-1..1, 1 for equal pictures."""
         return self._ssim / self.frames
+
+    @property
+    def lpips(self) -> float | None:
+        """0 for equal pictures; None without a `distance`."""
+        return None if self._distance is None else self._lpips / self.frames

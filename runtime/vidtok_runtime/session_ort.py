@@ -42,6 +42,7 @@ class OrtSession:
             )
         self.input_names = [i.name for i in self._session.get_inputs()]
         self.output_names = [o.name for o in self._session.get_outputs()]
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
         """Outputs by name: arrays, and for states values that stay on the device."""

@@ -40,7 +40,7 @@ class Tokenizer:
         if window is not None:
             self._check_window(window)
         self._asked_window = window
-        self._options = Options(threads, device_id)
+        self.options = Options(threads, device_id)
         self.provider = choose_provider(provider)
         self.precision = self.manifest.graph("encoder", self.provider, precision).precision
         self._loaded: dict[str, StatefulGraph] = {}
@@ -116,5 +116,5 @@ class Tokenizer:
 
     def _graph(self, role: str) -> StatefulGraph:
         if role not in self._loaded:
-            self._loaded[role] = load_graph(self.manifest, role, self.provider, self.precision, self._options)
+            self._loaded[role] = load_graph(self.manifest, role, self.provider, self.precision, self.options)
         return self._loaded[role].fresh()

@@ -1,0 +1,117 @@
+"""LPIPS and the features of FVD as ONNX graphs, so that the runtime measures them without PyTorch."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from vidtok_export.errors import ExportError, ParityError, TargetError
+from vidtok_export.graph import OPSET
+from vidtok_ref.i3d import LEAST_FRAMES, SIZE, load_i3d
+from vidtok_ref.perceptual import find_backbone, load_lpips
+from vidtok_runtime.manifest import sha256_of
+from vidtok_runtime.measures import METRIC
+from vidtok_runtime.session import Options
+from vidtok_runtime.session_ort import OrtSession
+
+_TOLERANCE = 1e-3  # of the largest output; float32 through some twenty convolutions stays a hundred times below
+
+
+def export_lpips(out: Path, net: str = "vgg", weights: Path | None = None, *, force: bool = False) -> None:
+    """Write LPIPS as a graph: `a`, `b` float32 `N 3 H W` in -1..1 to `distance` `N`.
+
+    weights: as for `load_lpips`. Raises TargetError before any work, ModelError, ExportError, ParityError.
+    """
+    _check_target(out, force)
+    path = find_backbone(net, weights)
+    model = load_lpips(net, path).eval()
+    n, h, w = Dim("n"), Dim("h", min=32), Dim("w", min=32)
+    dims = {0: n, 2: h, 3: w}
+    generator = torch.Generator().manual_seed(0)
+    # Two different pictures: of equal ones every graph says 0.
+    examples = {name: torch.rand(2, 3, 64, 72, generator=generator) * 2 - 1 for name in ("a", "b")}
+    _write(model, examples, (dims, dims), "distance", out, {METRIC: "lpips", "net": net, "weights": sha256_of(path)})
+
+
+def export_fvd(out: Path, weights: Path, frames: int = 17, *, force: bool = False) -> None:
+    """Write I3D as a graph: `video` float32 `N 3 frames 224 224` in -1..1 to `features` `N 400`.
+
+    weights: a state dict of pytorch-i3d. Raises TargetError before any work, ModelError, ExportError, ParityError.
+    """
+    _check_target(out, force)
+    if frames < LEAST_FRAMES:
+        raise ExportError(f"I3D needs at least {LEAST_FRAMES} frames, got {frames}")
+    model = load_i3d(weights)
+    generator = torch.Generator().manual_seed(0)
+    # The length is fixed, for the padding in time depends on it.
+    example = torch.rand(2, 3, frames, SIZE, SIZE, generator=generator) * 2 - 1
+    about = {METRIC: "fvd", "frames": str(frames), "size": str(SIZE), "weights": sha256_of(weights)}
+    _write(model, {"video": example}, ({0: Dim("n")},), "features", out, about)
+
+
+def _check_target(out: Path, force: bool) -> None:
+    if out.exists() and not force:
+        raise TargetError(f"{out} exists already; give --force to replace it")
+    if not out.parent.is_dir():
+        raise TargetError(f"the folder {out.parent} does not exist; create it first")
+
+
+def _write(
+    model: nn.Module,
+    examples: Mapping[str, Tensor],
+    dims: tuple[dict[int, Any], ...],
+    output: str,
+    out: Path,
+    metadata: dict[str, str],
+) -> None:
+    """Trace, compare on ONNX Runtime, and give the graph its name."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    inputs = tuple(examples.values())
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                model,
+                inputs,
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes=dims,
+                input_names=list(examples),
+                output_names=[output],
+                verbose=False,
+            )
+    except Exception as error:
+        raise ExportError(f"tracing {metadata[METRIC]} failed: {error}") from error
+    assert program is not None
+    proto = program.model_proto
+    onnx.helper.set_model_props(proto, metadata)
+    part = out.with_name(f"{out.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(proto.SerializeToString())
+        _compare(model, examples, output, part)
+        os.replace(part, out)
+    except OSError as error:
+        raise TargetError(f"{out} cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _compare(model: nn.Module, examples: Mapping[str, Tensor], output: str, graph: Path) -> None:
+    """Raise ParityError unless ONNX Runtime gives what PyTorch gives."""
+    with torch.no_grad():
+        wanted = model(*examples.values()).numpy()
+    session = OrtSession(graph, Options(), "CPUExecutionProvider")
+    found = session.run({name: x.numpy() for name, x in examples.items()})[output]
+    difference = float(np.abs(found - wanted).max() / np.abs(wanted).max())
+    if not difference < _TOLERANCE:
+        raise ParityError(f"the graph differs from PyTorch by {difference:.1e} of its largest output; update onnx")

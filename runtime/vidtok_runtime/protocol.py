@@ -1,0 +1,93 @@
+"""Which frames of a clip are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+from vidtok_runtime.errors import VideoError
+from vidtok_runtime.manifest import Manifest
+from vidtok_runtime.video_in import Frame, VideoReader
+
+_MOST_KEPT = 2**26  # bytes of pixels of one clip
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is measured of a clip; None anywhere: as the clip is.
+
+    The first `frames` frames at `fps`, the shorter side resized to `size` pixels (area), the centre square cut out.
+    """
+
+    frames: int | None = 17
+    size: int | None = 256
+    fps: Fraction | None = Fraction(30)
+
+    def __str__(self) -> str:
+        picture = f"centre {self.size}x{self.size} of shorter side {self.size}" if self.size else "whole pictures"
+        rate = f"{float(self.fps):g} frames a second" if self.fps else "own frame rate"
+        return f"{self.frames or 'all'} frames at {rate}, {picture}; means over frames, then over clips"
+
+
+def published_frames(manifest: Manifest) -> int:
+    """Frames of a clip that published figures are about: 17, and 16 of non-causal variants."""
+    return 17 if manifest.window is None else 16
+
+
+def at_rate(frames: Iterator[Frame], rate: Fraction | None, time_base: Fraction) -> Iterator[Frame]:
+    """The frame on show at every 1/rate second since the first, repeated or left out as need be."""
+    if rate is None:
+        yield from frames
+        return
+    shown = next(frames, None)
+    start, count = shown.pts if shown else 0, 0
+    for frame in frames:
+        while shown is not None and Fraction(count) / rate < (frame.pts - start) * time_base:
+            yield shown
+            count += 1
+        shown = frame
+    if shown is not None and Fraction(count) / rate <= (shown.pts - start) * time_base:
+        yield shown
+
+
+class Excerpt:
+    """The frames of a clip that a protocol asks for, one at a time; iterate as often as need be.
+
+    A short excerpt is read once and kept. Raises VideoError when the clip has fewer frames.
+    """
+
+    def __init__(self, path: Path, protocol: Protocol) -> None:
+        self.path = path
+        self.protocol = protocol
+        with self._reader() as reader:
+            self.height, self.width = (protocol.size or n for n in (reader.height, reader.width))
+            self.fps = protocol.fps or reader.fps
+        self._kept: list[Frame] | None = None
+
+    def _reader(self) -> VideoReader:
+        return VideoReader(self.path, str(self.protocol.size) if self.protocol.size else None)
+
+    def __iter__(self) -> Iterator[Frame]:
+        bytes_needed = 3 * (self.protocol.frames or _MOST_KEPT) * self.height * self.width
+        if self._kept is None and bytes_needed < _MOST_KEPT:
+            self._kept = list(self._read())
+        yield from self._read() if self._kept is None else self._kept
+
+    def _read(self) -> Iterator[Frame]:
+        wanted, count = self.protocol.frames, 0
+        with self._reader() as reader:
+            for frame in islice(at_rate(iter(reader), self.protocol.fps, reader.time_base), wanted):
+                count += 1
+                yield _square(frame, self.protocol.size)
+        if wanted and count < wanted:
+            raise VideoError(f"{self.path} has {count} of the {wanted} frames that the protocol asks for")
+
+
+def _square(frame: Frame, size: int | None) -> Frame:
+    if size is None:
+        return frame
+    top, left = ((n - size) // 2 for n in frame.pixels.shape[:2])
+    return replace(frame, pixels=frame.pixels[top : top + size, left : left + size])
