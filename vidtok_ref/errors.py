@@ -19,3 +19,7 @@ class ShapeError(ModelError, ValueError):
 
 class DataError(ModelError, ValueError):
     """Training material that is missing or unreadable."""
+
+
+class DivergedError(ModelError, ArithmeticError):
+    """A training run whose loss or gradient is no longer a finite number."""
