@@ -43,7 +43,11 @@ Examples:
 @click.option("--devices", type=click.IntRange(1), default=1, show_default=True, help="Processes of this machine.")
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
 @click.option(
-    "--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True, help="What to run on."
+    "--accelerator",
+    type=click.Choice(["auto", "cpu", "gpu"]),
+    default="auto",
+    show_default=True,
+    help="What to run on.",
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(

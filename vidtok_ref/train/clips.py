@@ -68,7 +68,11 @@ class FileClip:
             for raw in self._container.decode(self._stream):
                 if raw.is_corrupt:
                     raise VideoError(f"{self.path} is broken; repair or re-download it")
-                while shown is not None and len(frames) < len(wanted) and (raw.pts or 0) - first > wanted[len(frames)] / base:
+                while (
+                    shown is not None
+                    and len(frames) < len(wanted)
+                    and (raw.pts or 0) - first > wanted[len(frames)] / base
+                ):
                     frames.append(self._pixels(shown))
                 if len(frames) == len(wanted):
                     break

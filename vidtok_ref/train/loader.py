@@ -84,7 +84,9 @@ class Numbers(Sampler[list[int]]):
 
 def _collate(samples: list[tuple[Pixels, int, list[str]]]) -> Batch:
     clips, numbers, skipped = zip(*samples, strict=True)
-    return Batch(torch.from_numpy(np.stack(clips)), torch.tensor(numbers), [line for lines in skipped for line in lines])
+    return Batch(
+        torch.from_numpy(np.stack(clips)), torch.tensor(numbers), [line for lines in skipped for line in lines]
+    )
 
 
 def make_loader(samples: Samples, numbers: Numbers) -> DataLoader[Batch]:

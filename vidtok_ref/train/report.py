@@ -32,7 +32,9 @@ class Log:
         kept = []
         if path.is_file():
             with path.open(newline="") as file:
-                kept = [row for row in csv.DictReader(file) if (row["step"] or "").isdigit() and int(row["step"]) <= first]
+                kept = [
+                    row for row in csv.DictReader(file) if (row["step"] or "").isdigit() and int(row["step"]) <= first
+                ]
         with path.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
             writer.writeheader()
@@ -56,7 +58,11 @@ class Report(L.Callback):
         self.started, self.counted = time.perf_counter(), 0
         recipe = module.recipe
         self.bar = tqdm(
-            total=recipe.steps, initial=module.steps_done, unit="step", mininterval=5, disable=not trainer.is_global_zero
+            total=recipe.steps,
+            initial=module.steps_done,
+            unit="step",
+            mininterval=5,
+            disable=not trainer.is_global_zero,
         )
         if trainer.is_global_zero:
             self.log = Log(self.run / "log.csv", module.steps_done)
@@ -77,7 +83,9 @@ class Report(L.Callback):
             held = self._validate(trainer, module)
             row |= {"held_back_psnr": held, "best_psnr": module.best}
             if trainer.is_global_zero:
-                tqdm.write(f"step {step}: loss {row['loss']:.4f}, held-back PSNR {held:.2f} dB (best {module.best:.2f})")
+                tqdm.write(
+                    f"step {step}: loss {row['loss']:.4f}, held-back PSNR {held:.2f} dB (best {module.best:.2f})"
+                )
         if row:
             if trainer.is_global_zero:
                 self.log.add(row)

@@ -48,7 +48,9 @@ def first_model(recipe: Recipe, init: Path | None = None) -> VidTok:
     if not fits:
         raise DataError(f"{init} shares no tensor with {model.variant.name}")
     if part.train == "decoder" and any(not name.startswith("decoder.") for name in new):
-        raise DataError(f"{init} does not have the whole encoder of {model.variant.name}, which this recipe keeps as it is")
+        raise DataError(
+            f"{init} does not have the whole encoder of {model.variant.name}, which this recipe keeps as it is"
+        )
     model.load_state_dict({**own, **fits})
     tqdm.write(f"started from {init}; new: {', '.join(new) or 'nothing'}")
     return model
@@ -59,7 +61,9 @@ def _perceptual(recipe: Recipe) -> nn.Module | None:
         return None
     from vidtok_ref.perceptual import load_lpips
 
-    return load_lpips(weights=Path(recipe.loss.lpips_weights) if recipe.loss.lpips_weights else None)
+    return load_lpips(weights=Path(recipe.loss.lpips_weights) if recipe.loss.lpips_weights else None).requires_grad_(
+        False
+    )
 
 
 def train(
