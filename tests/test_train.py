@@ -193,10 +193,8 @@ def test_two_processes_equal_one(clips: Path, tmp_path: Path) -> None:
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(clips: Path, tmp_path: Path) -> None:
-    recipe = tiny(tmp_path, ("batch = 2", "batch = 3"))
-    done = subprocess.run(command(recipe, clips, tmp_path / "run", "--devices", "2"), capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "batch 3 cannot be shared evenly by 2 processes" in done.stderr
+    with pytest.raises(DataError, match="batch 2 cannot be shared evenly by 3 processes"):
+        train(load_recipe(str(tiny(tmp_path))), clips, tmp_path / "run", devices=3)
 
 
 def test_not_a_number_stops_the_run_and_spares_the_best(clips: Path, tmp_path: Path) -> None:

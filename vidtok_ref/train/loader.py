@@ -69,8 +69,6 @@ class Numbers(Sampler[list[int]]):
     """Numbers of this process's share of every batch, from step `first` on."""
 
     def __init__(self, batch: int, first: int, steps: int, rank: int = 0, world: int = 1) -> None:
-        if batch % world:
-            raise DataError(f"[data] batch {batch} cannot be shared evenly by {world} processes")
         self.batch, self.first, self.steps = batch, first, steps
         self.share = range(rank * batch // world, (rank + 1) * batch // world)
 

@@ -81,6 +81,8 @@ def train(
     data: folder or CSV list. Returns the best held-back PSNR in dB. Raises DataError, WeightsError, OutputError;
     DivergedError when a gradient is not finite.
     """
+    if recipe.data.batch % (devices * nodes):
+        raise DataError(f"[data] batch {recipe.data.batch} cannot be shared evenly by {devices * nodes} processes")
     first_process = int(os.environ.get("LOCAL_RANK", "0")) == 0
     last = run / LAST
     perceptual = _perceptual(recipe)
