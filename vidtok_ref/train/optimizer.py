@@ -7,12 +7,16 @@ import math
 import torch
 from torch import nn
 
+from vidtok_ref.train.muon import Muon
 from vidtok_ref.train.recipe import Recipe
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Optimizer of every parameter of `model` that is trained."""
     part = recipe.optimizer
+    if part.name == "muon":
+        named = ((name, p) for name, p in model.named_parameters() if p.requires_grad)
+        return Muon(named, part.learning_rate, part.betas, part.momentum)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[part.name]
     trained = [p for p in model.parameters() if p.requires_grad]
     fast, slow = part.betas

@@ -54,10 +54,11 @@ class DataPart:
 class OptimizerPart:
     """Warm up, hold, then fall to zero over the last `cooldown` steps."""
 
-    name: Literal["adam", "adamw"] = "adamw"
+    name: Literal["adam", "adamw", "muon"] = "adamw"  # muon: for narrow models
     learning_rate: float = 2e-3
     betas: tuple[float, ...] = (0.9, 0.99)
-    weight_decay: float = 0.0
+    weight_decay: float = 0.0  # with adam and adamw
+    momentum: float = 0.95  # with muon
     warmup: int = 50
     cooldown: int = 500
     fall: Literal["linear", "cosine"] = "linear"

@@ -5,18 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
+import numpy as np
+import torch
 from lightning.pytorch.strategies import DDPStrategy
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from vidtok_ref.checkpoints import find_checkpoint
 from vidtok_ref.errors import DataError
 from vidtok_ref.load import build
 from vidtok_ref.model import VidTok
-from vidtok_ref.train.material import load_material
+from vidtok_ref.train.loader import Samples, to_tensor
+from vidtok_ref.train.material import Material, load_material
 from vidtok_ref.train.module import Training
 from vidtok_ref.train.recipe import Recipe
 from vidtok_ref.train.report import Report
@@ -26,7 +30,14 @@ from vidtok_ref.variant import VARIANTS
 from vidtok_ref.weights import read_weights
 
 
-def first_model(recipe: Recipe, init: Path | None = None) -> VidTok:
+def _start_clips(material: Material, recipe: Recipe) -> Tensor:
+    """Samples beyond those that the run trains on, long enough that most latents have a full past."""
+    samples = Samples(material, replace(recipe.data, frames=17), recipe.seed)
+    first = recipe.steps * recipe.data.batch
+    return to_tensor(torch.from_numpy(np.stack([samples[first + i][0] for i in range(16)])))
+
+
+def first_model(recipe: Recipe, material: Material, init: Path | None = None) -> VidTok:
     """The model of a recipe with its first weights: those of `init` (or the recipe's) where they fit, or its start.
 
     Raises DataError, VariantError, WeightsError.
@@ -34,7 +45,7 @@ def first_model(recipe: Recipe, init: Path | None = None) -> VidTok:
     part = recipe.model
     model = build(part.variant, seed=recipe.seed, **part.overrides)
     if part.start == "linear":
-        start_from_linear(model, part.log_variance_start)
+        start_from_linear(model, _start_clips(material, recipe), part.log_variance_start)
     if init is None and part.init:
         path = Path(part.init)
         init = find_checkpoint(VARIANTS[part.init]) if part.init in VARIANTS and not path.exists() else path
@@ -87,8 +98,9 @@ def train(
     last = run / LAST
     perceptual = _perceptual(recipe)
     resumes = last.is_file()
-    model = build(recipe.model.variant, **recipe.model.overrides) if resumes else first_model(recipe, init)
     material = load_material(data, recipe.data, quiet=not first_process)
+    part = recipe.model
+    model = build(part.variant, **part.overrides) if resumes else first_model(recipe, material, init)
     report = Report(run)
     if first_process:
         run.mkdir(parents=True, exist_ok=True)
