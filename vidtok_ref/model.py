@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vidtok_ref.coder import Decoder, Encoder
 from vidtok_ref.errors import ShapeError
-from vidtok_ref.regularizer import Encoded, FiniteScalarQuantizer, make_regularizer
+from vidtok_ref.regularizer import Encoded, Quantizer, make_regularizer
 from vidtok_ref.state import Call
 from vidtok_ref.variant import Variant
 
@@ -66,7 +66,7 @@ class VidTok(nn.Module):
         latent: `N z t h w` float, or FSQ indices `N t h w` int. Returns `N 3 T H W`, not clipped, with
         T = num_frames or all frames that the latents hold. chunk: as for `encode`. Raises ShapeError.
         """
-        if isinstance(self.regularization, FiniteScalarQuantizer) and not latent.is_floating_point():
+        if isinstance(self.regularization, Quantizer) and not latent.is_floating_point():
             latent = self.regularization.from_indices(latent)
         if latent.ndim != 5 or latent.shape[1] != self.variant.z_channels or 0 in latent.shape:
             raise ShapeError(f"latent must be N {self.variant.z_channels} t h w, got {tuple(latent.shape)}")

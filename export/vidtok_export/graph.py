@@ -17,7 +17,7 @@ from torch.export import Dim
 from vidtok_export.errors import ExportError
 from vidtok_export.lower import lower
 from vidtok_ref.model import VidTok
-from vidtok_ref.regularizer import FiniteScalarQuantizer
+from vidtok_ref.regularizer import Quantizer
 from vidtok_ref.state import Call, flatten, unflatten
 from vidtok_runtime.manifest import FIRST_CALL, FLUSH_CALL, SECOND_CALL, Flag, Port, State
 
@@ -49,7 +49,7 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor, flags: list[Tensor], states: list[Tensor]) -> tuple[Tensor, ...]:
         state = unflatten(dict(zip(self.paths, states, strict=True)), self.paths) if states else None
-        if self.role == "decoder" and isinstance(self.regularization, FiniteScalarQuantizer):
+        if self.role == "decoder" and isinstance(self.regularization, Quantizer):
             x = self.regularization.from_indices(x)
         y, state = self.coder.step(x, state, Call(*flags) if flags else None)
         new = [t for _, t in flatten(state)]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.random import Generator
@@ -90,12 +91,13 @@ def _collate(samples: list[tuple[Pixels, int, list[str]]]) -> Batch:
 def make_loader(samples: Samples, numbers: Numbers) -> DataLoader[Batch]:
     """The batches of one process, cut by `workers` processes."""
     workers = samples.part.workers
+    if workers:
+        cv2.setNumThreads(0)  # OpenCV's threads do not survive the fork that makes a worker, which would wait for them
     return DataLoader(
         samples,  # type: ignore[arg-type]
         batch_sampler=numbers,
         collate_fn=_collate,
         num_workers=workers,
-        persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
 
