@@ -34,6 +34,7 @@ from vidtok_ref.model import VidTok
 MIX_FACTOR = -2.0  # AlphaBlenders start as convolutions rather than as pooling and repetition
 SPARE = 0.02  # weights of channels that hold no component, in units of PyTorch's own random ones
 CONSTANT = 8.0  # of the constant channels in front of an output's norm, in units of the components together
+QUIET = 0.1  # of the constant channels behind the norm, where the components are 1
 RIDGE = 1e-4  # of least squares, in units of the mean square of the inputs
 ROWS = 60_000  # positions that least squares looks at
 
@@ -125,6 +126,10 @@ def _fit_coder(coder: Encoder | Decoder, x: Tensor, goal: Goal, count: int) -> T
         reachable = min(channels, live) if isinstance(layer, FrameConv2d) else channels
         target = goal.in_pairs(count, channels) if layer is layers[-1] else goal.components(reachable)
         x, live = _fit(layer, x, live, target), target.shape[1]
+    # The norm's weights undo what the constants did to the scale, and keep these from drowning the components.
+    scale = coder.norm_out(x).square().mean((0, 2, 3, 4)).rsqrt()
+    scale[2 * count : 2 * count + 2] *= QUIET
+    coder.norm_out.norm.weight.copy_(scale)
     return F.silu(coder.norm_out(x))
 
 
