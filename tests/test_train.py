@@ -1,9 +1,17 @@
-"""The first trainer on made-up clips: it learns, resumes exactly, and says what is missing."""
+"""The trainer on made-up clips: it learns, resumes exactly, averages, and says what is wrong."""
 
 from __future__ import annotations
 
+import csv
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -11,35 +19,59 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from vidtok_ref import ModelError, build
+from vidtok_ref import build
+from vidtok_ref.errors import DataError, DivergedError, WeightsError
 from vidtok_ref.train.cli import main
-from vidtok_ref.train.data import load_material
-from vidtok_ref.train.loop import loss_of, train
-from vidtok_ref.train.recipe import RECIPES, Recipe, load_recipe
-from vidtok_ref.train.start import start_from_linear
+from vidtok_ref.train.module import Training
+from vidtok_ref.train.recipe import load_recipe
+from vidtok_ref.train.run import first_model, train
+from vidtok_ref.weights import write_weights
 from vidtok_runtime.demo import synthetic_frame
 from vidtok_runtime.video_out import VideoWriter
 
-TINY = Recipe(
-    variant="kl-4chn",
-    overrides={"ch": 4, "ch_mult": (1, 1, 2, 2), "num_res_blocks": 1},
-    steps=6,
-    batch=1,
-    frames=5,
-    size=32,
-    short_side=40,
-    held_back=("held",),
-    warmup=1,
-    cooldown=2,
-    validate_every=3,
-    checkpoint_every=3,
-)
+NARROW = {"ch": 4, "ch_mult": (1, 1, 2, 2), "num_res_blocks": 1}
+TINY = """
+steps = 6
+[model]
+variant = "kl-4chn"
+overrides = { ch = 4, ch_mult = [1, 1, 2, 2], num_res_blocks = 1 }
+start = "linear"
+ema = 0.995
+[data]
+batch = 2
+frames = 5
+size = 32
+short_side = 40
+held_back = ["held"]
+held_back_frames = 5
+held_back_size = 32
+[optimizer]
+warmup = 1
+cooldown = 2
+[loss]
+l2 = 1.0
+[report]
+log_every = 1
+validate_every = 3
+checkpoint_every = 3
+"""
 
 
-@pytest.fixture(scope="module")
+def tiny(folder: Path, *changes: tuple[str, str]) -> Path:
+    """A recipe file with some of its text replaced, or lines added behind a section's head."""
+    text = TINY
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / f"recipe-{abs(hash(text))}.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("train")
-    for name, first in (("a", 0), ("held", 50)):
+    for name, first in (("a", 0), ("b", 20), ("held", 50)):
         with VideoWriter(folder / f"{name}.mp4") as writer:
             for i in range(12):
                 writer.write(synthetic_frame(first + i, 144, 144), i)
@@ -49,74 +81,216 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_resumed_run_equals_an_undisturbed_one(clips: Path, tmp_path: Path) -> None:
-    best = train(TINY, clips, tmp_path / "whole")
-    assert best > 5
-    # Killed after the checkpoint at step 3: the same recipe goes on from there.
-    checkpoints = tmp_path / "killed"
-
-    def kill(*_: object) -> None:
-        if (checkpoints / "last.ckpt").is_file():
-            raise KeyboardInterrupt
-
-    handle = torch.nn.modules.module.register_module_forward_pre_hook(kill)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            train(TINY, clips, checkpoints)
-    finally:
-        handle.remove()
-    train(TINY, clips, checkpoints)
-    whole, resumed = (load_file(run / "best.safetensors") for run in (tmp_path / "whole", checkpoints))
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+def last_state(run: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
+    return state
 
 
-def test_material_is_cut_as_told(clips: Path) -> None:
-    material = load_material(clips, TINY)
-    assert [len(x) for x in (material.videos, material.images, material.held_back)] == [1, 1, 1]
-    assert material.held_back[0].shape == (12, 128, 128, 3)
-    assert len(material.skipped) == 1
-    assert "broken.mp4" in material.skipped[0]
-    with pytest.raises(ModelError, match="held back"):
-        load_material(clips, replace(TINY, held_back=()))
-    (clips / "SOURCES.csv").write_text("file,note\ntrain/a.mp4,footage of doubtful licence\n")
-    try:
-        with pytest.raises(ModelError, match="0 clips to train on"):
-            load_material(clips, replace(TINY, skip_notes=("doubtful licence",)))
-    finally:
-        (clips / "SOURCES.csv").unlink()
+def same_run(one: Path, other: Path) -> bool:
+    """Best weights and everything in the last checkpoint are equal to the bit."""
+    pairs = [(last_state(run), load_file(run / "best.safetensors")) for run in (one, other)]
+    return all(
+        a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a) for a, b in zip(*pairs, strict=True)
+    )
 
 
-@torch.no_grad()
-def test_the_linear_start_passes_signals_on() -> None:
-    model = build("kl-16chn", ch=8, num_res_blocks=1)
-    start_from_linear(model, -8.0)
-    x = torch.randn(1, 8, 2, 8, 8)
-    block = model.encoder.down[0].block[0]
-    assert torch.equal(block(x), x)
-    video = torch.rand(1, 3, 5, 32, 32) * 2 - 1
-    encoded = model.encode(video)
-    assert encoded.log_variance is not None
-    assert encoded.log_variance.mean() < -5
-    assert 0.1 < encoded.latent.std() < 3
+def log_rows(run: Path) -> list[dict[str, str]]:
+    with (run / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
-def test_not_a_number_stops_the_run(clips: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="lower learning_rate"):
-        train(replace(TINY, l2_weight=float("inf")), clips, tmp_path / "run")
+def command(recipe: Path, clips: Path, run: Path, *more: str) -> list[str]:
+    arguments = ["--data", str(clips), "--run", str(run), "--threads", "1", "--accelerator", "cpu", *more]
+    return [sys.executable, "-m", "vidtok_ref.train.cli", str(recipe), *arguments]
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.toml")))
-def test_shipped_recipes_name_models_that_learn(name: str) -> None:
-    recipe = load_recipe(name)
-    model = build(recipe.variant, **recipe.overrides)
-    loss = loss_of(model, torch.zeros(1, 3, 1, 16, 16), recipe, 0)
-    loss.backward()
-    assert all(p.grad is not None for p in model.parameters())
-    assert "repo licence may not cover footage" in recipe.skip_notes
+@pytest.fixture(scope="module")
+def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert train(load_recipe(str(tiny(folder))), clips, folder / "run") > 5
+    return folder / "run"
+
+
+def test_a_run_leaves_log_pictures_and_what_it_skipped(whole: Path) -> None:
+    rows = log_rows(whole)
+    assert [row["step"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+    assert all(float(row[name]) > 0 for row in rows for name in ("loss", "l1", "l2", "kl", "gradient_norm"))
+    assert [bool(row["held_back_psnr"]) for row in rows] == [False, False, True, False, False, True]
+    picture = cv2.imread(str(whole / "pictures/step-000003.png"))
+    assert picture.shape == (64, 32, 3)
+    assert "broken.mp4" in (whole / "skipped.txt").read_text()
+    assert len((whole / "skipped.txt").read_text().splitlines()) == 1
+    assert not list(whole.glob("*.part"))
+
+
+def test_what_is_written_is_the_average(whole: Path) -> None:
+    state, best = last_state(whole), load_file(whole / "best.safetensors")
+    assert float(log_rows(whole)[-1]["held_back_psnr"]) == float(log_rows(whole)[-1]["best_psnr"])
+    name = "decoder.conv_out.conv.weight"
+    assert torch.equal(best[name], state[f"average.{name}"])
+    assert not torch.equal(best[name], state[f"model.{name}"])
+
+
+GAN = ("[report]", "[gan]\nweight = 0.2\nstart = 3\nwidth = 4\n[report]")
+SCALE = ("l2 = 1.0", 'l2 = 1.0\nlog_variance = true\nper = "frame"\npsnr = 0.1')
+
+
+@pytest.mark.parametrize("changes", [(), (GAN, SCALE)], ids=["plain", "gan"])
+def test_a_resumed_run_equals_an_undisturbed_one(
+    clips: Path, tmp_path: Path, changes: tuple[tuple[str, str], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(str(tiny(tmp_path, *changes)))
+    train(recipe, clips, tmp_path / "whole")
+    killed = tmp_path / "killed"
+    step = Training.training_step
+
+    def stop(self: Training, *batch: Any) -> None:
+        if self.steps_done == 4:  # one step behind the checkpoint
+            raise MemoryError
+        step(self, *batch)
+
+    monkeypatch.setattr(Training, "training_step", stop)
+    with pytest.raises(MemoryError):
+        train(recipe, clips, killed)
+    monkeypatch.undo()
+    train(recipe, clips, killed)
+    assert same_run(tmp_path / "whole", killed)
+    timeless = [[{**row, "seconds_a_step": ""} for row in log_rows(tmp_path / run)] for run in ("whole", "killed")]
+    assert timeless[0] == timeless[1]
+    # All is done: the same command again changes nothing.
+    before = (killed / "last.ckpt").read_bytes()
+    train(recipe, clips, killed)
+    assert (killed / "last.ckpt").read_bytes() == before
+
+
+def test_a_killed_process_is_resumed_exactly(clips: Path, tmp_path: Path) -> None:
+    recipe = tiny(tmp_path, ("steps = 6", "steps = 24"))
+    train(load_recipe(str(recipe)), clips, tmp_path / "whole")
+    run = tmp_path / "killed"
+    victim = subprocess.Popen(command(recipe, clips, run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (run / "last.ckpt").is_file():
+        assert victim.poll() is None
+        time.sleep(0.005)
+    victim.kill()
+    assert victim.wait() == -signal.SIGKILL
+    train(load_recipe(str(recipe)), clips, run)
+    assert same_run(tmp_path / "whole", run)
+
+
+def test_two_processes_equal_one(clips: Path, tmp_path: Path) -> None:
+    recipe = tiny(tmp_path, GAN)
+    train(load_recipe(str(recipe)), clips, tmp_path / "one")
+    done = subprocess.run(command(recipe, clips, tmp_path / "two", "--devices", "2"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one, two = last_state(tmp_path / "one"), last_state(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=0, atol=2e-5)
+    held = [float(log_rows(tmp_path / run)[-1]["held_back_psnr"]) for run in ("one", "two")]
+    assert abs(held[0] - held[1]) < 0.05
+    assert len(log_rows(tmp_path / "two")) == 6
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(clips: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="batch 2 cannot be shared evenly by 3 processes"):
+        train(load_recipe(str(tiny(tmp_path))), clips, tmp_path / "run", devices=3)
+
+
+def test_not_a_number_stops_the_run_and_spares_the_best(clips: Path, tmp_path: Path) -> None:
+    run, sick = tmp_path / "run", tiny(tmp_path, ("l2 = 1.0", "l2 = inf"))
+    with pytest.raises(DivergedError, match=r"step 0: .* lower learning_rate .* starts again"):
+        train(load_recipe(str(sick)), clips, run)
+    train(load_recipe(str(tiny(tmp_path, ("steps = 6", "steps = 3")))), clips, run)
+    before = {name: (run / name).read_bytes() for name in ("best.safetensors", "last.ckpt")}
+    result = CliRunner().invoke(main, [str(sick), "--data", str(clips), "--run", str(run)])
+    assert result.exit_code == 1
+    (line,) = [text for text in result.stderr.splitlines() if "error" in text]
+    assert "step 3: the loss is inf" in line
+    assert f"resumes from {run / 'last.ckpt'}" in line
+    assert all((run / name).read_bytes() == content for name, content in before.items())
+
+
+def test_the_second_stage_leaves_the_encoder_alone(clips: Path, tmp_path: Path, whole: Path) -> None:
+    recipe = load_recipe(str(tiny(tmp_path, ('start = "linear"', 'train = "decoder"'))))
+    with pytest.raises(DataError, match="--init"):
+        train(recipe, clips, tmp_path / "run")
+    train(recipe, clips, tmp_path / "run", whole / "best.safetensors")
+    before, after = load_file(whole / "best.safetensors"), load_file(tmp_path / "run/best.safetensors")
+    state = last_state(tmp_path / "run")
+    for name, tensor in before.items():
+        if name.startswith("encoder."):
+            assert torch.equal(after[name], tensor)
+            assert torch.equal(state[f"model.{name}"], tensor)
+    assert not torch.equal(state["model.decoder.conv_out.conv.weight"], before["decoder.conv_out.conv.weight"])
+    half = build("kl-4chn", ch=4, ch_mult=(1, 1, 2, 2), num_res_blocks=2)
+    write_weights(half, tmp_path / "other.safetensors")
+    wide = replace(recipe, model=replace(recipe.model, overrides={**NARROW, "ch_mult": (1, 1, 2, 4)}))
+    with pytest.raises(DataError, match="whole encoder"):
+        train(wide, clips, tmp_path / "other", tmp_path / "other.safetensors")
+
+
+def test_weights_are_started_from(clips: Path, tmp_path: Path, whole: Path) -> None:
+    inside = ("[data]", f'init = "{whole / "best.safetensors"}"\n[data]')
+    for recipe, init in ((tiny(tmp_path), whole / "best.safetensors"), (tiny(tmp_path, inside), None)):
+        model = first_model(load_recipe(str(recipe)), init)
+        assert all(torch.equal(t, model.state_dict()[k]) for k, t in load_file(whole / "best.safetensors").items())
+    named = load_recipe(str(tiny(tmp_path, ("[data]", 'init = "kl-4chn"\n[data]'))))
+    with pytest.raises(WeightsError, match="vidtok_kl_causal_488_4chn"):
+        first_model(named)
+
+
+def test_a_run_of_another_model_is_not_resumed(clips: Path, tmp_path: Path, whole: Path) -> None:
+    wide = load_recipe(str(tiny(tmp_path, ("ch = 4", "ch = 8"))))
+    with pytest.raises(DataError, match="ch 4, not 8; name another --run"):
+        train(wide, clips, whole)
+
+
+def test_a_checkpoint_is_never_unpickled(clips: Path, tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "sprung"),)
+
+    recipe = load_recipe(str(tiny(tmp_path)))
+    (tmp_path / "run").mkdir()
+    for content in (pickle.dumps(Trap()), b"PK cut short"):
+        (tmp_path / "run/last.ckpt").write_bytes(content)
+        with pytest.raises(WeightsError, match="cannot be resumed from"):
+            train(recipe, clips, tmp_path / "run")
+    torch.save({"state_dict": Trap()}, tmp_path / "run/last.ckpt")
+    with pytest.raises(WeightsError, match="cannot be resumed from"):
+        train(recipe, clips, tmp_path / "run")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_bf16_and_files_read_by_workers_train(clips: Path, tmp_path: Path) -> None:
+    read = ("batch = 2", "batch = 2\ncache = false\nworkers = 1")
+    half = ("ema = 0.995", 'ema = 0.995\nprecision = "bf16-mixed"\ngradient_checkpointing = true')
+    train(load_recipe(str(tiny(tmp_path, read, half))), clips, tmp_path / "run")
+    assert "broken.mp4" in (tmp_path / "run/skipped.txt").read_text()
+    assert all(t.dtype == torch.float32 for t in load_file(tmp_path / "run/best.safetensors").values())
+
+
+def test_absent_lpips_weights_are_an_error_at_the_start(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDTOK_LPIPS", str(tmp_path / "nothing"))
+    recipe = tiny(tmp_path, ("l2 = 1.0", "perceptual = 1.0"))
+    result = CliRunner().invoke(main, [str(recipe), "--data", str(clips), "--run", str(tmp_path / "run")])
+    assert result.exit_code == 1
+    assert "VIDTOK_LPIPS" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_command_line(clips: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, ["no-such-recipe", "--data", str(clips), "--run", str(tmp_path / "run")])
+    arguments = ["--data", str(clips), "--run", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, ["no-such-recipe", *arguments])
     assert result.exit_code == 1
     assert "tiny-kl-16chn" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+    result = CliRunner().invoke(main, [str(tiny(tmp_path)), *arguments, "--steps", "1", "--accelerator", "cpu"])
+    assert result.exit_code == 0
+    assert "best held-back PSNR" in result.stdout
+    assert CliRunner().invoke(main, ["x", "--data", str(tmp_path / "none"), "--run", "y"]).exit_code == 2
+    assert "released-stage2" in CliRunner().invoke(main, ["--help"]).stdout

@@ -23,3 +23,7 @@ class DataError(ModelError, ValueError):
 
 class MissingError(ModelError, ImportError):
     """A library that is not installed; the text names the extra that brings it."""
+
+
+class DivergedError(ModelError, ArithmeticError):
+    """A training run whose loss or gradient is no longer a finite number."""

@@ -21,7 +21,7 @@ from vidtok_ref.variant import Variant
 
 # A released checkpoint also holds the discriminator, the perceptual loss and perhaps a running average.
 _NOT_THE_MODEL = ("loss.", "model_ema.")
-_UNREADABLE = (
+UNREADABLE = (
     SafetensorError,
     pickle.UnpicklingError,
     struct.error,
@@ -43,7 +43,7 @@ def read_weights(path: str | PathLike[str]) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path} is not a checkpoint that can be read safely: {reason}") from error
     content = content.get("state_dict", content) if isinstance(content, dict) else content

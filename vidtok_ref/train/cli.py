@@ -9,35 +9,86 @@ from pathlib import Path
 import click
 
 from vidtok_ref.errors import ModelError
-from vidtok_ref.train.recipe import load_recipe
+from vidtok_ref.train.recipe import RECIPES, load_recipe
+from vidtok_runtime.errors import VidtokError
+
+_SHIPPED = ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
 
 
-@click.command(epilog="Example: vidtok-train tiny-kl-16chn --data clips/ --run runs/kl")
+@click.command(
+    epilog=f"""\b
+Shipped recipes: {_SHIPPED}.
+
+\b
+Examples:
+  vidtok-train tiny-kl-16chn --data clips/ --run runs/kl
+  vidtok-train released-stage1 --data train.csv --run runs/one --devices 8 --nodes 2
+  vidtok-train released-stage2 --data train.csv --run runs/two --init runs/one/best.safetensors
+  vidtok-train mine.toml --data clips/ --run runs/mine --init kl-4chn.safetensors --steps 200
+"""
+)
 @click.argument("recipe")
-@click.option("--data", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder.")
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder, searched through, or a .csv list with a column `file` (perhaps `note`, `split`).",
+)
 @click.option("--run", required=True, type=click.Path(file_okay=False, path_type=Path), help="Run folder; resumed.")
-@click.option("--init", type=click.Path(exists=True, path_type=Path), help="Weights to start from where they fit.")
+@click.option(
+    "--init", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Weights to start from where they fit."
+)
 @click.option("--steps", type=click.IntRange(1), help="Total steps, instead of the recipe's.")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads of each process.")
+@click.option("--devices", type=click.IntRange(1), default=1, show_default=True, help="Processes of this machine.")
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
+@click.option(
+    "--accelerator",
+    type=click.Choice(["auto", "cpu", "gpu"]),
+    default="auto",
+    show_default=True,
+    help="What to run on.",
+)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(
-    recipe: str, data: Path, run: Path, init: Path | None, steps: int | None, threads: int | None, debug: bool
+    recipe: str,
+    data: Path,
+    run: Path,
+    init: Path | None,
+    steps: int | None,
+    threads: int | None,
+    devices: int,
+    nodes: int,
+    accelerator: str,
+    debug: bool,
 ) -> None:
-    """Train a tokenizer by RECIPE, a shipped name or a .toml file. Give the same command again to resume."""
-    import torch
+    """Train a tokenizer by RECIPE, a shipped name or a .toml file. Give the same command again to resume.
 
-    from vidtok_ref.train.loop import train
-
+    RUN gets best.safetensors (the average of the weights, best on the held-back clips), last.ckpt, log.csv,
+    pictures/ and skipped.txt. On several machines, start the same command on each, as for any torch.distributed job.
+    """
     try:
         chosen = load_recipe(recipe)
         if steps:
             chosen = replace(chosen, steps=steps)
+        import torch
+        from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+        from vidtok_ref.train.run import train
+
         if threads:
             torch.set_num_threads(threads)
-        best = train(chosen, data, run, init)
+        try:
+            best = train(chosen, data, run, init, accelerator=accelerator, devices=devices, nodes=nodes)
+        except MisconfigurationException as error:
+            raise ModelError(str(error).strip().splitlines()[0]) from error
         click.echo(f"best held-back PSNR {best:.2f} dB: {run / 'best.safetensors'}")
-    except ModelError as error:
+    except (ModelError, VidtokError) as error:
         if debug:
             raise
         click.echo(f"vidtok-train: error: {error}", err=True)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,11 +1,12 @@
-"""A training recipe: one typed TOML file."""
+"""A training recipe: one typed TOML file, a section a dataclass."""
 
 from __future__ import annotations
 
+import difflib
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from vidtok_ref.errors import DataError
 
@@ -13,37 +14,176 @@ RECIPES = Path(__file__).parent / "recipes"
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """All that decides a training run; equal recipe, data and seed give an equal run."""
+class ModelPart:
+    """What is trained, from which first weights."""
 
     variant: str
-    steps: int
     overrides: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    # Data: clips of `frames` frames of `size` x `size` pixels, cut from frames of shorter side `short_side`.
-    batch: int = 4
+    init: str = ""  # a weights file, or the name of a released variant; `--init` goes before it
+    start: Literal["random", "linear"] = "random"  # weights that `init` does not give; linear: for narrow models
+    log_variance_start: float = -8.0  # with `linear` and KL
+    train: Literal["all", "decoder"] = "all"  # decoder: encoder and regularizer stay as they are
+    ema: float = 0.999  # decay of the average of the weights, which is what is validated and written
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    gradient_checkpointing: bool = False  # a third more work for a fraction of the memory
+    compile: bool = False  # minutes to start, then about 1.5 times as fast; needs a C++ compiler on the CPU
+
+
+@dataclass(frozen=True)
+class DataPart:
+    """Clips of `frames` frames of `size` x `size` pixels, cut from frames of shorter side `short_side`."""
+
+    batch: int = 4  # of all processes together
     frames: int = 13
     size: int = 64
     short_side: int = 144
-    max_clip_frames: int = 160
-    image_share: float = 0.25
-    held_back: tuple[str, ...] = ()
-    skip_notes: tuple[str, ...] = ()
-    # Optimisation: warm up, hold, then fall linearly to zero over the last `cooldown` steps.
+    fps: tuple[float, ...] = (0.0,)  # frames a second, one is drawn a sample; 0: every or every second frame
+    flip: bool = True
+    reverse: bool = True
+    image_share: float = 0.25  # samples made of photographs, if there are any
+    cache: bool = True  # decode everything once and keep it; false: read each sample from its file
+    max_clip_frames: int = 160  # kept of a clip when cached
+    workers: int = 0  # processes that cut samples; 0: none besides the trainer
+    held_back: tuple[str, ...] = ()  # file stems of the clips to validate on
+    held_back_frames: int = 17
+    held_back_size: int = 128  # shorter side, and the centre square
+    skip_notes: tuple[str, ...] = ()  # files whose note has one of these in it stay out
+
+
+@dataclass(frozen=True)
+class OptimizerPart:
+    """Warm up, hold, then fall to zero over the last `cooldown` steps."""
+
+    name: Literal["adam", "adamw", "muon"] = "adamw"  # muon: for narrow models
     learning_rate: float = 2e-3
+    betas: tuple[float, ...] = (0.9, 0.99)
+    weight_decay: float = 0.0  # with adam and adamw
+    momentum: float = 0.95  # with muon
     warmup: int = 50
     cooldown: int = 500
+    fall: Literal["linear", "cosine"] = "linear"
     clip_norm: float = 1.0
-    ema: float = 0.995
-    l1_weight: float = 1.0
-    l2_weight: float = 1.0
-    kl_weight: float = 1e-6
-    log_variance_start: float = -8.0
-    # Compiled training steps: minutes to start, then about 1.5 times as fast. Needs a C++ compiler on the CPU.
-    compile: bool = False
-    # Reporting.
+
+
+@dataclass(frozen=True)
+class LossPart:
+    """Weights of the terms; a term of weight 0 is not computed."""
+
+    l1: float = 1.0
+    l2: float = 0.0
+    perceptual: float = 0.0  # LPIPS
+    lpips_weights: str = ""  # a local file, where the usual places have none
+    psnr: float = 0.0  # of 10 log10(mean square error), averaged over clips: what mean PSNR measures
+    log_variance: bool = False  # learn one scalar s: reconstruction terms become `terms / exp(s) + s`
+    # What the reconstruction terms and KL are counted per: a number of the video, or a frame (numbers of a frame
+    # summed, KL of a clip whole), the convention in which published KL weights are given.
+    per: Literal["number", "frame"] = "number"
+    kl: float = 1e-6
+    commitment: float = 0.25
+    entropy: float = 0.1
+    entropy_boost: float = 3.0  # times the entropy weight at first, falling to once over `entropy_steps`
+    entropy_steps: int = 2000
+
+
+@dataclass(frozen=True)
+class GanPart:
+    """Patch discriminator on frames; weight 0: none."""
+
+    weight: float = 0.0
+    start: int = 20001  # the first step with it
+    layers: int = 3
+    width: int = 64
+    learning_rate: float = 1e-5
+    betas: tuple[float, ...] = (0.5, 0.9)
+    lecam: float = 0.005
+
+
+@dataclass(frozen=True)
+class ReportPart:
+    """How often, in steps."""
+
+    log_every: int = 20
     validate_every: int = 100
     checkpoint_every: int = 25
+    pictures: int = 4  # held-back clips in the picture of each validation; 0: no pictures
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a training run; equal recipe, data and seed give an equal run."""
+
+    steps: int
+    model: ModelPart
+    seed: int = 0
+    data: DataPart = DataPart()
+    optimizer: OptimizerPart = OptimizerPart()
+    loss: LossPart = LossPart()
+    gan: GanPart = GanPart()
+    report: ReportPart = ReportPart()
+
+    def __post_init__(self) -> None:
+        data, report = self.data, self.report
+        counts = {
+            "steps": self.steps,
+            "[data] batch": data.batch,
+            "[data] frames": data.frames,
+            "[data] size": data.size,
+            "[data] held_back_frames": data.held_back_frames,
+            "[data] held_back_size": data.held_back_size,
+            "[report] log_every": report.log_every,
+            "[report] validate_every": report.validate_every,
+            "[report] checkpoint_every": report.checkpoint_every,
+        }
+        for name, count in counts.items():
+            if count < 1:
+                raise DataError(f"{name} must be at least 1, got {count}")
+        if data.short_side < data.size:
+            raise DataError(f"[data] short_side {data.short_side} is less than size {data.size}; no crop fits")
+        if not data.fps or min(data.fps) < 0:
+            raise DataError(f"[data] fps must list rates of 0 or more, got {list(data.fps)}")
+        if not (len(self.optimizer.betas) == len(self.gan.betas) == 2):
+            raise DataError("[optimizer] and [gan] betas are two numbers")
+        if self.model.compile and self.gan.weight:
+            raise DataError("[model] compile does not go with [gan]: its adaptive weight would run everything thrice")
+
+
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a table"}
+
+
+def _typed(value: Any, kind: Any, where: str) -> Any:
+    """`value` of a TOML file as `kind`; raises DataError that names the place."""
+    if is_dataclass(kind):
+        return _section(value, kind, where)
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise DataError(f"{where} is one of {', '.join(get_args(kind))}, got {value!r}")
+        return value
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise DataError(f"{where} must be a list, got {value!r}")
+        return tuple(_typed(v, get_args(kind)[0], where) for v in value)
+    plain = get_origin(kind) or kind
+    if plain is float and type(value) is int:
+        value = float(value)
+    if type(value) is not plain:
+        raise DataError(f"{where} must be {_WORDS[plain]}, got {value!r}")
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()} if plain is dict else value
+
+
+def _section(values: Any, kind: Any, where: str) -> Any:
+    hints = get_type_hints(kind)
+    if not isinstance(values, dict):
+        raise DataError(f"{where} must be a section, got {values!r}")
+    for name in values:
+        if name not in hints:
+            near = difflib.get_close_matches(name, hints, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(hints)}"
+            raise DataError(f"{where} has no {name!r}; {hint}")
+    required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+    missing = [name for name in required if name not in values]
+    if missing:
+        raise DataError(f"{where} lacks {' and '.join(missing)}")
+    return kind(**{name: _typed(value, hints[name], f"{where} {name}") for name, value in values.items()})
 
 
 def load_recipe(name: str) -> Recipe:
@@ -54,6 +194,10 @@ def load_recipe(name: str) -> Recipe:
         raise DataError(f"no recipe {name!r}; give a .toml file or one of: {shipped}")
     try:
         values = tomllib.loads(path.read_text())
-        return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-    except (TypeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"{path}: {error}") from error
+    try:
+        recipe: Recipe = _section(values, Recipe, "the recipe")
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    return recipe

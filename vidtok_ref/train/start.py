@@ -1,39 +1,188 @@
-"""First weights that let a narrow model learn quickly."""
+"""First weights from training clips: the trunk is solved for by least squares, the rest starts silent.
+
+A network that starts at random spends most of a short training on finding what a linear transform can do, colour
+last. Here every residual branch starts silent, which leaves a trunk of convolutions, and each of these is fitted to
+the principal components of the video at its resolution. What is left to learn is what makes a network better.
+"""
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Iterator
 
-from vidtok_ref.layers import Attention, SpatialBlock, TimeBlock, kernel
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidtok_ref.coder import Decoder, Encoder
+from vidtok_ref.errors import VariantError
+from vidtok_ref.layers import (
+    Attention,
+    FrameConv2d,
+    SpatialBlock,
+    SpatialDown,
+    SpatialUp,
+    TemporalDown,
+    TemporalUp,
+    TimeBlock,
+    TimeConv3d,
+    kernel,
+    per_frame,
+)
 from vidtok_ref.model import VidTok
+
+# Chosen by the held-back PSNR at the start and after 200 steps.
+MIX_FACTOR = -2.0  # AlphaBlenders start as convolutions rather than as pooling and repetition
+SPARE = 0.02  # weights of channels that hold no component, in units of PyTorch's own random ones
+CONSTANT = 8.0  # of the constant channels in front of an output's norm, in units of the components together
+QUIET = 0.1  # of the constant channels behind the norm, where the components are 1
+RIDGE = 1e-4  # of least squares, in units of the mean square of the inputs
+ROWS = 60_000  # positions that least squares looks at
 
 
 @torch.no_grad()
-def start_from_linear(model: VidTok, log_variance: float) -> None:
-    """Silence every residual branch and scale the trunk so that it passes signals on at their own size.
+def start_from_linear(model: VidTok, video: Tensor, log_variance: float) -> None:
+    """Solve for first weights on `video` `N 3 T H W`, in place.
 
-    What is left is a linear network around the norms and activations of the two ends, which soon learns
-    what a linear transform can; PyTorch's own start shrinks a signal by sqrt(3) a convolution and buries
-    it under random branches. KL: `log_variance` is where the log-variance starts, so low that sampling
-    noise does not drown the signal.
+    KL: `log_variance` is where it starts, so low that sampling noise does not drown the signal.
+    Raises VariantError where a trunk has other layers than those of version 1.0.
     """
-    branches: set[torch.nn.Module] = set()
+    v = model.variant
     for module in model.modules():
-        if isinstance(module, SpatialBlock | TimeBlock):
-            branches |= {*module.conv1.modules(), *module.conv2.modules()}
-            last: torch.nn.Module = module.conv2
-        elif isinstance(module, Attention):
-            branches |= {*module.modules()}
-            last = module.proj_out
-        else:
-            continue
-        for parameter in last.parameters():
-            parameter.zero_()
-    for module in model.modules():
-        own = dict(module.named_parameters(recurse=False))
-        if "weight" in own and own["weight"].ndim > 1 and module not in branches:
-            own["weight"] *= 3**0.5
-            own["bias"].zero_()
-    if model.variant.regularizer == "kl":
-        _, bias = kernel(model.encoder.conv_out)
-        bias[model.variant.z_channels :] = log_variance
+        if isinstance(module, SpatialBlock | TimeBlock | Attention):
+            last = module.proj_out if isinstance(module, Attention) else module.conv2
+            for parameter in last.parameters():
+                parameter.zero_()
+        elif isinstance(module, TemporalDown | TemporalUp):
+            module.mix_factor.fill_(MIX_FACTOR)
+    goal = Goal(model.pad(video))
+    x = _fit_coder(model.encoder, goal.frames, goal, v.z_channels)
+    latent = goal.components(v.z_channels)
+    axes = (0, 2, 3, 4)
+    standard = (latent - latent.mean(axes, keepdim=True)) / latent.std(axes, keepdim=True)
+    _fit(model.encoder.conv_out, x, x.shape[1], standard)
+    if v.regularizer == "kl":
+        kernel(model.encoder.conv_out)[1][v.z_channels :] = log_variance
+    h, _ = model.encoder.conv_out.step(x, None, None)
+    x = _fit_coder(model.decoder, model.regularization(h).latent, goal, 3)
+    _fit(model.decoder.conv_out, x, x.shape[1], goal.frames)
+
+
+class Goal:
+    """What a trunk should hold where it cuts the video into blocks of `time` frames of `space` x `space` pixels."""
+
+    def __init__(self, frames: Tensor) -> None:
+        self.frames, self.time, self.space = frames, 1, 1
+
+    def components(self, count: int) -> Tensor:
+        """The first principal components of the blocks, `N K T/time H/space W/space`, K at most count.
+
+        Each is divided by the square root of its size, halfway to unit variance, so that weights of one size serve
+        weak ones, too; the sizes of all are such that a constant keeps its value.
+        """
+        x = self.frames.unflatten(2, (-1, self.time)).unflatten(4, (-1, self.space)).unflatten(6, (-1, self.space))
+        x = x.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4)
+        rows = x.flatten(0, 3).double()
+        power, directions = torch.linalg.eigh(rows.T @ rows / len(rows))
+        power, directions = power.flip(0)[:count].clamp_min(1e-10), directions.flip(1)[:, :count]
+        directions *= (power[0] / power) ** 0.25 / (self.time * self.space**2) ** 0.5
+        return (x @ directions.to(x)).movedim(-1, 1)
+
+    def in_pairs(self, count: int, channels: int) -> Tensor:
+        """The first `count` components so that they pass through LayerNorm and SiLU unharmed, with `channels` in all.
+
+        Each comes with both signs, since silu(x) - silu(-x) = x, and beside two large constants, since the norm then
+        divides by nearly the same number everywhere. Raises VariantError where there are too few channels.
+        """
+        if channels < 2 * count + 2:
+            raise VariantError(f"the linear start needs {2 * count + 2} channels in front of an output, got {channels}")
+        both = self.components(channels - count - 2)
+        first, more = both[:, :count], both[:, count:]
+        large = CONSTANT * first.square().sum(1).mean().sqrt() * torch.ones_like(first[:, :1])
+        return torch.cat([first, -first, large, -large, more], dim=1)
+
+
+def _trunk(coder: Encoder | Decoder) -> Iterator[nn.Module]:
+    """Layers outside the residual branches, in running order, without the last convolution."""
+    yield coder.conv_in
+    if isinstance(coder, Encoder):
+        levels = list(zip(coder.down, coder.down_temporal, strict=True))
+    else:
+        levels = list(zip(coder.up, coder.up_temporal, strict=True))[::-1]
+    for spatial, temporal in levels:
+        yield from (block.nin_shortcut for block in spatial.block if block.nin_shortcut is not None)
+        for level in (spatial, temporal):
+            yield from (layer for name, layer in level.named_children() if name.endswith("sample"))
+
+
+def _fit_coder(coder: Encoder | Decoder, x: Tensor, goal: Goal, count: int) -> Tensor:
+    """Fit the trunk so that `count` components come out of it; returns what its last convolution gets."""
+    layers, live = list(_trunk(coder)), x.shape[1]
+    for layer in layers:
+        goal.time *= 2 if isinstance(layer, TemporalDown) else 1
+        goal.space *= 2 if isinstance(layer, SpatialDown) else 1
+        goal.time //= 2 if isinstance(layer, TemporalUp) else 1
+        goal.space //= 2 if isinstance(layer, SpatialUp) else 1
+        channels = len(_parameters(layer)[0])
+        reachable = min(channels, live) if isinstance(layer, FrameConv2d) else channels
+        target = goal.in_pairs(count, channels) if layer is layers[-1] else goal.components(reachable)
+        x, live = _fit(layer, x, live, target), target.shape[1]
+    # The norm's weights undo what the constants did to the scale, and keep these from drowning the components.
+    scale = coder.norm_out(x).square().mean((0, 2, 3, 4)).rsqrt()
+    scale[2 * count : 2 * count + 2] *= QUIET
+    coder.norm_out.norm.weight.copy_(scale)
+    return F.silu(coder.norm_out(x))
+
+
+def _parameters(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the layer's convolution; raises VariantError."""
+    if isinstance(layer, TemporalDown | TemporalUp):
+        return kernel(layer.conv)
+    if isinstance(layer, TimeConv3d | SpatialDown | SpatialUp | FrameConv2d):
+        return kernel(layer)
+    raise VariantError(f'the linear start cannot solve for a {type(layer).__name__}; give `start = "random"`')
+
+
+def _run(layer: nn.Module, x: Tensor) -> Tensor:
+    y: Tensor = layer.step(x, None, None)[0] if hasattr(layer, "step") else layer(x)
+    return y
+
+
+def _seen(layer: nn.Module, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+    """What the layer's convolution slides over, padding included, and its strides."""
+    if isinstance(layer, FrameConv2d):
+        return x, (1, 1, 1)
+    if isinstance(layer, SpatialDown):
+        return F.pad(x, (0, 1, 0, 1)), (1, 2, 2)
+    if isinstance(layer, SpatialUp):
+        return F.pad(per_frame(lambda frame: F.interpolate(frame, scale_factor=2.0), x), (1, 1, 1, 1)), (1, 1, 1)
+    if isinstance(layer, TemporalUp):
+        x = x.repeat_interleave(2, dim=2)
+    conv = layer.conv if isinstance(layer, TemporalDown | TemporalUp) else layer
+    return F.pad(conv.reach.step(x, None, None)[0], (1, 1, 1, 1)), (conv.stride, 1, 1)
+
+
+def _fit(layer: nn.Module, x: Tensor, live: int, target: Tensor) -> Tensor:
+    """Least squares: the layer's first channels become `target`, the others nearly nothing; returns its output."""
+    weight, bias = _parameters(layer)
+    spare, share = weight * SPARE, 1.0
+    weight.zero_()
+    bias.zero_()
+    if isinstance(layer, TemporalDown | TemporalUp):
+        share = 1 - torch.sigmoid(layer.mix_factor)
+    wanted = (target - _run(layer, x)[:, : target.shape[1]]) / share
+    padded, strides = _seen(layer, x[:, :live])
+    sizes = (1,) * (5 - weight.ndim) + tuple(weight.shape[2:])
+    for axis, (size, stride) in enumerate(zip(sizes, strides, strict=True), start=2):
+        padded = padded.unfold(axis, size, stride)
+    n, t, h, w = wanted[:, 0].shape
+    flat = torch.arange(0, n * t * h * w, max(1, n * t * h * w // ROWS) | 1)  # an odd step, which meets all columns
+    at = torch.unravel_index(flat, (n, t, h, w))
+    inputs = F.pad(padded[at[0], :, at[1], at[2], at[3]].flatten(1).double(), (0, 1), value=1.0)
+    outputs = wanted[at[0], :, at[1], at[2], at[3]].double()
+    gram = inputs.T @ inputs
+    gram += torch.diag(RIDGE * gram.diagonal() + 1e-12 * len(inputs))
+    solution = torch.linalg.solve(gram, inputs.T @ outputs).to(weight)
+    weight.copy_(spare)
+    weight[: target.shape[1], :live] = solution[:-1].T.unflatten(1, (live, *weight.shape[2:]))
+    bias[: target.shape[1]] = solution[-1]
+    return _run(layer, x)

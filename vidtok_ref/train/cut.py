@@ -1,0 +1,57 @@
+"""One training sample out of a clip or a photograph, at random."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from vidtok_ref.train.clips import Clip, Pixels
+from vidtok_ref.train.recipe import DataPart
+
+
+def choose_frames(times: NDArray[np.float64], part: DataPart, rng: Generator) -> NDArray[np.int64]:
+    """Rising indices of `part.frames` frames of a clip.
+
+    At a rate: the frames shown at evenly spaced moments; a clip that is too short for it is used whole, at the rate
+    that this makes. At rate 0: every frame or every second one. The last frame is repeated where frames run out.
+    """
+    rate = part.fps[int(rng.integers(len(part.fps)))]
+    last = len(times) - 1
+    if rate == 0:
+        index = np.arange(part.frames) * int(rng.integers(1, 3))
+        return np.minimum(index + int(rng.integers(0, max(1, last + 1 - index[-1]))), last)
+    length = times[-1] - times[0]
+    step = min(1 / rate, length / max(1, part.frames - 1))
+    start = times[0] + rng.uniform(0, max(0.0, length - step * (part.frames - 1)))
+    # A little later than asked, so that rounding does not give the frame before.
+    moments = start + step * np.arange(part.frames) + 1e-6
+    return np.minimum(np.searchsorted(times, moments, side="right") - 1, last)
+
+
+def cut_video(clip: Clip, part: DataPart, rng: Generator) -> Pixels:
+    """A random piece of a clip, uint8 `frames size size 3`, perhaps run backwards; raises VideoError."""
+    pixels = clip.take(choose_frames(clip.times, part, rng))
+    if part.reverse and rng.random() < 0.5:
+        pixels = pixels[::-1]
+    top = int(rng.integers(0, pixels.shape[1] - part.size + 1))
+    left = int(rng.integers(0, pixels.shape[2] - part.size + 1))
+    return pixels[:, top : top + part.size, left : left + part.size]
+
+
+def pan_image(image: Pixels, part: DataPart, rng: Generator) -> Pixels:
+    """A photograph under a smooth random pan and zoom, uint8 `frames size size 3`."""
+    n, size = part.frames, part.size
+    zoom = np.linspace(*np.exp(rng.uniform(np.log(0.8), np.log(2.2), 1).repeat(2) + rng.normal(0, 0.04, 2)), n)
+    reach = size * zoom.max() / 2 + 1
+    height, width = image.shape[:2]
+    x0, y0 = rng.uniform(reach, max(reach, width - reach)), rng.uniform(reach, max(reach, height - reach))
+    dx, dy = rng.normal(0, 1.2, 2)
+    frames = []
+    for i in range(n):
+        x, y, z = x0 + dx * i, y0 + dy * i, zoom[i]
+        matrix = np.array([[z, 0, x - z * size / 2], [0, z, y - z * size / 2]])
+        flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_AREA if z > 1 else cv2.INTER_LINEAR)
+        frames.append(cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101))
+    return np.stack(frames)

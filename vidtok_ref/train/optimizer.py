@@ -1,0 +1,33 @@
+"""The optimizer of a recipe and its learning rate over the steps."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from vidtok_ref.train.muon import Muon
+from vidtok_ref.train.recipe import Recipe
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Optimizer of every parameter of `model` that is trained."""
+    part = recipe.optimizer
+    if part.name == "muon":
+        named = ((name, p) for name, p in model.named_parameters() if p.requires_grad)
+        return Muon(named, part.learning_rate, part.betas, part.momentum)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[part.name]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    fast, slow = part.betas
+    return kind(trained, lr=part.learning_rate, betas=(fast, slow), weight_decay=part.weight_decay)
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Learning rate of a step, counted from 0: warm-up, plateau, and the fall over the last `cooldown` steps."""
+    part = recipe.optimizer
+    rise = min(1.0, (step + 1) / max(1, part.warmup))
+    fall = min(1.0, (recipe.steps - step) / max(1, part.cooldown))
+    if part.fall == "cosine":
+        fall = (1 - math.cos(math.pi * fall)) / 2
+    return part.learning_rate * min(rise, fall)

@@ -1,0 +1,141 @@
+"""A whole run: first weights, material, trainer; killed at any moment, it goes on where it was."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from vidtok_ref.checkpoints import find_checkpoint
+from vidtok_ref.errors import DataError
+from vidtok_ref.load import build
+from vidtok_ref.model import VidTok
+from vidtok_ref.train.loader import Samples, to_tensor
+from vidtok_ref.train.material import Material, load_material
+from vidtok_ref.train.module import Training
+from vidtok_ref.train.recipe import Recipe
+from vidtok_ref.train.report import Report
+from vidtok_ref.train.resume import LAST, RunCheckpoints
+from vidtok_ref.train.start import start_from_linear
+from vidtok_ref.variant import VARIANTS
+from vidtok_ref.weights import read_weights
+
+
+def _start_clips(material: Material, recipe: Recipe) -> Tensor:
+    """Samples beyond those that the run trains on, long enough that most latents have a full past."""
+    samples = Samples(material, replace(recipe.data, frames=17), recipe.seed)
+    first = recipe.steps * recipe.data.batch
+    return to_tensor(torch.from_numpy(np.stack([samples[first + i][0] for i in range(16)])))
+
+
+def first_model(recipe: Recipe, material: Material, init: Path | None = None) -> VidTok:
+    """The model of a recipe with its first weights: those of `init` (or the recipe's) where they fit, or its start.
+
+    Raises DataError, VariantError, WeightsError.
+    """
+    part = recipe.model
+    model = build(part.variant, seed=recipe.seed, **part.overrides)
+    if part.start == "linear":
+        start_from_linear(model, _start_clips(material, recipe), part.log_variance_start)
+    if init is None and part.init:
+        path = Path(part.init)
+        init = find_checkpoint(VARIANTS[part.init]) if part.init in VARIANTS and not path.exists() else path
+    if init is None:
+        if part.train == "decoder":
+            raise DataError("the encoder is not trained by this recipe; give the weights of the stage before by --init")
+        return model
+    given, own = read_weights(init), model.state_dict()
+    fits = {k: t.float() for k, t in given.items() if k in own and own[k].shape == t.shape}
+    new = sorted(own.keys() - fits.keys())
+    if not fits:
+        raise DataError(f"{init} shares no tensor with {model.variant.name}")
+    if part.train == "decoder" and any(not name.startswith("decoder.") for name in new):
+        raise DataError(
+            f"{init} does not have the whole encoder of {model.variant.name}, which this recipe keeps as it is"
+        )
+    model.load_state_dict({**own, **fits})
+    tqdm.write(f"started from {init}; new: {', '.join(new) or 'nothing'}")
+    return model
+
+
+def _perceptual(recipe: Recipe) -> nn.Module | None:
+    if not recipe.loss.perceptual:
+        return None
+    from vidtok_ref.perceptual import load_lpips
+
+    return load_lpips(weights=Path(recipe.loss.lpips_weights) if recipe.loss.lpips_weights else None).requires_grad_(
+        False
+    )
+
+
+def train(
+    recipe: Recipe,
+    data: Path,
+    run: Path,
+    init: Path | None = None,
+    *,
+    accelerator: str = "auto",
+    devices: int = 1,
+    nodes: int = 1,
+) -> float:
+    """Train or resume in the folder `run`; `best.safetensors` there is the best average of weights so far.
+
+    data: folder or CSV list. Returns the best held-back PSNR in dB. Raises DataError, WeightsError, OutputError;
+    DivergedError when a gradient is not finite.
+    """
+    if recipe.data.batch % (devices * nodes):
+        raise DataError(f"[data] batch {recipe.data.batch} cannot be shared evenly by {devices * nodes} processes")
+    first_process = int(os.environ.get("LOCAL_RANK", "0")) == 0
+    last = run / LAST
+    perceptual = _perceptual(recipe)
+    resumes = last.is_file()
+    material = load_material(data, recipe.data, quiet=not first_process)
+    part = recipe.model
+    model = build(part.variant, **part.overrides) if resumes else first_model(recipe, material, init)
+    report = Report(run)
+    if first_process:
+        run.mkdir(parents=True, exist_ok=True)
+        for stray in run.glob("*.part"):  # of a process that was killed while it wrote
+            stray.unlink()
+        for line in material.skipped:
+            report.skip(line)
+        videos, images, held = len(material.videos), len(material.images), len(material.held_back)
+        tqdm.write(f"{videos} clips, {images} photographs, {held} held back")
+    module = Training(recipe, model, material, perceptual, last)
+    with warnings.catch_warnings():
+        _hush()
+        trainer = L.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            # Generator and discriminator take turns, so that some parameters have no part in each backward pass.
+            strategy=DDPStrategy(find_unused_parameters=bool(recipe.gan.weight)) if devices * nodes > 1 else "auto",
+            precision=recipe.model.precision,
+            plugins=[RunCheckpoints()],
+            callbacks=[report],
+            max_epochs=1,  # an epoch is the steps that remain
+            limit_val_batches=0,
+            use_distributed_sampler=False,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, ckpt_path=last if resumes else None, weights_only=True)
+    return module.best
+
+
+def _hush() -> None:
+    """Silence what the trainer library says about itself."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
