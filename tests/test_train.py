@@ -26,8 +26,6 @@ from vidtok_ref.train.module import Training
 from vidtok_ref.train.recipe import load_recipe
 from vidtok_ref.train.run import first_model, train
 from vidtok_ref.weights import write_weights
-from vidtok_runtime.demo import synthetic_frame
-from vidtok_runtime.video_out import VideoWriter
 
 NARROW = {"ch": 4, "ch_mult": (1, 1, 2, 2), "num_res_blocks": 1}
 TINY = """
@@ -66,19 +64,6 @@ def tiny(folder: Path, *changes: tuple[str, str]) -> Path:
     path = folder / f"recipe-{abs(hash(text))}.toml"
     path.write_text(text)
     return path
-
-
-@pytest.fixture(scope="session")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("train")
-    for name, first in (("a", 0), ("b", 20), ("held", 50)):
-        with VideoWriter(folder / f"{name}.mp4") as writer:
-            for i in range(12):
-                writer.write(synthetic_frame(first + i, 144, 144), i)
-            writer.close()
-    cv2.imwrite(str(folder / "photo.png"), synthetic_frame(7, 160, 200))
-    (folder / "broken.mp4").write_text("no video")
-    return folder
 
 
 def last_state(run: Path) -> dict[str, torch.Tensor]:

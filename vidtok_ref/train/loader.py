@@ -92,12 +92,14 @@ def make_loader(samples: Samples, numbers: Numbers) -> DataLoader[Batch]:
     """The batches of one process, cut by `workers` processes."""
     workers = samples.part.workers
     if workers:
-        cv2.setNumThreads(0)  # OpenCV's threads do not survive the fork that makes a worker, which would wait for them
+        cv2.setNumThreads(0)  # OpenCV's threads do not survive a fork: a worker would wait for them for ever
     return DataLoader(
         samples,  # type: ignore[arg-type]
         batch_sampler=numbers,
         collate_fn=_collate,
         num_workers=workers,
+        # Forked workers share the decoded material. Decoders, once used, break in a fork, so readers start afresh.
+        multiprocessing_context=("fork" if samples.part.cache else "spawn") if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
 

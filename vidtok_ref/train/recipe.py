@@ -182,7 +182,8 @@ def _section(values: Any, kind: Any, where: str) -> Any:
     missing = [name for name in required if name not in values]
     if missing:
         raise DataError(f"{where} lacks {' and '.join(missing)}")
-    return kind(**{name: _typed(value, hints[name], f"{where} {name}") for name, value in values.items()})
+    places = {name: f"[{name}]" if is_dataclass(hints[name]) else f"{where} {name}" for name in values}
+    return kind(**{name: _typed(value, hints[name], places[name]) for name, value in values.items()})
 
 
 def load_recipe(name: str) -> Recipe:
