@@ -170,8 +170,12 @@ def test_two_processes_equal_one(clips: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     one, two = last_state(tmp_path / "one"), last_state(tmp_path / "two")
     assert one.keys() == two.keys()
-    for name in one:
-        torch.testing.assert_close(two[name], one[name], rtol=0, atol=2e-5)
+    # Adam divides by the gradient's size, so that rounding may show where it is near zero: a twentieth of one step.
+    assert max((two[name] - one[name]).abs().max().item() for name in one) < 1e-4
+    # Half of every batch, which is what a process sees that nobody talks to, leads somewhere else.
+    train(load_recipe(str(tiny(tmp_path, GAN, ("batch = 2", "batch = 1")))), clips, tmp_path / "half")
+    half = last_state(tmp_path / "half")
+    assert max((half[name] - one[name]).abs().max().item() for name in one) > 1e-3
     held = [float(log_rows(tmp_path / run)[-1]["held_back_psnr"]) for run in ("one", "two")]
     assert abs(held[0] - held[1]) < 0.05
     assert len(log_rows(tmp_path / "two")) == 6

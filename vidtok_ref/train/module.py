@@ -98,7 +98,7 @@ class Training(L.LightningModule):
             group["lr"] = rate
         video = to_tensor(batch.video)
         with torch.set_grad_enabled(not self.frozen):
-            encoded, penalties = self.model.regularization.regularize(self.model.features(video))
+            encoded, penalties = self.model.regularization.regularize(self.model.features(video))  # type: ignore[operator]
         latent = encoded.latent
         if encoded.log_variance is not None:
             latent = sample_latent(encoded, recipe.seed, batch.number.tolist())
