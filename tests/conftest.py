@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -70,6 +71,20 @@ def clip(tmp_path_factory: pytest.TempPathFactory, frames: np.ndarray) -> Path:
             writer.write(pixels, i)
         writer.close()
     return path
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Training material: two clips and one to hold back, a photograph, and a file that is no video."""
+    folder = tmp_path_factory.mktemp("train")
+    for name, first in (("a", 0), ("b", 20), ("held", 50)):
+        with VideoWriter(folder / f"{name}.mp4") as writer:
+            for i in range(12):
+                writer.write(synthetic_frame(first + i, 144, 144), i)
+            writer.close()
+    cv2.imwrite(str(folder / "photo.png"), synthetic_frame(7, 160, 200))
+    (folder / "broken.mp4").write_text("no video")
+    return folder
 
 
 @pytest.fixture

@@ -26,8 +26,6 @@ from vidtok_ref.train.module import Training
 from vidtok_ref.train.recipe import load_recipe
 from vidtok_ref.train.run import first_model, train
 from vidtok_ref.weights import write_weights
-from vidtok_runtime.demo import synthetic_frame
-from vidtok_runtime.video_out import VideoWriter
 
 NARROW = {"ch": 4, "ch_mult": (1, 1, 2, 2), "num_res_blocks": 1}
 TINY = """
@@ -66,19 +64,6 @@ def tiny(folder: Path, *changes: tuple[str, str]) -> Path:
     path = folder / f"recipe-{abs(hash(text))}.toml"
     path.write_text(text)
     return path
-
-
-@pytest.fixture(scope="session")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("train")
-    for name, first in (("a", 0), ("b", 20), ("held", 50)):
-        with VideoWriter(folder / f"{name}.mp4") as writer:
-            for i in range(12):
-                writer.write(synthetic_frame(first + i, 144, 144), i)
-            writer.close()
-    cv2.imwrite(str(folder / "photo.png"), synthetic_frame(7, 160, 200))
-    (folder / "broken.mp4").write_text("no video")
-    return folder
 
 
 def last_state(run: Path) -> dict[str, torch.Tensor]:
@@ -185,8 +170,12 @@ def test_two_processes_equal_one(clips: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     one, two = last_state(tmp_path / "one"), last_state(tmp_path / "two")
     assert one.keys() == two.keys()
-    for name in one:
-        torch.testing.assert_close(two[name], one[name], rtol=0, atol=2e-5)
+    # Adam divides by the gradient's size, so that rounding may show where it is near zero: a twentieth of one step.
+    assert max((two[name] - one[name]).abs().max().item() for name in one) < 1e-4
+    # Half of every batch, which is what a process sees that nobody talks to, leads somewhere else.
+    train(load_recipe(str(tiny(tmp_path, GAN, ("batch = 2", "batch = 1")))), clips, tmp_path / "half")
+    half = last_state(tmp_path / "half")
+    assert max((half[name] - one[name]).abs().max().item() for name in one) > 1e-3
     held = [float(log_rows(tmp_path / run)[-1]["held_back_psnr"]) for run in ("one", "two")]
     assert abs(held[0] - held[1]) < 0.05
     assert len(log_rows(tmp_path / "two")) == 6

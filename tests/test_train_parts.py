@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_train import clips, tiny  # noqa: F401
+from test_train import tiny
 
 from vidtok_ref import ModelError, build
 from vidtok_ref.errors import DataError
@@ -156,8 +156,8 @@ def test_frames_are_chosen_by_their_time() -> None:
     steps = {int(s) for _ in range(20) for s in np.diff(choose_frames(times, PART, rng))}
     assert steps == {1, 2}
     assert choose_frames(np.zeros(1), PART, rng).tolist() == [0] * 5
-    mixed = {int(choose_frames(times, replace(PART, fps=(3.0, 10.0)), rng)[1:2] - 0) > 0 for _ in range(3)}
-    assert mixed == {True}
+    mixed = {int(np.diff(choose_frames(times, replace(PART, fps=(3.0, 10.0)), rng))[0]) for _ in range(20)}
+    assert mixed == {10, 3}
 
 
 def test_samples_are_cut_flipped_and_reversed(clips: Path) -> None:
@@ -324,12 +324,9 @@ def test_learning_rate_rises_holds_and_falls(tmp_path: Path) -> None:
     assert group["params"] == [model.weight]
 
 
-@pytest.mark.parametrize("variant", ["kl-4chn", "kl-4chn-v1.1", "fsq-4096-noncausal"])
+@pytest.mark.parametrize("variant", ["kl-4chn", "kl-4chn-v1.1", "fsq-262144-noncausal"])
 def test_recomputed_blocks_give_equal_gradients(variant: str) -> None:
-    if variant == "fsq-4096-noncausal":
-        plain = build("fsq-4096", causal=False, **NARROW)
-    else:
-        plain = build(variant, **NARROW)
+    plain = build(variant, **NARROW)
     lean = copy.deepcopy(plain)
     recompute_blocks(lean)
     assert lean.state_dict().keys() == plain.state_dict().keys()

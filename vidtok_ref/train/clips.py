@@ -97,4 +97,5 @@ class FileClip:
 
 def read_image(path: Path, short_side: int) -> Pixels:
     """A photograph, uint8 `H W 3`; raises VideoError."""
-    return HeldClip(path, short_side, 1).pixels[0]
+    pixels: Pixels = HeldClip(path, short_side, 1).pixels[0]
+    return pixels

@@ -21,13 +21,14 @@ def choose_frames(times: NDArray[np.float64], part: DataPart, rng: Generator) ->
     last = len(times) - 1
     if rate == 0:
         index = np.arange(part.frames) * int(rng.integers(1, 3))
-        return np.minimum(index + int(rng.integers(0, max(1, last + 1 - index[-1]))), last)
+        start = int(rng.integers(0, max(1, last + 1 - index[-1])))
+        return np.asarray(np.minimum(index + start, last))
     length = times[-1] - times[0]
     step = min(1 / rate, length / max(1, part.frames - 1))
-    start = times[0] + rng.uniform(0, max(0.0, length - step * (part.frames - 1)))
+    begin = times[0] + rng.uniform(0, max(0.0, length - step * (part.frames - 1)))
     # A little later than asked, so that rounding does not give the frame before.
-    moments = start + step * np.arange(part.frames) + 1e-6
-    return np.minimum(np.searchsorted(times, moments, side="right") - 1, last)
+    moments = begin + step * np.arange(part.frames) + 1e-6
+    return np.asarray(np.searchsorted(times, moments, side="right") - 1)
 
 
 def cut_video(clip: Clip, part: DataPart, rng: Generator) -> Pixels:
@@ -43,7 +44,8 @@ def cut_video(clip: Clip, part: DataPart, rng: Generator) -> Pixels:
 def pan_image(image: Pixels, part: DataPart, rng: Generator) -> Pixels:
     """A photograph under a smooth random pan and zoom, uint8 `frames size size 3`."""
     n, size = part.frames, part.size
-    zoom = np.linspace(*np.exp(rng.uniform(np.log(0.8), np.log(2.2), 1).repeat(2) + rng.normal(0, 0.04, 2)), n)
+    first, last = np.exp(rng.uniform(np.log(0.8), np.log(2.2)) + rng.normal(0, 0.04, 2))
+    zoom = np.linspace(first, last, n)
     reach = size * zoom.max() / 2 + 1
     height, width = image.shape[:2]
     x0, y0 = rng.uniform(reach, max(reach, width - reach)), rng.uniform(reach, max(reach, height - reach))

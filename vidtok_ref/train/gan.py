@@ -26,7 +26,8 @@ def non_saturating(fake: Tensor) -> Tensor:
 
 def adaptive_weight(likelihood_gradient: Tensor, gan_gradient: Tensor) -> Tensor:
     """Ratio of the norms of both losses' gradients at the decoder's last layer, at most 10,000 (arXiv 2012.09841)."""
-    return (likelihood_gradient.norm() / (gan_gradient.norm() + 1e-4)).clamp(0, _MOST).detach()
+    ratio: Tensor = likelihood_gradient.norm() / (gan_gradient.norm() + 1e-4)
+    return ratio.clamp(0, _MOST).detach()
 
 
 def lecam(real: Tensor, fake: Tensor, real_level: Tensor, fake_level: Tensor) -> Tensor:

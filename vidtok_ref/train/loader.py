@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.random import Generator
@@ -91,13 +90,13 @@ def _collate(samples: list[tuple[Pixels, int, list[str]]]) -> Batch:
 def make_loader(samples: Samples, numbers: Numbers) -> DataLoader[Batch]:
     """The batches of one process, cut by `workers` processes."""
     workers = samples.part.workers
-    if workers:
-        cv2.setNumThreads(0)  # OpenCV's threads do not survive the fork that makes a worker, which would wait for them
     return DataLoader(
         samples,  # type: ignore[arg-type]
         batch_sampler=numbers,
         collate_fn=_collate,
         num_workers=workers,
+        # Threads of the video decoders and of OpenCV do not survive a fork, after which they are waited for for ever.
+        multiprocessing_context="spawn" if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
 

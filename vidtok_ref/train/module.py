@@ -98,7 +98,7 @@ class Training(L.LightningModule):
             group["lr"] = rate
         video = to_tensor(batch.video)
         with torch.set_grad_enabled(not self.frozen):
-            encoded, penalties = self._regularize(self.model.features(video))
+            encoded, penalties = self.model.regularization.regularize(self.model.features(video))  # type: ignore[operator]
         latent = encoded.latent
         if encoded.log_variance is not None:
             latent = sample_latent(encoded, recipe.seed, batch.number.tolist())
@@ -125,10 +125,6 @@ class Training(L.LightningModule):
             figures["log_variance"] = self.objective.log_variance
         self.latest = {**figures, "learning_rate": rate}
         self.skipped = batch.skipped
-
-    def _regularize(self, h: Tensor) -> tuple[Encoded, dict[str, Tensor]]:
-        encoded = self.model.regularization(h)
-        return encoded, {} if encoded.log_variance is None else {"kl": DiagonalGaussian.kl(encoded).mean()}
 
     def _mean(self, x: Tensor) -> Tensor:
         """Mean over the processes."""

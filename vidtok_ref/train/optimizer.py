@@ -20,7 +20,10 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[part.name]
     trained = [p for p in model.parameters() if p.requires_grad]
     fast, slow = part.betas
-    return kind(trained, lr=part.learning_rate, betas=(fast, slow), weight_decay=part.weight_decay)
+    optimizer: torch.optim.Optimizer = kind(
+        trained, lr=part.learning_rate, betas=(fast, slow), weight_decay=part.weight_decay
+    )
+    return optimizer
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:

@@ -43,7 +43,7 @@ class DataPart:
     image_share: float = 0.25  # samples made of photographs, if there are any
     cache: bool = True  # decode everything once and keep it; false: read each sample from its file
     max_clip_frames: int = 160  # kept of a clip when cached
-    workers: int = 0  # processes that cut samples; 0: none besides the trainer
+    workers: int = 0  # processes that cut samples, with a copy each of what is cached; 0: the trainer does it
     held_back: tuple[str, ...] = ()  # file stems of the clips to validate on
     held_back_frames: int = 17
     held_back_size: int = 128  # shorter side, and the centre square
@@ -183,7 +183,8 @@ def _section(values: Any, kind: Any, where: str) -> Any:
     missing = [name for name in required if name not in values]
     if missing:
         raise DataError(f"{where} lacks {' and '.join(missing)}")
-    return kind(**{name: _typed(value, hints[name], f"{where} {name}") for name, value in values.items()})
+    places = {name: f"[{name}]" if is_dataclass(hints[name]) else f"{where} {name}" for name in values}
+    return kind(**{name: _typed(value, hints[name], places[name]) for name, value in values.items()})
 
 
 def load_recipe(name: str) -> Recipe:

@@ -25,7 +25,7 @@ class RunCheckpoints(TorchCheckpointIO):
         torch.save(checkpoint, content)
         part = PartFile(path, force=True)
         part.open()
-        part.write(content.getbuffer())
+        part.write(content.getvalue())
         part.commit()
 
     def load_checkpoint(
