@@ -61,7 +61,7 @@ def i3d() -> I3D:
     return I3D().eval()
 
 
-def test_i3d_is_the_published_size(i3d: I3D) -> None:
+def test_i3d_keeps_its_names_and_size(i3d: I3D) -> None:
     names = i3d.state_dict()
     assert sum(p.numel() for p in i3d.parameters()) == 12_697_264
     assert names["Conv3d_1a_7x7.conv3d.weight"].shape == (64, 3, 7, 7, 7)
