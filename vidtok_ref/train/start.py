@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidtok_ref.coder import Decoder, Encoder
+from vidtok_ref.coder import Coder, Middle
 from vidtok_ref.errors import VariantError
 from vidtok_ref.layers import (
     Attention,
@@ -101,20 +101,17 @@ class Goal:
         return torch.cat([first, -first, large, -large, more], dim=1)
 
 
-def _trunk(coder: Encoder | Decoder) -> Iterator[nn.Module]:
+def _trunk(coder: Coder) -> Iterator[nn.Module]:
     """Layers outside the residual branches, in running order, without the last convolution."""
-    yield coder.conv_in
-    if isinstance(coder, Encoder):
-        levels = list(zip(coder.down, coder.down_temporal, strict=True))
-    else:
-        levels = list(zip(coder.up, coder.up_temporal, strict=True))[::-1]
-    for spatial, temporal in levels:
-        yield from (block.nin_shortcut for block in spatial.block if block.nin_shortcut is not None)
-        for level in (spatial, temporal):
-            yield from (layer for name, layer in level.named_children() if name.endswith("sample"))
+    for path in coder.order:
+        part = coder.get_submodule(path)
+        if isinstance(part, SpatialBlock | TimeBlock):
+            yield from () if part.nin_shortcut is None else (part.nin_shortcut,)
+        elif not isinstance(part, Middle):
+            yield part
 
 
-def _fit_coder(coder: Encoder | Decoder, x: Tensor, goal: Goal, count: int) -> Tensor:
+def _fit_coder(coder: Coder, x: Tensor, goal: Goal, count: int) -> Tensor:
     """Fit the trunk so that `count` components come out of it; returns what its last convolution gets."""
     layers, live = list(_trunk(coder)), x.shape[1]
     for layer in layers:
@@ -158,7 +155,7 @@ def _seen(layer: nn.Module, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
     if isinstance(layer, TemporalUp):
         x = x.repeat_interleave(2, dim=2)
     conv = layer.conv if isinstance(layer, TemporalDown | TemporalUp) else layer
-    return F.pad(conv.reach.step(x, None, None)[0], (1, 1, 1, 1)), (conv.stride, 1, 1)
+    return F.pad(conv.reach.step(x, None, None)[0], (1, 1, 1, 1)), conv.stride
 
 
 def _fit(layer: nn.Module, x: Tensor, live: int, target: Tensor) -> Tensor:
