@@ -43,7 +43,7 @@ ARCHITECTURES = """
 ## Architectures
 
 The paper's Table 2 compares architectures of `kl-4chn`; `architecture` of a variant chooses one. In brackets are the
-paper's counts, which decided between readings. `3d`: every pair of a 2D and a 1D block is one 3x3x3 block, and one 3x3x3
+paper's counts, which decided between readings. `3d`: each pair of a 2D and a 1D block is one 3x3x3 block, and one 3x3x3
 convolution resamples all axes of a level (separate resamplers would have 263.7M parameters and 18.94 T operations; with
 2D ones in space 246.9M and 17.44 T). `separated`: kernel-3 convolutions along T alone, strided down, behind nearest
 neighbour up, in place of the AlphaBlenders (pooling and repetition alone: 139.8M and 6.76 T). `2d`: 3x3 and then kernel
