@@ -71,10 +71,10 @@ def main(clips: Path, runs: Path) -> None:
     lines = [
         "# Two ablations at toy size",
         "",
-        f"Made by `scripts/ablations.py`: {base.steps} steps each of the recipe `tiny-ablation` (width {8}, batches of "
-        f"{base.data.batch} clips of {base.data.frames} frames, {base.data.size}x{base.data.size}), one seed, PSNR over "
-        f"{len(material.held_back)} held-back clips of 17 frames, 128x128. Such runs rank what learns quickly, not what "
-        "is best in the end; compare them with the paper's Tables 2 and 3 in direction only.",
+        f"Made by `scripts/ablations.py`: {base.steps} steps each of the recipe `tiny-ablation` (batches of "
+        f"{base.data.batch} clips of {base.data.frames} frames, {base.data.size}x{base.data.size}; narrow models), one "
+        f"seed, PSNR over {len(material.held_back)} held-back clips of 17 frames, 128x128. Such runs rank what learns "
+        "quickly, not what is best in the end; compare them with the paper's Tables 2 and 3 in direction only.",
         "",
         "Regularizers with 4,096 codes at 4x8x8, without and with their loss (entropy and commitment; VQ: commitment), "
         "from the linear start:",
