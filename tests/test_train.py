@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from vidtok_ref import build
 from vidtok_ref.errors import DataError, DivergedError, WeightsError
 from vidtok_ref.train.cli import main
+from vidtok_ref.train.material import load_material
 from vidtok_ref.train.module import Training
 from vidtok_ref.train.recipe import load_recipe
 from vidtok_ref.train.run import first_model, train
@@ -33,7 +34,6 @@ steps = 6
 [model]
 variant = "kl-4chn"
 overrides = { ch = 4, ch_mult = [1, 1, 2, 2], num_res_blocks = 1 }
-start = "linear"
 ema = 0.995
 [data]
 batch = 2
@@ -201,7 +201,7 @@ def test_not_a_number_stops_the_run_and_spares_the_best(clips: Path, tmp_path: P
 
 
 def test_the_second_stage_leaves_the_encoder_alone(clips: Path, tmp_path: Path, whole: Path) -> None:
-    recipe = load_recipe(str(tiny(tmp_path, ('start = "linear"', 'train = "decoder"'))))
+    recipe = load_recipe(str(tiny(tmp_path, ("ema =", 'train = "decoder"\nema ='))))
     with pytest.raises(DataError, match="--init"):
         train(recipe, clips, tmp_path / "run")
     train(recipe, clips, tmp_path / "run", whole / "best.safetensors")
@@ -222,11 +222,11 @@ def test_the_second_stage_leaves_the_encoder_alone(clips: Path, tmp_path: Path, 
 def test_weights_are_started_from(clips: Path, tmp_path: Path, whole: Path) -> None:
     inside = ("[data]", f'init = "{whole / "best.safetensors"}"\n[data]')
     for recipe, init in ((tiny(tmp_path), whole / "best.safetensors"), (tiny(tmp_path, inside), None)):
-        model = first_model(load_recipe(str(recipe)), init)
+        model = first_model(load_recipe(str(recipe)), load_material(clips, load_recipe(str(recipe)).data), init)
         assert all(torch.equal(t, model.state_dict()[k]) for k, t in load_file(whole / "best.safetensors").items())
     named = load_recipe(str(tiny(tmp_path, ("[data]", 'init = "kl-4chn"\n[data]'))))
     with pytest.raises(WeightsError, match="vidtok_kl_causal_488_4chn"):
-        first_model(named)
+        first_model(named, load_material(clips, named.data))
 
 
 def test_a_run_of_another_model_is_not_resumed(clips: Path, tmp_path: Path, whole: Path) -> None:

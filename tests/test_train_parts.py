@@ -28,7 +28,6 @@ from vidtok_ref.train.module import sample_latent
 from vidtok_ref.train.optimizer import learning_rate, make_optimizer
 from vidtok_ref.train.recipe import RECIPES, DataPart, GanPart, LossPart, load_recipe
 from vidtok_ref.train.recompute import recompute_blocks
-from vidtok_ref.train.start import start_from_linear
 from vidtok_ref.train.validate import psnr
 
 NARROW = {"ch": 4, "ch_mult": (1, 1, 2, 2), "num_res_blocks": 1}
@@ -343,20 +342,6 @@ def test_recomputed_blocks_give_equal_gradients(variant: str) -> None:
     assert runs == 2
     for (name, one), (_, other) in zip(plain.named_parameters(), lean.named_parameters(), strict=True):
         assert torch.equal(one.grad, other.grad), name  # type: ignore[arg-type]
-
-
-@torch.no_grad()
-def test_the_linear_start_passes_signals_on() -> None:
-    model = build("kl-16chn", ch=8, num_res_blocks=1)
-    start_from_linear(model, -8.0)
-    x = torch.randn(1, 8, 2, 8, 8)
-    block = model.encoder.down[0].block[0]
-    assert torch.equal(block(x), x)
-    video = torch.rand(1, 3, 5, 32, 32) * 2 - 1
-    encoded = model.encode(video)
-    assert encoded.log_variance is not None
-    assert encoded.log_variance.mean() < -5
-    assert 0.1 < encoded.latent.std() < 3
 
 
 def test_psnr_of_pixels() -> None:
