@@ -85,15 +85,17 @@ class TimeConv3d(nn.Module):
 
     def __init__(self, v: Variant, c_in: int, c_out: int, stride: int = 1, space_stride: int = 1) -> None:
         super().__init__()
-        self.stride = (stride, space_stride, space_stride)
+        self.stride = stride
+        self.space_stride = space_stride
         self.reach = Reach(v, 3 - stride)
         adopt(self, nn.Conv3d(c_in, c_out, 3), v)
 
     def forward(self, padded: Tensor) -> Tensor:
         """Convolve frames that `reach` has padded."""
-        if self.stride[1] == 1:
-            return F.conv3d(padded, *kernel(self), stride=self.stride, padding=(0, 1, 1))
-        return F.conv3d(F.pad(padded, (0, 1, 0, 1)), *kernel(self), stride=self.stride)
+        stride = (self.stride, self.space_stride, self.space_stride)
+        if self.space_stride == 1:
+            return F.conv3d(padded, *kernel(self), stride=stride, padding=(0, 1, 1))
+        return F.conv3d(F.pad(padded, (0, 1, 0, 1)), *kernel(self), stride=stride)
 
     def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
         x, remembered = self.reach.step(x, state, call)
