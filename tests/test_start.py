@@ -18,9 +18,9 @@ NARROW = {"ch": 8, "ch_mult": (1, 2, 3, 4), "num_res_blocks": 1}
 
 @pytest.fixture(scope="module")
 def video() -> Tensor:
-    """Smooth coloured noise that drifts: `6 3 17 32 32` in -1..1."""
+    """Smooth coloured noise that drifts: `34 3 17 32 32` in -1..1."""
     seeded = torch.Generator().manual_seed(0)
-    coarse = torch.randn(6, 3, 3, 6, 6, generator=seeded)
+    coarse = torch.randn(34, 3, 3, 3, 3, generator=seeded)
     return F.interpolate(coarse, (17, 32, 32), mode="trilinear").tanh()
 
 
@@ -36,10 +36,10 @@ def test_the_linear_start_brings_every_colour_back(name: str, video: Tensor) -> 
     if name.endswith("noncausal"):
         video = video[:, :, :16]
     model = build(name, **NARROW)
-    start_from_linear(model, video[:5], -8.0)
-    assert error(model, video[:5]).max() < 0.3  # grey pictures: about 1
-    assert error(model, video[5:]).max() < 0.45  # a clip that it has not seen
-    encoded = model.encode(video)
+    start_from_linear(model, video[:32], -8.0)
+    assert error(model, video[:32]).max() < 0.3  # grey pictures: about 1
+    assert error(model, video[32:]).max() < 0.45  # clips that it has not seen
+    encoded = model.encode(video[32:])
     assert 0.3 < encoded.latent.std() < 3
     if encoded.log_variance is not None:
         assert -9 < encoded.log_variance.mean() < -7
@@ -51,13 +51,13 @@ def test_the_linear_start_brings_every_colour_back(name: str, video: Tensor) -> 
 
 def test_everything_learns_from_the_linear_start(video: Tensor) -> None:
     model = build("kl-4chn", **NARROW)
-    start_from_linear(model, video, -8.0)
+    start_from_linear(model, video[:4], -8.0)
     optimizer = torch.optim.SGD(model.parameters(), 1e-3)
     for _ in range(2):  # what follows a silent layer moves first
         optimizer.zero_grad()
-        recon, encoded = model(video)
+        recon, encoded = model(video[:4])
         assert encoded.log_variance is not None
-        ((recon - video).square().mean() + encoded.log_variance.square().mean()).backward()
+        ((recon - video[:4]).square().mean() + encoded.log_variance.square().mean()).backward()
         optimizer.step()
     # Keys of an attention over pixels have no gradient in their bias: it shifts all scores alike.
     still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
@@ -69,7 +69,7 @@ def test_pairs_pass_through_norm_and_activation(video: Tensor) -> None:
     goal = Goal(video[:, :, :16])
     goal.time, goal.space = 4, 8
     held = goal.in_pairs(4, 12)
-    assert held.shape == (6, 12, 4, 4, 4)
+    assert held.shape == (34, 12, 4, 4, 4)
     y = F.silu(LayerNorm(12)(held))
     ratio = (y[:, :4] - y[:, 4:8]) / held[:, :4]
     assert ratio.std() < 0.05 * ratio.mean()
@@ -78,10 +78,9 @@ def test_pairs_pass_through_norm_and_activation(video: Tensor) -> None:
 
 
 def test_where_the_linear_start_cannot_be(video: Tensor) -> None:
-    with pytest.raises(VariantError, match='LinearTemporalUp; give `start = "random"`'):
-        start_from_linear(build("kl-4chn-v1.1", **NARROW), video, -8.0)
-    with pytest.raises(VariantError, match="TimeConv1d"):
-        start_from_linear(build("kl-4chn", architecture="separated", **NARROW), video, -8.0)
+    for other in (build("kl-4chn-v1.1", **NARROW), build("kl-4chn", architecture="separated", **NARROW)):
+        with pytest.raises(VariantError, match='give `start = "random"`'):
+            start_from_linear(other, video, -8.0)
     with pytest.raises(VariantError, match="needs 34 channels in front of an output, got 32"):
         start_from_linear(build("kl-16chn", **NARROW), video, -8.0)
 

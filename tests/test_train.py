@@ -28,12 +28,13 @@ from vidtok_ref.train.recipe import load_recipe
 from vidtok_ref.train.run import first_model, train
 from vidtok_ref.weights import write_weights
 
-NARROW = {"ch": 4, "ch_mult": (1, 1, 2, 2), "num_res_blocks": 1}
+NARROW = {"ch": 8, "ch_mult": (1, 1, 2, 2), "num_res_blocks": 1}
 TINY = """
 steps = 6
 [model]
 variant = "kl-4chn"
-overrides = { ch = 4, ch_mult = [1, 1, 2, 2], num_res_blocks = 1 }
+overrides = { ch = 8, ch_mult = [1, 1, 2, 2], num_res_blocks = 1 }
+start = "linear"
 ema = 0.995
 [data]
 batch = 2
@@ -201,7 +202,7 @@ def test_not_a_number_stops_the_run_and_spares_the_best(clips: Path, tmp_path: P
 
 
 def test_the_second_stage_leaves_the_encoder_alone(clips: Path, tmp_path: Path, whole: Path) -> None:
-    recipe = load_recipe(str(tiny(tmp_path, ("ema =", 'train = "decoder"\nema ='))))
+    recipe = load_recipe(str(tiny(tmp_path, ('start = "linear"', 'train = "decoder"'))))
     with pytest.raises(DataError, match="--init"):
         train(recipe, clips, tmp_path / "run")
     train(recipe, clips, tmp_path / "run", whole / "best.safetensors")
@@ -230,8 +231,8 @@ def test_weights_are_started_from(clips: Path, tmp_path: Path, whole: Path) -> N
 
 
 def test_a_run_of_another_model_is_not_resumed(clips: Path, tmp_path: Path, whole: Path) -> None:
-    wide = load_recipe(str(tiny(tmp_path, ("ch = 4", "ch = 8"))))
-    with pytest.raises(DataError, match="ch 4, not 8; name another --run"):
+    wide = load_recipe(str(tiny(tmp_path, ("ch = 8", "ch = 10"))))
+    with pytest.raises(DataError, match="ch 8, not 10; name another --run"):
         train(wide, clips, whole)
 
 

@@ -24,7 +24,6 @@ from vidtok_ref.layers import (
     TemporalDown,
     TemporalUp,
     TimeBlock,
-    TimeConv3d,
     kernel,
     per_frame,
 )
@@ -44,9 +43,14 @@ def start_from_linear(model: VidTok, video: Tensor, log_variance: float) -> None
     """Solve for first weights on `video` `N 3 T H W`, in place.
 
     KL: `log_variance` is where it starts, so low that sampling noise does not drown the signal.
-    Raises VariantError where a trunk has other layers than those of version 1.0.
+    Raises VariantError for other architectures than that of the released version 1.0, or too few channels.
     """
     v = model.variant
+    if v.architecture != "mixed" or v.version != "1.0":
+        raise VariantError(
+            f"the linear start is for architecture mixed of version 1.0, got {v.architecture} of {v.version}; give "
+            '`start = "random"`'
+        )
     for module in model.modules():
         if isinstance(module, SpatialBlock | TimeBlock | Attention):
             last = module.proj_out if isinstance(module, Attention) else module.conv2
@@ -131,12 +135,8 @@ def _fit_coder(coder: Coder, x: Tensor, goal: Goal, count: int) -> Tensor:
 
 
 def _parameters(layer: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the layer's convolution; raises VariantError."""
-    if isinstance(layer, TemporalDown | TemporalUp):
-        return kernel(layer.conv)
-    if isinstance(layer, TimeConv3d | SpatialDown | SpatialUp | FrameConv2d):
-        return kernel(layer)
-    raise VariantError(f'the linear start cannot solve for a {type(layer).__name__}; give `start = "random"`')
+    """Weight and bias of the layer's convolution."""
+    return kernel(layer.conv if isinstance(layer, TemporalDown | TemporalUp) else layer)
 
 
 def _run(layer: nn.Module, x: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ def _seen(layer: nn.Module, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
     if isinstance(layer, TemporalUp):
         x = x.repeat_interleave(2, dim=2)
     conv = layer.conv if isinstance(layer, TemporalDown | TemporalUp) else layer
-    return F.pad(conv.reach.step(x, None, None)[0], (1, 1, 1, 1)), conv.stride
+    return F.pad(conv.reach.step(x, None, None)[0], (1, 1, 1, 1)), (conv.stride, 1, 1)
 
 
 def _fit(layer: nn.Module, x: Tensor, live: int, target: Tensor) -> Tensor:
