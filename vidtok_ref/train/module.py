@@ -42,7 +42,7 @@ class Training(L.LightningModule):
     """Model, average, discriminator and their optimizers; `latest` holds the last step's figures.
 
     last: where the run's checkpoint is, for the advice that an error gives. Raises DivergedError when a gradient is
-    not finite, before it touches any weight.
+    not finite, before anything is written.
     """
 
     def __init__(

@@ -51,7 +51,8 @@ class Report(L.Callback):
 
     def __init__(self, run: Path) -> None:
         self.run = run
-        self.skipped: set[str] = set()
+        self.unreadable = run / "skipped.txt"
+        self.skipped = set(self.unreadable.read_text().splitlines()) if self.unreadable.is_file() else set()
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, Training)
@@ -72,7 +73,7 @@ class Report(L.Callback):
         recipe, step = module.recipe, module.steps_done
         self.bar.update()
         self.counted += 1
-        for line in set(module.skipped) - self.skipped:
+        for line in module.skipped:
             self.skip(line)
         row: dict[str, Any] = {}
         if step % recipe.report.log_every == 0 or self._due(module, recipe.report.validate_every):
@@ -94,10 +95,12 @@ class Report(L.Callback):
             trainer.save_checkpoint(self.run / LAST)
 
     def skip(self, line: str) -> None:
-        """List a file that cannot be read."""
+        """List a file that cannot be read, once."""
+        if line in self.skipped:
+            return
         self.skipped.add(line)
         tqdm.write(f"skipped: {line}")
-        with (self.run / "skipped.txt").open("a") as file:
+        with self.unreadable.open("a") as file:
             file.write(f"{line}\n")
 
     @staticmethod
@@ -123,4 +126,4 @@ class Report(L.Callback):
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.bar.close()
         if self.skipped:
-            tqdm.write(f"{len(self.skipped)} files could not be read: {self.run / 'skipped.txt'}")
+            tqdm.write(f"{len(self.skipped)} files could not be read: {self.unreadable}")
