@@ -49,6 +49,18 @@ def test_the_linear_start_brings_every_colour_back(name: str, video: Tensor) -> 
     assert torch.equal(block(x), x)
 
 
+def test_a_learned_codebook_starts_where_the_tokens_are(video: Tensor) -> None:
+    model = build("fsq-4096", regularizer="vq", levels=(256,), **NARROW)
+    start_from_linear(model, video[:32], -8.0)
+    with torch.no_grad():
+        before = error(model, video[:32]).max()
+        assert before < 0.45
+        h = model.features(video[:32])
+        for _ in range(3):
+            model.train().regularization.regularize(h)
+        assert error(model.eval(), video[:32]).max() < 1.2 * before
+
+
 def test_everything_learns_from_the_linear_start(video: Tensor) -> None:
     model = build("kl-4chn", **NARROW)
     start_from_linear(model, video[:4], -8.0)

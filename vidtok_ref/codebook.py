@@ -29,6 +29,16 @@ class VectorQuantizer(Quantizer):
         # Plain straight-through gradients, as in the paper, instead of the library's rotation trick.
         self.vq = VectorQuantize(channels, size, rotation_trick=False)
 
+    @torch.no_grad()
+    def place(self, tokens: Tensor) -> None:
+        """Start every code at one of the given tokens `n C`, drawn at random."""
+        seeded = torch.Generator().manual_seed(0)
+        drawn = tokens[torch.randint(len(tokens), (len(self.vq.codebook),), generator=seeded)]
+        kept = self.vq._codebook  # the codes are running sums over running counts
+        kept.embed.copy_(drawn)
+        kept.embed_avg.copy_(drawn)
+        kept.cluster_size.fill_(1)
+
     def forward(self, h: Tensor) -> Encoded:
         codebook: Tensor = self.vq.codebook
         with torch.autocast(h.device.type, enabled=False):

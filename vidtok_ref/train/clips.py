@@ -79,8 +79,9 @@ class FileClip:
                 shown = raw
         except av.FFmpegError as error:
             raise VideoError(f"{self.path} is broken: {error.strerror}; repair or re-download it") from error
-        if shown is None:
-            raise VideoError(f"{self.path} gives no frame at {wanted[0]:.1f} s; repair or re-download it")
+        # The last frame stands for what is beyond it by rounding; more missing is a file that was cut.
+        if shown is None or len(wanted) - len(frames) > np.count_nonzero(index >= index[-1] - 1):
+            raise VideoError(f"{self.path} gives no frame at {wanted[len(frames)]:.1f} s; repair or re-download it")
         frames += [self._pixels(shown)] * (len(wanted) - len(frames))
         return np.stack(frames)
 

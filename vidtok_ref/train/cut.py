@@ -46,6 +46,10 @@ def pan_image(image: Pixels, part: DataPart, rng: Generator) -> Pixels:
     n, size = part.frames, part.size
     first, last = np.exp(rng.uniform(np.log(0.8), np.log(2.2)) + rng.normal(0, 0.04, 2))
     zoom = np.linspace(first, last, n)
+    # Shrunk once and properly: the warp below takes single pixels, which alias when it shrinks.
+    if zoom.min() > 1:
+        image = cv2.resize(image, None, fx=1 / zoom.min(), fy=1 / zoom.min(), interpolation=cv2.INTER_AREA)
+        zoom = zoom / zoom.min()
     reach = size * zoom.max() / 2 + 1
     height, width = image.shape[:2]
     x0, y0 = rng.uniform(reach, max(reach, width - reach)), rng.uniform(reach, max(reach, height - reach))
@@ -54,6 +58,6 @@ def pan_image(image: Pixels, part: DataPart, rng: Generator) -> Pixels:
     for i in range(n):
         x, y, z = x0 + dx * i, y0 + dy * i, zoom[i]
         matrix = np.array([[z, 0, x - z * size / 2], [0, z, y - z * size / 2]])
-        flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_AREA if z > 1 else cv2.INTER_LINEAR)
+        flags = cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
         frames.append(cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101))
     return np.stack(frames)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidtok_ref.codebook import VectorQuantizer
 from vidtok_ref.coder import Coder, Middle
 from vidtok_ref.errors import VariantError
 from vidtok_ref.layers import (
@@ -67,6 +68,8 @@ def start_from_linear(model: VidTok, video: Tensor, log_variance: float) -> None
     if v.regularizer == "kl":
         kernel(model.encoder.conv_out)[1][v.z_channels :] = log_variance
     h, _ = model.encoder.conv_out.step(x, None, None)
+    if isinstance(model.regularization, VectorQuantizer):
+        model.regularization.place(_rows(h))
     x = _fit_coder(model.decoder, model.regularization(h).latent, goal, 3)
     _fit(model.decoder.conv_out, x, x.shape[1], goal.frames)
 
@@ -137,6 +140,11 @@ def _fit_coder(coder: Coder, x: Tensor, goal: Goal, count: int) -> Tensor:
 def _parameters(layer: nn.Module) -> tuple[Tensor, Tensor]:
     """Weight and bias of the layer's convolution."""
     return kernel(layer.conv if isinstance(layer, TemporalDown | TemporalUp) else layer)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """`N C T H W` to one row of C numbers a position."""
+    return x.movedim(1, -1).flatten(0, -2)
 
 
 def _run(layer: nn.Module, x: Tensor) -> Tensor:
