@@ -78,6 +78,8 @@ class Table:
         """Lines of one method as they are measured; clips that fail have a line, too."""
         evaluation = Evaluation(method, protocol, self._measures)
         yield f"{method.name}: {', '.join([str(protocol), *self._measures.names()])}"
+        if method.kind != "model":  # a transform or a codec works by settings of its own
+            yield ", ".join(f"{key}: {value}" for key, value in method.describe().items())
         yield f"{'clip':<32}{'frames':>7}{'PSNR':>12}{'SSIM':>9}{'bits/px':>9}" + "    LPIPS" * bool(
             self._measures.lpips
         )

@@ -73,12 +73,13 @@ def rate_distortion(figures: Figures, suffix: str) -> bytes:
     """Bits a pixel against PSNR and SSIM: codecs as curves, models and block transforms as points."""
     figure = _new(11, 5)
     styles = _style(figures)
+    traced = {curve["name"] for curve in figures["curves"]}
     for axes, measure, label in zip(figure.subplots(1, 2), ("psnr", "ssim"), ("PSNR, dB", "SSIM"), strict=True):
         for curve in figures["curves"]:
             xs, ys = ([point[key] for point in curve["points"]] for key in ("bits_per_pixel", measure))
             axes.plot(xs, ys, color=_CODECS[curve["name"]][0], label=curve["name"], linewidth=1.5, marker=".")
         for result in figures["results"]:
-            if result["kind"] == "codec" and figures["curves"]:
+            if result["kind"] == "codec" and result["name"].split()[0] in traced:
                 continue  # on its curve
             mean = result["mean"]
             axes.plot(
