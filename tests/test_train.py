@@ -188,15 +188,16 @@ def test_a_batch_that_cannot_be_shared_is_refused(clips: Path, tmp_path: Path) -
 
 
 def test_not_a_number_stops_the_run_and_spares_the_best(clips: Path, tmp_path: Path) -> None:
-    run, sick = tmp_path / "run", tiny(tmp_path, ("l2 = 1.0", "l2 = inf"))
+    run = tmp_path / "run"
     with pytest.raises(DivergedError, match=r"step 0: .* lower learning_rate .* starts again"):
-        train(load_recipe(str(sick)), clips, run)
+        train(load_recipe(str(tiny(tmp_path, ("l2 = 1.0", "l2 = inf")))), clips, run)
+    sick = tiny(tmp_path, ("warmup = 1", "warmup = 1\nlearning_rate = 1e30"))
     train(load_recipe(str(tiny(tmp_path, ("steps = 6", "steps = 3")))), clips, run)
     before = {name: (run / name).read_bytes() for name in ("best.safetensors", "last.ckpt")}
     result = CliRunner().invoke(main, [str(sick), "--data", str(clips), "--run", str(run)])
     assert result.exit_code == 1
     (line,) = [text for text in result.stderr.splitlines() if "error" in text]
-    assert "step 3: the loss is inf" in line
+    assert "step 4: the loss is" in line
     assert f"resumes from {run / 'last.ckpt'}" in line
     assert all((run / name).read_bytes() == content for name, content in before.items())
 
@@ -234,6 +235,41 @@ def test_a_run_of_another_model_is_not_resumed(clips: Path, tmp_path: Path, whol
     wide = load_recipe(str(tiny(tmp_path, ("ch = 8", "ch = 10"))))
     with pytest.raises(DataError, match="ch 8, not 10; name another --run"):
         train(wide, clips, whole)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("l2 = 1.0", "l2 = 1.0\nlog_variance = true", r"\[loss\] log_variance False, not True; name another --run"),
+        (
+            "warmup = 1",
+            'warmup = 2\nname = "muon"',
+            r"\[optimizer\] name adamw, not muon; \[optimizer\] warmup 1, not 2",
+        ),
+    ],
+)
+def test_a_run_of_another_recipe_is_not_resumed(
+    clips: Path, tmp_path: Path, whole: Path, old: str, new: str, said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        train(load_recipe(str(tiny(tmp_path, (old, new)))), clips, whole)
+
+
+def test_checkpoints_of_others_and_of_earlier_runs(clips: Path, tmp_path: Path, whole: Path) -> None:
+    checkpoint = torch.load(whole / "last.ckpt", weights_only=True)
+    run = tmp_path / "run"
+    run.mkdir()
+    del checkpoint["progress"]["recipe"]
+    torch.save(checkpoint, run / "last.ckpt")
+    # Longer, and reported on more rarely, is the same run.
+    longer = (("steps = 6", "steps = 7"), ("validate_every = 3", "validate_every = 7"))
+    train(load_recipe(str(tiny(tmp_path, *longer))), clips, run)
+    assert [row["step"] for row in log_rows(run)] == ["7"]
+    train(load_recipe(str(tiny(tmp_path, ("steps = 6", "steps = 8"), longer[1]))), clips, run)
+    del checkpoint["progress"]
+    torch.save(checkpoint, run / "last.ckpt")
+    with pytest.raises(DataError, match="not a checkpoint of vidtok-train"):
+        train(load_recipe(str(tiny(tmp_path))), clips, run)
 
 
 def test_a_checkpoint_is_never_unpickled(clips: Path, tmp_path: Path) -> None:
