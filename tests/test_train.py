@@ -17,6 +17,7 @@ import cv2
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from vidtok_ref import build
@@ -26,7 +27,7 @@ from vidtok_ref.train.material import load_material
 from vidtok_ref.train.module import Training
 from vidtok_ref.train.recipe import load_recipe
 from vidtok_ref.train.run import first_model, train
-from vidtok_ref.weights import write_weights
+from vidtok_ref.weights import embedded_variant, write_weights
 
 NARROW = {"ch": 8, "ch_mult": (1, 1, 2, 2), "num_res_blocks": 1}
 TINY = """
@@ -116,6 +117,22 @@ def test_what_is_written_is_the_average(whole: Path) -> None:
     name = "decoder.conv_out.conv.weight"
     assert torch.equal(best[name], state[f"average.{name}"])
     assert not torch.equal(best[name], state[f"model.{name}"])
+
+
+def test_the_last_weights_are_handed_on_though_others_were_better(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    falling = iter((30.0, 20.0))
+    monkeypatch.setattr("vidtok_ref.train.report.psnr", lambda *_: next(falling))
+    train(load_recipe(str(tiny(tmp_path))), clips, tmp_path)
+    last, state = load_file(tmp_path / "last.safetensors"), last_state(tmp_path)
+    assert last.keys() == load_file(tmp_path / "best.safetensors").keys()
+    assert all(torch.equal(tensor, state[f"average.{name}"]) for name, tensor in last.items())
+    with safe_open(tmp_path / "best.safetensors", "pt") as best, safe_open(tmp_path / "last.safetensors", "pt") as end:
+        assert (best.metadata()["steps"], end.metadata()["steps"]) == ("3", "6")
+    variant = embedded_variant(tmp_path / "last.safetensors")
+    assert variant is not None
+    assert variant.ch == 8
 
 
 GAN = ("[report]", "[gan]\nweight = 0.2\nstart = 3\nwidth = 4\n[report]")

@@ -1,4 +1,4 @@
-"""What a run leaves behind: log, pictures, best weights, checkpoint, a progress bar."""
+"""What a run leaves behind: log, pictures, best and last weights, checkpoint, a progress bar."""
 
 from __future__ import annotations
 
@@ -118,10 +118,15 @@ class Report(L.Callback):
             write_pictures(self.run / "pictures" / f"step-{step:06d}.png", pairs[:pictures])
         if held > module.best:
             module.best = held
-            if trainer.is_global_zero:
-                path = self.run / "best.safetensors"
-                write_weights(module.average, path, steps=str(step), held_back_psnr=f"{held:.2f}")
+            self._write_average(trainer, module, "best", held)
+        if step == module.recipe.steps:
+            self._write_average(trainer, module, "last", held)
         return held
+
+    def _write_average(self, trainer: L.Trainer, module: Training, name: str, held: float) -> None:
+        if trainer.is_global_zero:
+            path = self.run / f"{name}.safetensors"
+            write_weights(module.average, path, steps=str(module.steps_done), held_back_psnr=f"{held:.2f}")
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.bar.close()

@@ -89,6 +89,9 @@ def train(
 ) -> float:
     """Train or resume in the folder `run`; `best.safetensors` there is the best average of weights so far.
 
+    When all steps are done, `last.safetensors` is the average at the end: LPIPS and GAN cost PSNR, so that the best may
+    be from before they took effect.
+
     data: folder or CSV list. Returns the best held-back PSNR in dB. Raises DataError, WeightsError, OutputError;
     DivergedError when a gradient is not finite.
     """
