@@ -21,7 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from vidtok_ref import build
-from vidtok_ref.errors import DataError, DivergedError, WeightsError
+from vidtok_ref.errors import DataError, DivergedError, ModelError, WeightsError
 from vidtok_ref.train.cli import main
 from vidtok_ref.train.material import load_material
 from vidtok_ref.train.module import Training
@@ -324,6 +324,31 @@ def test_absent_lpips_weights_are_an_error_at_the_start(
     assert "VIDTOK_LPIPS" in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("size = 32\nshort", "size = 36\nshort", r"\[data\] size of kl-4chn must be a multiple of 8, got 36"),
+        ("held_back_size = 32", "held_back_size = 20", r"\[data\] held_back_size of kl-4chn .* multiple of 8, got 20"),
+        ("kl-4chn", "kl-5chn", "no variant is called 'kl-5chn'"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_said_before_anything_is_read(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    with pytest.raises(ModelError, match=said):
+        train(load_recipe(str(tiny(tmp_path, (old, new)))), tmp_path / "none", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_that_cannot_be_made(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    arguments = ["--data", str(clips), "--run", str(tmp_path / "file/run")]
+    result = CliRunner().invoke(main, [str(tiny(tmp_path)), *arguments])
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert "cannot be made: Not a directory; name another --run" in line
 
 
 def test_command_line(clips: Path, tmp_path: Path) -> None:

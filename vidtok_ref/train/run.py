@@ -26,8 +26,9 @@ from vidtok_ref.train.recipe import Recipe
 from vidtok_ref.train.report import Report
 from vidtok_ref.train.resume import LAST, RunCheckpoints
 from vidtok_ref.train.start import start_from_linear
-from vidtok_ref.variant import VARIANTS
+from vidtok_ref.variant import VARIANTS, find_variant
 from vidtok_ref.weights import read_weights
+from vidtok_runtime.errors import OutputError
 
 
 def _start_clips(material: Material, recipe: Recipe) -> Tensor:
@@ -67,6 +68,22 @@ def first_model(recipe: Recipe, material: Material, init: Path | None = None) ->
     return model
 
 
+def _check_sizes(recipe: Recipe) -> None:
+    variant = find_variant(recipe.model.variant, **recipe.model.overrides)
+    for name, size in {"size": recipe.data.size, "held_back_size": recipe.data.held_back_size}.items():
+        if size % variant.spatial_factor:
+            raise DataError(
+                f"[data] {name} of {variant.name} must be a multiple of {variant.spatial_factor}, got {size}"
+            )
+
+
+def _make_folder(run: Path) -> None:
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the run folder {run} cannot be made: {error.strerror}; name another --run") from error
+
+
 def _perceptual(recipe: Recipe) -> nn.Module | None:
     if not recipe.loss.perceptual:
         return None
@@ -97,16 +114,18 @@ def train(
     """
     if recipe.data.batch % (devices * nodes):
         raise DataError(f"[data] batch {recipe.data.batch} cannot be shared evenly by {devices * nodes} processes")
+    _check_sizes(recipe)
     first_process = int(os.environ.get("LOCAL_RANK", "0")) == 0
     last = run / LAST
     perceptual = _perceptual(recipe)
     resumes = last.is_file()
+    if first_process:
+        _make_folder(run)
     material = load_material(data, recipe.data, quiet=not first_process)
     part = recipe.model
     model = build(part.variant, **part.overrides) if resumes else first_model(recipe, material, init)
     report = Report(run)
     if first_process:
-        run.mkdir(parents=True, exist_ok=True)
         for stray in run.glob("*.part"):  # of a process that was killed while it wrote
             stray.unlink()
         for line in material.skipped:
