@@ -17,6 +17,7 @@ import cv2
 import pytest
 import torch
 from click.testing import CliRunner
+from lightning.pytorch.utilities import rank_zero_only
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -26,6 +27,7 @@ from vidtok_ref.train.cli import main
 from vidtok_ref.train.material import load_material
 from vidtok_ref.train.module import Training
 from vidtok_ref.train.recipe import load_recipe
+from vidtok_ref.train.report import Report
 from vidtok_ref.train.run import first_model, train
 from vidtok_ref.weights import embedded_variant, write_weights
 
@@ -197,6 +199,18 @@ def test_two_processes_equal_one(clips: Path, tmp_path: Path) -> None:
     held = [float(log_rows(tmp_path / run)[-1]["held_back_psnr"]) for run in ("one", "two")]
     assert abs(held[0] - held[1]) < 0.05
     assert len(log_rows(tmp_path / "two")) == 6
+
+
+def test_the_first_process_of_another_node_writes_nothing(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NODE_RANK", "1")
+    monkeypatch.setattr(rank_zero_only, "rank", 0)  # set by the trainer, for the whole process
+    monkeypatch.setattr("lightning.Trainer.fit", lambda *_, **__: None)
+    train(load_recipe(str(tiny(tmp_path))), clips, tmp_path / "run", accelerator="cpu", nodes=2)
+    assert not (tmp_path / "run").exists()
+    Report(tmp_path).skip("broken.mp4", write=False)
+    assert not (tmp_path / "skipped.txt").exists()
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(clips: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -94,6 +93,26 @@ def _perceptual(recipe: Recipe) -> nn.Module | None:
     )
 
 
+def _make_trainer(recipe: Recipe, report: Report, accelerator: str, devices: int, nodes: int) -> L.Trainer:
+    return L.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        # Generator and discriminator take turns, so that some parameters have no part in each backward pass.
+        strategy=DDPStrategy(find_unused_parameters=bool(recipe.gan.weight)) if devices * nodes > 1 else "auto",
+        precision=recipe.model.precision,
+        plugins=[RunCheckpoints()],
+        callbacks=[report],
+        max_epochs=1,  # an epoch is the steps that remain
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
 def train(
     recipe: Recipe,
     data: Path,
@@ -115,43 +134,27 @@ def train(
     if recipe.data.batch % (devices * nodes):
         raise DataError(f"[data] batch {recipe.data.batch} cannot be shared evenly by {devices * nodes} processes")
     _check_sizes(recipe)
-    first_process = int(os.environ.get("LOCAL_RANK", "0")) == 0
     last = run / LAST
     perceptual = _perceptual(recipe)
     resumes = last.is_file()
-    if first_process:
-        _make_folder(run)
-    material = load_material(data, recipe.data, quiet=not first_process)
-    part = recipe.model
-    model = build(part.variant, **part.overrides) if resumes else first_model(recipe, material, init)
     report = Report(run)
-    if first_process:
-        for stray in run.glob("*.part"):  # of a process that was killed while it wrote
-            stray.unlink()
-        for line in material.skipped:
-            report.skip(line)
-        videos, images, held = len(material.videos), len(material.images), len(material.held_back)
-        tqdm.write(f"{videos} clips, {images} photographs, {held} held back")
-    module = Training(recipe, model, material, perceptual, last)
     with warnings.catch_warnings():
         _hush()
-        trainer = L.Trainer(
-            accelerator=accelerator,
-            devices=devices,
-            num_nodes=nodes,
-            # Generator and discriminator take turns, so that some parameters have no part in each backward pass.
-            strategy=DDPStrategy(find_unused_parameters=bool(recipe.gan.weight)) if devices * nodes > 1 else "auto",
-            precision=recipe.model.precision,
-            plugins=[RunCheckpoints()],
-            callbacks=[report],
-            max_epochs=1,  # an epoch is the steps that remain
-            limit_val_batches=0,
-            use_distributed_sampler=False,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        trainer = _make_trainer(recipe, report, accelerator, devices, nodes)
+        first_process = trainer.is_global_zero
+        if first_process:
+            _make_folder(run)
+        material = load_material(data, recipe.data, quiet=not first_process)
+        part = recipe.model
+        model = build(part.variant, **part.overrides) if resumes else first_model(recipe, material, init)
+        if first_process:
+            for stray in run.glob("*.part"):  # of a process that was killed while it wrote
+                stray.unlink()
+            for line in material.skipped:
+                report.skip(line, write=True)
+            videos, images, held = len(material.videos), len(material.images), len(material.held_back)
+            tqdm.write(f"{videos} clips, {images} photographs, {held} held back")
+        module = Training(recipe, model, material, perceptual, last)
         trainer.fit(module, ckpt_path=last if resumes else None, weights_only=True)
     return module.best
 
