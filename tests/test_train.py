@@ -17,16 +17,19 @@ import cv2
 import pytest
 import torch
 from click.testing import CliRunner
+from lightning.pytorch.utilities import rank_zero_only
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from vidtok_ref import build
-from vidtok_ref.errors import DataError, DivergedError, WeightsError
+from vidtok_ref.errors import DataError, DivergedError, ModelError, WeightsError
 from vidtok_ref.train.cli import main
 from vidtok_ref.train.material import load_material
 from vidtok_ref.train.module import Training
 from vidtok_ref.train.recipe import load_recipe
+from vidtok_ref.train.report import Report
 from vidtok_ref.train.run import first_model, train
-from vidtok_ref.weights import write_weights
+from vidtok_ref.weights import embedded_variant, write_weights
 
 NARROW = {"ch": 8, "ch_mult": (1, 1, 2, 2), "num_res_blocks": 1}
 TINY = """
@@ -118,6 +121,22 @@ def test_what_is_written_is_the_average(whole: Path) -> None:
     assert not torch.equal(best[name], state[f"model.{name}"])
 
 
+def test_the_last_weights_are_handed_on_though_others_were_better(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    falling = iter((30.0, 20.0))
+    monkeypatch.setattr("vidtok_ref.train.report.psnr", lambda *_: next(falling))
+    train(load_recipe(str(tiny(tmp_path))), clips, tmp_path)
+    last, state = load_file(tmp_path / "last.safetensors"), last_state(tmp_path)
+    assert last.keys() == load_file(tmp_path / "best.safetensors").keys()
+    assert all(torch.equal(tensor, state[f"average.{name}"]) for name, tensor in last.items())
+    with safe_open(tmp_path / "best.safetensors", "pt") as best, safe_open(tmp_path / "last.safetensors", "pt") as end:
+        assert (best.metadata()["steps"], end.metadata()["steps"]) == ("3", "6")
+    variant = embedded_variant(tmp_path / "last.safetensors")
+    assert variant is not None
+    assert variant.ch == 8
+
+
 GAN = ("[report]", "[gan]\nweight = 0.2\nstart = 3\nwidth = 4\n[report]")
 SCALE = ("l2 = 1.0", 'l2 = 1.0\nlog_variance = true\nper = "frame"\npsnr = 0.1')
 
@@ -182,21 +201,34 @@ def test_two_processes_equal_one(clips: Path, tmp_path: Path) -> None:
     assert len(log_rows(tmp_path / "two")) == 6
 
 
+def test_the_first_process_of_another_node_writes_nothing(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NODE_RANK", "1")
+    monkeypatch.setattr(rank_zero_only, "rank", 0)  # set by the trainer, for the whole process
+    monkeypatch.setattr("lightning.Trainer.fit", lambda *_, **__: None)
+    train(load_recipe(str(tiny(tmp_path))), clips, tmp_path / "run", accelerator="cpu", nodes=2)
+    assert not (tmp_path / "run").exists()
+    Report(tmp_path).skip("broken.mp4", write=False)
+    assert not (tmp_path / "skipped.txt").exists()
+
+
 def test_a_batch_that_cannot_be_shared_is_refused(clips: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="batch 2 cannot be shared evenly by 3 processes"):
         train(load_recipe(str(tiny(tmp_path))), clips, tmp_path / "run", devices=3)
 
 
 def test_not_a_number_stops_the_run_and_spares_the_best(clips: Path, tmp_path: Path) -> None:
-    run, sick = tmp_path / "run", tiny(tmp_path, ("l2 = 1.0", "l2 = inf"))
+    run = tmp_path / "run"
     with pytest.raises(DivergedError, match=r"step 0: .* lower learning_rate .* starts again"):
-        train(load_recipe(str(sick)), clips, run)
+        train(load_recipe(str(tiny(tmp_path, ("l2 = 1.0", "l2 = inf")))), clips, run)
+    sick = tiny(tmp_path, ("warmup = 1", "warmup = 1\nlearning_rate = 1e30"))
     train(load_recipe(str(tiny(tmp_path, ("steps = 6", "steps = 3")))), clips, run)
     before = {name: (run / name).read_bytes() for name in ("best.safetensors", "last.ckpt")}
     result = CliRunner().invoke(main, [str(sick), "--data", str(clips), "--run", str(run)])
     assert result.exit_code == 1
     (line,) = [text for text in result.stderr.splitlines() if "error" in text]
-    assert "step 3: the loss is inf" in line
+    assert "step 4: the loss is" in line
     assert f"resumes from {run / 'last.ckpt'}" in line
     assert all((run / name).read_bytes() == content for name, content in before.items())
 
@@ -236,6 +268,41 @@ def test_a_run_of_another_model_is_not_resumed(clips: Path, tmp_path: Path, whol
         train(wide, clips, whole)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("l2 = 1.0", "l2 = 1.0\nlog_variance = true", r"\[loss\] log_variance False, not True; name another --run"),
+        (
+            "warmup = 1",
+            'warmup = 2\nname = "muon"',
+            r"\[optimizer\] name adamw, not muon; \[optimizer\] warmup 1, not 2",
+        ),
+    ],
+)
+def test_a_run_of_another_recipe_is_not_resumed(
+    clips: Path, tmp_path: Path, whole: Path, old: str, new: str, said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        train(load_recipe(str(tiny(tmp_path, (old, new)))), clips, whole)
+
+
+def test_checkpoints_of_others_and_of_earlier_runs(clips: Path, tmp_path: Path, whole: Path) -> None:
+    checkpoint = torch.load(whole / "last.ckpt", weights_only=True)
+    run = tmp_path / "run"
+    run.mkdir()
+    del checkpoint["progress"]["recipe"]
+    torch.save(checkpoint, run / "last.ckpt")
+    # Longer, and reported on more rarely, is the same run.
+    longer = (("steps = 6", "steps = 7"), ("validate_every = 3", "validate_every = 7"))
+    train(load_recipe(str(tiny(tmp_path, *longer))), clips, run)
+    assert [row["step"] for row in log_rows(run)] == ["7"]
+    train(load_recipe(str(tiny(tmp_path, ("steps = 6", "steps = 8"), longer[1]))), clips, run)
+    del checkpoint["progress"]
+    torch.save(checkpoint, run / "last.ckpt")
+    with pytest.raises(DataError, match="not a checkpoint of vidtok-train"):
+        train(load_recipe(str(tiny(tmp_path))), clips, run)
+
+
 def test_a_checkpoint_is_never_unpickled(clips: Path, tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Any, ...]:
@@ -271,6 +338,31 @@ def test_absent_lpips_weights_are_an_error_at_the_start(
     assert "VIDTOK_LPIPS" in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("size = 32\nshort", "size = 36\nshort", r"\[data\] size of kl-4chn must be a multiple of 8, got 36"),
+        ("held_back_size = 32", "held_back_size = 20", r"\[data\] held_back_size of kl-4chn .* multiple of 8, got 20"),
+        ("kl-4chn", "kl-5chn", "no variant is called 'kl-5chn'"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_said_before_anything_is_read(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    with pytest.raises(ModelError, match=said):
+        train(load_recipe(str(tiny(tmp_path, (old, new)))), tmp_path / "none", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_that_cannot_be_made(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    arguments = ["--data", str(clips), "--run", str(tmp_path / "file/run")]
+    result = CliRunner().invoke(main, [str(tiny(tmp_path)), *arguments])
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert "cannot be made: Not a directory; name another --run" in line
 
 
 def test_command_line(clips: Path, tmp_path: Path) -> None:

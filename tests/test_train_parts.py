@@ -49,6 +49,15 @@ PART = DataPart(batch=4, frames=5, size=32, short_side=40, held_back=("held",), 
         ('held_back = ["held"]', 'held_back = "held"', "must be a list"),
         ('held_back = ["held"]', "held_back = [1]", "must be text"),
         ("l2 = 1.0", 'l2 = "much"', "must be a number"),
+        ("batch = 2", "batch = 2\nworkers = -1", r"\[data\] workers must be 0 or more, got -1"),
+        ("batch = 2", "batch = 2\nmax_clip_frames = 0", r"\[data\] max_clip_frames must be at least 1, got 0"),
+        ("warmup = 1", "learning_rate = 0", r"\[optimizer\] learning_rate must be above 0, got 0"),
+        ("warmup = 1", "learning_rate = nan", "must be above 0, got nan"),
+        ("[report]", "[gan]\nlearning_rate = -1.0\n[report]", r"\[gan\] learning_rate must be above 0, got -1"),
+        ("ch = 8", "ch = 8.5", r"\[model\] overrides ch must be a whole number, got 8.5"),
+        ("[1, 1, 2, 2]", "4", r"overrides ch_mult must be a list, got 4"),
+        ("ch = 8", "channels = 8", r"overrides has no 'channels'"),
+        ("overrides = {", "overrides = 3 #", r"overrides must be a table, got 3"),
         ("warmup = 1", 'name = "sgd"', "one of adam, adamw, muon, got 'sgd'"),
         ('variant = "kl-4chn"', "", "lacks variant"),
         ("steps = 6", "", "lacks steps"),
@@ -103,14 +112,57 @@ def test_material_is_cut_as_told(clips: Path) -> None:
     assert material.held_back[0].shape == (5, 32, 32, 3)
     assert len(material.skipped) == 1
     assert "broken.mp4" in material.skipped[0]
-    with pytest.raises(ModelError, match="held back"):
-        load_material(clips, replace(PART, held_back=()))
     (clips / "SOURCES.csv").write_text("file,note\ntrain/a.mp4,footage of doubtful licence\nb.mp4,doubtful licence\n")
     try:
         with pytest.raises(ModelError, match="0 clips to train on"):
             load_material(clips, replace(PART, skip_notes=("doubtful licence",)))
     finally:
         (clips / "SOURCES.csv").unlink()
+
+
+@pytest.mark.parametrize("names", [(), ("street",)])
+def test_every_tenth_video_is_held_back_where_none_is_named(
+    clips: Path, names: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = replace(PART, held_back=names)
+    assert [e.path.name for e in list_files(clips, part) if e.split == "held_back"] == ["a.mp4"]
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("every 10th video is: a.mp4")
+    assert [len(x) for x in (load_material(clips, part).videos, load_material(clips, part).held_back)] == [2, 1]
+
+
+def test_how_many_are_held_back(tmp_path: Path) -> None:
+    def held(count: int, marked: str = "train") -> list[str]:
+        rows = [f"{i:02}.mp4,{marked if i == 5 else 'train'}" for i in range(count)]
+        (tmp_path / "list.csv").write_text("\n".join(["file,split", "photo.png,", *rows]))
+        entries = list_files(tmp_path / "list.csv", replace(PART, held_back=()), quiet=True)
+        return [e.path.stem for e in entries if e.split == "held_back"]
+
+    assert [held(1), held(2), held(10), held(11)] == [[], ["00"], ["00"], ["00", "10"]]
+    assert held(11, "held_back") == ["05"]
+    assert len(held(999)) == 31
+
+
+def test_a_folder_heeds_the_splits_and_notes_of_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("train/a.mp4", "train/b.mp4", "train/c.mp4", "eval/a.mp4", "more/b.mp4"):
+        (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "videos" / name).touch()
+    (tmp_path / "SOURCES.csv").write_text(
+        "file,split,note\nvideos/train/a.mp4,train,\nvideos/eval/a.mp4,eval,\nvideos/train/b.mp4,held_back,\n"
+        "moved/c.mp4,train,doubt\n"
+    )
+    part = replace(PART, held_back=(), skip_notes=("doubt",))
+    entries = list_files(tmp_path / "videos", part)
+    assert [(str(e.path.relative_to(tmp_path / "videos")), e.split) for e in entries] == [
+        ("more/b.mp4", "train"),
+        ("train/a.mp4", "train"),
+        ("train/b.mp4", "held_back"),
+    ]
+    assert not capsys.readouterr().out
+    (tmp_path / "SOURCES.csv").unlink()
+    list_files(tmp_path / "videos", replace(part, held_back=("c",)))
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "has no notes" in line
 
 
 def test_a_list_names_files_notes_and_splits(clips: Path, tmp_path: Path) -> None:
@@ -129,6 +181,14 @@ def test_a_list_names_files_notes_and_splits(clips: Path, tmp_path: Path) -> Non
     table.write_text("name\na.mp4\n")
     with pytest.raises(DataError, match="no column `file`"):
         list_files(table, plain)
+    table.write_text("note,file\n,a.mp4\nno path\n")
+    with pytest.raises(DataError, match="row 2 names no file"):
+        list_files(table, plain)
+    table.write_bytes(b"file\n\xff\xfe.mp4\n")
+    with pytest.raises(DataError, match="no CSV list that can be read"):
+        list_files(table, plain)
+    with pytest.raises(DataError, match="neither a folder nor"):
+        list_files(clips / "a.mp4", plain)
 
 
 def test_files_give_the_frames_that_memory_holds(clips: Path) -> None:

@@ -23,7 +23,7 @@ Shipped recipes: {_SHIPPED}.
 Examples:
   vidtok-train tiny-kl-16chn --data clips/ --run runs/kl
   vidtok-train released-stage1 --data train.csv --run runs/one --devices 8 --nodes 2
-  vidtok-train released-stage2 --data train.csv --run runs/two --init runs/one/best.safetensors
+  vidtok-train released-stage2 --data train.csv --run runs/two --init runs/one/last.safetensors
   vidtok-train mine.toml --data clips/ --run runs/mine --init kl-4chn.safetensors --steps 200
 """
 )
@@ -64,8 +64,9 @@ def main(
 ) -> None:
     """Train a tokenizer by RECIPE, a shipped name or a .toml file. Give the same command again to resume.
 
-    RUN gets best.safetensors (the average of the weights, best on the held-back clips), last.ckpt, log.csv,
-    pictures/ and skipped.txt. On several machines, start the same command on each, as for any torch.distributed job.
+    RUN gets best.safetensors (the average of the weights, best on the held-back clips by PSNR), last.safetensors (the
+    average at the end, to take after training with LPIPS or a GAN, which cost PSNR), last.ckpt, log.csv, pictures/
+    and skipped.txt. On several machines, start the same command on each, as for any torch.distributed job.
     """
     try:
         chosen = load_recipe(recipe)

@@ -38,41 +38,73 @@ class Material:
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    if rows and "file" not in rows[0]:
-        raise DataError(f"{table} has no column `file`; its columns are {', '.join(rows[0])}")
+    try:
+        with table.open(newline="") as file:
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), reader.fieldnames or ()
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table} is no CSV list that can be read: {error}") from error
+    if "file" not in columns:
+        raise DataError(f"{table} has no column `file`; its columns are {', '.join(columns) or 'none'}")
+    for number, row in enumerate(rows, start=1):
+        if not row["file"]:
+            raise DataError(f"{table}: row {number} names no file; give each row its path in the column `file`")
     return rows
 
 
-def _notes(folder: Path) -> dict[str, str]:
-    """File name -> note of the nearest SOURCES.csv, if there is one."""
+def _entry(path: Path, row: dict[str, str]) -> Entry:
+    return Entry(path, row.get("note") or "", row.get("split") or "train")
+
+
+def _sources(folder: Path) -> dict[Path, dict[str, str]]:
+    """Rows of the nearest SOURCES.csv, if there is one, by resolved path, or by name where nothing is at the path."""
     for parent in (folder, *folder.resolve().parents[:2]):
-        if (parent / "SOURCES.csv").is_file():
-            return {Path(row["file"]).name: row.get("note") or "" for row in _rows(parent / "SOURCES.csv")}
+        table = parent / "SOURCES.csv"
+        if table.is_file():
+            rows = [((parent / row["file"]).resolve(), row) for row in _rows(table)]
+            return {path if path.exists() else Path(path.name): row for path, row in rows}
     return {}
 
 
-def list_files(data: Path, part: DataPart) -> list[Entry]:
+def _hold_back(entries: list[Entry], quiet: bool) -> list[Entry]:
+    """Every tenth video, from the first on, where there are two or more; of very many, some thirty."""
+    videos = [entry for entry in entries if entry.path.suffix.lower() in VIDEO]
+    every = max(10, len(videos) // 30)
+    chosen = videos[::every] if len(videos) > 1 else []
+    if chosen and not quiet:
+        names = ", ".join(entry.path.name for entry in chosen)
+        tqdm.write(f"no clip is marked or named as held back, so every {every}th video is: {names}")
+    held = set(chosen)
+    return [entry._replace(split=HELD_BACK) if entry in held else entry for entry in entries]
+
+
+def list_files(data: Path, part: DataPart, quiet: bool = False) -> list[Entry]:
     """Files of a folder, searched through, or of a CSV list.
 
     A list has a column `file` (paths beside the list), perhaps `note`, and `split`, of which `train`, `held_back`
-    and nothing are taken. Raises DataError.
+    and nothing are taken; a SOURCES.csv in a folder, or up to two above it, says the same of the folder's files.
+    Where neither `split` nor the recipe holds anything back, every tenth video is. Raises DataError.
     """
     if data.is_dir():
-        notes = _notes(data)
-        entries = [Entry(path, notes.get(path.name, ""), "train") for path in sorted(data.rglob("*"))]
-    else:
+        rows = _sources(data)
         entries = [
-            Entry(data.parent / row["file"], row.get("note") or "", row.get("split") or "train") for row in _rows(data)
+            _entry(path, rows.get(path.resolve()) or rows.get(Path(path.name)) or {})
+            for path in sorted(data.rglob("*"))
         ]
-    return [
+    elif data.suffix.lower() == ".csv":
+        entries = [_entry(data.parent / row["file"], row) for row in _rows(data)]
+    else:
+        raise DataError(f"{data} is neither a folder nor a .csv list; give one of these")
+    if part.skip_notes and not quiet and not any(entry.note for entry in entries):
+        tqdm.write(f"{data} has no notes (SOURCES.csv, or the column `note`), so that `skip_notes` leaves nothing out")
+    taken = [
         entry._replace(split=HELD_BACK if entry.path.stem in part.held_back else entry.split)
         for entry in entries
         if entry.path.suffix.lower() in VIDEO | IMAGE
         and entry.split in ("train", HELD_BACK)
         and not any(doubt in entry.note for doubt in part.skip_notes)
     ]
+    return taken if any(entry.split == HELD_BACK for entry in taken) else _hold_back(taken, quiet)
 
 
 def _centre(clip: Pixels, size: int) -> Pixels:
@@ -86,7 +118,7 @@ def load_material(data: Path, part: DataPart, quiet: bool = False) -> Material:
     Unreadable files are listed, not fatal. Raises DataError.
     """
     material = Material()
-    for path, _, split in tqdm(list_files(data, part), desc="reading clips", unit="file", disable=quiet):
+    for path, _, split in tqdm(list_files(data, part, quiet), desc="reading clips", unit="file", disable=quiet):
         try:
             if split == HELD_BACK:
                 held = HeldClip(path, part.held_back_size, part.held_back_frames)
@@ -99,7 +131,8 @@ def load_material(data: Path, part: DataPart, quiet: bool = False) -> Material:
             material.skipped.append(str(error))
     if not material.videos or not material.held_back:
         raise DataError(
-            f"{data} gave {len(material.videos)} clips to train on and {len(material.held_back)} held back; "
-            "both are needed (`held_back` in the recipe names clips by file stem)"
+            f"{data} gave {len(material.videos)} clips to train on, {len(material.held_back)} held back and "
+            f"{len(material.skipped)} that cannot be read; the first two are needed (`held_back` in the recipe names "
+            "clips by file stem)"
         )
     return material

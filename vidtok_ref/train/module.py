@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,19 @@ from vidtok_ref.train.material import Material
 from vidtok_ref.train.optimizer import learning_rate, make_optimizer
 from vidtok_ref.train.recipe import Recipe
 from vidtok_ref.train.recompute import recompute_blocks
+
+# Of a recipe's settings, those besides [report] that may change when a run resumes: how long it is, what is advised
+# against divergence, and what changes the work but not its aim.
+_MAY_CHANGE = {"steps", "[optimizer] learning_rate", "[data] workers", "[model] compile"}
+
+
+def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
+    """What a resumed run must have in common with its beginning, by its place in the recipe."""
+    flat: dict[str, Any] = {}
+    for name, value in recipe.items():
+        if name != "report":
+            flat |= {f"[{name}] {k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
+    return {place: value for place, value in flat.items() if place not in _MAY_CHANGE}
 
 
 def sample_latent(encoded: Encoded, seed: int, numbers: list[int]) -> Tensor:
@@ -169,14 +184,25 @@ class Training(L.LightningModule):
             "steps": self.steps_done,
             "best": self.best,
             "variant": self.model.variant.to_dict(),
+            "recipe": self._plain_recipe(),
         }
 
+    def _plain_recipe(self) -> dict[str, Any]:
+        """The recipe with lists for tuples."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self.recipe)))
+        return plain
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        progress = checkpoint["progress"]
-        wanted, found = self.model.variant.to_dict(), progress["variant"]
-        if wanted != found:
-            differing = [f"{k} {found.get(k)}, not {wanted[k]}" for k in wanted if found.get(k) != wanted[k]]
-            raise DataError(f"{self.last} is of another model: {'; '.join(differing)}; name another --run folder")
+        """Raises DataError where the checkpoint is of another model or recipe, or not of this trainer."""
+        progress = checkpoint.get("progress")
+        if not isinstance(progress, dict) or not {"steps", "best", "variant"} <= progress.keys():
+            raise DataError(f"{self.last} is not a checkpoint of vidtok-train; name another --run folder")
+        wanted, found, kind = self.model.variant.to_dict(), progress["variant"], "model"
+        if wanted == found and "recipe" in progress:  # earlier runs did not keep their recipe
+            wanted, found, kind = _settings(self._plain_recipe()), _settings(progress["recipe"]), "recipe"
+        differing = [f"{k} {found[k]}, not {wanted[k]}" for k in wanted if k in found and found[k] != wanted[k]]
+        if differing:
+            raise DataError(f"{self.last} is of another {kind}: {'; '.join(differing)}; name another --run folder")
         self.steps_done, self.best = progress["steps"], progress["best"]
         # Where the run is says `steps`: the loader begins there, so the trainer's own counters start anew.
         checkpoint.pop("loops", None)

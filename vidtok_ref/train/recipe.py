@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from vidtok_ref.errors import DataError
+from vidtok_ref.variant import Variant
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -122,12 +123,13 @@ class Recipe:
     report: ReportPart = ReportPart()
 
     def __post_init__(self) -> None:
-        data, report = self.data, self.report
+        data, optimizer, report = self.data, self.optimizer, self.report
         counts = {
             "steps": self.steps,
             "[data] batch": data.batch,
             "[data] frames": data.frames,
             "[data] size": data.size,
+            "[data] max_clip_frames": data.max_clip_frames,
             "[data] held_back_frames": data.held_back_frames,
             "[data] held_back_size": data.held_back_size,
             "[report] log_every": report.log_every,
@@ -137,17 +139,22 @@ class Recipe:
         for name, count in counts.items():
             if count < 1:
                 raise DataError(f"{name} must be at least 1, got {count}")
+        if data.workers < 0:
+            raise DataError(f"[data] workers must be 0 or more, got {data.workers}")
+        for name, rate in {"[optimizer]": optimizer.learning_rate, "[gan]": self.gan.learning_rate}.items():
+            if not rate > 0:
+                raise DataError(f"{name} learning_rate must be above 0, got {rate:g}")
         if data.short_side < data.size:
             raise DataError(f"[data] short_side {data.short_side} is less than size {data.size}; no crop fits")
         if not data.fps or min(data.fps) < 0:
             raise DataError(f"[data] fps must list rates of 0 or more, got {list(data.fps)}")
-        if not (len(self.optimizer.betas) == len(self.gan.betas) == 2):
+        if not (len(optimizer.betas) == len(self.gan.betas) == 2):
             raise DataError("[optimizer] and [gan] betas are two numbers")
         if self.model.compile and self.gan.weight:
             raise DataError("[model] compile does not go with [gan]: its adaptive weight would run everything thrice")
 
 
-_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a table"}
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
 def _typed(value: Any, kind: Any, where: str) -> Any:
@@ -162,29 +169,36 @@ def _typed(value: Any, kind: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise DataError(f"{where} must be a list, got {value!r}")
         return tuple(_typed(v, get_args(kind)[0], where) for v in value)
-    plain = get_origin(kind) or kind
-    if plain is float and type(value) is int:
+    if get_origin(kind) is dict:  # the only table within a section
+        return _table(value, Variant, where)
+    if kind is float and type(value) is int:
         value = float(value)
-    if type(value) is not plain:
-        raise DataError(f"{where} must be {_WORDS[plain]}, got {value!r}")
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()} if plain is dict else value
+    if type(value) is not kind:
+        raise DataError(f"{where} must be {_WORDS[kind]}, got {value!r}")
+    return value
 
 
-def _section(values: Any, kind: Any, where: str) -> Any:
+def _table(values: Any, kind: Any, where: str) -> dict[str, Any]:
+    """`values` of a TOML table as fields of the dataclass `kind`, some or all; raises DataError."""
     hints = get_type_hints(kind)
     if not isinstance(values, dict):
-        raise DataError(f"{where} must be a section, got {values!r}")
+        raise DataError(f"{where} must be a table, got {values!r}")
     for name in values:
         if name not in hints:
             near = difflib.get_close_matches(name, hints, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(hints)}"
             raise DataError(f"{where} has no {name!r}; {hint}")
+    places = {name: f"[{name}]" if is_dataclass(hints[name]) else f"{where} {name}" for name in values}
+    return {name: _typed(value, hints[name], places[name]) for name, value in values.items()}
+
+
+def _section(values: Any, kind: Any, where: str) -> Any:
+    given = _table(values, kind, where)
     required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
-    missing = [name for name in required if name not in values]
+    missing = [name for name in required if name not in given]
     if missing:
         raise DataError(f"{where} lacks {' and '.join(missing)}")
-    places = {name: f"[{name}]" if is_dataclass(hints[name]) else f"{where} {name}" for name in values}
-    return kind(**{name: _typed(value, hints[name], places[name]) for name, value in values.items()})
+    return kind(**given)
 
 
 def load_recipe(name: str) -> Recipe:

@@ -1,4 +1,4 @@
-"""What a run leaves behind: log, pictures, best weights, checkpoint, a progress bar."""
+"""What a run leaves behind: log, pictures, best and last weights, checkpoint, a progress bar."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Report(L.Callback):
         self.bar.update()
         self.counted += 1
         for line in module.skipped:
-            self.skip(line)
+            self.skip(line, write=trainer.is_global_zero)
         row: dict[str, Any] = {}
         if step % recipe.report.log_every == 0 or self._due(module, recipe.report.validate_every):
             # Reading the figures waits for the device, so that the clock counts finished steps.
@@ -94,14 +94,15 @@ class Report(L.Callback):
         if self._due(module, recipe.report.checkpoint_every):
             trainer.save_checkpoint(self.run / LAST)
 
-    def skip(self, line: str) -> None:
-        """List a file that cannot be read, once."""
+    def skip(self, line: str, write: bool) -> None:
+        """Say once that a file cannot be read and, in the first process, list it."""
         if line in self.skipped:
             return
         self.skipped.add(line)
         tqdm.write(f"skipped: {line}")
-        with self.unreadable.open("a") as file:
-            file.write(f"{line}\n")
+        if write:
+            with self.unreadable.open("a") as file:
+                file.write(f"{line}\n")
 
     @staticmethod
     def _due(module: Training, every: int) -> bool:
@@ -118,12 +119,17 @@ class Report(L.Callback):
             write_pictures(self.run / "pictures" / f"step-{step:06d}.png", pairs[:pictures])
         if held > module.best:
             module.best = held
-            if trainer.is_global_zero:
-                path = self.run / "best.safetensors"
-                write_weights(module.average, path, steps=str(step), held_back_psnr=f"{held:.2f}")
+            self._write_average(trainer, module, "best", held)
+        if step == module.recipe.steps:
+            self._write_average(trainer, module, "last", held)
         return held
+
+    def _write_average(self, trainer: L.Trainer, module: Training, name: str, held: float) -> None:
+        if trainer.is_global_zero:
+            path = self.run / f"{name}.safetensors"
+            write_weights(module.average, path, steps=str(module.steps_done), held_back_psnr=f"{held:.2f}")
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.bar.close()
-        if self.skipped:
+        if self.skipped and trainer.is_global_zero:
             tqdm.write(f"{len(self.skipped)} files could not be read: {self.unreadable}")

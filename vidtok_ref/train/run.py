@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +25,9 @@ from vidtok_ref.train.recipe import Recipe
 from vidtok_ref.train.report import Report
 from vidtok_ref.train.resume import LAST, RunCheckpoints
 from vidtok_ref.train.start import start_from_linear
-from vidtok_ref.variant import VARIANTS
+from vidtok_ref.variant import VARIANTS, find_variant
 from vidtok_ref.weights import read_weights
+from vidtok_runtime.errors import OutputError
 
 
 def _start_clips(material: Material, recipe: Recipe) -> Tensor:
@@ -67,6 +67,22 @@ def first_model(recipe: Recipe, material: Material, init: Path | None = None) ->
     return model
 
 
+def _check_sizes(recipe: Recipe) -> None:
+    variant = find_variant(recipe.model.variant, **recipe.model.overrides)
+    for name, size in {"size": recipe.data.size, "held_back_size": recipe.data.held_back_size}.items():
+        if size % variant.spatial_factor:
+            raise DataError(
+                f"[data] {name} of {variant.name} must be a multiple of {variant.spatial_factor}, got {size}"
+            )
+
+
+def _make_folder(run: Path) -> None:
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the run folder {run} cannot be made: {error.strerror}; name another --run") from error
+
+
 def _perceptual(recipe: Recipe) -> nn.Module | None:
     if not recipe.loss.perceptual:
         return None
@@ -74,6 +90,26 @@ def _perceptual(recipe: Recipe) -> nn.Module | None:
 
     return load_lpips(weights=Path(recipe.loss.lpips_weights) if recipe.loss.lpips_weights else None).requires_grad_(
         False
+    )
+
+
+def _make_trainer(recipe: Recipe, report: Report, accelerator: str, devices: int, nodes: int) -> L.Trainer:
+    return L.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        # Generator and discriminator take turns, so that some parameters have no part in each backward pass.
+        strategy=DDPStrategy(find_unused_parameters=bool(recipe.gan.weight)) if devices * nodes > 1 else "auto",
+        precision=recipe.model.precision,
+        plugins=[RunCheckpoints()],
+        callbacks=[report],
+        max_epochs=1,  # an epoch is the steps that remain
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
     )
 
 
@@ -89,47 +125,36 @@ def train(
 ) -> float:
     """Train or resume in the folder `run`; `best.safetensors` there is the best average of weights so far.
 
+    When all steps are done, `last.safetensors` is the average at the end: LPIPS and GAN cost PSNR, so that the best may
+    be from before they took effect.
+
     data: folder or CSV list. Returns the best held-back PSNR in dB. Raises DataError, WeightsError, OutputError;
     DivergedError when a gradient is not finite.
     """
     if recipe.data.batch % (devices * nodes):
         raise DataError(f"[data] batch {recipe.data.batch} cannot be shared evenly by {devices * nodes} processes")
-    first_process = int(os.environ.get("LOCAL_RANK", "0")) == 0
+    _check_sizes(recipe)
     last = run / LAST
     perceptual = _perceptual(recipe)
     resumes = last.is_file()
-    material = load_material(data, recipe.data, quiet=not first_process)
-    part = recipe.model
-    model = build(part.variant, **part.overrides) if resumes else first_model(recipe, material, init)
     report = Report(run)
-    if first_process:
-        run.mkdir(parents=True, exist_ok=True)
-        for stray in run.glob("*.part"):  # of a process that was killed while it wrote
-            stray.unlink()
-        for line in material.skipped:
-            report.skip(line)
-        videos, images, held = len(material.videos), len(material.images), len(material.held_back)
-        tqdm.write(f"{videos} clips, {images} photographs, {held} held back")
-    module = Training(recipe, model, material, perceptual, last)
     with warnings.catch_warnings():
         _hush()
-        trainer = L.Trainer(
-            accelerator=accelerator,
-            devices=devices,
-            num_nodes=nodes,
-            # Generator and discriminator take turns, so that some parameters have no part in each backward pass.
-            strategy=DDPStrategy(find_unused_parameters=bool(recipe.gan.weight)) if devices * nodes > 1 else "auto",
-            precision=recipe.model.precision,
-            plugins=[RunCheckpoints()],
-            callbacks=[report],
-            max_epochs=1,  # an epoch is the steps that remain
-            limit_val_batches=0,
-            use_distributed_sampler=False,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        trainer = _make_trainer(recipe, report, accelerator, devices, nodes)
+        first_process = trainer.is_global_zero
+        if first_process:
+            _make_folder(run)
+        material = load_material(data, recipe.data, quiet=not first_process)
+        part = recipe.model
+        model = build(part.variant, **part.overrides) if resumes else first_model(recipe, material, init)
+        if first_process:
+            for stray in run.glob("*.part"):  # of a process that was killed while it wrote
+                stray.unlink()
+            for line in material.skipped:
+                report.skip(line, write=True)
+            videos, images, held = len(material.videos), len(material.images), len(material.held_back)
+            tqdm.write(f"{videos} clips, {images} photographs, {held} held back")
+        module = Training(recipe, model, material, perceptual, last)
         trainer.fit(module, ckpt_path=last if resumes else None, weights_only=True)
     return module.best
 
