@@ -324,6 +324,8 @@ def test_regularizer_terms_are_weighted_and_annealed() -> None:
     assert total.item() == pytest.approx(1e-3 * 960 / 96 - 0.4 + 1)
     total = Objective(replace(part, per="frame")).regularization({"kl": terms["kl"]}, video, 0)
     assert total.item() == pytest.approx(0.96)
+    endless = {"kl": torch.tensor(torch.inf), "commitment": terms["commitment"]}
+    assert Objective(replace(part, kl=0)).regularization(endless, video, 0).item() == pytest.approx(1)
 
 
 def test_gan_losses_by_hand() -> None:

@@ -82,5 +82,6 @@ class Objective(nn.Module):
         }
         total = torch.zeros((), device=video.device)
         for name, term in terms.items():
-            total = total + weights[name] * term
+            if weights[name]:  # 0 times infinity would be no number
+                total = total + weights[name] * term
         return total

@@ -68,7 +68,7 @@ class OptimizerPart:
 
 @dataclass(frozen=True)
 class LossPart:
-    """Weights of the terms; a term of weight 0 is not computed."""
+    """Weights of the terms; one of weight 0 has no part in the loss, though the regularizer still tells its size."""
 
     l1: float = 1.0
     l2: float = 0.0

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
+from torch._inductor.exc import InductorError
 from tqdm import tqdm
 
 from vidtok_ref.checkpoints import find_checkpoint
-from vidtok_ref.errors import DataError
+from vidtok_ref.errors import DataError, MissingError
 from vidtok_ref.load import build
 from vidtok_ref.model import VidTok
 from vidtok_ref.train.loader import Samples, to_tensor
@@ -129,7 +130,7 @@ def train(
     be from before they took effect.
 
     data: folder or CSV list. Returns the best held-back PSNR in dB. Raises DataError, WeightsError, OutputError;
-    DivergedError when a gradient is not finite.
+    DivergedError when a gradient is not finite; MissingError without the compiler that `compile` needs.
     """
     if recipe.data.batch % (devices * nodes):
         raise DataError(f"[data] batch {recipe.data.batch} cannot be shared evenly by {devices * nodes} processes")
@@ -155,7 +156,14 @@ def train(
             videos, images, held = len(material.videos), len(material.images), len(material.held_back)
             tqdm.write(f"{videos} clips, {images} photographs, {held} held back")
         module = Training(recipe, model, material, perceptual, last)
-        trainer.fit(module, ckpt_path=last if resumes else None, weights_only=True)
+        try:
+            trainer.fit(module, ckpt_path=last if resumes else None, weights_only=True)
+        except InductorError as error:
+            reason = str(error.inner_exception).strip().splitlines()[0]
+            raise MissingError(
+                f"[model] compile failed: {reason}; on a CPU it needs a C++ compiler: install one, or set "
+                "`compile = false` in the recipe"
+            ) from error
     return module.best
 
 
