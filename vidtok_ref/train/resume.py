@@ -40,4 +40,6 @@ class RunCheckpoints(TorchCheckpointIO):
                 f"{path} cannot be resumed from: {reason}; remove it to start this run again, perhaps with "
                 f"--init {Path(path).parent / 'best.safetensors'}"
             ) from error
+        if not isinstance(content, dict) or "progress" not in content:
+            raise WeightsError(f"{path} is no checkpoint of vidtok-train; name another --run folder")
         return content
