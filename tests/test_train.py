@@ -299,7 +299,7 @@ def test_checkpoints_of_others_and_of_earlier_runs(clips: Path, tmp_path: Path, 
     train(load_recipe(str(tiny(tmp_path, ("steps = 6", "steps = 8"), longer[1]))), clips, run)
     del checkpoint["progress"]
     torch.save(checkpoint, run / "last.ckpt")
-    with pytest.raises(DataError, match="not a checkpoint of vidtok-train"):
+    with pytest.raises(WeightsError, match="not a checkpoint of vidtok-train"):
         train(load_recipe(str(tiny(tmp_path))), clips, run)
 
 

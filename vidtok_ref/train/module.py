@@ -193,10 +193,8 @@ class Training(L.LightningModule):
         return plain
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raises DataError where the checkpoint is of another model or recipe, or not of this trainer."""
-        progress = checkpoint.get("progress")
-        if not isinstance(progress, dict) or not {"steps", "best", "variant"} <= progress.keys():
-            raise DataError(f"{self.last} is not a checkpoint of vidtok-train; name another --run folder")
+        """Raises DataError where the checkpoint is of another model or recipe."""
+        progress = checkpoint["progress"]
         wanted, found, kind = self.model.variant.to_dict(), progress["variant"], "model"
         if wanted == found and "recipe" in progress:  # earlier runs did not keep their recipe
             wanted, found, kind = _settings(self._plain_recipe()), _settings(progress["recipe"]), "recipe"

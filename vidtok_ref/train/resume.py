@@ -40,6 +40,7 @@ class RunCheckpoints(TorchCheckpointIO):
                 f"{path} cannot be resumed from: {reason}; remove it to start this run again, perhaps with "
                 f"--init {Path(path).parent / 'best.safetensors'}"
             ) from error
-        if not isinstance(content, dict) or "progress" not in content:
-            raise WeightsError(f"{path} is no checkpoint of vidtok-train; name another --run folder")
+        progress = content.get("progress") if isinstance(content, dict) else None
+        if not isinstance(progress, dict) or not {"steps", "best", "variant"} <= progress.keys():
+            raise WeightsError(f"{path} is not a checkpoint of vidtok-train; name another --run folder")
         return content
