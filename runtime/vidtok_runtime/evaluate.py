@@ -197,7 +197,4 @@ def evaluate_folder(
         "plot_clips": lambda: clip_by_clip(figures, targets["plot_clips"].path.suffix),
     }
     for name, target in targets.items():
-        content = contents[name]()
-        target.open()
-        target.write(content)
-        target.commit()
+        target.write_whole(contents[name]())

@@ -53,6 +53,12 @@ class PartFile:
             self.discard()
             raise self.failure(error) from error
 
+    def write_whole(self, content: bytes) -> None:
+        """Make the file of these bytes; raises OutputError."""
+        self.open()
+        self.write(content)
+        self.commit()
+
     def commit(self) -> None:
         """Close the part, make it durable and give it the target's name."""
         try:

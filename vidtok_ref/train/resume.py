@@ -23,10 +23,7 @@ class RunCheckpoints(TorchCheckpointIO):
         """Raises OutputError."""
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        part = PartFile(path, force=True)
-        part.open()
-        part.write(content.getvalue())
-        part.commit()
+        PartFile(path, force=True).write_whole(content.getvalue())
 
     def load_checkpoint(
         self, path: Any, map_location: Any = lambda storage, _: storage, weights_only: bool | None = True

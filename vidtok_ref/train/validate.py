@@ -33,7 +33,4 @@ def write_pictures(path: Path, pairs: list[tuple[Pixels, Pixels]]) -> None:
     columns = [np.concatenate([clip[len(clip) // 2] for clip in pair]) for pair in pairs]
     picture = cv2.imencode(".png", cv2.cvtColor(np.concatenate(columns, axis=1), cv2.COLOR_RGB2BGR))[1]
     path.parent.mkdir(exist_ok=True)
-    part = PartFile(path, force=True)
-    part.open()
-    part.write(picture.tobytes())
-    part.commit()
+    PartFile(path, force=True).write_whole(picture.tobytes())
