@@ -1,0 +1,109 @@
+"""`encode`, `decode`, `reconstruct`, `demo`: video to tokens and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from vidtok_runtime.cli.options import COMMON, FILE, FOLDER, FORCE, SIZE, command, engine
+from vidtok_runtime.tokenizer import Tokenizer
+
+
+@click.command(epilog="Example: vidtok-run encode clip.mp4 -o clip.safetensors --size 256")
+@click.argument("clip", type=FILE)
+@click.option("-o", "--out", type=FILE, help="Token file.  [default: CLIP with the suffix .safetensors]")
+@click.option("--half", is_flag=True, help="Store latents as float16 (tokens are exact anyway).")
+@command(SIZE, FORCE, *COMMON)
+@engine
+def encode(
+    clip: Path,
+    out: Path | None,
+    half: bool,
+    size: str | None,
+    force: bool,
+    bundle: str | None,
+    tokenizer: Callable[..., Tokenizer],
+    quiet: bool,
+) -> None:
+    """Encode CLIP (a video or an image) into a token file."""
+    from vidtok_runtime.pipeline import encode_file
+
+    out = out or clip.with_suffix(".safetensors")
+    tok = tokenizer(bundle)
+    info = encode_file(tok, clip, out, size=size, half=half, force=force, quiet=quiet)
+    if not quiet:
+        click.echo(f"{out}: {info.num_frames} frames of {info.width}x{info.height}, {out.stat().st_size:,} bytes")
+
+
+@click.command(epilog="Example: vidtok-run decode clip.safetensors -o back.mp4")
+@click.argument("tokens", type=FILE)
+@click.option("-o", "--out", type=FILE, help="Video.  [default: TOKENS with the suffix .decoded.mp4]")
+@command(FORCE, *COMMON)
+@engine
+def decode(
+    tokens: Path,
+    out: Path | None,
+    force: bool,
+    bundle: str | None,
+    tokenizer: Callable[..., Tokenizer],
+    quiet: bool,
+) -> None:
+    """Decode a token file into a video (or an image, for one frame)."""
+    from vidtok_runtime.bundles import find_bundle_of
+    from vidtok_runtime.pipeline import decode_file
+    from vidtok_runtime.tokens import TokenReader
+
+    out = out or tokens.with_suffix(".decoded.mp4")
+    found = bundle or find_bundle_of(TokenReader(tokens).info)
+    tok = tokenizer(found)
+    info = decode_file(tok, tokens, out, force=force, quiet=quiet)
+    if not quiet:
+        click.echo(f"{out}: {info.num_frames} frames of {info.width}x{info.height}")
+
+
+@click.command(epilog="Example: vidtok-run reconstruct clip.mp4 --side-by-side --bundle tiny-fsq-32768")
+@click.argument("clip", type=FILE)
+@click.option("-o", "--out", type=FILE, help="Video.  [default: CLIP with the suffix .recon.mp4]")
+@click.option("--side-by-side", is_flag=True, help="Put the original on the left.")
+@command(SIZE, FORCE, *COMMON)
+@engine
+def reconstruct(
+    clip: Path,
+    out: Path | None,
+    side_by_side: bool,
+    size: str | None,
+    force: bool,
+    bundle: str | None,
+    tokenizer: Callable[..., Tokenizer],
+    quiet: bool,
+) -> None:
+    """Encode and decode CLIP in one pass and measure PSNR and SSIM."""
+    from vidtok_runtime.pipeline import reconstruct_file
+
+    out = out or clip.with_suffix(".recon.mp4")
+    tok = tokenizer(bundle)
+    quality = reconstruct_file(tok, clip, out, size=size, side_by_side=side_by_side, force=force, quiet=quiet)
+    click.echo(f"{out}: {quality.frames} frames, PSNR {quality.psnr:.2f} dB, SSIM {quality.ssim:.4f}")
+
+
+@click.command(epilog="Example: vidtok-run demo --out demo/ --clip my.mp4")
+@click.option("--clip", type=FILE, help="A clip of your own.  [default: a made-up one]")
+@click.option("--out", "folder", type=FOLDER, default=Path("vidtok-demo"), show_default=True, help="Folder.")
+@command(FORCE, *COMMON)
+@engine
+def demo(
+    clip: Path | None,
+    folder: Path,
+    force: bool,
+    bundle: str | None,
+    tokenizer: Callable[..., Tokenizer],
+    quiet: bool,
+) -> None:
+    """Encode and decode a clip with the shipped model and write a side-by-side picture."""
+    from vidtok_runtime.demo import run_demo
+
+    tok = tokenizer(bundle)
+    for path in run_demo(tok, folder, clip, force=force, quiet=quiet):
+        click.echo(path)
