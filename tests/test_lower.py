@@ -31,7 +31,7 @@ def close(a: torch.Tensor, b: torch.Tensor) -> None:
         (lambda: layers.FrameConv2d(C, 4, 3, padding=1), low.frame_conv),
         (lambda: layers.FrameConv2d(C, 4, 1), low.frame_conv),
         (lambda: layers.SpatialDown(C), low.FoldedSpatialDown),
-        (lambda: layers.SpatialUp(C), low.PhaseSpatialUp),
+        (lambda: layers.SpatialUp(C), low.TransposedSpatialUp),
         (lambda: layers.Attention(V10, C), low.PlainAttention),
         (lambda: layers.Attention(WHOLE, C), low.PlainAttention),
     ],
@@ -43,6 +43,21 @@ def test_stateless_layers(x: torch.Tensor, reference: Any, lowered: Any) -> None
     for parameter in layer.parameters():
         parameter.normal_(std=0.5, generator=generator)
     close(lowered(layer)(x), layer(x))
+
+
+@pytest.mark.parametrize("channels", [C, low.FEW_CHANNELS + 4])
+@torch.no_grad()
+def test_norms_of_few_and_of_many_channels(channels: int) -> None:
+    layer = layers.LayerNorm(channels)
+    layer.norm.weight.uniform_(-1, 1, generator=torch.Generator().manual_seed(0))
+    layer.norm.bias.uniform_(-1, 1, generator=torch.Generator().manual_seed(1))
+    conv = torch.nn.Conv3d(3, channels, 1)
+    video = torch.randn(2, 3, 4, 5, 7, generator=torch.Generator().manual_seed(2))
+    wanted = layer(conv(video))
+    close(low.ChannelNorm(layer)(conv(video)), wanted)
+    low.centre(conv)
+    assert conv(video).mean(1).abs().max() < 1e-6
+    close(low.ChannelNorm(layer, centred=True)(conv(video)), wanted)
 
 
 def flags(first: bool, boundary: bool) -> Call:
