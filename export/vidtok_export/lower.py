@@ -125,6 +125,7 @@ class TransposedSpatialUp(nn.Module):
     def __init__(self, layer: ref.SpatialUp) -> None:
         super().__init__()
         c = layer.conv.out_channels
+        assert layer.conv.bias is not None
         weight = doubling_kernel(doubling_kernel(layer.conv.weight.detach(), 2), 3)
         self.conv = nn.ConvTranspose3d(c, c, (1, 4, 4), stride=(1, 2, 2), padding=(0, 1, 1))
         self.conv.weight = nn.Parameter(weight.transpose(0, 1).unsqueeze(2).contiguous(), requires_grad=False)
