@@ -24,6 +24,7 @@ from vidtok_runtime.bench import MATRIX, Case, Peer, bundle_peers, cases, machin
 from vidtok_runtime.bench_report import Files, table, write
 from vidtok_runtime.bench_side import example
 from vidtok_runtime.bundles import find_bundle
+from vidtok_runtime.errors import VidtokError
 from vidtok_runtime.files import PartFile
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.session import usable_providers
@@ -266,4 +267,7 @@ def memory(clip: Path, bundle: str, size: str | None, times: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except VidtokError as error:
+        sys.exit(f"benchmark.py: error: {error}")

@@ -46,7 +46,8 @@ class Reference(nn.Module):
         if self.role == "encoder":
             encoded = self.regularization(y)
             y = encoded.latent if encoded.indices is None else encoded.indices
-        return [y, *(tensor for _, tensor in flatten(new))]
+        # As dense copies: slices of activations would keep these alive, and other strides would compile once more.
+        return [y, *(t.clone(memory_format=torch.contiguous_format) for _, t in flatten(new))]
 
 
 def initial_states(model: VidTok, role: str, x: Tensor) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from conftest import SHALLOW
 
 from vidtok_export import export
 from vidtok_export.operations import multiply_adds
@@ -24,8 +25,6 @@ from vidtok_runtime.errors import BundleError, ProviderError
 from vidtok_runtime.manifest import read_manifest
 from vidtok_runtime.session import Options, StatefulGraph, load_graph, usable_providers
 from vidtok_runtime.turns import Side, take_turns
-
-from .conftest import SHALLOW
 
 ENGINES = ["cpu", "openvino"]
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -102,7 +101,7 @@ def test_a_side_that_fails_is_left_out(bundle: Path, tmp_path: Path) -> None:
     assert "is altered" in bench.left_out["vidtok-onnx, cpu fp32, encode"]
     assert bench.left_out["crash, cpu fp32, decode"] == "its process ended with exit code 5"
     assert any("left out: crash" in line for line in table(bench))
-    with pytest.raises(ProviderError, match="nothing could be measured: .*altered"):
+    with pytest.raises(ProviderError, match=r"nothing could be measured.* is altered"):
         run_bench(manifest, {encode: sides[encode]}, 1, quiet=True)
 
 
