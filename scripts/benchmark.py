@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidtok_runtime.bench import MATRIX, Case, Peer, bundle_peers, cases, machine, run_bench, side_command
-from vidtok_runtime.bench_report import Files, table, write
+from vidtok_runtime.bench import MATRIX, machine, run_bench
+from vidtok_runtime.bench_plan import Case, Peer, bundle_peers, cases, side_command
+from vidtok_runtime.bench_report import Files, write
 from vidtok_runtime.bench_side import example
 from vidtok_runtime.bundles import find_bundle
 from vidtok_runtime.errors import VidtokError
@@ -149,7 +150,6 @@ def speed(
         del model
         product = (sys.executable, str(TORCH_SIDE), json.dumps({"matmul": MATRIX, "threads": threads}))
         bench = run_bench(manifest, plan, repeats, {"torch matmul": product})
-    print("\n".join(table(bench)))
     write(bench, targets)
 
 

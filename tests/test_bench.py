@@ -17,8 +17,8 @@ from conftest import SHALLOW
 from vidtok_export import export
 from vidtok_export.operations import multiply_adds
 from vidtok_ref import VidTok, build
-from vidtok_runtime.bench import Bench, Case, Peer, bundle_peers, cases, run_bench, side_command
-from vidtok_runtime.bench_report import table
+from vidtok_runtime.bench import Bench, run_bench
+from vidtok_runtime.bench_plan import Case, Peer, bundle_peers, cases, side_command
 from vidtok_runtime.bench_side import example, graph_call
 from vidtok_runtime.cli import main
 from vidtok_runtime.errors import BundleError, ProviderError
@@ -63,7 +63,8 @@ def test_every_engine_has_whole_rows_on_the_command_line(bundle: Path, tmp_path:
     for rows in bench.by_case().values():
         assert rows[0].ratio == 1
         assert rows[1].ratio == pytest.approx(rows[0].call_s / rows[1].call_s)
-    assert all(line in result.stdout for line in table(bench))
+    assert all(f"{row.call_s:.3f}" in result.stdout for row in bench.rows)
+    assert bench.how in result.stdout
     again = run(*common, "--json", figures)
     assert again.exit_code == 1
     assert "exists already" in again.stderr
@@ -95,12 +96,14 @@ def test_a_side_that_fails_is_left_out(bundle: Path, tmp_path: Path) -> None:
     encode, decode = cases(manifest, [16], 4, 1)
     crash = Peer("crash", "cpu", "fp32", (sys.executable, "-c", "import sys; sys.exit(5)"))
     sides = {case: bundle_peers(manifest, case, ["cpu"]) for case in (encode, decode)}
-    bench = run_bench(manifest, {encode: sides[encode], decode: [crash, *sides[decode]]}, 1, quiet=True)
+    lines: list[str] = []
+    plan = {encode: sides[encode], decode: [crash, *sides[decode]]}
+    bench = run_bench(manifest, plan, 1, say=lines.append, quiet=True)
     assert [row.case for row in bench.rows] == [decode]
     assert bench.rows[0].ratio == 1
-    assert "is altered" in bench.left_out["vidtok-onnx, cpu fp32, encode"]
-    assert bench.left_out["crash, cpu fp32, decode"] == "its process ended with exit code 5"
-    assert any("left out: crash" in line for line in table(bench))
+    assert "is altered" in bench.left_out["vidtok-onnx, cpu fp32, encode 16x16"]
+    assert bench.left_out["crash, cpu fp32, decode 16x16"] == "its process ended with exit code 5"
+    assert any(line.startswith("left out: crash") for line in lines)
     with pytest.raises(ProviderError, match=r"nothing could be measured.* is altered"):
         run_bench(manifest, {encode: sides[encode]}, 1, quiet=True)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,9 +14,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vidtok_runtime.errors import BundleError, InputError, ProviderError
+from vidtok_runtime.bench_plan import Case, Peer, side_command
+from vidtok_runtime.errors import ProviderError
 from vidtok_runtime.manifest import Manifest
-from vidtok_runtime.session import choose_provider, usable_providers
 from vidtok_runtime.turns import Times, take_turns
 
 HOW = (
@@ -29,35 +28,6 @@ HOW = (
 MATRIX = 2048
 _MATMUL = "numpy matmul"
 _TOOLS = ("vidtok-onnx", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch")
-ROLES = {"encoder": "encode", "decoder": "decode"}
-
-
-@dataclass(frozen=True)
-class Case:
-    """What every side does in a call: so many frames of a size, through a role."""
-
-    role: str
-    frames: int
-    height: int
-    width: int
-    threads: int
-    device_id: int = 0
-
-    def __str__(self) -> str:
-        return f"{ROLES[self.role]}, {self.frames} frames of {self.width}x{self.height} a call, {self.threads} threads"
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A side of the benchmark: who, on what, in which precision, and the command that starts its process."""
-
-    name: str
-    provider: str
-    precision: str
-    command: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.name}, {self.provider} {self.precision}"
 
 
 @dataclass(frozen=True)
@@ -115,53 +85,6 @@ class Bench:
         }
 
 
-def side_command(**spec: Any) -> tuple[str, ...]:
-    """What starts a side that needs no PyTorch."""
-    return (sys.executable, "-m", "vidtok_runtime.bench_side", json.dumps(spec))
-
-
-def bundle_peers(
-    manifest: Manifest, case: Case, providers: Sequence[str] = (), precisions: Sequence[str] = ()
-) -> list[Peer]:
-    """The graphs of a bundle for a case, on the providers and in the precisions named, or all that can be used.
-
-    Raises ProviderError, and BundleError when nothing fits.
-    """
-    names = [choose_provider(name) for name in providers] or list(usable_providers())
-    if not names:
-        raise ProviderError("no inference engine is installed; pip install 'vidtok-onnx[cpu]'")
-    offered = [g for g in manifest.graphs if g.role == case.role]
-    unknown = set(precisions) - {g.precision for g in offered}
-    if unknown:
-        has = ", ".join(dict.fromkeys(g.precision for g in offered))
-        raise BundleError(f"{manifest.folder} has no {', '.join(sorted(unknown))} {case.role}; it offers {has}")
-    pairs = dict.fromkeys(
-        (name, g.precision)
-        for g in offered
-        for name in names
-        if name in g.providers and g.precision in (precisions or (g.precision,))
-    )
-    if not pairs:
-        raise BundleError(f"{manifest.folder} has no {case.role} graph for {', '.join(names)}")
-    about = asdict(case) | {"bundle": str(manifest.folder.resolve())}
-    return [Peer("vidtok-onnx", p, kind, side_command(**about, provider=p, precision=kind)) for p, kind in pairs]
-
-
-def cases(
-    manifest: Manifest, sizes: Sequence[int], frames: int | None, threads: int | None, device_id: int = 0
-) -> list[Case]:
-    """Encoding and decoding at each size; frames None: the bundle's chunk. Raises InputError."""
-    f, s = manifest.time_factor, manifest.spatial_multiple
-    frames = manifest.encoder_chunk if frames is None else frames
-    if frames < f or frames % f:
-        raise InputError(f"a call of {manifest.variant} takes a multiple of {f} frames, got {frames}")
-    for size in sizes:
-        if size < s or size % s:
-            raise InputError(f"a side of {manifest.variant} is a multiple of {s} pixels, got {size}")
-    count = threads or os.cpu_count() or 1
-    return [Case(role, frames, size, size, count, device_id) for size in sizes for role in ROLES]
-
-
 def machine() -> dict[str, Any]:
     """What the figures depend on: processor, cores, system, versions."""
     info = Path("/proc/cpuinfo")
@@ -184,11 +107,13 @@ def run_bench(
     repeats: int,
     limits: Mapping[str, tuple[str, ...]] | None = None,
     *,
+    say: Callable[[str], object] = print,
     quiet: bool = False,
 ) -> Bench:
     """Measure every case with its sides in turns. The first side that works is what the others are compared with.
 
-    limits: further matrix products besides numpy's; the fastest is the limit. Raises ProviderError when nothing works.
+    limits: further matrix products besides numpy's; the fastest is the limit. say: is given the lines of each case as
+    soon as it is measured. Raises ProviderError when nothing works.
     """
     bench = Bench(manifest.folder.resolve().name, manifest.variant, manifest.weights_sha256, machine=machine())
     products = {_MATMUL: side_command(matmul=MATRIX), **(limits or {})}
@@ -198,17 +123,38 @@ def run_bench(
             named = {str(peer): peer for peer in peers}
             commands = products | {name: peer.command for name, peer in named.items()}
             times, failed = take_turns(commands, case.threads, repeats, bar.update)
-            bench.left_out |= {f"{name}, {ROLES[case.role]}": reason for name, reason in failed.items()}
+            bench.left_out |= {f"{name}, {case.title}": reason for name, reason in failed.items()}
             rate = max((MATRIX**3 / median(times[name].calls_s) for name in products if name in times), default=None)
             measured = {name: times[name] for name in named if name in times}
             work = manifest.multiply_adds(case.role, case.frames, case.height, case.width)
-            bench.rows += [
+            rows = [
                 _row(named[name], case, own, next(iter(measured.values())), rate, work)
                 for name, own in measured.items()
             ]
+            bench.rows += rows
+            bar.clear()
+            for line in table(f"{bench.bundle} ({bench.variant}): {case}", rows, rate):
+                say(line)
     if not bench.rows:
         raise ProviderError(f"nothing could be measured: {'; '.join(bench.left_out.values())}")
+    for name, reason in bench.left_out.items():
+        say(f"left out: {name}: {reason}")
+    say(bench.how)
     return bench
+
+
+def table(title: str, rows: Sequence[Row], rate: float | None) -> Iterator[str]:
+    """Lines about one case."""
+    yield title + (f"; limit {rate / 1e9:.1f} G multiply-adds/s" if rate else "")
+    yield f"{'':<34}{'first s':>9}{'call s':>9}{'frames/s':>10}{'of limit':>10}{'peak MiB':>10}{'ratio':>8}"
+    for row in rows:
+        share = "-" if row.limit_share is None else f"{row.limit_share:.1%}"
+        peak = "-" if row.peak_mib is None else f"{row.peak_mib:.0f}"
+        yield (
+            f"{row!s:<34}{row.first_s:>9.3f}{row.call_s:>9.3f}{row.frames_per_second:>10.1f}"
+            f"{share:>10}{peak:>10}{row.ratio:>7.2f}x"
+        )
+    yield ""
 
 
 def _row(peer: Peer, case: Case, times: Times, base: Times, rate: float | None, work: float | None) -> Row:

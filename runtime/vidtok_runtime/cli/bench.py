@@ -47,8 +47,9 @@ def bench(
     Size, provider and precision can be given several times. The engines take turns; the numbers are of graph calls
     that carry their state, without reading and writing of video.
     """
-    from vidtok_runtime.bench import bundle_peers, cases, run_bench
-    from vidtok_runtime.bench_report import Files, table, write
+    from vidtok_runtime.bench import run_bench
+    from vidtok_runtime.bench_plan import bundle_peers, cases
+    from vidtok_runtime.bench_report import Files, write
     from vidtok_runtime.bundles import find_bundle
 
     targets = Files(json, plot, force).open()
@@ -57,7 +58,4 @@ def bench(
         case: bundle_peers(manifest, case, providers, precisions)
         for case in cases(manifest, sizes, frames, threads, device_id)
     }
-    result = run_bench(manifest, plan, repeats, quiet=quiet)
-    for line in table(result):
-        click.echo(line)
-    write(result, targets)
+    write(run_bench(manifest, plan, repeats, say=click.echo, quiet=quiet), targets)
