@@ -1,25 +1,41 @@
 """Measure ours and the peer in the same run: speed, start-up, memory. Every claim of the README comes from here.
 
-python scripts/benchmark.py speed --variant kl-4chn
+python scripts/benchmark.py speed --variant kl-4chn --size 64 --size 128 --json speed.json --plot speed.png
 python scripts/benchmark.py start
 python scripts/benchmark.py memory clip.mp4
 """
 
 from __future__ import annotations
 
+import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
+
+from vidtok_runtime.bench import MATRIX, machine, run_bench
+from vidtok_runtime.bench_plan import Case, Peer, bundle_peers, cases, side_command
+from vidtok_runtime.bench_report import Files, write
+from vidtok_runtime.bench_side import example
+from vidtok_runtime.bundles import find_bundle
+from vidtok_runtime.errors import VidtokError
+from vidtok_runtime.files import PartFile
+from vidtok_runtime.manifest import Manifest
+from vidtok_runtime.session import usable_providers
+
+if TYPE_CHECKING:
+    from vidtok_ref import VidTok
 
 ENGINES = ("cpu", "openvino")
+FILE = click.Path(path_type=Path, dir_okay=False)
+TORCH_SIDE = Path(__file__).with_name("torch_side.py")
 
 
 def _median_times(tasks: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
@@ -34,10 +50,10 @@ def _median_times(tasks: dict[str, Callable[[], Any]], repeats: int) -> dict[str
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def _print_times(title: str, times: dict[str, float], peer: str, unit: float = 1.0, name: str = "s") -> None:
+def _print_times(title: str, times: dict[str, float], peer: str) -> None:
     print(f"\n{title}")
     for engine, seconds in times.items():
-        print(f"  {engine:<22}{seconds * unit:>9.3f} {name}{times[peer] / seconds:>9.2f}x")
+        print(f"  {engine:<30}{seconds:>9.3f} s{times[peer] / seconds:>9.2f}x")
 
 
 @click.group()
@@ -45,66 +61,160 @@ def main() -> None:
     """Measure ours and the peer in the same run."""
 
 
+def _peers(manifest: Manifest, case: Case, weights: Path, graph: Path, modes: list[str]) -> list[Peer]:
+    """The PyTorch sides, then the straight export on the engines that can be used."""
+    bundle = str(manifest.folder.resolve())
+    about = {key: value for key, value in asdict(case).items() if key != "device_id"} | {"bundle": bundle}
+    peers = []
+    for mode in modes:
+        spec = json.dumps(about | {"weights": str(weights), "mode": mode})
+        peers.append(Peer(f"PyTorch {mode}", "cpu", "fp32", (sys.executable, str(TORCH_SIDE), spec)))
+    about |= {"device_id": 0, "precision": "fp32", "straight": str(graph)}
+    engines = [provider for provider in usable_providers() if provider in ENGINES]
+    sides = (side_command(**about, provider=provider) for provider in engines)
+    return peers + [Peer("straight export", e, "fp32", side) for e, side in zip(engines, sides, strict=True)]
+
+
+def _straight(manifest: Manifest, model: VidTok, case: Case, work: Path) -> Path:
+    """The straight export for a case, made unless the folder has it."""
+    import torch
+    from torch_side import export_straight
+
+    name = f"straight-{manifest.weights_sha256[:12]}-{case.role}-{case.frames}x{case.height}x{case.width}.onnx"
+    if not (work / name).is_file():
+        print(f"exporting {name}", flush=True)
+        x = torch.from_numpy(example(manifest, case.role, case.frames, case.height, case.width))
+        target = PartFile(work / name)
+        export_straight(model, case.role, x, target.part)
+        target.commit()
+    return work / name
+
+
+def _bundle_of(bundle: str | None, variant: str, ch: int | None, work: Path) -> Manifest:
+    """The given bundle, or one of the untrained variant, made unless the folder has it."""
+    from vidtok_export import export
+    from vidtok_ref import build
+
+    if bundle:
+        return find_bundle(bundle)
+    folder = work / f"{Path(variant).name}{f'-ch{ch}' if ch else ''}"
+    if not folder.is_dir():
+        export(build(variant, **({"ch": ch} if ch else {})), folder, quiet=False)
+    return find_bundle(folder)
+
+
 @main.command()
+@click.option("--bundle", help="Folder or shipped name; else made of --variant, untrained.")
 @click.option("--variant", default="kl-4chn", show_default=True)
 @click.option("--ch", type=int, help="Width, instead of the variant's own.")
-@click.option("--frames", default=16, show_default=True)
-@click.option("--size", default=64, show_default=True, help="Height and width in pixels.")
+@click.option("--frames", default=16, show_default=True, help="Frames a call.")
+@click.option("--size", "sizes", multiple=True, type=int, default=(64,), show_default=True, help="Side; repeat.")
 @click.option("--threads", default=2, show_default=True)
 @click.option("--repeats", default=7, show_default=True)
-@click.option("--bundle", type=click.Path(exists=True, path_type=Path), help="Exported with --seed 0; else made now.")
+@click.option("--compile/--no-compile", "compiled", default=True, help="PyTorch compile (minutes at full width).")
+@click.option("--work", type=click.Path(path_type=Path, file_okay=False), help="Keeps what is exported for a next run.")
+@click.option("--json", "figures", type=FILE, help="Also write the figures to this file.")
+@click.option("--plot", type=FILE, help="Draw frames a second (.png, .svg).")
+@click.option("--force", is_flag=True, help="Replace existing figures.")
 def speed(
-    variant: str, ch: int | None, frames: int, size: int, threads: int, repeats: int, bundle: Path | None
+    bundle: str | None,
+    variant: str,
+    ch: int | None,
+    frames: int,
+    sizes: tuple[int, ...],
+    threads: int,
+    repeats: int,
+    compiled: bool,
+    work: Path | None,
+    figures: Path | None,
+    plot: Path | None,
+    force: bool,
 ) -> None:
-    """Encode and decode beside PyTorch eager, untrained weights, one call from the initial state."""
-    import torch
+    """Encode and decode beside PyTorch eager and compiled and its straight export; ratios are to the first of them."""
+    from vidtok_export.verify import reference_of
+    from vidtok_ref.weights import write_weights
 
-    from vidtok_export import export
-    from vidtok_export.verify import smooth_video
-    from vidtok_ref import build
-    from vidtok_runtime.manifest import read_manifest
-    from vidtok_runtime.session import Options, load_graph
+    targets = Files(figures, plot, force).open()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = work or Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        manifest = _bundle_of(bundle, variant, ch, work)
+        model = reference_of(manifest)
+        weights = Path(temporary) / "weights.safetensors"
+        write_weights(model, weights)
+        modes = ["compile", "eager"] if compiled else ["eager"]
+        plan = {}
+        for case in cases(manifest, sizes, frames, threads):
+            peers = _peers(manifest, case, weights.resolve(), _straight(manifest, model, case, work).resolve(), modes)
+            plan[case] = [*peers, *bundle_peers(manifest, case)]
+        del model
+        product = (sys.executable, str(TORCH_SIDE), json.dumps({"matmul": MATRIX, "threads": threads}))
+        bench = run_bench(manifest, plan, repeats, {"torch matmul": product})
+    write(bench, targets)
 
-    torch.set_num_threads(threads)
-    model = build(variant, **({"ch": ch} if ch else {}))
-    video = smooth_video(1, frames, size, size, seed=0)
-    with torch.inference_mode():
-        encoded = model.regularization(model.encoder.step(video)[0])
-    source = encoded.latent if encoded.indices is None else encoded.indices
 
-    def eager(step: Callable[..., Any], x: torch.Tensor) -> Callable[[], Any]:
-        def run() -> None:
-            with torch.inference_mode():
-                step(x)
-
-        return run
-
-    tasks: dict[str, dict[str, Callable[[], Any]]] = {
-        "encode": {"PyTorch eager": eager(model.encoder.step, video)},
-        "decode": {"PyTorch eager": eager(model.decoder.step, encoded.latent)},
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        manifest = read_manifest(bundle or export(model, Path(folder) / "bundle", quiet=False))
-        for engine in ENGINES:
-            for task, role, x in (("encode", "encoder", video), ("decode", "decoder", source)):
-                graph = load_graph(manifest, role, engine, None, Options(threads))
-                array = np.ascontiguousarray(x.numpy())
-                tasks[task][engine] = lambda graph=graph, array=array: graph.fresh().step(array)
-        for task, peers in tasks.items():
-            title = f"{task} {variant} ch {model.variant.ch}, {frames} frames of {size}x{size}, {threads} threads"
-            _print_times(title, _median_times(peers, repeats), "PyTorch eager")
+_LOAD = """
+from pathlib import Path
+from vidtok_ref import build
+from vidtok_ref.weights import embedded_variant
+model = build(embedded_variant({weights!r}), {weights!r})
+"""
+_ENCODE = """
+import numpy as np, torch
+from vidtok_runtime.video_in import VideoReader
+torch.set_num_threads({threads})
+with VideoReader({clip!r}) as reader:
+    video = np.stack([frame.pixels for frame in reader])
+x = torch.from_numpy(video).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+with torch.inference_mode():
+    np.save({out!r}, model.encode(x).latent.numpy())
+"""
 
 
 @main.command()
+@click.option("--bundle", default="tiny-kl-16chn", show_default=True, help="A shipped one, with its weights beside it.")
+@click.option("--frames", default=16, show_default=True)
+@click.option("--size", default=256, show_default=True)
+@click.option("--threads", default=2, show_default=True)
 @click.option("--repeats", default=7, show_default=True)
-def start(repeats: int) -> None:
-    """Import time of the runtime beside PyTorch, in fresh processes."""
-    imports = ("import torch", "import vidtok_runtime", "import numpy", "pass")
-    tasks = {
-        code: lambda code=code: subprocess.run([sys.executable, "-c", code], check=True)  # type: ignore[misc]
-        for code in imports
-    }
-    _print_times("process start to end", _median_times(tasks, repeats), "import torch", 1000, "ms")
+@click.option("--json", "figures", type=FILE, help="Also write the figures to this file.")
+@click.option("--force", is_flag=True, help="Replace existing figures.")
+def start(bundle: str, frames: int, size: int, threads: int, repeats: int, figures: Path | None, force: bool) -> None:
+    """Process start to tokens on disk, beside what PyTorch needs to import, to load the model and to do the same."""
+    from vidtok_runtime.demo import synthetic_frame
+    from vidtok_runtime.video_out import VideoWriter
+
+    target = PartFile(figures, force=force) if figures else None
+    with tempfile.TemporaryDirectory() as name:
+        clip, out = Path(name) / "clip.mp4", Path(name) / "out"
+        with VideoWriter(clip) as writer:
+            for i in range(frames):
+                writer.write(synthetic_frame(i, size, size), i)
+            writer.close()
+        manifest = find_bundle(bundle)
+        about = {"weights": str(next(manifest.folder.glob("*.safetensors"))), "clip": str(clip), "out": str(out)}
+        load, encode = _LOAD.format(**about), _ENCODE.format(**about, threads=threads)
+        run = ["-m", "vidtok_runtime.cli", "encode", clip, "-o", out, "--force", "--quiet", "--bundle", bundle]
+        commands: dict[str, list[object]] = {
+            f"vidtok-run encode, {provider}": [*run, "--provider", provider, "--threads", threads]
+            for provider in usable_providers()
+        } | {
+            "PyTorch: import": ["-c", "import torch"],
+            "PyTorch: and load": ["-c", load],
+            "PyTorch: and encode": ["-c", load + encode],
+            "import vidtok_runtime": ["-c", "import vidtok_runtime"],
+            "import numpy": ["-c", "import numpy"],
+            "Python alone": ["-c", "pass"],
+        }
+        tasks = {
+            name: lambda command=command: subprocess.run([sys.executable, *map(str, command)], check=True)  # type: ignore[misc]
+            for name, command in commands.items()
+        }
+        times = _median_times(tasks, repeats)
+    title = f"{frames} frames of {size}x{size} with {bundle}, {threads} threads: seconds from process start to end"
+    _print_times(title, times, "PyTorch: and load")
+    if target:
+        target.write_whole(json.dumps({"what": title, "machine": machine(), "median_s": times}, indent=1).encode())
 
 
 def _repeat(clip: Path, times: int, out: Path) -> None:
@@ -157,4 +267,7 @@ def memory(clip: Path, bundle: str, size: str | None, times: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except VidtokError as error:
+        sys.exit(f"benchmark.py: error: {error}")

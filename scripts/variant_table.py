@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from vidtok_export.graph import Network, state_ports
+from vidtok_export.operations import multiply_adds
 from vidtok_ref import VARIANTS, Variant, VidTok, find_variant
 from vidtok_runtime.manifest import shape_of
 
@@ -75,15 +75,10 @@ COLUMNS = (
 )
 
 
-def operations(model: VidTok, frames: int) -> float:
+def operations(model: VidTok, frames: int) -> int:
     """Multiply-accumulates of encoding and decoding one clip."""
-    v = model.variant
-    padded = torch.empty(1, 3, frames + v.front_frames, SIDE, SIDE, device="meta")
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        latent = model.regularization(model.encoder.step(padded)[0]).latent
-        model.decoder.step(latent)
-    return counter.get_total_flops() / 2
+    padded = frames + model.variant.front_frames
+    return sum(multiply_adds(model, role, padded, SIDE, SIDE) for role in ("encoder", "decoder"))
 
 
 def state_bytes(model: VidTok, role: str) -> int:

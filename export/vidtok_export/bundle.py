@@ -13,6 +13,7 @@ from typing import Any
 from vidtok_export.compact import store_half
 from vidtok_export.errors import ExportError, TargetError
 from vidtok_export.graph import OPSET, Graph, make_graph
+from vidtok_export.operations import operation_counts
 from vidtok_export.verify import PROVIDERS, Parity, require, table, verify
 from vidtok_ref.model import VidTok
 from vidtok_ref.weights import weights_sha256
@@ -70,6 +71,7 @@ def _manifest(model: VidTok, graphs: list[dict[str, Any]], chunk: int, licence: 
             "decoder_latents": chunk,
             "first_decoder_latents": 1 if lag else None,
         },
+        "operations": operation_counts(model),
         "graphs": graphs,
         "opset": OPSET,
         "tools": {tool: version(tool) for tool in _TOOLS},

@@ -110,6 +110,14 @@ class Manifest:
     codebook_size: int | None
     latent_channels: int
     graphs: tuple[GraphEntry, ...]
+    operations: dict[str, dict[str, float]] | None
+
+    def multiply_adds(self, role: str, frames: int, height: int, width: int) -> float | None:
+        """Arithmetic of so many frames in the model as published; None when the bundle does not say."""
+        if self.operations is None:
+            return None
+        counts, pixels = self.operations[role], height * width
+        return frames * pixels * (counts["pixel"] + counts["pixel_squared"] * pixels)
 
     def rule(self, role: str, window: int | None = None) -> CallRule:
         """How to call the graph of a role; `window` (frames) replaces that of a non-causal bundle."""
@@ -156,6 +164,13 @@ def _flag(entry: dict[str, Any]) -> Flag:
     return Flag(entry["name"], entry["dtype"], entry["axes"], tuple(entry["set"]))
 
 
+def _operations(entry: dict[str, Any]) -> dict[str, dict[str, float]]:
+    # The sum is a TypeError for all that is no number.
+    return {
+        role: {key: entry[role][key] + 0.0 for key in ("pixel", "pixel_squared")} for role in ("encoder", "decoder")
+    }
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, read in pieces."""
     with path.open("rb") as file:
@@ -176,7 +191,8 @@ def read_manifest(folder: Path) -> Manifest:
                 f"{path} has format version {raw['format_version']}, this runtime reads {FORMAT_VERSION}; "
                 "export again or update vidtok-onnx"
             )
-        # Bundles of causal version 1.0 may lack the fields about first calls, look-ahead and windows.
+        # Bundles of causal version 1.0 may lack the fields about first calls, look-ahead and windows, older ones those
+        # about operations.
         front_frames = raw["front_padding"]["frames"]
         flush, window = raw.get("flush"), raw.get("window")
         manifest = Manifest(
@@ -198,6 +214,7 @@ def read_manifest(folder: Path) -> Manifest:
             codebook_size=raw["codebook_size"],
             latent_channels=raw["variant"]["z_channels"],
             graphs=tuple(_graph(entry) for entry in raw["graphs"]),
+            operations=_operations(raw["operations"]) if "operations" in raw else None,
         )
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise BundleError(f"{path} is damaged ({type(error).__name__}: {error}); export the bundle again") from error

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation, drawn from its figures: rate against distortion, and the clips one by one."""
+"""Pictures drawn from figures: rate against distortion, an evaluation's clips one by one, speeds side by side."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from vidtok_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from vidtok_runtime.bench import Bench
 
 _SUFFIXES = (".png", ".svg")
 # Told apart by readers who do not see colours as most do (Okabe and Ito), and by shape.
@@ -119,6 +121,30 @@ def clip_by_clip(figures: Figures, suffix: str) -> bytes:
     panels[0].set_yticks(range(len(clips)), clips)
     panels[0].invert_yaxis()
     _legend(figure, figures)
+    return _content(figure, suffix)
+
+
+def speeds(bench: Bench, suffix: str) -> bytes:
+    """Frames a second of every side, a panel for each role and size; beside a bar the time to its first result."""
+    cases = bench.by_case()
+    columns = 2 if len(cases) > 1 else 1
+    lines = -(-len(cases) // columns)
+    figure = _new(6.5 * columns, lines * (1 + 0.4 * max(map(len, cases.values()))) + 0.5)
+    panels = figure.subplots(lines, columns, squeeze=False).flatten()
+    for axes in panels[len(cases) :]:
+        axes.set_axis_off()
+    peers = list(dict.fromkeys(row.peer for row in bench.rows))
+    for axes, (case, rows) in zip(panels, cases.items(), strict=False):
+        colours = [_MODELS[peers.index(row.peer) % len(_MODELS)] for row in rows]
+        bars = axes.barh(range(len(rows)), [row.frames_per_second for row in rows], color=colours)
+        texts = [f"{row.frames_per_second:.3g} ({row.ratio:.2f}x), first {row.first_s:.2g} s" for row in rows]
+        axes.bar_label(bars, texts, padding=3, fontsize="small")
+        axes.set_yticks(range(len(rows)), [str(row) for row in rows], fontsize="small")
+        axes.invert_yaxis()
+        axes.margins(x=0.45)
+        axes.set_xlabel("frames a second")
+        axes.set_title(str(case), fontsize="small")
+    figure.suptitle(f"{bench.bundle}: {bench.machine['processor']}", fontsize="small")
     return _content(figure, suffix)
 
 

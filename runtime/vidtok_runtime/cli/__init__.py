@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vidtok_runtime.cli import convert, evaluate, inspect
+from vidtok_runtime.cli import bench, convert, evaluate, inspect
 
 
 @click.group(
@@ -21,6 +21,7 @@ for _command in (
     convert.decode,
     convert.reconstruct,
     evaluate.evaluate,
+    bench.bench,
     inspect.info,
     convert.demo,
 ):

@@ -1,0 +1,36 @@
+"""How much arithmetic a network takes, counted on the model as published, before any fold."""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from vidtok_ref.model import VidTok
+
+
+def multiply_adds(model: VidTok, role: str, frames: int, height: int, width: int) -> int:
+    """Multiply-adds of one call of a role: `frames` in (encoder) or out (decoder), a multiple of f; model on `meta`."""
+    v = model.variant
+    shape = (1, 3, frames, height, width)
+    if role == "decoder":
+        s = v.spatial_factor
+        shape = (1, v.z_channels, frames // v.time_factor, height // s, width // s)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        getattr(model, role).step(torch.empty(shape, device="meta"))
+    return int(counter.get_total_flops()) // 2
+
+
+def operation_counts(model: VidTok) -> dict[str, dict[str, float]]:
+    """For the manifest: multiply-adds a pixel of a frame, and (attention) times the square of the pixels of a frame."""
+    with torch.device("meta"):
+        bare = VidTok(model.variant)
+    f, side = model.variant.time_factor, 8 * model.variant.spatial_factor
+    counts = {}
+    for role in ("encoder", "decoder"):
+        small, large = (multiply_adds(bare, role, f, n, n) / f for n in (side, 2 * side))
+        # small = a p + b p^2 and large = 4 a p + 16 b p^2, with p the pixels of a frame
+        pixels = side**2
+        square = (large - 4 * small) / (12 * pixels**2)
+        counts[role] = {"pixel": small / pixels - square * pixels, "pixel_squared": square}
+    return counts
