@@ -25,11 +25,15 @@ class PartFile:
     def __init__(self, path: str | PathLike[str], *, force: bool = False) -> None:
         self.path = Path(path)
         self.force = force
-        if self.path.exists() and not force:
+        try:
+            there, folder, place = self.path.exists(), self.path.is_dir(), self.path.parent.is_dir()
+        except OSError as error:  # a name that is too long
+            raise self.failure(error) from error
+        if there and not force:
             raise OutputError(f"{self.path} exists already; give --force to replace it")
-        if self.path.is_dir():
+        if folder:
             raise OutputError(f"{self.path} is a folder; name a file")
-        if not self.path.parent.is_dir():
+        if not place:
             raise OutputError(f"the folder {self.path.parent} does not exist; create it first")
         # Process id and suffix kept: muxers look at the suffix, and two runs must not share a part.
         self.part = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
@@ -39,7 +43,7 @@ class PartFile:
         """Create the part for writing."""
         try:
             self._file = self.part.open("wb")
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
             raise self.failure(error) from error
 
     def write(self, content: bytes, at: int | None = None) -> None:
@@ -78,7 +82,8 @@ class PartFile:
             with contextlib.suppress(OSError):  # a full disk fails again while flushing; the part goes anyway
                 self._file.close()
             self._file = None
-        self.part.unlink(missing_ok=True)
+        with contextlib.suppress(ValueError):  # a NUL byte in the name
+            self.part.unlink(missing_ok=True)
 
     def failure(self, error: Exception) -> OutputError:
         """The error to raise when writing fails."""
