@@ -4,36 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from os import PathLike, fspath
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import av
 
-Span = tuple[Fraction | None, Fraction | None]
+from vidtok_runtime.video_in import VideoReader
 
 
 class AudioCopy:
-    """The audio streams of a file, within `span` and `origin` seconds earlier, as of a VideoReader of the file.
+    """The audio streams of the file that a VideoReader reads, in the time of its frames.
 
     Packets are copied, not encoded anew: what a container does not take is left out, and `notes` says so.
     """
 
-    def __init__(self, place: str | PathLike[str], origin: Fraction, span: Span) -> None:
-        self._origin = origin
-        self._from, self._until = span
+    def __init__(self, reader: VideoReader) -> None:
+        self._origin = reader.origin
+        self._from, self._until = reader.span
         self._notes: list[str] = []
         self._targets: dict[int, Any] = {}
         self._waiting: Any = None
         self._container: Any = None
-        if not Path(place).is_file():  # a pipe or an address cannot be read a second time
-            return
-        try:
-            self._container = av.open(f"file:{fspath(place)}", metadata_errors="replace")
-        except (av.FFmpegError, OSError):  # says the reader of the pictures
-            return
-        self._packets = self._read()
+        if reader.sound and not reader.replays:
+            self._notes.append("sound is left out: it is copied from files only")
+        elif reader.sound:
+            self._container = av.open(f"file:{reader.path}", metadata_errors="replace")
+            self._packets = self._read()
 
     def add_to(self, output: Any) -> None:
         """Make the streams in a container whose header is not written yet."""

@@ -25,6 +25,8 @@ class PartFile:
     def __init__(self, path: str | PathLike[str], *, force: bool = False) -> None:
         self.path = Path(path)
         self.force = force
+        if "\0" in str(path):  # FFmpeg would write to what stands before it
+            raise OutputError(f"{str(path)!r} cannot be written: a name holds no NUL byte")
         try:
             there, folder, place = self.path.exists(), self.path.is_dir(), self.path.parent.is_dir()
         except OSError as error:  # a name that is too long
@@ -43,7 +45,7 @@ class PartFile:
         """Create the part for writing."""
         try:
             self._file = self.part.open("wb")
-        except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        except OSError as error:
             raise self.failure(error) from error
 
     def write(self, content: bytes, at: int | None = None) -> None:
@@ -82,8 +84,7 @@ class PartFile:
             with contextlib.suppress(OSError):  # a full disk fails again while flushing; the part goes anyway
                 self._file.close()
             self._file = None
-        with contextlib.suppress(ValueError):  # a NUL byte in the name
-            self.part.unlink(missing_ok=True)
+        self.part.unlink(missing_ok=True)
 
     def failure(self, error: Exception) -> OutputError:
         """The error to raise when writing fails."""

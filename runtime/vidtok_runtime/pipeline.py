@@ -168,7 +168,7 @@ def reconstruct_file(
     quality = Quality()
     with (
         VideoReader(clip, selection, opening) as reader,
-        AudioCopy(clip, reader.origin, reader.span) as audio,
+        AudioCopy(reader) as audio,
         VideoWriter(
             out, reader.fps, reader.time_base, display=reader.display, output=output, audio=audio, force=force
         ) as writer,

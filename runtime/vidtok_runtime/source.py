@@ -45,6 +45,7 @@ class Source(Protocol):
     fps: Fraction
     time_base: Fraction
     live: bool  # frames come when they come; who is late misses them
+    sound: bool  # there is sound beside the pictures
     replays: bool  # opened again, it gives the same frames again
 
     @property

@@ -19,6 +19,7 @@ class Camera:
     """The camera of an index; timestamps are microseconds since the first frame. Raises VideoError."""
 
     live = True
+    sound = False
     replays = False
     time_base = Fraction(1, 1_000_000)
     frame_count = None

@@ -11,6 +11,7 @@ import av
 from vidtok_runtime.colour import ToRgb
 from vidtok_runtime.display import Display
 from vidtok_runtime.errors import InputError, VideoError
+from vidtok_runtime.matroska import missing_bytes
 from vidtok_runtime.source import Damage, Frame, Opening
 
 NETWORK_TIMEOUT = 30.0  # seconds without an answer
@@ -50,6 +51,8 @@ class ContainerSource:
         self._container, self._stream = self._open()
         self.fps = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
         self.time_base = Fraction(self._stream.time_base or 1 / self.fps)
+        self.frame_count = self._promised()
+        self.sound = bool(self._container.streams.audio)
         self._convert = ToRgb()
         self._decoded = self._interlaced = self._damaged = self._patched = 0
         self._missing = ""
@@ -78,17 +81,16 @@ class ContainerSource:
         stream.thread_type = "AUTO"
         return container, stream
 
-    @property
-    def display(self) -> Display:
-        return self._convert.display
-
-    @property
-    def frame_count(self) -> int | None:
+    def _promised(self) -> int | None:
         if self._stream.frames:
             return int(self._stream.frames)
         if self._container.duration and self._container.duration > 0:
             return max(1, round(Fraction(self._container.duration, av.time_base) * self.fps))
         return None
+
+    @property
+    def display(self) -> Display:
+        return self._convert.display
 
     def seek(self, pts: int) -> None:
         if not self.replays or self._ended:
@@ -178,6 +180,8 @@ class ContainerSource:
                 f"its header promises {float(promised):.1f} seconds, the file ends after "
                 f"{float(end * self.time_base):.1f}"
             )
+        elif self.replays and (missing := missing_bytes(self.path)):
+            self._missing = f"{missing} bytes are missing at its end"
         elif last_damaged:
             self._missing = "it ends within a frame"
         if self._missing and self._opening.damage is not Damage.ACCEPTED:

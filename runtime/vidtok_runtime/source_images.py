@@ -27,6 +27,7 @@ class ImageFolder:
     """
 
     live = False
+    sound = False
     replays = True
 
     def __init__(self, folder: str, fps: Fraction | None, opening: Opening) -> None:

@@ -95,7 +95,7 @@ class VideoReader:
         self.display = source.display
         if chosen.any_shape and chosen.fit == "stretch":
             self.display = self.display.resized(own, (self.height, self.width))
-        self.live, self.replays = source.live, source.replays
+        self.live, self.replays, self.sound = source.live, source.replays, source.sound
         self.fps = chosen.fps or source.fps
         self.time_base = 1 / chosen.fps if chosen.fps else source.time_base
         began = first.pts * source.time_base

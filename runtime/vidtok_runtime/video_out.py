@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike, fspath
@@ -23,6 +24,7 @@ from vidtok_runtime.files import PartFile
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _IMAGES = {".png", ".jpg", ".jpeg"}
 STDOUT = "-"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,11 @@ class VideoWriter:
                 f"{path}: cannot write {self._suffix or 'a file without suffix'}; "
                 f"use one of {', '.join([*_CONTAINERS, *sorted(_IMAGES)])}"
             )
+        self._display = display or Display()
+        if output.codec == "ffv1" and self._display.pixel_aspect != 1:
+            _log.warning("%s: ffv1 is written without the shape of a pixel, %s", path, self._display.pixel_aspect)
         self._fps = fps or Fraction(25)
         self._time_base = time_base or 1 / self._fps
-        self._display = display or Display()
         self._audio = audio
         self._container: Any = None
         self._stream: Any = None
