@@ -14,7 +14,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -24,11 +23,12 @@ from vidtok_runtime.arrivals import Arrivals
 from vidtok_runtime.cli import main
 from vidtok_runtime.demo import synthetic_frame
 from vidtok_runtime.errors import OutputError, TokenFileError, VideoError
-from vidtok_runtime.live import Segmentation, stream_into
+from vidtok_runtime.live import stream_into
 from vidtok_runtime.pipeline import decode_file
+from vidtok_runtime.segment_writer import Segmentation
 from vidtok_runtime.segments import segments_in
 from vidtok_runtime.selection import Selection
-from vidtok_runtime.source import Frame, Opening
+from vidtok_runtime.source import Frame
 from vidtok_runtime.tokens import TokenReader
 from vidtok_runtime.video_in import VideoReader
 from vidtok_runtime.video_out import VideoWriter
@@ -281,40 +281,38 @@ def test_killed_and_resumed(tok: Tokenizer, tmp_path: Path) -> None:
     assert timestamps(folder) == list(range(17))
 
 
-def test_rtsp(tok: Tokenizer, tmp_path: Path) -> None:
+SENDER = """
+import sys, time, av
+from vidtok_runtime.demo import synthetic_frame
+for _ in range(200):  # until the other side listens
+    try:
+        file = av.open(sys.argv[1], "w", format="rtsp", options={"rtsp_transport": "tcp"})
+        stream = file.add_stream("libx264", rate=25, options={"tune": "zerolatency", "g": "5"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        file.start_encoding()
+        break
+    except (OSError, av.FFmpegError):
+        time.sleep(0.05)
+for i in range(40):
+    file.mux(stream.encode(av.VideoFrame.from_ndarray(synthetic_frame(i, 48, 64), format="rgb24")))
+    time.sleep(0.02)
+file.mux(stream.encode(None))
+file.close()
+"""
+
+
+def test_rtsp(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"rtsp://127.0.0.1:{port}/live"
-
-    def send() -> None:
-        for _ in range(200):  # until the other side listens
-            try:
-                file = av.open(address, "w", format="rtsp", options={"rtsp_transport": "tcp"})
-                stream: Any = file.add_stream("libx264", rate=25, options={"tune": "zerolatency", "g": "5"})
-                stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
-                file.start_encoding()
-            except (OSError, av.FFmpegError):
-                time.sleep(0.05)
-                continue
-            for i in range(40):
-                picture = av.VideoFrame.from_ndarray(synthetic_frame(i, 48, 64), format="rgb24")
-                file.mux(stream.encode(picture))
-                time.sleep(0.02)
-            file.mux(stream.encode(None))
-            file.close()
-            return
-
-    sender = threading.Thread(target=send, daemon=True)
-    sender.start()
-    opening = Opening(options=(("rtsp_flags", "listen"), ("rtsp_transport", "tcp")))
-    stop = threading.Event()
-    threading.Timer(60, stop.set).start()
-    done = stream_into(
-        tok, address, tmp_path / "out", opening=opening, plan=Segmentation(frames=10), stop=stop, quiet=True
-    )
-    sender.join()
-    assert done.frames + done.dropped >= 30
-    assert done.segments >= 3
+        address = f"rtsp://127.0.0.1:{probe.getsockname()[1]}/live"
+    options = [f"--input-option={o}" for o in ("rtsp_flags=listen", "listen_timeout=30", "rtsp_transport=tcp")]
+    command = [*COMMAND, "stream", address, tmp_path / "out", "--segment-frames", "10", *options, *CPU]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as receiver:
+        sent = subprocess.run([sys.executable, "-c", SENDER, address], capture_output=True, timeout=120, check=False)
+        assert sent.returncode == 0, sent.stderr
+        _, errors = receiver.communicate(timeout=120)
+    assert receiver.returncode == 0, errors
     times = timestamps(tmp_path / "out")
+    assert len(times) >= 30  # FFmpeg takes some to find out what is sent
     assert times == sorted(set(times))
+    assert len(segments_in(tmp_path / "out")) >= 3

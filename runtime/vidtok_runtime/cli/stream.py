@@ -62,7 +62,8 @@ def stream(
     CLIP is what encode takes. Every segment is a token file that is complete as soon as it has its name and decodes on
     its own; `decode FOLDER` decodes all that are there.
     """
-    from vidtok_runtime.live import Segmentation, stream_into
+    from vidtok_runtime.live import stream_into
+    from vidtok_runtime.segment_writer import Segmentation
 
     tok = tokenizer(bundle)
     result = stream_into(
