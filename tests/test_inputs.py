@@ -617,7 +617,14 @@ def test_names_that_no_file_can_have(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         PartFile(tmp_path / name).open()
     if "\0" not in name:
-        for command in (["encode", name], ["decode", name], ["encode", "a.mp4", "-o", name], ["reconstruct", name]):
+        for command in (
+            ["encode", name],
+            ["decode", name],
+            ["encode", "a.mp4", "-o", name],
+            ["info", name],
+            ["reconstruct", name],
+            ["encode", "a.png", "--bundle", name],
+        ):
             result = run(*command, *CPU)
             assert result.exit_code in (1, 2)
             assert isinstance(result.exception, SystemExit)

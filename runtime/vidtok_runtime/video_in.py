@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from vidtok_runtime.errors import VideoError
+from vidtok_runtime.files import is_there
 from vidtok_runtime.selection import Selection, fit_size, fitted
 from vidtok_runtime.source import Frame, Opening, Source
 from vidtok_runtime.source_camera import Camera
@@ -34,13 +35,10 @@ def kind_of(place: str) -> Kind:
         return Kind.STDIN
     if "://" in place:
         return Kind.ADDRESS
-    try:
-        if Path(place).is_dir():
-            return Kind.FOLDER
-        if place.isascii() and place.isdigit() and not Path(place).exists():
-            return Kind.CAMERA
-    except OSError:  # a name that no file can have; opening it says so
-        pass
+    if is_there(place, Path.is_dir):
+        return Kind.FOLDER
+    if place.isascii() and place.isdigit() and not is_there(place):
+        return Kind.CAMERA
     return Kind.FILE
 
 
