@@ -36,7 +36,14 @@ class PartFile:
         self.force = force
         if "\0" in str(path):  # FFmpeg would write to what stands before it
             raise OutputError(f"{str(path)!r} cannot be written: a name holds no NUL byte")
-        if is_there(self.path) and not force:
+        try:
+            self.path.stat()
+            there = True
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+        except OSError as error:  # a name that is too long, a link to itself
+            raise self.failure(error) from error
+        if there and not force:
             raise OutputError(f"{self.path} exists already; give --force to replace it")
         if is_there(self.path, Path.is_dir):
             raise OutputError(f"{self.path} is a folder; name a file")
