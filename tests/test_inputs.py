@@ -25,7 +25,6 @@ from vidtok_runtime.display import Display
 from vidtok_runtime.errors import InputError, OutputError, VideoError
 from vidtok_runtime.files import PartFile
 from vidtok_runtime.selection import Selection
-from vidtok_runtime.source import Damage, Opening
 from vidtok_runtime.tokens import TokenReader
 from vidtok_runtime.video_in import VideoReader
 from vidtok_runtime.video_out import Output, VideoWriter
@@ -652,5 +651,6 @@ def test_faults_of_the_call(tmp_path: Path) -> None:
     assert "no frame in the time" in late.stderr
 
 
-def test_opening_refuses_by_default() -> None:
-    assert Opening().damage is Damage.REFUSED
+def test_the_page_has_every_case() -> None:
+    page = (Path(__file__).parent.parent / "docs/inputs.md").read_text()
+    assert all(f"| {case} |" in page for case in FILES)

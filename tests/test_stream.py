@@ -122,6 +122,16 @@ def test_segments_that_do_not_belong_together(tok: Tokenizer, clip: Path, tmp_pa
     assert "none.mp4 cannot be opened" in result.stderr
 
 
+def test_an_unexpected_failure_is_heard() -> None:
+    def fails() -> VideoReader:
+        raise RuntimeError("a fault of ours")
+
+    arrivals = Arrivals(fails, room=1)
+    with pytest.raises(RuntimeError, match="ours"):
+        arrivals.get(5)
+    arrivals.close()
+
+
 class Live:
     """A live source: frames come at their own pace, whether or not anybody takes them."""
 

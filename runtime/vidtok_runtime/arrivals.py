@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from queue import Empty, Full, Queue
 
-from vidtok_runtime.errors import VidtokError
 from vidtok_runtime.source import Frame
 from vidtok_runtime.video_in import VideoReader
 
@@ -21,7 +20,7 @@ class Arrivals:
     """
 
     def __init__(self, open_reader: Callable[[], VideoReader], room: int) -> None:
-        self._queue: Queue[VideoReader | Frame | VidtokError | None] = Queue(room)
+        self._queue: Queue[VideoReader | Frame | Exception | None] = Queue(room)
         self._stopped = threading.Event()
         self._reader: VideoReader | None = None
         self.dropped = 0
@@ -29,9 +28,9 @@ class Arrivals:
         self._thread.start()
 
     def get(self, seconds: float) -> VideoReader | Frame | None:
-        """First the open reader, then its frames, then None; raises queue.Empty when nothing comes, VidtokError."""
+        """First the open reader, then its frames, then None; raises queue.Empty when nothing comes, and what reading raised."""
         item = self._queue.get(timeout=seconds)
-        if isinstance(item, VidtokError):
+        if isinstance(item, Exception):
             raise item
         return item
 
@@ -47,10 +46,10 @@ class Arrivals:
                 else:
                     self._put(frame)
             self._put(None)
-        except VidtokError as error:
+        except Exception as error:  # whatever it is, the thread that waits must hear of it
             self._put(error)
 
-    def _put(self, item: VideoReader | Frame | VidtokError | None) -> None:
+    def _put(self, item: VideoReader | Frame | Exception | None) -> None:
         while not self._stopped.is_set():
             try:
                 self._queue.put(item, timeout=_PATIENCE)

@@ -78,7 +78,8 @@ class ContainerSource:
             container.close()
             raise VideoError(f"{self.path} has no video stream")
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
+        # Threads that decode a frame each would hold as many frames back.
+        stream.thread_type = "SLICE" if self.live else "AUTO"
         return container, stream
 
     def _promised(self) -> int | None:
