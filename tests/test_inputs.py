@@ -47,6 +47,7 @@ def make(
     base: Fraction = Fraction(1, 25),
     context: dict[str, Any] | None = None,
     turn: int = 0,
+    mirror: str = "",
     options: dict[str, str] | None = None,
     sound: str | None = None,
     container: dict[str, Any] | None = None,
@@ -60,8 +61,8 @@ def make(
         stream.codec_context.time_base = base
         for name, value in (context or {}).items():
             setattr(stream.codec_context, name, value)
-        if turn:
-            stream.set_display_rotation(turn)
+        if turn or mirror:
+            stream.set_display_rotation(turn, hflip=mirror == "h", vflip=mirror == "v")
         audio: Any = file.add_stream(sound, rate=48000) if sound else None
         if audio is not None:
             audio.layout = "mono"
@@ -251,6 +252,22 @@ def test_colours_come_back_and_are_named(tmp_path: Path, matrix: int, full: bool
     assert reader.display == display
     assert np.abs(found[1][8, 8].astype(int) - (200, 60, 30)).max() <= 3
     assert Display.parse(str(display)) == display
+
+
+def test_reconstruct_keeps_what_is_said_about_the_picture(tmp_path: Path) -> None:
+    said = {"colorspace": 9, "color_range": 2, "color_primaries": 9, "color_trc": 16}
+    path = make(tmp_path / "a.mp4", context={**said, "sample_aspect_ratio": Fraction(4, 3)})
+    assert run("reconstruct", path, "-o", tmp_path / "r.mkv", *CPU).exit_code == 0
+    assert read(tmp_path / "r.mkv")[2].display == Display(Fraction(4, 3), 9, 9, 16, True)
+
+
+@pytest.mark.parametrize(("turn", "mirror"), [(0, "h"), (0, "v"), (90, "h"), (90, "v"), (90, ""), (270, "")])
+def test_turned_and_mirrored(tmp_path: Path, turn: int, mirror: str) -> None:
+    """As FFmpeg's own filters would show it: turned against the clock, then mirrored."""
+    path = make(tmp_path / "a.mp4", turn=turn, mirror=mirror)
+    wanted = np.rot90(PICTURES[5], turn // 90)
+    wanted = wanted[:, ::-1] if mirror == "h" else wanted[::-1] if mirror == "v" else wanted
+    assert difference(read(path)[0][5], wanted) < 6
 
 
 def test_exif_turns_a_photograph(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ class Arrivals:
         self._thread.start()
 
     def get(self, seconds: float) -> VideoReader | Frame | None:
-        """First the open reader, then its frames, then None; raises queue.Empty when nothing comes, and what reading raised."""
+        """First the open reader, then its frames, then None; raises queue.Empty, and whatever reading raised."""
         item = self._queue.get(timeout=seconds)
         if isinstance(item, Exception):
             raise item
