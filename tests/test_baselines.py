@@ -16,7 +16,7 @@ from vidtok_runtime.errors import InputError, VideoError
 from vidtok_runtime.evaluation import Evaluation
 from vidtok_runtime.methods import BlockPca, CodecMethod
 from vidtok_runtime.protocol import Excerpt, Protocol
-from vidtok_runtime.video_in import Frame
+from vidtok_runtime.source import Frame
 from vidtok_runtime.video_out import VideoWriter
 
 GRID = Grid(4, 8, 3)

@@ -21,11 +21,11 @@ from vidtok_runtime.errors import VideoError
 from vidtok_runtime.evaluation import Evaluation
 from vidtok_runtime.methods import Model
 from vidtok_runtime.metrics import psnr
-from vidtok_runtime.protocol import Excerpt, Protocol, at_rate
-from vidtok_runtime.video_in import Frame, VideoReader
+from vidtok_runtime.protocol import Excerpt, Protocol
+from vidtok_runtime.selection import Selection
+from vidtok_runtime.source import Frame
+from vidtok_runtime.video_in import VideoReader
 from vidtok_runtime.video_out import VideoWriter
-
-PIXELS = np.zeros((1, 1, 3), np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,10 @@ PIXELS = np.zeros((1, 1, 3), np.uint8)
     ],
 )
 def test_frames_on_show_at_a_rate(pts: list[int], rate: int, wanted: list[int]) -> None:
-    frames = (Frame(PIXELS, p) for p in pts)
-    assert [frame.pts for frame in at_rate(frames, Fraction(rate), Fraction(1, 60))] == wanted
+    frames = (Frame(np.full((1, 1, 3), p, np.uint8), p) for p in pts)
+    shown = list(Selection(fps=Fraction(rate)).pictures(frames, Fraction(1, 60)))
+    assert [int(frame.pixels[0, 0, 0]) for frame in shown] == wanted
+    assert [frame.pts for frame in shown] == list(range(len(wanted)))
 
 
 @pytest.mark.parametrize("bundle", ["tiny-kl-16chn", "tiny-fsq-32768"])
@@ -49,7 +51,7 @@ def test_figures_are_those_of_the_round_trip(clip: Path, bundle: str) -> None:
     tok = Tokenizer(bundle, provider="cpu", threads=1)
     model, protocol = Model(tok, "m"), Protocol(frames=6, size=32, fps=None)
     row = Evaluation(model, protocol).add(Excerpt(clip, protocol))
-    with VideoReader(clip, size="32") as reader:
+    with VideoReader(clip, Selection(size="32")) as reader:
         frames = np.stack([frame.pixels for frame in reader])[:6]
     left = (frames.shape[2] - 32) // 2
     frames = frames[:, :, left : left + 32]

@@ -15,7 +15,7 @@ from vidtok_runtime.files import PartFile
 from vidtok_runtime.geometry import from_network, to_network
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.protocol import Excerpt, Protocol
-from vidtok_runtime.video_in import Frame
+from vidtok_runtime.source import Frame
 
 Array = NDArray[np.float32]
 _MOST_KEPT = 64  # components in a file, more than any variant has channels

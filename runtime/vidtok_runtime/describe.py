@@ -7,15 +7,16 @@ from typing import Any
 
 from vidtok_runtime.bundles import find_bundle, shipped_names
 from vidtok_runtime.errors import TokenFileError
+from vidtok_runtime.files import is_there
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.tokens import TokenReader
 
 
 def describe(file: str) -> str:
     """Lines about a bundle (folder or shipped name) or a token file; raises BundleError, TokenFileError."""
-    if file in shipped_names() or Path(file).is_dir():
+    if file in shipped_names() or is_there(file, Path.is_dir):
         return _bundle(find_bundle(file))
-    if not Path(file).is_file():
+    if not is_there(file, Path.is_file):
         raise TokenFileError(f"{file} does not exist; shipped bundles are {', '.join(shipped_names())}")
     return _tokens(TokenReader(file))
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
 from vidtok_runtime.errors import OutputError
+
+
+def is_there(path: str | PathLike[str], kind: Callable[[Path], bool] = Path.exists) -> bool:
+    """Whether a path exists, or is what `kind` asks (`Path.is_dir`); False for a name that no file can have."""
+    try:
+        return kind(Path(path))
+    except (OSError, ValueError):
+        return False
 
 
 def files_in(place: Path) -> list[Path]:
@@ -25,11 +34,20 @@ class PartFile:
     def __init__(self, path: str | PathLike[str], *, force: bool = False) -> None:
         self.path = Path(path)
         self.force = force
-        if self.path.exists() and not force:
+        if "\0" in str(path):  # FFmpeg would write to what stands before it
+            raise OutputError(f"{str(path)!r} cannot be written: a name holds no NUL byte")
+        try:
+            self.path.stat()
+            there = True
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+        except OSError as error:  # a name that is too long, a link to itself
+            raise self.failure(error) from error
+        if there and not force:
             raise OutputError(f"{self.path} exists already; give --force to replace it")
-        if self.path.is_dir():
+        if is_there(self.path, Path.is_dir):
             raise OutputError(f"{self.path} is a folder; name a file")
-        if not self.path.parent.is_dir():
+        if not is_there(self.path.parent, Path.is_dir):
             raise OutputError(f"the folder {self.path.parent} does not exist; create it first")
         # Process id and suffix kept: muxers look at the suffix, and two runs must not share a part.
         self.part = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
@@ -78,7 +96,8 @@ class PartFile:
             with contextlib.suppress(OSError):  # a full disk fails again while flushing; the part goes anyway
                 self._file.close()
             self._file = None
-        self.part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not there, or a name that no file can have
+            self.part.unlink()
 
     def failure(self, error: Exception) -> OutputError:
         """The error to raise when writing fails."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from os import PathLike
 from typing import Any, TypeVar
@@ -13,16 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from vidtok_runtime.audio import AudioCopy
 from vidtok_runtime.errors import TokenFileError
 from vidtok_runtime.metrics import Quality
+from vidtok_runtime.segments import joined, segments_in
+from vidtok_runtime.selection import Selection
+from vidtok_runtime.source import Frame, Opening
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tokens import TokenInfo, TokenReader, TokenWriter
-from vidtok_runtime.video_in import Frame, VideoReader
-from vidtok_runtime.video_out import VideoWriter
+from vidtok_runtime.video_in import VideoReader
+from vidtok_runtime.video_out import Output, VideoWriter
 
 Path = str | PathLike[str]
 Array = NDArray[Any]
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 
 def _chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
@@ -33,6 +40,12 @@ def _chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
 
 def _bar(total: int | None, text: str, quiet: bool) -> Any:
     return tqdm(total=total, desc=text, unit="frame", disable=quiet)
+
+
+def warn(path: str, notes: Iterable[str]) -> None:
+    """Log what a user must know about a source."""
+    for note in notes:
+        _log.warning("%s: %s", path, note)
 
 
 def round_trip(
@@ -69,14 +82,15 @@ def encode_file(
     clip: Path,
     out: Path,
     *,
-    size: str | None = None,
+    selection: Selection | None = None,
+    opening: Opening | None = None,
     half: bool = False,
     force: bool = False,
     quiet: bool = False,
 ) -> TokenInfo:
-    """Tokenize a video or image file into a token file; memory does not grow with the clip."""
+    """Tokenize what a VideoReader reads into a token file; memory does not grow with the clip."""
     with (
-        VideoReader(clip, size) as reader,
+        VideoReader(clip, selection, opening) as reader,
         TokenWriter(out, tok.manifest.codebook_size, half=half, force=force) as writer,
         _bar(reader.frame_count, "encode", quiet) as bar,
     ):
@@ -88,38 +102,51 @@ def encode_file(
             bar.update(len(chunk))
         writer.append(stream.finish())
         info = tok.describe(len(pts), reader.height, reader.width, reader.fps, reader.time_base)
+        info = replace(info, display=reader.display)
         writer.close(info, np.frombuffer(pts, np.int64))
+    warn(reader.path, reader.notes())
     return info
 
 
-def decode_file(tok: Tokenizer, tokens: Path, out: Path, *, force: bool = False, quiet: bool = False) -> TokenInfo:
-    """Decode a token file into a video of the clip's own size, length and timestamps."""
-    reader = TokenReader(tokens)
-    reader.verify()
+def decode_file(
+    tok: Tokenizer,
+    tokens: Path,
+    out: Path,
+    *,
+    output: Output | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> TokenInfo:
+    """Decode a token file, or a folder of segments, into a video of the clip's own size, length and timestamps."""
+    readers = [TokenReader(path) for path in segments_in(tokens)]
+    info = joined(readers)
+    with (
+        VideoWriter(out, info.fps, info.time_base, display=info.display, output=output, force=force) as writer,
+        _bar(info.num_frames, "decode", quiet) as bar,
+    ):
+        for reader in readers:
+            reader.verify()
+            for pixels, pts in decoded_frames(tok, reader):
+                writer.write(pixels, pts)
+                bar.update()
+        writer.close()
+    return info
+
+
+def decoded_frames(tok: Tokenizer, reader: TokenReader) -> Iterator[tuple[Array, int]]:
+    """Every frame of a token file, uint8 `H W 3`, with its timestamp."""
     info = reader.info
     needed = -(-(info.num_frames + tok.manifest.front_frames) // tok.manifest.time_factor)
     if reader.shape[0] != needed:
         raise TokenFileError(
-            f"{tokens} promises {info.num_frames} frames, which need {needed} latents, not {reader.shape[0]}"
+            f"{reader.path} promises {info.num_frames} frames, which need {needed} latents, not {reader.shape[0]}"
         )
-    with (
-        VideoWriter(out, info.fps, info.time_base, force=force) as writer,
-        _bar(info.num_frames, "decode", quiet) as bar,
-    ):
-        stream = tok.decoder_of(info)
-        pts = iter(reader.pts().tolist())
-
-        def deliver(frames: Array) -> None:
-            for pixels in frames:
-                writer.write(pixels, next(pts))
-                bar.update()
-
-        step = tok.manifest.decoder_chunk
-        for start in range(0, reader.shape[0], step):
-            deliver(stream.push(reader.read(start, start + step)))
-        deliver(stream.finish())
-        writer.close()
-    return info
+    stream = tok.decoder_of(info)
+    pts = iter(reader.pts().tolist())
+    step = tok.manifest.decoder_chunk
+    for start in range(0, reader.shape[0], step):
+        yield from zip(stream.push(reader.read(start, start + step)), pts, strict=False)
+    yield from zip(stream.finish(), pts, strict=False)
 
 
 def reconstruct_file(
@@ -127,16 +154,24 @@ def reconstruct_file(
     clip: Path,
     out: Path,
     *,
-    size: str | None = None,
+    selection: Selection | None = None,
+    opening: Opening | None = None,
+    output: Output | None = None,
     side_by_side: bool = False,
     force: bool = False,
     quiet: bool = False,
 ) -> Quality:
-    """Encode and decode in one pass; `side_by_side` puts the original on the left. Returns the quality measured."""
+    """Encode and decode in one pass and copy the sound; returns the quality measured.
+
+    side_by_side: the original on the left.
+    """
     quality = Quality()
     with (
-        VideoReader(clip, size) as reader,
-        VideoWriter(out, reader.fps, reader.time_base, force=force) as writer,
+        VideoReader(clip, selection, opening) as reader,
+        AudioCopy(reader) as audio,
+        VideoWriter(
+            out, reader.fps, reader.time_base, display=reader.display, output=output, audio=audio, force=force
+        ) as writer,
         _bar(reader.frame_count, "reconstruct", quiet) as bar,
     ):
         for frame, pixels in round_trip(tok, reader, reader.height, reader.width):
@@ -144,4 +179,5 @@ def reconstruct_file(
             writer.write(np.concatenate([frame.pixels, pixels], axis=1) if side_by_side else pixels, frame.pts)
             bar.update()
         writer.close()
+    warn(reader.path, [*reader.notes(), *audio.notes()])
     return quality

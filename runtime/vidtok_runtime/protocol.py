@@ -10,7 +10,9 @@ from pathlib import Path
 
 from vidtok_runtime.errors import VideoError
 from vidtok_runtime.manifest import Manifest
-from vidtok_runtime.video_in import Frame, VideoReader
+from vidtok_runtime.selection import Selection
+from vidtok_runtime.source import Frame
+from vidtok_runtime.video_in import VideoReader
 
 _MOST_KEPT = 2**26  # bytes of pixels of one clip
 
@@ -37,22 +39,6 @@ def published_frames(manifest: Manifest) -> int:
     return 17 if manifest.window is None else 16
 
 
-def at_rate(frames: Iterator[Frame], rate: Fraction | None, time_base: Fraction) -> Iterator[Frame]:
-    """The frame on show at every 1/rate second since the first, repeated or left out as need be."""
-    if rate is None:
-        yield from frames
-        return
-    shown = next(frames, None)
-    start, count = shown.pts if shown else 0, 0
-    for frame in frames:
-        while shown is not None and Fraction(count) / rate < (frame.pts - start) * time_base:
-            yield shown
-            count += 1
-        shown = frame
-    if shown is not None and Fraction(count) / rate <= (shown.pts - start) * time_base:
-        yield shown
-
-
 class Excerpt:
     """The frames of a clip that a protocol asks for, one at a time; iterate as often as need be.
 
@@ -64,11 +50,12 @@ class Excerpt:
         self.protocol = protocol
         with self._reader() as reader:
             self.height, self.width = (protocol.size or n for n in (reader.height, reader.width))
-            self.fps = protocol.fps or reader.fps
+            self.fps = reader.fps
         self._kept: list[Frame] | None = None
 
     def _reader(self) -> VideoReader:
-        return VideoReader(self.path, str(self.protocol.size) if self.protocol.size else None)
+        size = str(self.protocol.size) if self.protocol.size else None
+        return VideoReader(self.path, Selection(fps=self.protocol.fps, size=size))
 
     def __iter__(self) -> Iterator[Frame]:
         bytes_needed = 3 * (self.protocol.frames or _MOST_KEPT) * self.height * self.width
@@ -79,7 +66,7 @@ class Excerpt:
     def _read(self) -> Iterator[Frame]:
         wanted, count = self.protocol.frames, 0
         with self._reader() as reader:
-            for frame in islice(at_rate(iter(reader), self.protocol.fps, reader.time_base), wanted):
+            for frame in islice(reader, wanted):
                 count += 1
                 yield _square(frame, self.protocol.size)
         if wanted and count < wanted:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.display import Display
 from vidtok_runtime.errors import InputError, MismatchError, TokenFileError
 from vidtok_runtime.files import PartFile
 from vidtok_runtime.manifest import Manifest
@@ -46,6 +47,7 @@ class TokenInfo:
     precision: str = "fp32"
     provider: str = ""
     window: int | None = None  # frames, of a non-causal variant
+    display: Display | None = None  # pixel shape and colours of the clip
 
     def to_metadata(self) -> dict[str, str]:
         """Strings for the safetensors header."""
@@ -70,6 +72,7 @@ class TokenInfo:
             precision=values["precision"],
             provider=values["provider"],
             window=int(values["window"]) if "window" in values else None,
+            display=Display.parse(values["display"]) if "display" in values else None,
         )
 
     def check_bundle(self, manifest: Manifest) -> None:
@@ -138,11 +141,15 @@ class TokenWriter:
         self._part.write(struct.pack("<Q", room) + text.ljust(room), at=0)
         self._part.commit()
 
+    def discard(self) -> None:
+        """Remove what was written, unless it is closed and has its name."""
+        self._part.discard()
+
     def __enter__(self) -> TokenWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        self._part.discard()  # nothing left to discard after a commit
+        self.discard()
 
 
 class TokenReader:

@@ -1,10 +1,12 @@
-"""Video and images out: frames to a file that appears under its name only when complete."""
+"""Video and images out: frames to a file that appears under its name only when complete, or to stdout."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+from dataclasses import dataclass
 from fractions import Fraction
-from os import PathLike
+from os import PathLike, fspath
 from types import TracebackType
 from typing import Any
 
@@ -13,18 +15,64 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.audio import AudioCopy
+from vidtok_runtime.colour import FromRgb
+from vidtok_runtime.display import Display
 from vidtok_runtime.errors import InputError, OutputError
 from vidtok_runtime.files import PartFile
 
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _IMAGES = {".png", ".jpg", ".jpeg"}
+STDOUT = "-"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Codec:
+    """An encoder: its options, its quality where none is given, and what it stores in which containers."""
+
+    encoder: str
+    crf: int | None
+    options: tuple[tuple[str, str], ...] = ()
+    containers: tuple[str, ...] = ("mp4", "mov", "matroska")
+    even: str = "yuv420p"  # pixel format of even sizes
+    odd: str = "yuv444p"
+
+
+CODECS = {
+    "h264": Codec("libx264", 18),
+    "h265": Codec("libx265", 20, (("x265-params", "log-level=none"),)),
+    "ffv1": Codec("ffv1", None, containers=("matroska",), even="bgr0", odd="bgr0"),
+}
+STREAMS = {"y4m": Codec("wrapped_avframe", None), "rawvideo": Codec("rawvideo", None, even="rgb24", odd="rgb24")}
+
+
+@dataclass(frozen=True)
+class Output:
+    """How a video is written.
+
+    codec: h264, h265 or ffv1 (lossless); crf: 0 (best) .. 51, None for the default; stream: y4m or rawvideo (8-bit
+    RGB), what stdout gets. Raises InputError.
+    """
+
+    codec: str = "h264"
+    crf: int | None = None
+    stream: str = "y4m"
+
+    def __post_init__(self) -> None:
+        if self.codec not in CODECS or self.stream not in STREAMS:
+            raise InputError(
+                f"codecs are {', '.join(CODECS)} and streams {', '.join(STREAMS)}, got {self.codec!r}, {self.stream!r}"
+            )
+        if self.crf is not None and (CODECS[self.codec].crf is None or not 0 <= self.crf <= 51):
+            raise InputError(f"a crf is 0..51 of a lossy codec, got {self.crf} for {self.codec}")
 
 
 class VideoWriter:
-    """Writes uint8 `H W 3` frames as H.264 (or one frame as PNG or JPEG).
+    """Writes uint8 `H W 3` frames as a video (or one frame as PNG or JPEG), or to stdout (`-`).
 
-    Odd sizes are stored as yuv444p, others as yuv420p. `time_base` is that of the timestamps given
-    to `write`. Raises OutputError, InputError.
+    `time_base` is that of the timestamps given to `write`; a stream on stdout has none. `display` says how the
+    pictures are shown. Lossy codecs store even sizes as yuv420p, others as yuv444p. Raises OutputError, InputError.
     """
 
     def __init__(
@@ -33,25 +81,44 @@ class VideoWriter:
         fps: Fraction | None = None,
         time_base: Fraction | None = None,
         *,
+        display: Display | None = None,
+        output: Output | None = None,
+        audio: AudioCopy | None = None,
         force: bool = False,
     ) -> None:
-        self._target = PartFile(path, force=force)
-        self._suffix = self._target.path.suffix.lower()
-        if self._suffix not in _CONTAINERS.keys() | _IMAGES:
+        output = output or Output()
+        self._target = None if fspath(path) == STDOUT else PartFile(path, force=force)
+        self._suffix = self._target.path.suffix.lower() if self._target else ""
+        self._codec = CODECS[output.codec] if self._target else STREAMS[output.stream]
+        self._options = dict(self._codec.options)
+        if self._codec.crf is not None:
+            self._options["crf"] = str(self._codec.crf if output.crf is None else output.crf)
+        if self._target is None:
+            self._format = {"y4m": "yuv4mpegpipe", "rawvideo": "rawvideo"}[output.stream]
+        elif self._suffix in _CONTAINERS:
+            self._format = _CONTAINERS[self._suffix]
+            if self._format not in self._codec.containers:
+                raise InputError(f"{path}: {output.codec} goes into an .mkv file; name one")
+        elif self._suffix not in _IMAGES:
             raise InputError(
                 f"{path}: cannot write {self._suffix or 'a file without suffix'}; "
                 f"use one of {', '.join([*_CONTAINERS, *sorted(_IMAGES)])}"
             )
+        self._display = display or Display()
+        if output.codec == "ffv1" and self._display.pixel_aspect != 1:
+            _log.warning("%s: ffv1 is written without the shape of a pixel, %s", path, self._display.pixel_aspect)
         self._fps = fps or Fraction(25)
         self._time_base = time_base or 1 / self._fps
+        self._audio = audio
         self._container: Any = None
         self._stream: Any = None
+        self._convert: FromRgb | None = None
         self._count = 0
 
     def write(self, pixels: NDArray[np.uint8], pts: int) -> None:
         """Add one frame."""
         self._count += 1
-        if self._suffix in _IMAGES:
+        if self._target and self._suffix in _IMAGES:
             if self._count > 1:
                 raise InputError(f"{self._target.path} is an image, the clip has several frames; write a video")
             done, content = cv2.imencode(self._suffix, pixels[:, :, ::-1])
@@ -62,31 +129,57 @@ class VideoWriter:
         try:
             if self._container is None:
                 self._open(*pixels.shape[:2])
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            frame.pts, frame.time_base = pts, self._time_base
-            self._container.mux(self._stream.encode(frame))
+            assert self._convert is not None
+            frame = self._convert(pixels)
+            stamped = self._target is not None
+            frame.pts, frame.time_base = (pts, self._time_base) if stamped else (self._count - 1, 1 / self._fps)
+            self._mux(self._stream.encode(frame))
+            if self._audio is not None:
+                self._mux(self._audio.packets(pts * self._time_base))
         except (av.FFmpegError, OSError) as error:
-            raise self._target.failure(error) from error
+            raise self._failure(error) from error
 
     def _open(self, height: int, width: int) -> None:
-        self._container = av.open(str(self._target.part), "w", format=_CONTAINERS[self._suffix])
-        self._stream = self._container.add_stream("libx264", rate=self._fps, options={"crf": "18"})
+        place = str(self._target.part) if self._target else "pipe:1"
+        self._container = av.open(f"file:{place}" if self._target else place, "w", format=self._format)
+        self._stream = self._container.add_stream(self._codec.encoder, rate=self._fps, options=self._options)
         self._stream.height, self._stream.width = height, width
-        self._stream.pix_fmt = "yuv444p" if height % 2 or width % 2 else "yuv420p"
-        self._stream.codec_context.time_base = self._time_base
+        self._stream.pix_fmt = self._codec.odd if height % 2 or width % 2 else self._codec.even
+        context = self._stream.codec_context
+        context.time_base = self._time_base if self._target else 1 / self._fps
+        context.sample_aspect_ratio = self._display.pixel_aspect
+        context.color_primaries, context.color_trc = self._display.primaries, self._display.transfer
+        if not av.VideoFormat(self._stream.pix_fmt).is_rgb:
+            context.colorspace = self._display.matrix_for(height, width)
+            context.color_range = 2 if self._display.full_range else 1
+        self._convert = FromRgb(self._stream.pix_fmt, self._display)
+        if self._audio is not None:
+            self._audio.add_to(self._container)
+
+    def _mux(self, packets: Any) -> None:
+        for packet in packets:
+            self._container.mux(packet)
+
+    def _failure(self, error: Exception) -> OutputError:
+        if self._target is None:
+            return OutputError(f"stdout cannot be written: {getattr(error, 'strerror', None) or error}")
+        return self._target.failure(error)
 
     def close(self) -> None:
         """Finish the file and give it its name."""
         if self._count == 0:
-            raise OutputError(f"{self._target.path}: no frame was written")
+            raise OutputError(f"{self._target.path if self._target else 'stdout'}: no frame was written")
         if self._container is not None:
             try:
-                self._container.mux(self._stream.encode(None))
+                self._mux(self._stream.encode(None))
+                if self._audio is not None:
+                    self._mux(self._audio.packets(None))
                 self._container.close()
             except (av.FFmpegError, OSError) as error:
-                raise self._target.failure(error) from error
+                raise self._failure(error) from error
             self._container = None
-        self._target.commit()
+        if self._target is not None:
+            self._target.commit()
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -95,4 +188,5 @@ class VideoWriter:
         if self._container is not None:
             with contextlib.suppress(av.FFmpegError, OSError):  # the file is thrown away
                 self._container.close()
-        self._target.discard()
+        if self._target is not None:
+            self._target.discard()

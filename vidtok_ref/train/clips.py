@@ -10,8 +10,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.colour import ToRgb
 from vidtok_runtime.errors import VideoError
-from vidtok_runtime.video_in import VideoReader, resize
+from vidtok_runtime.selection import Selection, resize
+from vidtok_runtime.video_in import VideoReader
 
 Pixels = NDArray[np.uint8]
 
@@ -30,7 +32,7 @@ class HeldClip:
     """A clip in memory: the first `limit` frames at a shorter side of `short_side`. Raises VideoError."""
 
     def __init__(self, path: Path, short_side: int, limit: int) -> None:
-        with VideoReader(path, size=str(short_side)) as reader:
+        with VideoReader(path, Selection(size=str(short_side))) as reader:
             frames = [frame for frame, _ in zip(reader, range(limit), strict=False)]
             self.pixels: Pixels = np.stack([frame.pixels for frame in frames])
             self.times = np.array([float(frame.pts * reader.time_base) for frame in frames])
@@ -47,7 +49,7 @@ class FileClip:
     """
 
     def __init__(self, path: Path, short_side: int) -> None:
-        with VideoReader(path, size=str(short_side)) as reader:  # opens, and proves that a frame can be decoded
+        with VideoReader(path, Selection(size=str(short_side))) as reader:  # opens, and decodes a frame
             self._size = reader.height, reader.width
             count, fps = reader.frame_count or 1, reader.fps
         self.times = np.arange(count) / float(fps)
@@ -55,6 +57,7 @@ class FileClip:
         self._container = av.open(str(path), metadata_errors="replace")
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
+        self._convert = ToRgb()
 
     def take(self, index: NDArray[np.int64]) -> Pixels:
         assert self._stream.time_base is not None
@@ -86,8 +89,7 @@ class FileClip:
         return np.stack(frames)
 
     def _pixels(self, raw: av.VideoFrame) -> Pixels:
-        upright = np.rot90(np.asarray(raw.to_ndarray(format="rgb24"), np.uint8), raw.rotation // 90)
-        return resize(np.ascontiguousarray(upright), *self._size)
+        return resize(self._convert(raw, None), *self._size)
 
     def __enter__(self) -> FileClip:
         return self

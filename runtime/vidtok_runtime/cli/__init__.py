@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 from vidtok_runtime.cli import bench, convert, evaluate, inspect
+from vidtok_runtime.cli import stream as streams
+
+
+class _Warnings(logging.Handler):
+    """One line on stderr for what the runtime logs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"vidtok-run: warning: {record.getMessage()}", err=True)
 
 
 @click.group(
@@ -14,12 +24,14 @@ from vidtok_runtime.cli import bench, convert, evaluate, inspect
 @click.version_option(package_name="vidtok-onnx")
 def main() -> None:
     """Tokenize video and turn tokens back into video, without PyTorch."""
+    logging.getLogger("vidtok_runtime").handlers = [_Warnings(logging.WARNING)]
 
 
 for _command in (
     convert.encode,
     convert.decode,
     convert.reconstruct,
+    streams.stream,
     evaluate.evaluate,
     bench.bench,
     inspect.info,

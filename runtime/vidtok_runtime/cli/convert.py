@@ -7,85 +7,116 @@ from pathlib import Path
 
 import click
 
-from vidtok_runtime.cli.options import COMMON, FILE, FOLDER, FORCE, SIZE, command, engine
+from vidtok_runtime.cli.options import COMMON, FILE, FOLDER, FORCE, command, engine, say, source, target_of, written
+from vidtok_runtime.selection import Selection
+from vidtok_runtime.source import Opening
 from vidtok_runtime.tokenizer import Tokenizer
+from vidtok_runtime.video_out import Output
 
 
-@click.command(epilog="Example: vidtok-run encode clip.mp4 -o clip.safetensors --size 256")
-@click.argument("clip", type=FILE)
+@click.command(
+    epilog="Examples: vidtok-run encode clip.mp4 -o clip.safetensors --size 256; "
+    "ffmpeg -i clip.mp4 -f yuv4mpegpipe - | vidtok-run encode - -o clip.safetensors"
+)
+@click.argument("clip")
 @click.option("-o", "--out", type=FILE, help="Token file.  [default: CLIP with the suffix .safetensors]")
 @click.option("--half", is_flag=True, help="Store latents as float16 (tokens are exact anyway).")
-@command(SIZE, FORCE, *COMMON)
+@command(FORCE, *COMMON)
+@source
 @engine
 def encode(
-    clip: Path,
+    clip: str,
     out: Path | None,
     half: bool,
-    size: str | None,
+    selection: Selection,
+    opening: Opening,
     force: bool,
     bundle: str | None,
     tokenizer: Callable[..., Tokenizer],
     quiet: bool,
 ) -> None:
-    """Encode CLIP (a video or an image) into a token file."""
+    """Encode CLIP into a token file.
+
+    CLIP is a video, an image, a folder of images, an address (rtsp://, http://), a camera's number, or - for stdin.
+    """
     from vidtok_runtime.pipeline import encode_file
 
-    out = out or clip.with_suffix(".safetensors")
+    out = target_of(clip, out, ".safetensors")
     tok = tokenizer(bundle)
-    info = encode_file(tok, clip, out, size=size, half=half, force=force, quiet=quiet)
+    info = encode_file(tok, clip, out, selection=selection, opening=opening, half=half, force=force, quiet=quiet)
     if not quiet:
         click.echo(f"{out}: {info.num_frames} frames of {info.width}x{info.height}, {out.stat().st_size:,} bytes")
 
 
 @click.command(epilog="Example: vidtok-run decode clip.safetensors -o back.mp4")
-@click.argument("tokens", type=FILE)
-@click.option("-o", "--out", type=FILE, help="Video.  [default: TOKENS with the suffix .decoded.mp4]")
+@click.argument("tokens", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=FILE, help="Video; - is stdout.  [default: TOKENS with the suffix .decoded.mp4]")
 @command(FORCE, *COMMON)
+@written
 @engine
 def decode(
     tokens: Path,
     out: Path | None,
+    output: Output,
     force: bool,
     bundle: str | None,
     tokenizer: Callable[..., Tokenizer],
     quiet: bool,
 ) -> None:
-    """Decode a token file into a video (or an image, for one frame)."""
+    """Decode a token file, or a folder of segments, into a video (or an image, for one frame)."""
     from vidtok_runtime.bundles import find_bundle_of
     from vidtok_runtime.pipeline import decode_file
+    from vidtok_runtime.segments import segments_in
     from vidtok_runtime.tokens import TokenReader
 
     out = out or tokens.with_suffix(".decoded.mp4")
-    found = bundle or find_bundle_of(TokenReader(tokens).info)
+    found = bundle or find_bundle_of(TokenReader(segments_in(tokens)[0]).info)
     tok = tokenizer(found)
-    info = decode_file(tok, tokens, out, force=force, quiet=quiet)
+    info = decode_file(tok, tokens, out, output=output, force=force, quiet=quiet)
     if not quiet:
-        click.echo(f"{out}: {info.num_frames} frames of {info.width}x{info.height}")
+        say(f"{out}: {info.num_frames} frames of {info.width}x{info.height}", out)
 
 
 @click.command(epilog="Example: vidtok-run reconstruct clip.mp4 --side-by-side --bundle tiny-fsq-32768")
-@click.argument("clip", type=FILE)
-@click.option("-o", "--out", type=FILE, help="Video.  [default: CLIP with the suffix .recon.mp4]")
+@click.argument("clip")
+@click.option("-o", "--out", type=FILE, help="Video; - is stdout.  [default: CLIP with the suffix .recon.mp4]")
 @click.option("--side-by-side", is_flag=True, help="Put the original on the left.")
-@command(SIZE, FORCE, *COMMON)
+@command(FORCE, *COMMON)
+@source
+@written
 @engine
 def reconstruct(
-    clip: Path,
+    clip: str,
     out: Path | None,
     side_by_side: bool,
-    size: str | None,
+    selection: Selection,
+    opening: Opening,
+    output: Output,
     force: bool,
     bundle: str | None,
     tokenizer: Callable[..., Tokenizer],
     quiet: bool,
 ) -> None:
-    """Encode and decode CLIP in one pass and measure PSNR and SSIM."""
+    """Encode and decode CLIP in one pass and measure PSNR and SSIM; the sound of a file is copied.
+
+    CLIP is what encode takes.
+    """
     from vidtok_runtime.pipeline import reconstruct_file
 
-    out = out or clip.with_suffix(".recon.mp4")
+    out = target_of(clip, out, ".recon.mp4")
     tok = tokenizer(bundle)
-    quality = reconstruct_file(tok, clip, out, size=size, side_by_side=side_by_side, force=force, quiet=quiet)
-    click.echo(f"{out}: {quality.frames} frames, PSNR {quality.psnr:.2f} dB, SSIM {quality.ssim:.4f}")
+    quality = reconstruct_file(
+        tok,
+        clip,
+        out,
+        selection=selection,
+        opening=opening,
+        output=output,
+        side_by_side=side_by_side,
+        force=force,
+        quiet=quiet,
+    )
+    say(f"{out}: {quality.frames} frames, PSNR {quality.psnr:.2f} dB, SSIM {quality.ssim:.4f}", out)
 
 
 @click.command(epilog="Example: vidtok-run demo --out demo/ --clip my.mp4")

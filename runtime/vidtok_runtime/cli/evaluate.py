@@ -9,20 +9,9 @@ from typing import Any
 
 import click
 
-from vidtok_runtime.cli.options import FILE, FORCE, GIVEN, command, engine
+from vidtok_runtime.cli.options import FILE, FORCE, GIVEN, command, engine, rate
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.tokenizer import Tokenizer
-
-
-def _rate(_: click.Context, __: click.Parameter, value: str) -> Fraction | None:
-    """Frames a second; None for 0, the clip's own."""
-    try:
-        rate = Fraction(value)
-    except (ValueError, ZeroDivisionError) as error:
-        raise click.BadParameter(f"{value!r} is no frame rate; give 30, 29.97 or 30000/1001") from error
-    if rate and not Fraction(1, 100) <= rate <= 1000:
-        raise click.BadParameter(f"a frame rate is 0 (the clip's own) or in 0.01..1000, got {value}")
-    return rate or None
 
 
 def _baselines(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -46,7 +35,7 @@ def _baselines(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -
 @click.option("--bundle", "bundles", multiple=True, help="Folder or shipped name; repeat to compare.")
 @click.option("--frames", type=click.IntRange(0), help="First frames; 0: whole clips.  [default: 17; non-causal: 16]")
 @click.option("--size", type=click.IntRange(0), default=256, show_default=True, help="Centre square; 0: as it is.")
-@click.option("--fps", callback=_rate, default="30", show_default=True, help="Frame rate; 0: the clip's own.")
+@click.option("--fps", callback=rate, default="30", show_default=True, help="Frame rate; 0: the clip's own.")
 @click.option("--lpips", type=GIVEN, help="Also measure LPIPS with this graph of vidtok-export metric.")
 @click.option("--fvd", type=GIVEN, help="Also measure FVD with this graph of vidtok-export metric.")
 @click.option(

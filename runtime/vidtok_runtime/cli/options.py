@@ -5,26 +5,54 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import click
 
 from vidtok_runtime.errors import InputError, VidtokError
+from vidtok_runtime.selection import FITS, Selection
 from vidtok_runtime.session import PROVIDERS
+from vidtok_runtime.source import Damage, Opening
+from vidtok_runtime.source_container import raw_options
 from vidtok_runtime.tokenizer import Tokenizer
+from vidtok_runtime.video_in import Kind, kind_of
+from vidtok_runtime.video_out import CODECS, STREAMS, Output
 
 
-def _size(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """Refuse a size that means nothing before any work starts."""
-    if value is not None:
-        from vidtok_runtime.video_in import fit_size
+def rate(_: click.Context, __: click.Parameter, value: str | None) -> Fraction | None:
+    """Frames a second; None for 0, the clip's own."""
+    if value is None:
+        return None
+    try:
+        number = Fraction(value)
+    except (ValueError, ZeroDivisionError) as error:
+        raise click.BadParameter(f"{value!r} is no frame rate; give 30, 29.97 or 30000/1001") from error
+    if number and not Fraction(1, 100) <= number <= 1000:
+        raise click.BadParameter(f"a frame rate is 0 (the clip's own) or in 0.01..1000, got {value}")
+    return number or None
 
-        try:
-            fit_size(value, 1, 1)
-        except InputError as error:
-            raise click.BadParameter(str(error)) from error
-    return value
+
+def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> Fraction | None:
+    """A time: 90, 1:30 or 0:01:30.5."""
+    if value is None:
+        return None
+    try:
+        parts = [Fraction(part) for part in value.split(":")]
+    except (ValueError, ZeroDivisionError):
+        parts = []
+    if not 1 <= len(parts) <= 3 or min(parts) < 0:
+        raise click.BadParameter(f"{value!r} is no time; give seconds, MM:SS or HH:MM:SS, like 90, 1:30 or 0:01:30.5")
+    return sum((part * 60**i for i, part in enumerate(reversed(parts))), Fraction(0))
+
+
+def _pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Options of FFmpeg, KEY=VALUE each."""
+    pairs = tuple(value.partition("=")[::2] for value in values)
+    if not all(key and text for key, text in pairs):
+        raise click.BadParameter(f"give KEY=VALUE, like rtsp_transport=tcp, got {' '.join(values)}")
+    return pairs
 
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -42,7 +70,23 @@ ENGINE = [
 ]
 DEBUG = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 FORCE = click.option("--force", is_flag=True, help="Replace an existing output.")
-SIZE = click.option("--size", callback=_size, help="Resize first: WIDTHxHEIGHT, or the shorter side in pixels.")
+SOURCE = [
+    click.option("--start", callback=_seconds, help="Begin at this time: seconds, MM:SS or HH:MM:SS."),
+    click.option("--end", callback=_seconds, help="End before this time."),
+    click.option("--fps", callback=rate, help="Frames a second, by repeating or leaving out; of a folder: its rate."),
+    click.option("--size", help="Resize first: WIDTHxHEIGHT, or the shorter side in pixels."),
+    click.option("--fit", type=click.Choice(FITS), default="stretch", show_default=True, help="Into WIDTHxHEIGHT."),
+    click.option("--raw", metavar="WxH[:FORMAT[:FPS]]", help="The input is raw frames, like 320x240:rgb24:25."),
+    click.option("--input-option", "pairs", multiple=True, callback=_pairs, help="KEY=VALUE for FFmpeg; repeat."),
+    click.option("--keep-going", is_flag=True, help="Take what is there of a truncated clip."),
+]
+OUTPUT = [
+    click.option("--codec", type=click.Choice(list(CODECS)), default="h264", show_default=True, help="ffv1: lossless."),
+    click.option("--crf", type=click.IntRange(0, 51), help="Quality, 0 is best.  [default: h264 18, h265 20]"),
+    click.option(
+        "--stream", type=click.Choice(list(STREAMS)), default="y4m", show_default=True, help="What '-o -' gets."
+    ),
+]
 
 
 def _add(options: list[Callable[..., Any]], function: Callable[..., None]) -> Callable[..., None]:
@@ -80,3 +124,49 @@ def engine(function: Callable[..., None]) -> Callable[..., None]:
         function(*args, tokenizer=functools.partial(Tokenizer, provider=provider, **options), **kwargs)
 
     return _add(ENGINE, call)
+
+
+def source(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a source, and give `function` the `selection` and the `opening` made of them."""
+
+    @functools.wraps(function)
+    def call(*args: Any, raw: str | None, pairs: Any, keep_going: bool, **kwargs: Any) -> None:
+        chosen = {name: kwargs.pop(name) for name in ("start", "end", "fps", "size", "fit")}
+        try:
+            selection = Selection(**chosen)
+            if raw is not None:
+                raw_options(raw)
+        except InputError as error:
+            raise click.UsageError(str(error)) from error
+        opening = Opening(Damage.ACCEPTED if keep_going else Damage.COUNTED, raw, pairs)
+        function(*args, selection=selection, opening=opening, **kwargs)
+
+    return _add(SOURCE, call)
+
+
+def written(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a video that is written, and give `function` the `output` made of them."""
+
+    @functools.wraps(function)
+    def call(*args: Any, codec: str, crf: int | None, stream: str, **kwargs: Any) -> None:
+        try:
+            output = Output(codec, crf, stream)
+        except InputError as error:
+            raise click.UsageError(str(error)) from error
+        function(*args, output=output, **kwargs)
+
+    return _add(OUTPUT, call)
+
+
+def target_of(place: str, out: Path | None, suffix: str) -> Path:
+    """The output named, or the one beside a file or folder; raises UsageError where there is no beside."""
+    if out is not None:
+        return out
+    if kind_of(place) in (Kind.STDIN, Kind.ADDRESS, Kind.CAMERA) or not Path(place).name:
+        raise click.UsageError(f"{place} gives the output no name; give one with --out")
+    return Path(place).with_suffix(suffix)
+
+
+def say(text: str, out: Path) -> None:
+    """Print to stdout, or to stderr where stdout is the output."""
+    click.echo(text, err=str(out) == "-")

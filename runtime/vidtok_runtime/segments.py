@@ -1,0 +1,80 @@
+"""A long stream as a folder of token files: which they are, in which order, and whether they belong together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+
+from vidtok_runtime.errors import OutputError, TokenFileError
+from vidtok_runtime.files import is_there
+from vidtok_runtime.tokens import TokenInfo, TokenReader
+
+_DIGITS = 8
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    """Name of a segment; names sort as the segments follow each other."""
+    return folder / f"segment-{number:0{_DIGITS}d}.safetensors"
+
+
+def segment_number(path: Path) -> int:
+    """Inverse of `segment_path`."""
+    return int(path.stem.removeprefix("segment-"))
+
+
+def segments_in(place: str | PathLike[str]) -> list[Path]:
+    """The complete segments of a folder in order, or the one token file; raises TokenFileError when there are none."""
+    path = Path(place)
+    if not is_there(path, Path.is_dir):
+        return [path]
+    found = sorted(path.glob(f"segment-{'[0-9]' * _DIGITS}.safetensors"))
+    if not found:
+        raise TokenFileError(f"{path} holds no segments; make some with vidtok-run stream")
+    return found
+
+
+def joined(readers: Sequence[TokenReader]) -> TokenInfo:
+    """What the segments are together; raises TokenFileError unless they can be one video."""
+    first = readers[0].info
+    for reader in readers[1:]:
+        check_follows(first, reader.info, str(reader.path))
+    return replace(first, num_frames=sum(reader.info.num_frames for reader in readers))
+
+
+def check_follows(first: TokenInfo, info: TokenInfo, name: str) -> None:
+    """Raise TokenFileError unless pictures, time base and weights are those of the first segment."""
+    for what in ("weights_sha256", "variant", "height", "width", "time_base", "window"):
+        ours, theirs = getattr(first, what), getattr(info, what)
+        if ours != theirs:
+            raise TokenFileError(
+                f"{name} does not follow the segments before it: its {what} is {theirs}, theirs is {ours}; keep "
+                "segments of one source, size and bundle in a folder"
+            )
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Make the folder and keep other writers of segments out; raises OutputError. Removes what a killed one left."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from error
+    with contextlib.ExitStack() as stack:
+        try:
+            import fcntl
+        except ImportError:
+            pass  # not a POSIX system: nothing keeps a second writer out
+        else:
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise OutputError(f"another vidtok-run stream writes into {folder}; name another folder") from error
+            for part in folder.glob("segment-*.part"):
+                part.unlink(missing_ok=True)
+        yield

@@ -1,0 +1,216 @@
+"""Video and image files, network addresses and pipes, decoded by FFmpeg."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from vidtok_runtime.colour import ToRgb
+from vidtok_runtime.display import Display
+from vidtok_runtime.errors import InputError, VideoError
+from vidtok_runtime.matroska import missing_bytes
+from vidtok_runtime.source import Damage, Frame, Opening
+
+NETWORK_TIMEOUT = 30.0  # seconds without an answer
+_LIVE = ("rtsp", "rtsps", "rtp", "udp", "tcp", "rtmp", "rtmps")
+_MOST_FAILURES = 1000  # in a row, after which no more frames are to be expected
+
+
+def raw_options(raw: str) -> dict[str, str]:
+    """FFmpeg's options for frames without header: `WxH`, `WxH:FORMAT` or `WxH:FORMAT:FPS`; raises InputError."""
+    size, pixel_format, fps = [*raw.split(":"), *("rgb24", "25")[raw.count(":") :]][:3]
+    try:
+        width, height = (int(n) for n in size.split("x"))
+        av.VideoFormat(pixel_format)
+        valid = min(width, height) > 0 and Fraction(fps) > 0 and raw.count(":") <= 2
+    except (ValueError, ZeroDivisionError):
+        valid = False
+    if not valid:
+        raise InputError(f"raw frames are WIDTHxHEIGHT[:FORMAT[:FPS]], like 320x240:rgb24:25, got {raw!r}")
+    return {"video_size": size, "pixel_format": pixel_format, "framerate": fps}
+
+
+class ContainerSource:
+    """The first video stream of what FFmpeg calls by a URL: `file:NAME`, `pipe:0`, `rtsp://...`. Raises VideoError.
+
+    Packets that are damaged or cannot be decoded are an error or are left out and counted, as `opening` says; so are
+    missing frames at the end, where the header promises a number of frames or a duration.
+    """
+
+    def __init__(self, url: str, opening: Opening) -> None:
+        scheme = url.partition(":")[0].lower()
+        self.path = "stdin" if scheme == "pipe" else url.removeprefix("file:")
+        self.live = scheme in _LIVE
+        self.replays = scheme == "file"
+        self._url = url
+        self._opening = opening
+        self._timeout = NETWORK_TIMEOUT if scheme not in ("file", "pipe") else None
+        self._container, self._stream = self._open()
+        self.fps = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
+        self.time_base = Fraction(self._stream.time_base or 1 / self.fps)
+        self.frame_count = self._promised()
+        self.sound = bool(self._container.streams.audio)
+        self._convert = ToRgb()
+        self._decoded = self._interlaced = self._damaged = self._patched = self._gaps = self._lost = 0
+        self._missing = ""
+        self._alpha = False
+        self._sought = self._ended = False
+
+    def _open(self) -> tuple[Any, Any]:
+        # pattern_type: a file name with a % in it is no pattern
+        options = {"pattern_type": "none", **dict(self._opening.options)}
+        kind = None
+        if self._opening.raw is not None:
+            kind, options = "rawvideo", {**options, **raw_options(self._opening.raw)}
+        try:
+            if "\0" in self._url:
+                raise OSError("a name holds no NUL byte")
+            container = av.open(
+                self._url, format=kind, options=options, timeout=self._timeout, metadata_errors="replace"
+            )
+        except (av.FFmpegError, OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise VideoError(f"{self.path} cannot be opened as a video or image: {reason}") from error
+        if not container.streams.video:
+            container.close()
+            raise VideoError(f"{self.path} has no video stream")
+        stream = container.streams.video[0]
+        # Threads that decode a frame each would hold as many frames back.
+        stream.thread_type = "SLICE" if self.live else "AUTO"
+        return container, stream
+
+    def _promised(self) -> int | None:
+        if self._stream.frames:
+            return int(self._stream.frames)
+        if self._container.duration and self._container.duration > 0:
+            return max(1, round(Fraction(self._container.duration, av.time_base) * self.fps))
+        return None
+
+    @property
+    def display(self) -> Display:
+        return self._convert.display
+
+    def seek(self, pts: int) -> None:
+        if not self.replays or self._ended:
+            return  # what lies before is decoded and thrown away
+        probe, stream = self._open()
+        try:
+            probe.seek(pts, stream=stream)
+            first = next(probe.decode(stream), None)
+            if first is not None and first.pts is not None and first.pts <= pts:
+                self._container.seek(pts, stream=self._stream)
+                self._sought = True
+        except av.FFmpegError:
+            return  # as above
+        finally:
+            probe.close()
+
+    def frames(self) -> Iterator[Frame]:
+        packets, pts = 0, None
+        step = max(1, round(1 / (self.fps * self.time_base)))
+        last_damaged = False
+        for packet in self._packets():
+            packets += packet.size > 0
+            last_damaged = packet.is_corrupt if packet.size else last_damaged
+            self._ended |= packet.size == 0  # what is left waits in the decoder
+            sought = self._sought
+            failure = "it is damaged" if packet.is_corrupt else ""
+            try:
+                pictures = packet.decode()
+            except av.FFmpegError as error:
+                pictures, failure = [], str(error.strerror)
+            if failure:
+                self._found_damage(failure)
+            for raw in pictures:
+                if raw.is_corrupt:
+                    self._patched += 1
+                    self._found_damage("a picture is damaged", packets=0)
+                # Timestamps may be missing or run backwards in broken files; ours always rise.
+                rises = raw.pts is not None and (pts is None or raw.pts > pts)
+                before, pts = pts, raw.pts if rises else 0 if pts is None else pts + step
+                if before is not None and 2 * (pts - before) > 3 * step and not (self._sought and not sought):
+                    self._gaps += 1
+                    self._lost += round((pts - before) / step) - 1
+                self._decoded += 1
+                self._interlaced += raw.interlaced_frame
+                self._alpha |= any(component.is_alpha for component in raw.format.components)
+                yield Frame(self._convert(raw, self._stream.sample_aspect_ratio), pts)
+                if self._sought and not sought:
+                    break
+        self._check_end(packets, (pts or 0) + step, last_damaged)
+
+    def _packets(self) -> Iterator[Any]:
+        """All packets, going on behind those that cannot be read."""
+        failures = 0
+        while True:
+            try:
+                for packet in self._container.demux(self._stream):
+                    failures = 0
+                    yield packet
+            except av.InvalidDataError as error:
+                failures += 1
+                if failures > _MOST_FAILURES:
+                    raise self._broken(str(error.strerror)) from error
+                self._found_damage(str(error.strerror))
+                continue
+            except (av.FFmpegError, OSError) as error:
+                reason = "no answer in time" if isinstance(error, av.error.ExitError) else error.strerror
+                raise VideoError(f"{self.path} cannot be read any further: {reason}") from error
+            return
+
+    def _found_damage(self, reason: str, packets: int = 1) -> None:
+        if self._opening.damage is Damage.REFUSED:
+            raise self._broken(reason)
+        self._damaged += packets
+
+    def _broken(self, reason: str) -> VideoError:
+        return VideoError(
+            f"{self.path} is broken or truncated after frame {self._decoded}: {reason}; repair or re-download it"
+        )
+
+    def _check_end(self, packets: int, end: int, last_damaged: bool) -> None:
+        if self.live:
+            return
+        # Matroska promises no frames but a duration; a tenth of it and a second may be sound, or rounding.
+        promised = self._stream.duration and self._stream.duration * self.time_base
+        promised = promised or Fraction(self._container.duration or 0, av.time_base)
+        if packets < self._stream.frames and not self._sought:
+            self._missing = f"its header promises {self._stream.frames} frames, the file ends after {packets}"
+        elif not self._stream.frames and end * self.time_base < promised * Fraction(9, 10) - 1:
+            self._missing = (
+                f"its header promises {float(promised):.1f} seconds, the file ends after "
+                f"{float(end * self.time_base):.1f}"
+            )
+        elif self.replays and (missing := missing_bytes(self.path)):
+            self._missing = f"{missing} bytes are missing at its end"
+        elif last_damaged:
+            self._missing = "it ends within a frame"
+        if self._missing and self._opening.damage is not Damage.ACCEPTED:
+            raise VideoError(
+                f"{self.path} is truncated: {self._missing}; repair or re-download it, or take what is there with "
+                "--keep-going"
+            )
+
+    def notes(self) -> list[str]:
+        lines = []
+        if self._damaged or self._patched:
+            lines.append(
+                f"it is damaged: packets that cannot be read or decoded whole: {self._damaged}, "
+                f"frames patched up by the decoder: {self._patched}, frames decoded: {self._decoded}"
+            )
+        # FFmpeg skips a damaged piece of Matroska without a word. A rate that varies has more gaps than that.
+        if not self._stream.frames and 0 < 20 * self._gaps <= self._decoded:
+            lines.append(f"its times have gaps ({self._gaps}), where about {self._lost} frames may be missing")
+        if self._missing:
+            lines.append(f"it is truncated: {self._missing}")
+        if self._interlaced:
+            lines.append(f"{self._interlaced} frames are interlaced and taken as they are, both fields in one picture")
+        if self._alpha:
+            lines.append("it has transparency, which is dropped: the colours below it count")
+        return lines
+
+    def close(self) -> None:
+        self._container.close()

@@ -1,0 +1,74 @@
+"""A folder of images as a clip."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+from vidtok_runtime.display import Display
+from vidtok_runtime.errors import VideoError
+from vidtok_runtime.source import Frame, Opening
+from vidtok_runtime.source_container import ContainerSource
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts numbers within names by their value, so that 10 comes after 9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", path.name)]
+
+
+class ImageFolder:
+    """The images of a folder in the natural order of their names, at `fps` (25 where none is given).
+
+    Raises VideoError.
+    """
+
+    live = False
+    sound = False
+    replays = True
+
+    def __init__(self, folder: str, fps: Fraction | None, opening: Opening) -> None:
+        self._opening = opening
+        self.fps = fps or Fraction(25)
+        self.time_base = 1 / self.fps
+        try:
+            paths = [path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES]
+        except OSError as error:
+            raise VideoError(f"{folder} cannot be read: {error.strerror}") from error
+        self._paths = sorted(paths, key=_natural)
+        if not self._paths:
+            raise VideoError(f"{folder} holds no images ({' '.join(sorted(SUFFIXES))})")
+        self._next = 0
+        self._notes: dict[str, int] = {}
+        self.display = Display()
+
+    @property
+    def frame_count(self) -> int:
+        return len(self._paths)
+
+    def frames(self) -> Iterator[Frame]:
+        while self._next < len(self._paths):
+            index, self._next = self._next, self._next + 1
+            source = ContainerSource(f"file:{self._paths[index]}", self._opening)
+            try:
+                frame = next(source.frames(), None)
+                self.display = source.display
+                for note in source.notes():
+                    self._notes[note] = self._notes.get(note, 0) + 1
+            finally:
+                source.close()
+            if frame is None:
+                raise VideoError(f"{self._paths[index]} holds no picture")
+            yield Frame(frame.pixels, index)
+
+    def seek(self, pts: int) -> None:
+        self._next = min(pts, len(self._paths) - 1)
+
+    def notes(self) -> list[str]:
+        return [f"in {count} of the images: {note}" for note, count in self._notes.items()]
+
+    def close(self) -> None:
+        """Nothing stays open between two images."""
