@@ -63,7 +63,7 @@ def dataset(
     the reason in quarantine.csv, and the exit code is 1.
     """
     from vidtok_runtime.dataset.local import LocalEngine, cores
-    from vidtok_runtime.dataset.run import DatasetRun, Plan
+    from vidtok_runtime.dataset.run import Plan, tokenize_dataset
     from vidtok_runtime.dataset.worker import Recipe
 
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # as Ctrl-C: clean up, then end
@@ -80,8 +80,10 @@ def dataset(
         **encode,
     }
     made = functools.partial(tokenizer, tok.manifest.folder.absolute(), provider=tok.provider, threads=threads)
-    run = DatasetRun(place, out, settings, Plan(tries=retries + 1, **options), quiet=quiet)
-    summary = run.run(Recipe(made, encode), LocalEngine(workers, time_limit))
+    plan = Plan(tries=retries + 1, **options)
+    summary = tokenize_dataset(
+        place, out, Recipe(made, encode), LocalEngine(workers, time_limit), settings, plan, quiet=quiet
+    )
     if not quiet:
         click.echo(
             f"{out}: {summary.done} of {summary.clips} clips, {summary.done_now} of them now: {summary.frames} frames "

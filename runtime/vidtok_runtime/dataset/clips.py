@@ -171,18 +171,18 @@ def token_names(clips: Collection[Clip], planned: Mapping[str, str]) -> dict[str
     Clips that would share a file keep their suffix (`a.mp4.safetensors`, `a.mov.safetensors`); what is planned
     already stays, so that a clip that comes later does not rename an earlier one. Raises InputError.
     """
-    names = {
-        clip.name: planned.get(clip.name) or str(PurePosixPath(clip.name).with_suffix(".safetensors")) for clip in clips
-    }
+    owners = {file: clip for clip, file in planned.items()}
+    names = {clip.name: str(PurePosixPath(clip.name).with_suffix(".safetensors")) for clip in clips}
     while True:
-        uses = Counter(names.values()) + Counter(file for clip, file in planned.items() if clip not in names)
-        shared = [clip for clip, file in names.items() if uses[file] > 1 and clip not in planned]
+        uses = Counter(names.values())
+        shared = [clip for clip, file in names.items() if uses[file] > 1 or owners.get(file, clip) != clip]
         if all(names[clip] == f"{clip}.safetensors" for clip in shared):
             break
-        for clip in shared:
-            names[clip] = f"{clip}.safetensors"
-    if shared:
-        raise InputError(f"{shared[0]} and another clip would both be {names[shared[0]]}; rename one")
+        names |= {clip: f"{clip}.safetensors" for clip in shared}
+    names |= {clip: planned[clip] for clip in names.keys() & planned.keys()}
+    file, count = Counter(names.values()).most_common(1)[0]
+    if count > 1:
+        raise InputError(f"two clips would both become {file}; rename one")
     return names
 
 

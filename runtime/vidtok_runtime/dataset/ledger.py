@@ -32,16 +32,21 @@ class Ledger:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("a+b")
-            _lock(self._file.fileno(), self.path)
-            self._file.seek(0)
-            content = self._file.read()
-            self._file.truncate(content.rfind(b"\n") + 1)
-            for other in sorted(folder.glob("ledger*.jsonl")):
-                self._take(other, content if other == self.path else other.read_bytes())
         except OSError as error:
-            if isinstance(error, OutputError):
-                raise
             raise OutputError(f"{folder} cannot hold a ledger: {error.strerror}") from error
+        try:
+            _lock(self._file.fileno(), self.path)
+            self._read()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _read(self) -> None:
+        self._file.seek(0)
+        content = self._file.read()
+        self._file.truncate(content.rfind(b"\n") + 1)
+        for path in sorted(self.path.parent.glob("ledger*.jsonl")):
+            self._take(path, content if path == self.path else path.read_bytes())
         if b"\n" not in content:
             self.append({"settings": self._settings})
 

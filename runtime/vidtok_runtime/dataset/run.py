@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from vidtok_runtime.dataset.clips import list_clips, token_names
+from vidtok_runtime.dataset.clips import Clip, list_clips, token_names
 from vidtok_runtime.dataset.index import index_missing, write_index, write_quarantine
 from vidtok_runtime.dataset.ledger import Ledger
 from vidtok_runtime.dataset.shards import Sample, Tars
@@ -61,23 +61,38 @@ class Summary:
     quarantine: Path
 
 
-class DatasetRun:
-    """Tokenizes what is not finished yet of the clips of a folder, a list or shards into the folder `out`.
+def tokenize_dataset(
+    place: Path,
+    out: Path,
+    recipe: Recipe,
+    engine: Engine,
+    settings: Mapping[str, Any],
+    plan: Plan | None = None,
+    *,
+    quiet: bool = False,
+) -> Summary:
+    """Tokenize what is not finished yet of the clips of a folder, a list or shards into the folder `out`.
 
     settings: what the tokens depend on; a folder goes on only with those that it was begun with. Raises InputError,
-    OutputError, BundleError, ProviderError.
+    OutputError, BundleError, ProviderError; clips that fail are listed in quarantine.csv.
     """
+    plan = plan or Plan()
+    clips = list_clips(place)
+    settings = dict(settings)
+    if plan.per_tar:  # which clips share a tar follows from all of them
+        names = sha256("\n".join(clip.name for clip in clips).encode()).hexdigest()
+        settings |= {"clips a tar": plan.per_tar, "shards": plan.shard[1], "clips": names}
+    with closing(Ledger(out, plan.tag, settings)) as ledger:
+        return _Run(clips, out, ledger, plan, quiet).do(recipe, engine)
 
-    def __init__(self, place: Path, out: Path, settings: Mapping[str, Any], plan: Plan, *, quiet: bool = False) -> None:
-        self._out, self._plan, self._quiet = out, plan, quiet
-        clips = list_clips(place)
-        settings = dict(settings)
-        if plan.per_tar:  # which clips share a tar follows from all of them
-            names = sha256("\n".join(clip.name for clip in clips).encode()).hexdigest()
-            settings |= {"clips a tar": plan.per_tar, "shards": plan.shard[1], "clips": names}
-        self._ledger = Ledger(out, plan.tag, settings)
+
+class _Run:
+    """One part of a data set, with its ledger held."""
+
+    def __init__(self, clips: Sequence[Clip], out: Path, ledger: Ledger, plan: Plan, quiet: bool) -> None:
+        self._out, self._ledger, self._plan, self._quiet = out, ledger, plan, quiet
         self._numbers = {clip.name: number for number, clip in enumerate(clips)}
-        files = token_names(clips, self._ledger.planned)
+        files = token_names(clips, ledger.planned)
         self._clips = {clip.name: clip for clip in clips[plan.shard[0] :: plan.shard[1]]}
         self._files = {name: files[name] for name in self._clips}
         self._tars = Tars(out, self._ledger, list(self._clips), plan.per_tar, plan.tag, self._sample)
@@ -88,18 +103,16 @@ class DatasetRun:
         self._done_now = self._frames = 0
         self._begin = time.monotonic()
 
-    def run(self, recipe: Recipe, engine: Engine) -> Summary:
-        """Do it; clips that fail are listed in quarantine.csv."""
-        with closing(self._ledger):
-            self._write_plan()
+    def do(self, recipe: Recipe, engine: Engine) -> Summary:
+        self._write_plan()
+        self._sweep()
+        self._check_finished()
+        self._look_at_failures()
+        try:
+            self._work(recipe, engine)
+        finally:
             self._sweep()
-            self._check_finished()
-            self._look_at_failures()
-            try:
-                self._work(recipe, engine)
-            finally:
-                self._sweep()
-            self._write_tables()
+        self._write_tables()
         return Summary(
             clips=len(self._clips),
             done=len(self._clips) - len(self._failed),
