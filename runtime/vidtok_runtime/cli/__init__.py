@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vidtok_runtime.cli import convert, dataset, evaluate, inspect
+from vidtok_runtime.cli import convert, dataset, doctor, evaluate, inspect
 
 
 @click.group(
@@ -22,6 +22,7 @@ for _command in (
     convert.reconstruct,
     evaluate.evaluate,
     inspect.info,
+    doctor.doctor,
     dataset.dataset,
     convert.demo,
 ):
