@@ -32,7 +32,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @click.argument("place", metavar="IN", type=click.Path(exists=True, path_type=Path))
 @click.argument("out", type=FOLDER)
 @click.option("--half", is_flag=True, help="Store latents as float16 (tokens are exact anyway).")
-@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: a core each, at most 4; on a GPU 1]")
+@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one a core, at most 4; cuda: 1]")
 @click.option("--time-limit", type=click.FloatRange(0, min_open=True), help="Seconds for a clip.  [default: none]")
 @click.option("--retries", type=click.IntRange(0), default=1, show_default=True, help="More tries of a failed clip.")
 @click.option("--again", is_flag=True, help="Try the clips in quarantine again.")
@@ -41,6 +41,10 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
     "--shard", callback=_shard, default="0/1", show_default=True, help="Part I of N of the clips, 0 <= I < N."
 )
 @click.option("--tar", "per_tar", type=click.IntRange(1), help="Put the tokens of so many clips into a webdataset tar.")
+@click.option("--engine", "kind", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--actor-cpus", type=click.FloatRange(0), help="Ray: CPUs of an actor.  [default: its threads]")
+@click.option("--actor-gpus", type=click.FloatRange(0), help="Ray: GPUs of an actor.  [default: 1 for cuda, else 0]")
+@click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Ray: clips a task.")
 @command(SIZE, *COMMON)
 @engine
 def dataset(
@@ -50,6 +54,10 @@ def dataset(
     workers: int | None,
     time_limit: float | None,
     retries: int,
+    kind: str,
+    actor_cpus: float | None,
+    actor_gpus: float | None,
+    batch_size: int,
     size: str | None,
     bundle: str | None,
     tokenizer: Callable[..., Tokenizer],
@@ -63,13 +71,20 @@ def dataset(
     the reason in quarantine.csv, and the exit code is 1.
     """
     from vidtok_runtime.dataset.local import LocalEngine, cores
-    from vidtok_runtime.dataset.run import Plan, tokenize_dataset
+    from vidtok_runtime.dataset.ray_engine import RayEngine
+    from vidtok_runtime.dataset.run import Engine, Plan, tokenize_dataset
     from vidtok_runtime.dataset.worker import Recipe
 
+    if kind == "ray" and time_limit:
+        raise click.UsageError("--time-limit is for local workers; with --engine ray leave it out")
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # as Ctrl-C: clean up, then end
     tok = tokenizer(bundle)
     workers = workers or (1 if tok.provider == "cuda" else min(4, cores()))
-    threads = tok.options.threads or max(1, cores() // workers)
+    threads = tok.options.threads or max(1, int(actor_cpus or cores() // workers))
+    runner: Engine = LocalEngine(workers, time_limit)
+    if kind == "ray":
+        gpus = float(tok.provider == "cuda") if actor_gpus is None else actor_gpus
+        runner = RayEngine(workers, threads if actor_cpus is None else actor_cpus, gpus, batch_size)
     encode = {"size": size, "half": half}
     settings = {
         "variant": tok.manifest.variant,
@@ -81,9 +96,7 @@ def dataset(
     }
     made = functools.partial(tokenizer, tok.manifest.folder.absolute(), provider=tok.provider, threads=threads)
     plan = Plan(tries=retries + 1, **options)
-    summary = tokenize_dataset(
-        place, out, Recipe(made, encode), LocalEngine(workers, time_limit), settings, plan, quiet=quiet
-    )
+    summary = tokenize_dataset(place, out, Recipe(made, encode), runner, settings, plan, quiet=quiet)
     if not quiet:
         click.echo(
             f"{out}: {summary.done} of {summary.clips} clips, {summary.done_now} of them now: {summary.frames} frames "
