@@ -232,7 +232,7 @@ def test_a_worker_that_is_killed(source: Path, tmp_path: Path) -> None:
                 break
         active_children()[0].kill()
 
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     outcomes = list(LocalEngine(1).run(Recipe(tiny, {}), work))
     killer.join()

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,17 +60,13 @@ def test_the_same_as_local(clips: Path, tmp_path: Path) -> None:
     assert len(found[1]) == 4 + 2
 
 
-def tiny() -> Tokenizer:
-    return Tokenizer(provider="cpu", threads=1)
-
-
 @pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize("times", [1, 3])
 def test_an_actor_that_is_killed(clips: Path, tmp_path: Path, times: int) -> None:
     good = [clips / f"{i}.mp4" for i in range(3)]
     pipe = tmp_path / "pipe.mp4"  # whoever opens it waits
     os.mkfifo(pipe)
-    work = [Job(p.name, str(p), tmp_path / f"out/{p.stem}.safetensors") for p in [good[0], pipe, *good[1:]]]
+    work = [Job(p.name, str(p), tmp_path / f"out/{p.stem}.safetensors") for p in [pipe, *good[1:]]]
 
     def kill() -> None:
         for _ in range(times):
@@ -82,15 +79,18 @@ def test_an_actor_that_is_killed(clips: Path, tmp_path: Path, times: int) -> Non
                     break
             (actor,) = (p for p in psutil.Process().children(recursive=True) if "ray::MapWorker" in p.name())
             if times == 1:
-                os.rename(good[0], pipe)
+                good[0].rename(pipe)
             actor.kill()
             actor.wait()
             os.close(writer)
 
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    outcomes = {o.clip: o for o in RayEngine(actors=1, cpus=1).run(Recipe(tiny, {}), work)}
-    killer.join()
+    outcomes = {
+        o.clip: o
+        for o in RayEngine(actors=1, cpus=1).run(Recipe(partial(Tokenizer, provider="cpu", threads=1), {}), work)
+    }
+    killer.join(5)
     assert set(outcomes) == {job.clip for job in work}
     lost = {name: outcome.reason for name, outcome in outcomes.items() if outcome.facts is None}
     assert lost == ({} if times == 1 else {"pipe.mp4": "the actor of its batch died 3 times"})
