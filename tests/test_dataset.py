@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,6 +110,42 @@ def test_the_index(undisturbed: Path) -> None:
     assert (row["width"], row["given_width"], row["frames"]) == (32, "wide", 7)
     assert rows["c.mkv"]["caption"] is None
     assert Tokens.load(undisturbed / row["file"]).num_frames == 7
+
+
+def test_without_the_extra(source: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = shutil.copytree(undisturbed, tmp_path / "out")
+    (out / "index.parquet").unlink(missing_ok=True)
+    found = importlib.util.find_spec
+    absent = ("pyarrow", "ray")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name in absent else found(name, *a))
+    result = dataset(source, out)
+    assert result.exit_code == 0, result.output
+    assert "no index.parquet: pyarrow is not installed; pip install 'vidtok-onnx[dataset]'" in result.stderr
+    result = dataset(source, out, "--engine", "ray")
+    assert result.exit_code == 1
+    assert "Ray Data is not installed; pip install 'vidtok-onnx[ray]'" in result.stderr
+
+
+def test_ctrl_c(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    pipe = tmp_path / "pipe.mp4"
+    os.mkfifo(pipe)
+    (tmp_path / "list.txt").write_text(f"{source / 'b.mp4'}\n{pipe}\n")
+    command = [sys.executable, "-m", "vidtok_runtime.cli", "dataset", str(tmp_path / "list.txt"), str(out), *OPTIONS]
+    process = subprocess.Popen(
+        [*command, "--workers", "1"],
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
+    )
+    while not records(out, "done"):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert "Traceback" not in errors
+    assert not list(out.rglob("*.part"))
 
 
 def test_a_list_and_what_fails(source: Path, tmp_path: Path) -> None:

@@ -71,8 +71,9 @@ def dataset(
     the reason in quarantine.csv, and the exit code is 1.
     """
     from vidtok_runtime.dataset.local import LocalEngine, cores
+    from vidtok_runtime.dataset.plan import Engine, Plan
     from vidtok_runtime.dataset.ray_engine import RayEngine
-    from vidtok_runtime.dataset.run import Engine, Plan, tokenize_dataset
+    from vidtok_runtime.dataset.run import tokenize_dataset
     from vidtok_runtime.dataset.worker import Recipe
 
     if kind == "ray" and time_limit:

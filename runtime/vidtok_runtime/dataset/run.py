@@ -2,63 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tqdm import tqdm
 
 from vidtok_runtime.dataset.clips import Clip, list_clips, token_names
 from vidtok_runtime.dataset.index import index_missing, write_index, write_quarantine
 from vidtok_runtime.dataset.ledger import Ledger
+from vidtok_runtime.dataset.plan import Engine, Plan, Summary
 from vidtok_runtime.dataset.shards import Sample, Tars
 from vidtok_runtime.dataset.worker import Job, Outcome, Recipe
 from vidtok_runtime.errors import OutputError
 from vidtok_runtime.manifest import sha256_of
-
-
-class Engine(Protocol):
-    """What runs workers."""
-
-    def run(self, recipe: Recipe, jobs: Sequence[Job]) -> Generator[Outcome]:
-        """Outcomes as they come, one a job."""
-        ...
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How to go about it: part `shard[0]` of `shard[1]`, tries of a clip, clips a tar (None: a file a clip).
-
-    again: try clips in quarantine again; verify: check the hash of every finished file, not its size only.
-    """
-
-    shard: tuple[int, int] = (0, 1)
-    tries: int = 2
-    per_tar: int | None = None
-    again: bool = False
-    verify: bool = False
-
-    @property
-    def tag(self) -> str:
-        """What the names of this part's own files have in them."""
-        return "" if self.shard[1] == 1 else "-{}-of-{}".format(*self.shard)
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Clips of this part, those finished by now and by this run, those that failed; frames and seconds of this run."""
-
-    clips: int
-    done: int
-    done_now: int
-    quarantined: int
-    frames: int
-    seconds: float
-    quarantine: Path
 
 
 def tokenize_dataset(
@@ -153,7 +114,7 @@ class _Run:
         ledger = self._ledger
         for tar in [t for t in ledger.packed if not self._intact(self._out / t, ledger.packed[t])]:
             for name in ledger.packed.pop(tar)["clips"]:
-                del ledger.done[name]
+                ledger.done.pop(name, None)
         for name in self._clips.keys() & ledger.done.keys() - self._tars.packed().keys():
             if not self._intact(self._target(name), ledger.done[name]):
                 self._target(name).unlink(missing_ok=True)
@@ -225,7 +186,7 @@ class _Run:
         write_quarantine(self._quarantine, [self._ledger.failed[n] for n in self._clips if n in self._failed])
         missing = index_missing()
         if missing:
-            tqdm.write(f"vidtok: no {self._index.name}: {missing}")
+            print(f"vidtok: no {self._index.name}: {missing}", file=sys.stderr)
             return
         tars, rows = self._tars.packed(), []
         for name, clip in self._clips.items():
