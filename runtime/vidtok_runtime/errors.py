@@ -31,3 +31,7 @@ class InputError(VidtokError, ValueError):
 
 class OutputError(VidtokError, OSError):
     """A target that exists already or cannot be written."""
+
+
+class QuarantineError(VidtokError, RuntimeError):
+    """Clips of a data set that could not be tokenized; all the others are finished."""

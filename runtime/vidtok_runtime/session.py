@@ -70,7 +70,7 @@ PROVIDERS: dict[str, tuple[str, str, Callable[[Path, Options], Session]]] = {
 _AUTO_ORDER = ("cuda", "openvino", "cpu")
 
 
-def _unavailable(provider: str) -> str | None:
+def unavailable(provider: str) -> str | None:
     """Why a provider cannot be used here, with the cure; None when it can."""
     module, extra, _ = PROVIDERS[provider]
     if importlib.util.find_spec(module) is None:
@@ -93,7 +93,7 @@ def _unavailable(provider: str) -> str | None:
 
 def usable_providers() -> tuple[str, ...]:
     """The providers that can be used here."""
-    return tuple(name for name in PROVIDERS if _unavailable(name) is None)
+    return tuple(name for name in PROVIDERS if unavailable(name) is None)
 
 
 def choose_provider(name: str) -> str:
@@ -103,7 +103,7 @@ def choose_provider(name: str) -> str:
     """
     if name == "auto":
         for candidate in _AUTO_ORDER:
-            if _unavailable(candidate) is None:
+            if unavailable(candidate) is None:
                 print(f"vidtok: provider auto took {candidate}", file=sys.stderr)
                 return candidate
         raise ProviderError(
@@ -111,7 +111,7 @@ def choose_provider(name: str) -> str:
         )
     if name not in PROVIDERS:
         raise ProviderError(f"no provider is called {name!r}; choose auto, {', '.join(PROVIDERS)}")
-    reason = _unavailable(name)
+    reason = unavailable(name)
     if reason:
         raise ProviderError(f"provider {name}: {reason}")
     return name

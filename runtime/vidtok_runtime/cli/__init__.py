@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from vidtok_runtime.cli import bench, convert, evaluate, inspect
+from vidtok_runtime.cli import bench, convert, dataset, doctor, evaluate, inspect
 from vidtok_runtime.cli import stream as streams
 
 
@@ -35,6 +35,8 @@ for _command in (
     evaluate.evaluate,
     bench.bench,
     inspect.info,
+    doctor.doctor,
+    dataset.dataset,
     convert.demo,
 ):
     main.add_command(_command)

@@ -1,0 +1,124 @@
+"""`dataset`: many clips to tokens."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vidtok_runtime.cli.options import COMMON, FOLDER, command, engine, source
+from vidtok_runtime.errors import InputError, QuarantineError
+from vidtok_runtime.selection import Selection
+from vidtok_runtime.source import Opening
+from vidtok_runtime.tokenizer import Tokenizer
+
+
+def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]:
+    from vidtok_runtime.dataset.clips import parse_shard
+
+    try:
+        return parse_shard(value)
+    except InputError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command(
+    epilog="Examples: vidtok-run dataset clips/ tokens/; vidtok-run dataset list.csv tokens/ --size 256 --workers 4; "
+    "vidtok-run dataset shards/ tokens/ --tar 1000 --shard $SLURM_ARRAY_TASK_ID/8"
+)
+@click.argument("place", metavar="IN", type=click.Path(exists=True, path_type=Path))
+@click.argument("out", type=FOLDER)
+@click.option("--half", is_flag=True, help="Store latents as float16 (tokens are exact anyway).")
+@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one a core, at most 4; cuda: 1]")
+@click.option("--time-limit", type=click.FloatRange(0, min_open=True), help="Seconds for a clip.  [default: none]")
+@click.option("--retries", type=click.IntRange(0), default=1, show_default=True, help="More tries of a failed clip.")
+@click.option("--again", is_flag=True, help="Try the clips in quarantine again.")
+@click.option("--verify", is_flag=True, help="Check the hash of finished files, not their size only.")
+@click.option(
+    "--shard", callback=_shard, default="0/1", show_default=True, help="Part I of N of the clips, 0 <= I < N."
+)
+@click.option("--tar", "per_tar", type=click.IntRange(1), help="Put the tokens of so many clips into a webdataset tar.")
+@click.option("--engine", "kind", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--actor-cpus", type=click.FloatRange(0), help="Ray: CPUs of an actor.  [default: its threads]")
+@click.option("--actor-gpus", type=click.FloatRange(0), help="Ray: GPUs of an actor.  [default: 1 for cuda, else 0]")
+@click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Ray: clips a task.")
+@command(*COMMON)
+@source
+@engine
+def dataset(
+    place: Path,
+    out: Path,
+    half: bool,
+    workers: int | None,
+    time_limit: float | None,
+    retries: int,
+    kind: str,
+    actor_cpus: float | None,
+    actor_gpus: float | None,
+    batch_size: int,
+    selection: Selection,
+    opening: Opening,
+    bundle: str | None,
+    tokenizer: Callable[..., Tokenizer],
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Tokenize the clips of IN (a folder, a list .csv or .txt, webdataset shards .tar) into the folder OUT.
+
+    The same command goes on where it was stopped, killed or crashed. A list has a column `file`; its other columns,
+    and the .txt and .json beside a clip of a folder or shard, go into index.parquet. Clips that fail are listed with
+    the reason in quarantine.csv, and the exit code is 1. A worker has as many threads as there are cores for each.
+    """
+    from vidtok_runtime.dataset.local import LocalEngine, cores
+    from vidtok_runtime.dataset.plan import Engine, Plan
+    from vidtok_runtime.dataset.ray_engine import RayEngine
+    from vidtok_runtime.dataset.run import tokenize_dataset
+    from vidtok_runtime.dataset.worker import Recipe
+
+    if kind == "ray" and time_limit:
+        raise click.UsageError("--time-limit is for local workers; with --engine ray leave it out")
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # as Ctrl-C: clean up, then end
+    tok = tokenizer(bundle)
+    workers = workers or (1 if tok.provider == "cuda" else min(4, cores()))
+    threads = tok.options.threads or max(1, int(actor_cpus or cores() // workers))
+    runner: Engine = LocalEngine(workers, time_limit)
+    if kind == "ray":
+        gpus = float(tok.provider == "cuda") if actor_gpus is None else actor_gpus
+        runner = RayEngine(workers, threads if actor_cpus is None else actor_cpus, gpus, batch_size)
+    settings = {
+        "variant": tok.manifest.variant,
+        "weights": tok.manifest.weights_sha256,
+        "precision": tok.precision,
+        "provider": tok.provider,
+        "window": tok.window,
+        "half": half,
+        **{name: None if value is None else str(value) for name, value in asdict(selection).items()},
+        "opening": [opening.damage.value, opening.raw, *map("=".join, opening.options)],
+    }
+    made = functools.partial(tokenizer, tok.manifest.folder.absolute(), provider=tok.provider, threads=threads)
+    plan = Plan(tries=retries + 1, **options)
+    summary = tokenize_dataset(
+        place,
+        out,
+        Recipe(made, {"selection": selection, "opening": opening, "half": half}),
+        runner,
+        settings,
+        plan,
+        quiet=quiet,
+    )
+    if not quiet:
+        click.echo(
+            f"{out}: {summary.done} of {summary.clips} clips, {summary.done_now} of them now: {summary.frames} frames "
+            f"in {summary.seconds:.1f} s"
+        )
+    if summary.quarantined:
+        raise QuarantineError(
+            f"{summary.quarantined} of {summary.clips} clips could not be tokenized; {summary.quarantine} says why, "
+            "--again tries them again"
+        )

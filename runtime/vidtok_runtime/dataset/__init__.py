@@ -1,0 +1,1 @@
+"""Tokenizing many clips: listing, ledger, workers, tar shards, index."""

@@ -1,0 +1,196 @@
+"""A data set from clips to tokens: what is left to do, doing it, and taking note of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from vidtok_runtime.dataset.clips import Clip, list_clips, token_names
+from vidtok_runtime.dataset.index import index_missing, write_index, write_quarantine
+from vidtok_runtime.dataset.ledger import Ledger
+from vidtok_runtime.dataset.plan import Engine, Plan, Summary
+from vidtok_runtime.dataset.shards import Sample, Tars
+from vidtok_runtime.dataset.worker import Job, Outcome, Recipe
+from vidtok_runtime.errors import OutputError
+from vidtok_runtime.manifest import sha256_of
+
+
+def tokenize_dataset(
+    place: Path,
+    out: Path,
+    recipe: Recipe,
+    engine: Engine,
+    settings: Mapping[str, Any],
+    plan: Plan | None = None,
+    *,
+    quiet: bool = False,
+) -> Summary:
+    """Tokenize what is not finished yet of the clips of a folder, a list or shards into the folder `out`.
+
+    settings: what the tokens depend on; a folder goes on only with those that it was begun with. Raises InputError,
+    OutputError, BundleError, ProviderError; clips that fail are listed in quarantine.csv.
+    """
+    plan = plan or Plan()
+    clips = list_clips(place)
+    settings = dict(settings)
+    if plan.per_tar:  # which clips share a tar follows from all of them
+        names = sha256("\n".join(clip.name for clip in clips).encode()).hexdigest()
+        settings |= {"clips a tar": plan.per_tar, "shards": plan.shard[1], "clips": names}
+    with closing(Ledger(out, plan.tag, settings)) as ledger:
+        return _Run(clips, out, ledger, plan, quiet).do(recipe, engine)
+
+
+class _Run:
+    """One part of a data set, with its ledger held."""
+
+    def __init__(self, clips: Sequence[Clip], out: Path, ledger: Ledger, plan: Plan, quiet: bool) -> None:
+        self._out, self._ledger, self._plan, self._quiet = out, ledger, plan, quiet
+        self._numbers = {clip.name: number for number, clip in enumerate(clips)}
+        files = token_names(clips, ledger.planned)
+        self._clips = {clip.name: clip for clip in clips[plan.shard[0] :: plan.shard[1]]}
+        self._files = {name: files[name] for name in self._clips}
+        self._tars = Tars(out, self._ledger, list(self._clips), plan.per_tar, plan.tag, self._sample)
+        self._index, self._quarantine = (
+            out / name.format(plan.tag) for name in ("index{}.parquet", "quarantine{}.csv")
+        )
+        self._failed: set[str] = set()
+        self._done_now = self._frames = 0
+        self._begin = time.monotonic()
+
+    def do(self, recipe: Recipe, engine: Engine) -> Summary:
+        self._write_plan()
+        self._sweep()
+        self._check_finished()
+        self._look_at_failures()
+        try:
+            self._work(recipe, engine)
+        finally:
+            self._sweep()
+        self._write_tables()
+        return Summary(
+            clips=len(self._clips),
+            done=len(self._clips) - len(self._failed),
+            done_now=self._done_now,
+            quarantined=len(self._failed),
+            frames=self._frames,
+            seconds=time.monotonic() - self._begin,
+            quarantine=self._quarantine,
+        )
+
+    def _target(self, name: str) -> Path:
+        # Files that go into a tar wait in a folder of their own.
+        return self._out / ("waiting" if self._plan.per_tar else "") / self._files[name]
+
+    def _write_plan(self) -> None:
+        """Say which files will be made before any is: what is found at their places later is a killed run's."""
+        new = [name for name in self._clips if name not in self._ledger.planned]
+        places = [self._target(name) for name in new]
+        if len(new) == len(self._clips):
+            places += [*self._tars.paths(), self._index, self._quarantine]
+        for place in places:
+            if place.exists():
+                raise OutputError(
+                    f"{place} exists already and is not of this data set; move it away, or name another folder"
+                )
+        if new:
+            self._ledger.append(*({"planned": name, "file": self._files[name]} for name in new))
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left half-written."""
+        ours = {*map(self._target, self._clips), *self._tars.paths(), self._index, self._quarantine}
+        for part in self._out.rglob("*.part"):
+            if part.with_name(part.name.rsplit(".", 2)[0]) in ours:
+                part.unlink(missing_ok=True)
+
+    def _check_finished(self) -> None:
+        """Forget clips and tars whose file is not what was recorded; they are done again."""
+        ledger = self._ledger
+        for tar in [t for t in ledger.packed if not self._intact(self._out / t, ledger.packed[t])]:
+            for name in ledger.packed.pop(tar)["clips"]:
+                ledger.done.pop(name, None)
+        for name in self._clips.keys() & ledger.done.keys() - self._tars.packed().keys():
+            if not self._intact(self._target(name), ledger.done[name]):
+                self._target(name).unlink(missing_ok=True)
+                del ledger.done[name]
+
+    def _intact(self, path: Path, record: Mapping[str, Any]) -> bool:
+        if not path.is_file() or path.stat().st_size != record["size"]:
+            return False
+        return not self._plan.verify or sha256_of(path) == record["sha256"]
+
+    def _look_at_failures(self) -> None:
+        failed = self._ledger.failed
+        enough = {name for name in self._clips if name in failed and failed[name]["tries"] >= self._plan.tries}
+        if self._plan.again:
+            for name in enough:
+                del failed[name]
+        else:
+            self._failed = enough
+
+    def _left(self) -> list[Job]:
+        over = self._ledger.done.keys() | self._failed
+        return [
+            Job(name, clip.piece.url(), self._target(name)) for name, clip in self._clips.items() if name not in over
+        ]
+
+    def _work(self, recipe: Recipe, engine: Engine) -> None:
+        left = self._left()
+        for name in self._clips.keys() - {job.clip for job in left}:
+            self._tars.over(name)
+        begun = len(self._clips) - len(left)
+        with tqdm(total=len(self._clips), initial=begun, unit="clip", disable=self._quiet) as bar:
+            while left:  # once, and again for clips that may still succeed
+                with closing(engine.run(recipe, left)) as outcomes:
+                    for outcome in outcomes:
+                        bar.update(self._take(outcome))
+                        rate = self._frames / (time.monotonic() - self._begin)
+                        bar.set_postfix_str(f"{rate:.1f} frames/s, {len(self._failed)} in quarantine")
+                left = self._left()
+
+    def _take(self, outcome: Outcome) -> bool:
+        """Record an outcome; True when it is the clip's last."""
+        name, ledger = outcome.clip, self._ledger
+        if outcome.fatal:
+            raise OutputError(outcome.reason)
+        if outcome.facts is None:
+            tries = ledger.failed[name]["tries"] + 1 if name in ledger.failed else 1
+            ledger.append({"failed": name, "tries": tries, "reason": outcome.reason})
+            if tries < self._plan.tries:
+                return False
+            self._failed.add(name)
+        else:
+            ledger.append({"done": name, "file": self._files[name], **outcome.facts})
+            self._done_now += 1
+            self._frames += outcome.facts["frames"]
+        self._tars.over(name)
+        return True
+
+    def _facts(self, name: str) -> dict[str, Any]:
+        return {"clip": name, **{key: value for key, value in self._ledger.done[name].items() if key != "done"}}
+
+    def _sample(self, name: str, own_file: bool) -> Sample:
+        facts = {**self._clips[name].metadata(), **self._facts(name)}
+        return Sample(self._key(name), self._target(name) if own_file else None, facts)
+
+    def _key(self, name: str) -> str:
+        return f"{self._numbers[name]:09d}"
+
+    def _write_tables(self) -> None:
+        write_quarantine(self._quarantine, [self._ledger.failed[n] for n in self._clips if n in self._failed])
+        missing = index_missing()
+        if missing:
+            print(f"vidtok: no {self._index.name}: {missing}", file=sys.stderr)
+            return
+        tars, rows = self._tars.packed(), []
+        for name, clip in self._clips.items():
+            if name in self._ledger.done:
+                place = {"tar": tars[name], "file": f"{self._key(name)}.safetensors"} if name in tars else {}
+                rows.append(({**self._facts(name), **place}, clip.metadata()))
+        write_index(self._index, rows)

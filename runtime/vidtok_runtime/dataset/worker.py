@@ -1,0 +1,97 @@
+"""One clip to one token file, in whatever process the engine runs it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vidtok_runtime.errors import MismatchError, OutputError, TokenFileError, VidtokError
+from vidtok_runtime.manifest import sha256_of
+from vidtok_runtime.tokenizer import Tokenizer
+from vidtok_runtime.tokens import TokenInfo, TokenReader
+
+_OF_THE_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How clips become tokens: makes the tokenizer of a worker, and the keywords of `encode_file`."""
+
+    tokenizer: Callable[[], Tokenizer]
+    encode: Mapping[str, Any]
+
+
+class Job(NamedTuple):
+    """A clip of this name, from `url` into the file `target`."""
+
+    clip: str
+    url: str
+    target: Path
+
+
+class Outcome(NamedTuple):
+    """What became of a clip: facts about its file, or why there is none. fatal: no other clip will do better."""
+
+    clip: str
+    facts: dict[str, Any] | None = None
+    reason: str = ""
+    fatal: bool = False
+
+
+class Worker:
+    """One session and the clips that go through it, one after the other. Raises BundleError, ProviderError."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        import cv2
+
+        self._encode = dict(recipe.encode)
+        self._tok = recipe.tokenizer()
+        self._tok.encoder()  # loads the graph now: what is wrong with it is no clip's fault
+        cv2.setNumThreads(self._tok.options.threads or -1)
+
+    def attempt(self, job: Job) -> Outcome:
+        """Do a clip; errors become an outcome, so that one clip never stops the others."""
+        try:
+            return Outcome(job.clip, self._make(job))
+        except OutputError as error:
+            fatal = getattr(error.__cause__, "errno", None) not in _OF_THE_NAME
+            return Outcome(job.clip, None, str(error), fatal)
+        except VidtokError as error:
+            return Outcome(job.clip, None, str(error).replace(job.url, job.clip))
+        except Exception as error:  # of a library, about this clip: the others go on
+            return Outcome(job.clip, None, f"{type(error).__name__}: {error}".replace(job.url, job.clip))
+
+    def _make(self, job: Job) -> dict[str, Any]:
+        from vidtok_runtime.pipeline import encode_file
+
+        # Files get their names when they are complete: one that is there was made by a run that was killed
+        # before it could say so.
+        info = self._finished(job.target)
+        if info is None:
+            try:
+                job.target.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"the folder {job.target.parent} cannot be made: {error.strerror}") from error
+            info = encode_file(self._tok, job.url, job.target, force=True, quiet=True, **self._encode)
+        return {
+            "size": job.target.stat().st_size,
+            "sha256": sha256_of(job.target),
+            "frames": info.num_frames,
+            "height": info.height,
+            "width": info.width,
+            "fps": None if info.fps is None else str(info.fps),
+        }
+
+    def _finished(self, target: Path) -> TokenInfo | None:
+        if not target.is_file():
+            return None
+        try:
+            reader = TokenReader(target)
+            reader.verify()
+            reader.info.check_bundle(self._tok.manifest)
+        except (TokenFileError, MismatchError):
+            return None
+        return reader.info
