@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vidtok_runtime.errors import TokenFileError
 from vidtok_runtime.metrics import Quality
+from vidtok_runtime.token_edit import frame_range
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tokens import TokenInfo, TokenReader, TokenWriter
 from vidtok_runtime.video_in import Frame, VideoReader
@@ -71,52 +71,64 @@ def encode_file(
     *,
     size: str | None = None,
     half: bool = False,
+    gop: int | None = None,
     force: bool = False,
     quiet: bool = False,
 ) -> TokenInfo:
     """Tokenize a video or image file into a token file; memory does not grow with the clip."""
+    stream = tok.encoder(gop)
     with (
         VideoReader(clip, size) as reader,
         TokenWriter(out, tok.manifest.codebook_size, half=half, force=force) as writer,
         _bar(reader.frame_count, "encode", quiet) as bar,
     ):
-        stream = tok.encoder()
         pts = array("q")  # the one thing that grows: eight bytes a frame
         for chunk in _chunks(reader, tok.manifest.encoder_chunk):
             writer.append(stream.push(np.stack([frame.pixels for frame in chunk])))
             pts.extend(frame.pts for frame in chunk)
             bar.update(len(chunk))
         writer.append(stream.finish())
-        info = tok.describe(len(pts), reader.height, reader.width, reader.fps, reader.time_base)
+        info = tok.describe(len(pts), reader.height, reader.width, reader.fps, reader.time_base, gop)
         writer.close(info, np.frombuffer(pts, np.int64))
     return info
 
 
-def decode_file(tok: Tokenizer, tokens: Path, out: Path, *, force: bool = False, quiet: bool = False) -> TokenInfo:
-    """Decode a token file into a video of the clip's own size, length and timestamps."""
+def decode_file(
+    tok: Tokenizer,
+    tokens: Path,
+    out: Path,
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> TokenInfo:
+    """Decode a token file, or the frames `start..end` of it (see `frame_range`), into a video.
+
+    Size, length and timestamps are the clip's own. A part reads and decodes the latents that it needs, no others, so
+    that the checksum is compared only for the whole. Raises TokenFileError, MismatchError, OutputError, InputError.
+    """
     reader = TokenReader(tokens)
-    reader.verify()
-    info = reader.info
-    needed = -(-(info.num_frames + tok.manifest.front_frames) // tok.manifest.time_factor)
-    if reader.shape[0] != needed:
-        raise TokenFileError(
-            f"{tokens} promises {info.num_frames} frames, which need {needed} latents, not {reader.shape[0]}"
-        )
+    pts = reader.pts()
+    frames = frame_range(reader.info, pts, start, end)
+    info, latents = reader.info.part(frames.start, frames.stop, reader.shape[0])
+    if info == reader.info:
+        reader.verify()
+    stream = tok.decoder_of(info)
     with (
         VideoWriter(out, info.fps, info.time_base, force=force) as writer,
         _bar(info.num_frames, "decode", quiet) as bar,
     ):
-        stream = tok.decoder_of(info)
-        pts = iter(reader.pts().tolist())
+        times = iter(pts[frames].tolist())
 
         def deliver(frames: Array) -> None:
             for pixels in frames:
-                writer.write(pixels, next(pts))
+                writer.write(pixels, next(times))
                 bar.update()
 
         step = tok.manifest.decoder_chunk
-        for start in range(0, reader.shape[0], step):
-            deliver(stream.push(reader.read(start, start + step)))
+        for first in range(latents.start, latents.stop, step):
+            deliver(stream.push(reader.read(first, min(first + step, latents.stop))))
         deliver(stream.finish())
         writer.close()
     return info

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vidtok_runtime.cli import convert, evaluate, inspect
+from vidtok_runtime.cli import convert, evaluate, inspect, tokens
 
 
 @click.group(
@@ -23,5 +23,8 @@ for _command in (
     evaluate.evaluate,
     inspect.info,
     convert.demo,
+    tokens.cut,
+    tokens.join,
+    tokens.convert,
 ):
     main.add_command(_command)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vidtok_runtime.cli.options import COMMON, FILE, FOLDER, FORCE, SIZE, command, engine
+from vidtok_runtime.cli.options import COMMON, FILE, FOLDER, FORCE, RANGE, SIZE, command, engine
 from vidtok_runtime.tokenizer import Tokenizer
 
 
@@ -15,12 +15,14 @@ from vidtok_runtime.tokenizer import Tokenizer
 @click.argument("clip", type=FILE)
 @click.option("-o", "--out", type=FILE, help="Token file.  [default: CLIP with the suffix .safetensors]")
 @click.option("--half", is_flag=True, help="Store latents as float16 (tokens are exact anyway).")
+@click.option("--gop", type=click.IntRange(1), help="Start anew every so many latents: seekable; causal variants only.")
 @command(SIZE, FORCE, *COMMON)
 @engine
 def encode(
     clip: Path,
     out: Path | None,
     half: bool,
+    gop: int | None,
     size: str | None,
     force: bool,
     bundle: str | None,
@@ -32,25 +34,31 @@ def encode(
 
     out = out or clip.with_suffix(".safetensors")
     tok = tokenizer(bundle)
-    info = encode_file(tok, clip, out, size=size, half=half, force=force, quiet=quiet)
+    info = encode_file(tok, clip, out, size=size, half=half, gop=gop, force=force, quiet=quiet)
     if not quiet:
         click.echo(f"{out}: {info.num_frames} frames of {info.width}x{info.height}, {out.stat().st_size:,} bytes")
 
 
-@click.command(epilog="Example: vidtok-run decode clip.safetensors -o back.mp4")
+@click.command(epilog="Example: vidtok-run decode clip.safetensors -o part.mp4 --start 2.5 --end 75f")
 @click.argument("tokens", type=FILE)
 @click.option("-o", "--out", type=FILE, help="Video.  [default: TOKENS with the suffix .decoded.mp4]")
-@command(FORCE, *COMMON)
+@command(*RANGE, FORCE, *COMMON)
 @engine
 def decode(
     tokens: Path,
     out: Path | None,
+    start: str | None,
+    end: str | None,
     force: bool,
     bundle: str | None,
     tokenizer: Callable[..., Tokenizer],
     quiet: bool,
 ) -> None:
-    """Decode a token file into a video (or an image, for one frame)."""
+    """Decode a token file, or a part of it, into a video (or an image, for one frame).
+
+    A part of tokens that were encoded with --gop, or in windows, decodes from the group that holds its start, otherwise
+    from the first frame. Only for the whole is the checksum compared; info --verify does it, too.
+    """
     from vidtok_runtime.bundles import find_bundle_of
     from vidtok_runtime.pipeline import decode_file
     from vidtok_runtime.tokens import TokenReader
@@ -58,7 +66,7 @@ def decode(
     out = out or tokens.with_suffix(".decoded.mp4")
     found = bundle or find_bundle_of(TokenReader(tokens).info)
     tok = tokenizer(found)
-    info = decode_file(tok, tokens, out, force=force, quiet=quiet)
+    info = decode_file(tok, tokens, out, start=start, end=end, force=force, quiet=quiet)
     if not quiet:
         click.echo(f"{out}: {info.num_frames} frames of {info.width}x{info.height}")
 
