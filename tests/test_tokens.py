@@ -1,7 +1,9 @@
-"""Token files that can be cut: groups, parts, joining, other formats; every part decodes to what the whole has there."""
+"""Token files that can be cut: groups, parts, joining, other formats; a part decodes to what the whole has there."""
 
 from __future__ import annotations
 
+import json
+import tarfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,8 +18,10 @@ from vidtok_runtime import Tokenizer, Tokens
 from vidtok_runtime.cli import main
 from vidtok_runtime.demo import synthetic_frame
 from vidtok_runtime.errors import InputError, MismatchError, OutputError, TokenFileError
+from vidtok_runtime.pipeline import decode_file
 from vidtok_runtime.token_convert import convert_file
 from vidtok_runtime.token_edit import cut_file, frame_range, join_files
+from vidtok_runtime.token_writer import TokenWriter
 from vidtok_runtime.tokens import TokenReader
 from vidtok_runtime.video_in import VideoReader
 
@@ -76,7 +80,7 @@ def test_streams_of_groups(tok: Tokenizer, push: int) -> None:
 
 def test_groups_of_one_size(tok: Tokenizer) -> None:
     encoder = tok.encoder(gop=1)
-    assert encoder.push(clip_of(0 + 1)[:0]).shape[0] == 0
+    assert encoder.push(clip_of(1)[:0]).shape[0] == 0
     encoder.push(clip_of(1))
     with pytest.raises(InputError, match="one stream"):
         encoder.push(clip_of(1, 32, 32))
@@ -116,8 +120,7 @@ def test_look_ahead_and_windows(other: Tokenizer) -> None:
         assert len(part.data) < len(tokens.data) or (start, end) == (0, 37)
 
 
-def test_gop_means_nothing_to_windows(tmp_path: Path) -> None:
-    tok = Tokenizer("tiny-kl-16chn", provider="cpu", threads=1)
+def test_a_gop_of_nothing(tok: Tokenizer) -> None:
     with pytest.raises(InputError, match="at least 1"):
         tok.encoder(gop=0)
 
@@ -170,7 +173,7 @@ def test_moments(tok: Tokenizer) -> None:
     assert frame_range(tokens.info, pts, "0.5", "1.5") == slice(2, 6)
     assert frame_range(tokens.info, pts, "0.51", "9") == slice(3, 10)
     assert frame_range(tokens.info, pts, "3f", None) == slice(3, 10)
-    for wrong in ("x", "1.5f", "-1", "1e9", "", "１"):
+    for wrong in ("x", "1.5f", "-1", "1e9", "", "\uff11"):
         with pytest.raises(InputError, match="no moment"):
             frame_range(tokens.info, pts, wrong, None)
     with pytest.raises(InputError, match="no frame"):
@@ -186,9 +189,6 @@ def test_other_formats(tok: Tokenizer, tmp_path: Path, suffix: str, half: bool) 
     tokens = tok.encode(clip_of(9), gop=2)
     tokens.save(source)
     if half:
-        cut_file(source, tmp_path / "h.safetensors", None, None)
-        from vidtok_runtime.token_writer import TokenWriter
-
         with TokenWriter(source, tokens.info.codebook_size, half=True, force=True) as writer:
             writer.append(tokens.data)
             writer.close(tokens.info, tokens.pts)
@@ -203,9 +203,6 @@ def test_other_formats(tok: Tokenizer, tmp_path: Path, suffix: str, half: bool) 
 
 
 def test_what_other_tools_read(tok: Tokenizer, tmp_path: Path) -> None:
-    import json
-    import tarfile
-
     source = tmp_path / "clip.safetensors"
     tokens = tok.encode(clip_of(9))
     tokens.save(source)
@@ -258,8 +255,6 @@ def test_a_part_does_not_read_the_rest(tok: Tokenizer, tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[2048:2100] = b"\xff" * 52  # the first group
     path.write_bytes(content)
-    from vidtok_runtime.pipeline import decode_file
-
     decode_file(tok, path, tmp_path / "v.mp4", start="5f", quiet=True)
     with pytest.raises(TokenFileError, match="checksum"):
         decode_file(tok, path, tmp_path / "w.mp4", quiet=True)
