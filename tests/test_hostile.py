@@ -346,7 +346,7 @@ def test_zip_bombs(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not (tmp_path / "unpickled").exists()
     zip_of(bad, *good, ("../../escaped.npy", b"x"))
     refused(bad, "it does not hold")
-    zip_of(bad, *good[1:], ("indices.npy", npy(np.zeros((3, 2, 9), np.uint16))))
+    zip_of(bad, *good[1:], ("indices.npy", npy(np.zeros((3, 2, 99), np.uint16))))
     refused(bad, "more latents than pixels")
     zip_of(bad, *good[1:], ("indices.npy", members["indices.npy"][:-2]))
     refused(bad, "size of its shape")

@@ -109,11 +109,9 @@ def read_manifest(folder: Path) -> Manifest:
     if not is_file(path):
         raise BundleError(f"{folder} is not a bundle: it has no manifest.json; make one with vidtok-export")
     try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
+        if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")
-        raw = Fields(parse_json(content), "the manifest")
+        raw = Fields(parse_json(path.read_bytes()), "the manifest")
         if (found := raw.text("format")) != FORMAT:
             raise BundleError(f"{path} is not a bundle manifest: its format is {found!r}, not {FORMAT!r}")
         if (version := raw.integer("format_version", 0, 10**6)) != FORMAT_VERSION:

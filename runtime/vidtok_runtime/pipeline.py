@@ -76,12 +76,12 @@ def encode_file(
     quiet: bool = False,
 ) -> TokenInfo:
     """Tokenize a video or image file into a token file; memory does not grow with the clip."""
-    stream = tok.encoder(gop)
     with (
         VideoReader(clip, size) as reader,
         TokenWriter(out, tok.manifest.codebook_size, half=half, force=force) as writer,
         _bar(reader.frame_count, "encode", quiet) as bar,
     ):
+        stream = tok.encoder(gop)
         pts = array("q")  # the one thing that grows: eight bytes a frame
         for chunk in _chunks(reader, tok.manifest.encoder_chunk):
             writer.append(stream.push(np.stack([frame.pixels for frame in chunk])))
@@ -114,11 +114,11 @@ def decode_file(
     info, latents = reader.info.part(frames.start, frames.stop, reader.shape[0])
     if info == reader.info:
         reader.verify()
-    stream = tok.decoder_of(info)
     with (
         VideoWriter(out, info.fps, info.time_base, force=force) as writer,
         _bar(info.num_frames, "decode", quiet) as bar,
     ):
+        stream = tok.decoder_of(info)
         times = iter(pts[frames].tolist())
 
         def deliver(frames: Array) -> None:

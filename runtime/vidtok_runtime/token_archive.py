@@ -32,9 +32,10 @@ def write_zip(sample: Sample, out: Path, *, force: bool) -> None:
                 with archive.open(entry, "w") as member:
                     for piece in pieces:
                         member.write(piece)
-        target.commit()
     except OSError as error:
         raise target.failure(error) from error
+    else:
+        target.commit()
     finally:
         target.discard()
 

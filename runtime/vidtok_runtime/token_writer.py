@@ -59,6 +59,7 @@ class TokenWriter:
         """Write timestamps and header, then give the file its name; raises InputError when they do not fit."""
         shape = [self._count, *(self._shape or ())]
         try:
+            TokenInfo.from_metadata(info.to_metadata())  # what is written can be read
             info.check_shape(self._name, self._type, shape)
             if len(pts) != info.num_frames:
                 raise ValueError(f"{info.num_frames} frames do not have as many timestamps, but {len(pts)}")

@@ -129,7 +129,7 @@ class Tokenizer:
             front_frames=self.manifest.front_frames,
             look_ahead=self.manifest.look_ahead,
             codebook_size=self.manifest.codebook_size,
-            fps=fps,
+            fps=Fraction(fps).limit_denominator(10**6) if fps else None,  # a float is no nice fraction
             time_base=time_base,
             precision=self.precision,
             provider=self.provider,

@@ -72,7 +72,7 @@ def _add(options: list[Callable[..., Any]], function: Callable[..., None]) -> Ca
 
 
 @contextlib.contextmanager
-def clean_exit_on_sigterm() -> Iterator[None]:
+def clean_exit_on_sigterm(program: str = "vidtok-run") -> Iterator[None]:
     """Turn SIGTERM into SystemExit(143) meanwhile, so that what is half-written is removed as after any error."""
     if threading.current_thread() is not threading.main_thread():  # signals go to the main thread only
         yield
@@ -80,7 +80,7 @@ def clean_exit_on_sigterm() -> Iterator[None]:
 
     def stop(number: int, _: object) -> None:
         signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
-        click.echo("vidtok-run: stopped by SIGTERM", err=True)
+        click.echo(f"{program}: stopped by SIGTERM", err=True)
         sys.exit(128 + number)
 
     before = signal.signal(signal.SIGTERM, stop)
