@@ -26,7 +26,7 @@ from vidtok_runtime.token_convert import convert_file
 from vidtok_runtime.tokens import Tokens
 
 QUICK = 60
-THOROUGH = int(os.environ.get("VIDTOK_FUZZ", "20000"))  # inputs a test
+THOROUGH = int(os.environ.get("VIDTOK_FUZZ", "5000"))  # inputs a test
 MOST_MEMORY = 2**24  # bytes beyond what the file itself has
 
 
