@@ -43,9 +43,7 @@ def tok(request: pytest.FixtureRequest) -> Tokenizer:
 
 @pytest.fixture(scope="module", params=["kl-4chn-v1.1", "kl-4chn-noncausal"])
 def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    with (
-        pytest.MonkeyPatch.context() as patch
-    ):  # whether these graphs compute what the reference does is tested elsewhere
+    with pytest.MonkeyPatch.context() as patch:  # parity is tested elsewhere
         patch.setattr("vidtok_export.bundle.verify", lambda *_: [])
         model = build(request.param, **SHALLOW)
         folder = export(model, tmp_path_factory.mktemp("b") / request.param, simplify=False)
