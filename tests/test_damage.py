@@ -15,7 +15,7 @@ import pytest
 from vidtok_export import ExportError, export
 from vidtok_ref import build
 from vidtok_runtime import Tokenizer, Tokens
-from vidtok_runtime.errors import TokenFileError, VideoError
+from vidtok_runtime.errors import InputError, TokenFileError, VideoError
 from vidtok_runtime.pipeline import decode_file
 from vidtok_runtime.video_in import VideoReader
 from vidtok_runtime.video_out import VideoWriter
@@ -85,10 +85,15 @@ def test_a_header_that_lies(tok: Tokenizer, tmp_path: Path, change: dict[str, An
 
 
 def test_latents_that_do_not_fit_the_frames(tok: Tokenizer, tmp_path: Path) -> None:
+    path = tmp_path / "t.safetensors"
     tokens = tok.encode(np.zeros((9, 16, 16, 3), np.uint8))
-    Tokens(tokens.data[:-1], tokens.info, tokens.pts).save(tmp_path / "t.safetensors")
-    with pytest.raises(TokenFileError, match="need 3 latents"):
-        decode_file(tok, tmp_path / "t.safetensors", tmp_path / "v.mp4", quiet=True)
+    with pytest.raises(InputError, match="need 3 latents"):
+        Tokens(tokens.data[:-1], tokens.info, tokens.pts).save(path)
+    assert list(tmp_path.iterdir()) == []
+    tokens.save(path)
+    path.write_bytes(path.read_bytes().replace(b'"num_frames":"9"', b'"num_frames":"5"'))
+    with pytest.raises(TokenFileError, match="need 2 latents"):
+        decode_file(tok, path, tmp_path / "v.mp4", quiet=True)
     assert [p.name for p in tmp_path.iterdir()] == ["t.safetensors"]
 
 

@@ -13,6 +13,7 @@ import click
 from vidtok_export.errors import ExportError
 from vidtok_ref.errors import ModelError
 from vidtok_ref.variant import VARIANTS, Variant, find_variant
+from vidtok_runtime.cli.options import clean_exit_on_sigterm
 from vidtok_runtime.errors import VidtokError
 
 FILE = click.Path(path_type=Path)
@@ -28,7 +29,8 @@ def _loud(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def call(*args: Any, debug: bool, **kwargs: Any) -> None:
         try:
-            function(*args, **kwargs)
+            with clean_exit_on_sigterm("vidtok-export"):
+                function(*args, **kwargs)
         except (ExportError, ModelError, VidtokError) as error:
             if debug:
                 raise

@@ -19,7 +19,7 @@ from vidtok_export.lower import lower
 from vidtok_ref.model import VidTok
 from vidtok_ref.regularizer import Quantizer
 from vidtok_ref.state import Call, flatten, unflatten
-from vidtok_runtime.manifest import FIRST_CALL, FLUSH_CALL, SECOND_CALL, Flag, Port, State
+from vidtok_runtime.graph_entry import FIRST_CALL, FLUSH_CALL, SECOND_CALL, Flag, Port, State
 
 OPSET = 20
 _SYMBOLS = ("N", "T", "H", "W")

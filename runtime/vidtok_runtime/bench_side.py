@@ -56,7 +56,7 @@ def graph_call(
     options = Options(threads, device_id)
     if straight:
         session = PROVIDERS[provider][2](Path(straight), options)
-        return lambda: session.run({session.input_names[0]: x})
+        return lambda: session.run({next(iter(session.inputs)): x})
     graph = load_graph(manifest, role, provider, precision, options)
     x = x.astype(graph.input_dtype)
     chunks = chain([x[..., : manifest.rule(role, frames).first, :, :]], repeat(x))

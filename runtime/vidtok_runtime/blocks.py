@@ -94,9 +94,11 @@ class BlockTransform:
                     source=np.array(self.source),
                 )
         except OSError as error:
-            target.discard()
             raise target.failure(error) from error
-        target.commit()
+        else:
+            target.commit()
+        finally:
+            target.discard()
 
     @classmethod
     def load(cls, path: Path) -> BlockTransform:

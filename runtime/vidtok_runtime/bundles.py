@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 
 from vidtok_runtime.errors import BundleError, MismatchError
-from vidtok_runtime.files import is_there
+from vidtok_runtime.files import is_folder
 from vidtok_runtime.manifest import Manifest, read_manifest
 from vidtok_runtime.tokens import TokenInfo
 
@@ -24,7 +24,7 @@ def find_bundle(bundle: str | PathLike[str] | None) -> Manifest:
     name = DEFAULT if bundle is None else str(bundle)
     if name in shipped_names():
         return read_manifest(SHIPPED / name)
-    if not is_there(name, Path.is_dir):
+    if not is_folder(Path(name)):
         raise BundleError(f"{name} is neither a bundle folder nor a shipped bundle ({', '.join(shipped_names())})")
     return read_manifest(Path(name))
 

@@ -48,10 +48,7 @@ def side_by_side(
             rows.append(np.concatenate([f.pixels for i, f in enumerate(reader) if i in wanted], axis=1))
     done, content = cv2.imencode(".png", np.concatenate(rows)[:, :, ::-1])
     assert done
-    target = PartFile(picture, force=force)
-    target.open()
-    target.write(content.tobytes())
-    target.commit()
+    PartFile(picture, force=force).write_whole(content.tobytes())
 
 
 def run_demo(

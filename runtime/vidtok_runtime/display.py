@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 UNSPECIFIED = 2
 BT709 = 1
 BT601 = 6
+_TEXT = re.compile(
+    r"aspect=([0-9]{1,9})(?:/([0-9]{1,9}))? matrix=([0-9]{1,3}) primaries=([0-9]{1,3}) transfer=([0-9]{1,3}) "
+    "range=(full|limited)"
+)
 _KNOWN = (1, 4, 5, 6, 7, 9, 10)  # matrices
 
 
@@ -32,13 +37,12 @@ class Display:
 
     @classmethod
     def parse(cls, text: str) -> Display:
-        """Inverse of `str`; raises KeyError or ValueError."""
-        values = dict(part.split("=", 1) for part in text.split())
-        aspect = Fraction(values["aspect"])
-        numbers = [int(values[name]) for name in ("matrix", "primaries", "transfer")]
-        if aspect <= 0 or not all(0 <= n < 256 for n in numbers):
+        """Inverse of `str`; raises ValueError."""
+        match = _TEXT.fullmatch(text)
+        if not match or not int(match[1]) > 0 or int(match[2] or 1) == 0 or max(map(int, match.groups()[2:5])) > 255:
             raise ValueError(f"{text!r} describes no picture")
-        return cls(aspect, numbers[0], numbers[1], numbers[2], values["range"] == "full")
+        matrix, primaries, transfer = map(int, match.groups()[2:5])
+        return cls(Fraction(f"{match[1]}/{match[2] or 1}"), matrix, primaries, transfer, match[6] == "full")
 
     def resized(self, before: tuple[int, int], after: tuple[int, int]) -> Display:
         """The same picture shape when `before` (height, width) is stretched to `after`."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+import secrets
+import stat
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
@@ -12,51 +13,58 @@ from typing import BinaryIO
 from vidtok_runtime.errors import OutputError
 
 
-def is_there(path: str | PathLike[str], kind: Callable[[Path], bool] = Path.exists) -> bool:
-    """Whether a path exists, or is what `kind` asks (`Path.is_dir`); False for a name that no file can have."""
-    try:
-        return kind(Path(path))
-    except (OSError, ValueError):
-        return False
-
-
 def files_in(place: Path) -> list[Path]:
     """All files below a folder in order, or the one file."""
     return [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
 
 
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there: no folder, pipe or device, and no name that cannot be one."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):  # too long a name, or a NUL in it
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there, for any name."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
 class PartFile:
     """A target written beside itself under a name ending in `.part` and renamed when complete.
 
-    Raises OutputError when the target exists (without `force`) or cannot be written.
+    Of two writers without `force` the first to finish wins; the other one's file does not appear. Raises OutputError
+    when the target exists (without `force`) or cannot be written.
     """
 
     def __init__(self, path: str | PathLike[str], *, force: bool = False) -> None:
         self.path = Path(path)
         self.force = force
-        if "\0" in str(path):  # FFmpeg would write to what stands before it
-            raise OutputError(f"{str(path)!r} cannot be written: a name holds no NUL byte")
         try:
-            self.path.stat()
-            there = True
+            self.path.lstat()
+            taken = True
         except (FileNotFoundError, NotADirectoryError):
-            there = False
-        except OSError as error:  # a name that is too long, a link to itself
+            taken = False
+        except (OSError, ValueError) as error:  # a name that cannot be one
             raise self.failure(error) from error
-        if there and not force:
-            raise OutputError(f"{self.path} exists already; give --force to replace it")
-        if is_there(self.path, Path.is_dir):
+        if taken and not force:
+            raise self._exists()
+        if is_folder(self.path):
             raise OutputError(f"{self.path} is a folder; name a file")
-        if not is_there(self.path.parent, Path.is_dir):
+        if not is_folder(self.path.parent):
             raise OutputError(f"the folder {self.path.parent} does not exist; create it first")
-        # Process id and suffix kept: muxers look at the suffix, and two runs must not share a part.
-        self.part = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
+        # Random, since process ids repeat across containers; cut, since the name may be as long as names can be.
+        self.part = self.path.with_name(f"{self.path.name[:50]}.{os.getpid()}-{secrets.token_hex(4)}.part")
         self._file: BinaryIO | None = None
 
     def open(self) -> None:
         """Create the part for writing."""
         try:
-            self._file = self.part.open("wb")
+            self._file = self.part.open("xb")
         except OSError as error:
             raise self.failure(error) from error
 
@@ -73,9 +81,12 @@ class PartFile:
 
     def write_whole(self, content: bytes) -> None:
         """Make the file of these bytes; raises OutputError."""
-        self.open()
-        self.write(content)
-        self.commit()
+        try:
+            self.open()
+            self.write(content)
+            self.commit()
+        finally:
+            self.discard()  # nothing left to discard after a commit
 
     def commit(self) -> None:
         """Close the part, make it durable and give it the target's name."""
@@ -85,10 +96,27 @@ class PartFile:
                 os.fsync(self._file.fileno())
                 self._file.close()
                 self._file = None
-            os.replace(self.part, self.path)
+            if self.force:
+                os.replace(self.part, self.path)
+            else:
+                self._name()
+        except FileExistsError as error:
+            self.discard()
+            raise self._exists() from error
         except OSError as error:
             self.discard()
             raise self.failure(error) from error
+
+    def _name(self) -> None:
+        """Give the part the target's name unless something has it; raises FileExistsError, OSError."""
+        try:
+            os.link(self.part, self.path)
+            self.part.unlink()
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links: an empty file holds the name until it is replaced
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            os.replace(self.part, self.path)
 
     def discard(self) -> None:
         """Remove the part, if it is still there."""
@@ -96,8 +124,11 @@ class PartFile:
             with contextlib.suppress(OSError):  # a full disk fails again while flushing; the part goes anyway
                 self._file.close()
             self._file = None
-        with contextlib.suppress(OSError):  # not there, or a name that no file can have
-            self.part.unlink()
+        with contextlib.suppress(OSError):
+            self.part.unlink(missing_ok=True)
+
+    def _exists(self) -> OutputError:
+        return OutputError(f"{self.path} exists already; give --force to replace it")
 
     def failure(self, error: Exception) -> OutputError:
         """The error to raise when writing fails."""

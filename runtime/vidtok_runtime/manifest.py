@@ -3,57 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vidtok_runtime.errors import BundleError
+from vidtok_runtime.external_data import refuse_external_data
+from vidtok_runtime.fields import Fields, parse_json
+from vidtok_runtime.files import is_file
+from vidtok_runtime.graph_entry import GraphEntry, graph_entry
 
 FORMAT = "vidtok-bundle"
 FORMAT_VERSION = 1
-FIRST_CALL, SECOND_CALL, FLUSH_CALL = "first call", "second call", "flush call"
-
-
-def shape_of(axes: str, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    """Numbers for axes as text: `N 512 2 H/8 W/8` with `{"N": 1, "H": 64, "W": 64}` is (1, 512, 2, 8, 8)."""
-    shape = []
-    for axis in axes.split():
-        symbol, _, divisor = axis.partition("/")
-        size = sizes[symbol] if symbol in sizes else int(symbol)
-        shape.append(size // int(divisor or 1))
-    return tuple(shape)
-
-
-@dataclass(frozen=True)
-class Port:
-    """Input or output of a graph."""
-
-    name: str
-    dtype: str
-    axes: str
-
-
-@dataclass(frozen=True)
-class State:
-    """Memory of a graph: feed `output` of one call to `input` of the next; `initial` at the start of a stream."""
-
-    input: str
-    output: str
-    dtype: str
-    axes: str
-    initial: str
-
-
-@dataclass(frozen=True)
-class Flag:
-    """Input that is true in some calls of a stream and false in all others; `set` lists these calls."""
-
-    name: str
-    dtype: str
-    axes: str
-    set: tuple[str, ...]
+_MOST_BYTES = 2**24  # of manifest.json
+_MOST_CHUNK = 2**16
 
 
 @dataclass(frozen=True)
@@ -74,18 +37,14 @@ class CallRule:
 
 
 @dataclass(frozen=True)
-class GraphEntry:
-    """One graph of a bundle."""
+class ParityRow:
+    """Largest differences from the reference that were measured at export; `tokens` are those compared, if any."""
 
-    role: str
-    file: str
-    sha256: str
-    precision: str
-    providers: tuple[str, ...]
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
-    states: tuple[State, ...]
-    flags: tuple[Flag, ...]
+    provider: str
+    latent_max_diff: float
+    video_max_diff: float
+    tokens: int | None
+    tokens_differing: int | None
 
 
 @dataclass(frozen=True)
@@ -110,12 +69,13 @@ class Manifest:
     codebook_size: int | None
     latent_channels: int
     graphs: tuple[GraphEntry, ...]
-    operations: dict[str, dict[str, float]] | None
+    source: str
+    licence: str
+    parity: tuple[ParityRow, ...]
+    operations: dict[str, dict[str, float]]
 
-    def multiply_adds(self, role: str, frames: int, height: int, width: int) -> float | None:
-        """Arithmetic of so many frames in the model as published; None when the bundle does not say."""
-        if self.operations is None:
-            return None
+    def multiply_adds(self, role: str, frames: int, height: int, width: int) -> float:
+        """Arithmetic of so many frames in the model as published."""
         counts, pixels = self.operations[role], height * width
         return frames * pixels * (counts["pixel"] + counts["pixel_squared"] * pixels)
 
@@ -143,34 +103,6 @@ class Manifest:
         )
 
 
-def _graph(entry: dict[str, Any]) -> GraphEntry:
-    return GraphEntry(
-        role=entry["role"],
-        file=entry["file"],
-        sha256=entry["sha256"],
-        precision=entry["precision"],
-        providers=tuple(entry["providers"]),
-        inputs=tuple(Port(**p) for p in entry["inputs"]),
-        outputs=tuple(Port(**p) for p in entry["outputs"]),
-        states=tuple(State(**s) for s in entry["states"]),
-        flags=tuple(_flag(f) for f in entry.get("flags", ())),
-    )
-
-
-def _flag(entry: dict[str, Any]) -> Flag:
-    unknown = set(entry["set"]) - {FIRST_CALL, SECOND_CALL, FLUSH_CALL}
-    if unknown:
-        raise BundleError(f"this runtime does not know when to set {entry['name']}: {unknown}; update vidtok-onnx")
-    return Flag(entry["name"], entry["dtype"], entry["axes"], tuple(entry["set"]))
-
-
-def _operations(entry: dict[str, Any]) -> dict[str, dict[str, float]]:
-    # The sum is a TypeError for all that is no number.
-    return {
-        role: {key: entry[role][key] + 0.0 for key in ("pixel", "pixel_squared")} for role in ("encoder", "decoder")
-    }
-
-
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, read in pieces."""
     with path.open("rb") as file:
@@ -180,53 +112,97 @@ def sha256_of(path: Path) -> str:
 def read_manifest(folder: Path) -> Manifest:
     """Read and check `manifest.json` and that every graph file is there; raises BundleError."""
     path = folder / "manifest.json"
-    if not path.is_file():
+    if not is_file(path):
         raise BundleError(f"{folder} is not a bundle: it has no manifest.json; make one with vidtok-export")
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        if raw["format"] != FORMAT:
-            raise BundleError(f"{path} is not a bundle manifest: its format is {raw['format']!r}, not {FORMAT!r}")
-        if raw["format_version"] != FORMAT_VERSION:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")
+        raw = Fields(parse_json(path.read_bytes()), "the manifest")
+        if (found := raw.text("format")) != FORMAT:
+            raise BundleError(f"{path} is not a bundle manifest: its format is {found!r}, not {FORMAT!r}")
+        if (version := raw.integer("format_version", 0, 10**6)) != FORMAT_VERSION:
             raise BundleError(
-                f"{path} has format version {raw['format_version']}, this runtime reads {FORMAT_VERSION}; "
+                f"{path} has format version {version}, this runtime reads {FORMAT_VERSION}; "
                 "export again or update vidtok-onnx"
             )
-        # Bundles of causal version 1.0 may lack the fields about first calls, look-ahead and windows, older ones those
-        # about operations.
-        front_frames = raw["front_padding"]["frames"]
-        flush, window = raw.get("flush"), raw.get("window")
-        manifest = Manifest(
-            folder=folder,
-            raw=raw,
-            variant=raw["variant"]["name"],
-            regularizer=raw["variant"]["regularizer"],
-            weights_sha256=raw["weights"]["sha256"],
-            time_factor=raw["time_factor"],
-            spatial_multiple=raw["spatial_multiple"],
-            front_frames=front_frames,
-            encoder_chunk=raw["chunk"]["encoder_frames"],
-            decoder_chunk=raw["chunk"]["decoder_latents"],
-            decoder_first=raw["chunk"].get("first_decoder_latents"),
-            decoder_drop=raw.get("drop_decoded_frames", front_frames),
-            decoder_flush=flush["decoder_latents"] if flush else 0,
-            look_ahead=raw["look_ahead"],
-            window=window["frames"] if window else None,
-            codebook_size=raw["codebook_size"],
-            latent_channels=raw["variant"]["z_channels"],
-            graphs=tuple(_graph(entry) for entry in raw["graphs"]),
-            operations=_operations(raw["operations"]) if "operations" in raw else None,
-        )
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path} is damaged ({type(error).__name__}: {error}); export the bundle again") from error
+        manifest = _manifest(folder, raw)
+    except BundleError:
+        raise
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise BundleError(f"{path} is damaged: {error}; export the bundle again") from error
     for graph in manifest.graphs:
-        if not (folder / graph.file).is_file():
-            raise BundleError(f"{folder} is incomplete: {graph.file} is missing; export the bundle again")
+        _place(manifest, graph)
     return manifest
 
 
-def check_file(manifest: Manifest, graph: GraphEntry) -> Path:
-    """Path of a graph file whose bytes are those of the manifest; raises BundleError."""
+def _manifest(folder: Path, raw: Fields) -> Manifest:
+    variant, weights, chunk = raw.fields("variant"), raw.fields("weights"), raw.fields("chunk")
+    f = raw.integer("time_factor", 1, 64)
+    flush, window = raw.fields_or_none("flush"), raw.fields_or_none("window")
+    manifest = Manifest(
+        folder=folder,
+        raw=raw.raw,
+        variant=variant.text("name"),
+        regularizer=variant.text("regularizer"),
+        weights_sha256=weights.sha256("sha256"),
+        time_factor=f,
+        spatial_multiple=raw.integer("spatial_multiple", 1, 256),
+        front_frames=raw.fields("front_padding").integer("frames", 0, f - 1),
+        encoder_chunk=chunk.integer("encoder_frames", f, _MOST_CHUNK),
+        decoder_chunk=chunk.integer("decoder_latents", 1, _MOST_CHUNK),
+        decoder_first=chunk.integer_or_none("first_decoder_latents", 1, _MOST_CHUNK),
+        decoder_drop=raw.integer("drop_decoded_frames", 0, 2 * f),
+        decoder_flush=flush.integer("decoder_latents", 1, 64) if flush else 0,
+        look_ahead=raw.integer("look_ahead", 0, f - 1),
+        window=window.integer("frames", f, _MOST_CHUNK) if window else None,
+        codebook_size=raw.integer_or_none("codebook_size", 1, 2**31 - 1),
+        latent_channels=variant.integer("z_channels", 1, 1024),
+        graphs=tuple(graph_entry(entry) for entry in raw.rows("graphs")),
+        source=weights.text("source"),
+        licence=raw.text("licence"),
+        parity=tuple(_parity(row) for row in raw.fields("parity").rows("rows")),
+        operations=_operations(raw.fields("operations")),
+    )
+    if manifest.encoder_chunk % f or (manifest.window or 0) % f:
+        raise ValueError(f"a chunk or window of frames is no multiple of {f}")
+    names = {port.name for graph in manifest.graphs for port in (graph.inputs[0], graph.outputs[0])} - {"video"}
+    if not names <= {"latent" if manifest.codebook_size is None else "indices"}:
+        raise ValueError(f"its graphs use {', '.join(sorted(names))}, its codebook size is {manifest.codebook_size}")
+    return manifest
+
+
+def _operations(entry: Fields) -> dict[str, dict[str, float]]:
+    return {
+        role: {key: entry.fields(role).number(key) for key in ("pixel", "pixel_squared")}
+        for role in ("encoder", "decoder")
+    }
+
+
+def _parity(row: Fields) -> ParityRow:
+    counts = [row.integer(n, 0, 2**62) if "tokens" in row.names() else None for n in ("tokens", "tokens_differing")]
+    return ParityRow(row.text("provider"), row.number("latent_max_diff"), row.number("video_max_diff"), *counts)
+
+
+def _place(manifest: Manifest, graph: GraphEntry) -> Path:
+    """Where a graph's file is; raises BundleError when it is missing or a link that leads out of the bundle."""
     path = manifest.folder / graph.file
-    if sha256_of(path) != graph.sha256:
+    if not is_file(path):
+        raise BundleError(f"{manifest.folder} is incomplete: {graph.file} is missing; export the bundle again")
+    if path.resolve().parent != manifest.folder.resolve():
+        raise BundleError(f"{path} is a link out of the bundle; copy the file into its place")
+    return path
+
+
+def check_file(manifest: Manifest, graph: GraphEntry) -> Path:
+    """Path of a graph file whose bytes are those of the manifest and that names no other file; raises BundleError."""
+    path = _place(manifest, graph)
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
+    if found != graph.sha256:
         raise BundleError(f"{path} is altered: its SHA-256 is not the manifest's; copy or export the bundle again")
+    refuse_external_data(path)
     return path

@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vidtok_runtime.audio import AudioCopy
-from vidtok_runtime.errors import TokenFileError
+from vidtok_runtime.errors import InputError
 from vidtok_runtime.metrics import Quality
 from vidtok_runtime.segments import joined, segments_in
 from vidtok_runtime.selection import Selection
 from vidtok_runtime.source import Frame, Opening
+from vidtok_runtime.token_edit import frame_range
+from vidtok_runtime.token_info import TokenInfo
 from vidtok_runtime.tokenizer import Tokenizer
-from vidtok_runtime.tokens import TokenInfo, TokenReader, TokenWriter
+from vidtok_runtime.tokens import TokenReader, TokenWriter
 from vidtok_runtime.video_in import VideoReader
 from vidtok_runtime.video_out import Output, VideoWriter
 
@@ -85,6 +87,7 @@ def encode_file(
     selection: Selection | None = None,
     opening: Opening | None = None,
     half: bool = False,
+    gop: int | None = None,
     force: bool = False,
     quiet: bool = False,
 ) -> TokenInfo:
@@ -94,14 +97,14 @@ def encode_file(
         TokenWriter(out, tok.manifest.codebook_size, half=half, force=force) as writer,
         _bar(reader.frame_count, "encode", quiet) as bar,
     ):
-        stream = tok.encoder()
+        stream = tok.encoder(gop)
         pts = array("q")  # the one thing that grows: eight bytes a frame
         for chunk in _chunks(reader, tok.manifest.encoder_chunk):
             writer.append(stream.push(np.stack([frame.pixels for frame in chunk])))
             pts.extend(frame.pts for frame in chunk)
             bar.update(len(chunk))
         writer.append(stream.finish())
-        info = tok.describe(len(pts), reader.height, reader.width, reader.fps, reader.time_base)
+        info = tok.describe(len(pts), reader.height, reader.width, reader.fps, reader.time_base, gop)
         info = replace(info, display=reader.display)
         writer.close(info, np.frombuffer(pts, np.int64))
     warn(reader.path, reader.notes())
@@ -113,39 +116,45 @@ def decode_file(
     tokens: Path,
     out: Path,
     *,
+    start: str | None = None,
+    end: str | None = None,
     output: Output | None = None,
     force: bool = False,
     quiet: bool = False,
 ) -> TokenInfo:
-    """Decode a token file, or a folder of segments, into a video of the clip's own size, length and timestamps."""
+    """Decode a token file, the frames `start..end` of it (see `frame_range`), or a folder of segments, into a video.
+
+    Size, length and timestamps are the clip's own. A part reads and decodes the latents that it needs, no others, so
+    that the checksum is compared only for the whole. Raises TokenFileError, MismatchError, OutputError, InputError.
+    """
     readers = [TokenReader(path) for path in segments_in(tokens)]
     info = joined(readers)
+    if len(readers) > 1 and (start, end) != (None, None):
+        raise InputError(f"{tokens} is a folder of segments; name the one segment to decode a part of")
+    frames = frame_range(info, readers[0].pts(), start, end)
     with (
         VideoWriter(out, info.fps, info.time_base, display=info.display, output=output, force=force) as writer,
-        _bar(info.num_frames, "decode", quiet) as bar,
+        _bar(frames.stop - frames.start, "decode", quiet) as bar,
     ):
         for reader in readers:
-            reader.verify()
-            for pixels, pts in decoded_frames(tok, reader):
+            part = slice(0, reader.info.num_frames) if len(readers) > 1 else frames
+            for pixels, pts in decoded_frames(tok, reader, part):
                 writer.write(pixels, pts)
                 bar.update()
         writer.close()
-    return info
+    return replace(info, num_frames=frames.stop - frames.start)
 
 
-def decoded_frames(tok: Tokenizer, reader: TokenReader) -> Iterator[tuple[Array, int]]:
-    """Every frame of a token file, uint8 `H W 3`, with its timestamp."""
-    info = reader.info
-    needed = -(-(info.num_frames + tok.manifest.front_frames) // tok.manifest.time_factor)
-    if reader.shape[0] != needed:
-        raise TokenFileError(
-            f"{reader.path} promises {info.num_frames} frames, which need {needed} latents, not {reader.shape[0]}"
-        )
+def decoded_frames(tok: Tokenizer, reader: TokenReader, frames: slice) -> Iterator[tuple[Array, int]]:
+    """Frames of a token file, uint8 `H W 3`, with their timestamps."""
+    info, latents = reader.info.part(frames.start, frames.stop, reader.shape[0])
+    if info == reader.info:
+        reader.verify()
     stream = tok.decoder_of(info)
-    pts = iter(reader.pts().tolist())
+    pts = iter(reader.pts()[frames].tolist())
     step = tok.manifest.decoder_chunk
-    for start in range(0, reader.shape[0], step):
-        yield from zip(stream.push(reader.read(start, start + step)), pts, strict=False)
+    for first in range(latents.start, latents.stop, step):
+        yield from zip(stream.push(reader.read(first, min(first + step, latents.stop))), pts, strict=False)
     yield from zip(stream.finish(), pts, strict=False)
 
 

@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 
 from vidtok_runtime.errors import OutputError, TokenFileError
-from vidtok_runtime.files import is_there
+from vidtok_runtime.files import is_folder
 from vidtok_runtime.tokens import TokenInfo, TokenReader
 
 _DIGITS = 8
@@ -29,7 +29,7 @@ def segment_number(path: Path) -> int:
 def segments_in(place: str | PathLike[str]) -> list[Path]:
     """The complete segments of a folder in order, or the one token file; raises TokenFileError when there are none."""
     path = Path(place)
-    if not is_there(path, Path.is_dir):
+    if not is_folder(path):
         return [path]
     found = sorted(path.glob(f"segment-{'[0-9]' * _DIGITS}.safetensors"))
     if not found:

@@ -14,16 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.errors import BundleError, InputError, ProviderError
-from vidtok_runtime.manifest import FIRST_CALL, FLUSH_CALL, SECOND_CALL, GraphEntry, Manifest, check_file, shape_of
+from vidtok_runtime.graph_entry import FIRST_CALL, FLUSH_CALL, SECOND_CALL, GraphEntry, Port, shape_of
+from vidtok_runtime.manifest import Manifest, check_file
 
 Array = NDArray[Any]
+Shapes = dict[str, tuple[str, tuple[int | None, ...]]]  # of each name its type and sizes, None where any will do
 
 
 class Session(Protocol):
     """A loaded graph."""
 
-    input_names: list[str]
-    output_names: list[str]
+    inputs: Shapes
+    outputs: Shapes
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name; state outputs may be engine-owned values that only feed the next call."""
@@ -150,7 +152,13 @@ class StatefulGraph:
         }
         results = self._session.run({port.name: x, **flags, **self._state})
         self._state = {s.input: results[s.output] for s in self.entry.states}
-        return {p.name: results[p.name] for p in self.entry.outputs}
+        outputs = {p.name: results[p.name] for p in self.entry.outputs}
+        for name, output in outputs.items():
+            if output.dtype.kind == "f" and not np.isfinite(output).all():
+                raise BundleError(
+                    f"the {self.entry.role} gave NaN or infinite {name}; its weights or what it was given are damaged"
+                )
+        return outputs
 
     def _initial_state(self, x: Array, axes: str) -> dict[str, Array]:
         # The sizes of the first chunk, turned back into the manifest's symbols.
@@ -160,10 +168,11 @@ class StatefulGraph:
             if not symbol.isdigit():
                 sizes[symbol] = size * int(divisor or 1)
         states = {}
-        for state in self.entry.states:
-            if state.initial != "zeros":
-                raise BundleError(f"this runtime does not know the initial state {state.initial!r}; update vidtok-onnx")
-            states[state.input] = np.zeros(shape_of(state.axes, sizes), state.dtype)
+        try:
+            for state in self.entry.states:
+                states[state.input] = np.zeros(shape_of(state.axes, sizes), state.dtype)
+        except (MemoryError, ValueError) as error:
+            raise InputError(f"the {self.entry.role}'s state for data {list(x.shape)} needs too much memory") from error
         return states
 
 
@@ -172,15 +181,31 @@ def load_graph(manifest: Manifest, role: str, provider: str, precision: str | No
     entry = manifest.graph(role, provider, precision)
     options = replace(options, resident=frozenset(s.output for s in entry.states))
     session = PROVIDERS[provider][2](check_file(manifest, entry), options)
-    expected = {
-        "inputs": {entry.inputs[0].name, *(f.name for f in entry.flags), *(s.input for s in entry.states)},
-        "outputs": {*(p.name for p in entry.outputs), *(s.output for s in entry.states)},
-    }
-    found = {"inputs": set(session.input_names), "outputs": set(session.output_names)}
-    for kind, names in expected.items():
-        if names != found[kind]:
-            raise BundleError(
-                f"{manifest.folder / entry.file} does not fit its manifest: {kind} that only the manifest has: "
-                f"{sorted(names - found[kind])}, that only the graph has: {sorted(found[kind] - names)}"
-            )
+    _check_ports(manifest, entry, session)
     return StatefulGraph(entry, session)
+
+
+def _check_ports(manifest: Manifest, entry: GraphEntry, session: Session) -> None:
+    """Raise BundleError where names, types or sizes of a graph are not those of the manifest."""
+    where = f"{manifest.folder / entry.file} does not fit its manifest"
+    for kind, found in (("inputs", session.inputs), ("outputs", session.outputs)):
+        expected = entry.ports[kind]
+        if expected.keys() != found.keys():
+            raise BundleError(
+                f"{where}: {kind} that only the manifest has: {sorted(expected.keys() - found.keys())}, "
+                f"that only the graph has: {sorted(found.keys() - expected.keys())}"
+            )
+        for name, port in expected.items():
+            dtype, sizes = found[name]
+            if dtype != port.dtype or not _fit(port, sizes):
+                raise BundleError(
+                    f"{where}: {name} is {port.dtype} [{port.axes}] in the manifest, {dtype} "
+                    f"[{' '.join('?' if n is None else str(n) for n in sizes)}] in the graph"
+                )
+
+
+def _fit(port: Port, sizes: tuple[int | None, ...]) -> bool:
+    """Whether the manifest's axes agree with a graph's sizes; only numbers can contradict each other."""
+    axes = port.axes.split()
+    fixed = [int(axis) if axis.isdigit() else None for axis in axes]
+    return len(axes) == len(sizes) and all(a == b or a is None or b is None for a, b in zip(fixed, sizes, strict=True))

@@ -13,7 +13,7 @@ import openvino.properties as props
 import openvino.properties.hint as hints
 
 from vidtok_runtime.errors import BundleError, ProviderError
-from vidtok_runtime.session import Array, Options
+from vidtok_runtime.session import Array, Options, Shapes
 
 
 class OpenVinoSession:
@@ -32,8 +32,7 @@ class OpenVinoSession:
             raise BundleError(f"OpenVINO cannot load {path}: {str(error).strip().splitlines()[-1]}") from error
         self._request = compiled.create_infer_request()
         self._turn = threading.Lock()  # one request, whose buffers every stream of a tokenizer uses
-        self.input_names = [i.any_name for i in compiled.inputs]
-        self.output_names = [o.any_name for o in compiled.outputs]
+        self.inputs, self.outputs = _shapes(compiled.inputs), _shapes(compiled.outputs)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
         """Outputs by name."""
@@ -44,4 +43,14 @@ class OpenVinoSession:
             except RuntimeError as error:
                 raise ProviderError(f"OpenVINO failed: {str(error).strip().splitlines()[-1]}") from error
             # Copies: the request's own buffers are written again by the next call.
-            return {name: np.array(results[i]) for i, name in enumerate(self.output_names)}
+            return {name: np.array(results[i]) for i, name in enumerate(self.outputs)}
+
+
+def _shapes(ports: list[Any]) -> Shapes:
+    return {
+        port.any_name: (
+            port.element_type.to_dtype().name,
+            tuple(axis.get_length() if axis.is_static else None for axis in port.partial_shape),
+        )
+        for port in ports
+    }

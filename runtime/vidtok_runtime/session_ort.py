@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 
 from vidtok_runtime.errors import BundleError, ProviderError
-from vidtok_runtime.session import Array, Options
+from vidtok_runtime.session import Array, Options, Shapes
 
 
 class OrtSession:
@@ -40,8 +41,8 @@ class OrtSession:
                 f"provider cuda: {provider} did not start on device {options.device_id}; check the driver "
                 "and the CUDA and cuDNN libraries: pip install 'vidtok-onnx[cuda]'"
             )
-        self.input_names = [i.name for i in self._session.get_inputs()]
-        self.output_names = [o.name for o in self._session.get_outputs()]
+        self.inputs = _shapes(self._session.get_inputs())
+        self.outputs = _shapes(self._session.get_outputs())
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
@@ -52,15 +53,27 @@ class OrtSession:
                 binding.bind_ortvalue_input(name, value)
             else:
                 binding.bind_cpu_input(name, np.ascontiguousarray(value))
-        for name in self.output_names:
+        for name in self.outputs:
             device = (self._device, self._device_id) if name in self._resident else ("cpu", 0)
             binding.bind_output(name, *device)
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:
             raise ProviderError(f"ONNX Runtime failed: {_first_line(error)}") from error
-        values = dict(zip(self.output_names, binding.get_outputs(), strict=True))
+        values = dict(zip(self.outputs, binding.get_outputs(), strict=True))
         return {name: v if name in self._resident else v.numpy() for name, v in values.items()}
+
+
+def _shapes(nodes: list[Any]) -> Shapes:
+    """Types and sizes; `tensor(float)` is float32."""
+    types = {node.name: re.sub(r"tensor\((\w+)\)", r"\1", node.type) for node in nodes}
+    return {
+        node.name: (
+            {"float": "float32", "double": "float64"}.get(types[node.name], types[node.name]),
+            tuple(size if isinstance(size, int) else None for size in node.shape),
+        )
+        for node in nodes
+    }
 
 
 def _first_line(error: Exception) -> str:

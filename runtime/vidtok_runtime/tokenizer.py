@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from os import PathLike
 from typing import Any
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 
 from vidtok_runtime.bundles import find_bundle
 from vidtok_runtime.errors import InputError, MismatchError
+from vidtok_runtime.groups import DecoderGroups, EncoderGroups
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.session import Options, StatefulGraph, choose_provider, load_graph
 from vidtok_runtime.stream import DecoderStream, EncoderStream
+from vidtok_runtime.timing import Timing
 from vidtok_runtime.tokens import TokenInfo, Tokens
 
 
@@ -45,23 +48,32 @@ class Tokenizer:
         self.precision = self.manifest.graph("encoder", self.provider, precision).precision
         self._loaded: dict[str, StatefulGraph] = {}
 
-    def encode(self, video: NDArray[Any], fps: Fraction | None = None) -> Tokens:
-        """Tokenize a clip `[T, H, W, 3]`, uint8 or float32 in -1..1, of any length and size; raises InputError."""
+    def encode(self, video: NDArray[Any], fps: Fraction | None = None, gop: int | None = None) -> Tokens:
+        """Tokenize a clip `[T, H, W, 3]`, uint8 or float32 in -1..1, of any length and size; raises InputError.
+
+        gop: start the state anew every so many latents, so that `Tokens.slice` gives parts that decode on their own;
+        each such group is encoded as a clip of `gop * f - (f - 1)` frames.
+        """
         video = np.asarray(video)
         if video.ndim == 4 and len(video) == 0:
             raise InputError("the clip has no frames")
-        stream = self.encoder()
+        stream = self.encoder(gop)
         data = np.concatenate([stream.push(video), stream.finish()])
-        return Tokens(data, self.describe(len(video), video.shape[1], video.shape[2], fps), np.arange(len(video)))
+        info = self.describe(len(video), video.shape[1], video.shape[2], fps, gop=gop)
+        return Tokens(data, info, np.arange(len(video)))
 
     def decode(self, tokens: Tokens, dtype: str = "uint8") -> NDArray[Any]:
         """The clip back as `[N, H, W, 3]` uint8, or float32 in -1..1; raises MismatchError, InputError."""
         stream = self.decoder_of(tokens.info, dtype)
         return np.concatenate([stream.push(tokens.data), stream.finish()])
 
-    def encoder(self) -> EncoderStream:
-        """A new stream of frames to tokens."""
-        return EncoderStream(self.manifest, self._graph("encoder"), self.window)
+    def encoder(self, gop: int | None = None) -> EncoderStream | EncoderGroups:
+        """A new stream of frames to tokens; with `gop` its state starts anew every so many latents."""
+
+        def start() -> EncoderStream:
+            return EncoderStream(self.manifest, self._graph("encoder"), self.window)
+
+        return start() if gop is None else EncoderGroups(start, self._timing(gop))
 
     def decoder(
         self,
@@ -69,11 +81,16 @@ class Tokenizer:
         height: int | None = None,
         width: int | None = None,
         dtype: str = "uint8",
-    ) -> DecoderStream:
-        """A new stream of tokens to frames; None keeps the tail and the edge padding."""
-        return DecoderStream(self.manifest, self._graph("decoder"), num_frames, height, width, dtype, self.window)
+        gop: int | None = None,
+    ) -> DecoderStream | DecoderGroups:
+        """A new stream of tokens to frames; None keeps the tail and the edge padding. `gop`: as they were encoded."""
 
-    def decoder_of(self, info: TokenInfo, dtype: str = "uint8") -> DecoderStream:
+        def start(count: int | None) -> DecoderStream:
+            return DecoderStream(self.manifest, self._graph("decoder"), count, height, width, dtype, self.window)
+
+        return start(num_frames) if gop is None else DecoderGroups(start, self._timing(gop), num_frames)
+
+    def decoder_of(self, info: TokenInfo, dtype: str = "uint8") -> DecoderStream | DecoderGroups:
         """A new stream of the tokens that `info` describes to their frames; raises MismatchError."""
         info.check_bundle(self.manifest)
         if self._asked_window not in (None, info.window):
@@ -81,11 +98,25 @@ class Tokenizer:
                 f"these tokens were made in windows of {info.window} frames, windows of {self._asked_window} were "
                 "asked for; leave the window out"
             )
-        graph = self._graph("decoder")
-        return DecoderStream(self.manifest, graph, info.num_frames, info.height, info.width, dtype, info.window)
+
+        def start(count: int | None) -> DecoderStream:
+            graph = self._graph("decoder")
+            return DecoderStream(self.manifest, graph, count, info.height, info.width, dtype, info.window)
+
+        if info.gop is None and not info.skip:
+            return start(info.num_frames)
+        # Windows follow each other in one stream, which needs no cutting.
+        timing = info.timing if info.window is None else replace(info.timing, group=None)
+        return DecoderGroups(start, timing, info.num_frames, info.skip)
 
     def describe(
-        self, num_frames: int, height: int, width: int, fps: Fraction | None = None, time_base: Fraction | None = None
+        self,
+        num_frames: int,
+        height: int,
+        width: int,
+        fps: Fraction | None = None,
+        time_base: Fraction | None = None,
+        gop: int | None = None,
     ) -> TokenInfo:
         """What a token file made by this tokenizer says about itself."""
         return TokenInfo(
@@ -94,18 +125,30 @@ class Tokenizer:
             num_frames=num_frames,
             height=height,
             width=width,
+            time_factor=self.manifest.time_factor,
+            front_frames=self.manifest.front_frames,
+            look_ahead=self.manifest.look_ahead,
             codebook_size=self.manifest.codebook_size,
-            fps=fps,
+            fps=Fraction(fps).limit_denominator(10**6) if fps else None,  # a float is no nice fraction
             time_base=time_base,
             precision=self.precision,
             provider=self.provider,
             window=self.window,
+            gop=gop,
         )
 
     @property
     def window(self) -> int | None:
         """Frames a window; None for a causal variant."""
         return self._asked_window or self.manifest.window
+
+    def _timing(self, gop: int) -> Timing:
+        m = self.manifest
+        if m.window is not None:
+            raise InputError(f"{m.variant} encodes windows that stand on their own already; leave gop out")
+        if gop < 1:
+            raise InputError(f"a gop is at least 1 latent, got {gop}")
+        return Timing(m.time_factor, m.front_frames, m.look_ahead, gop, False)
 
     def _check_window(self, window: int) -> None:
         f = self.manifest.time_factor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from enum import Enum
 from fractions import Fraction
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from vidtok_runtime.errors import VideoError
-from vidtok_runtime.files import is_there
+from vidtok_runtime.files import is_folder
 from vidtok_runtime.selection import Selection, fit_size, fitted
 from vidtok_runtime.source import Frame, Opening, Source
 from vidtok_runtime.source_camera import Camera
@@ -35,9 +36,9 @@ def kind_of(place: str) -> Kind:
         return Kind.STDIN
     if "://" in place:
         return Kind.ADDRESS
-    if is_there(place, Path.is_dir):
+    if is_folder(Path(place)):
         return Kind.FOLDER
-    if place.isascii() and place.isdigit() and not is_there(place):
+    if place.isascii() and place.isdigit() and not os.path.lexists(place):
         return Kind.CAMERA
     return Kind.FILE
 

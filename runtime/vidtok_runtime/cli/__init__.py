@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from vidtok_runtime.cli import bench, convert, dataset, doctor, evaluate, inspect
+from vidtok_runtime.cli import bench, convert, dataset, doctor, evaluate, inspect, tokens
 from vidtok_runtime.cli import stream as streams
 
 
@@ -38,5 +38,8 @@ for _command in (
     doctor.doctor,
     dataset.dataset,
     convert.demo,
+    tokens.cut,
+    tokens.join,
+    tokens.convert,
 ):
     main.add_command(_command)

@@ -7,7 +7,19 @@ from pathlib import Path
 
 import click
 
-from vidtok_runtime.cli.options import COMMON, FILE, FOLDER, FORCE, command, engine, say, source, target_of, written
+from vidtok_runtime.cli.options import (
+    COMMON,
+    FILE,
+    FOLDER,
+    FORCE,
+    RANGE,
+    command,
+    engine,
+    say,
+    source,
+    target_of,
+    written,
+)
 from vidtok_runtime.selection import Selection
 from vidtok_runtime.source import Opening
 from vidtok_runtime.tokenizer import Tokenizer
@@ -21,6 +33,7 @@ from vidtok_runtime.video_out import Output
 @click.argument("clip")
 @click.option("-o", "--out", type=FILE, help="Token file.  [default: CLIP with the suffix .safetensors]")
 @click.option("--half", is_flag=True, help="Store latents as float16 (tokens are exact anyway).")
+@click.option("--gop", type=click.IntRange(1), help="Start anew every so many latents: seekable; causal variants only.")
 @command(FORCE, *COMMON)
 @source
 @engine
@@ -28,6 +41,7 @@ def encode(
     clip: str,
     out: Path | None,
     half: bool,
+    gop: int | None,
     selection: Selection,
     opening: Opening,
     force: bool,
@@ -43,27 +57,35 @@ def encode(
 
     out = target_of(clip, out, ".safetensors")
     tok = tokenizer(bundle)
-    info = encode_file(tok, clip, out, selection=selection, opening=opening, half=half, force=force, quiet=quiet)
+    info = encode_file(
+        tok, clip, out, selection=selection, opening=opening, half=half, gop=gop, force=force, quiet=quiet
+    )
     if not quiet:
         click.echo(f"{out}: {info.num_frames} frames of {info.width}x{info.height}, {out.stat().st_size:,} bytes")
 
 
-@click.command(epilog="Example: vidtok-run decode clip.safetensors -o back.mp4")
+@click.command(epilog="Example: vidtok-run decode clip.safetensors -o part.mp4 --start 2.5 --end 75f")
 @click.argument("tokens", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=FILE, help="Video; - is stdout.  [default: TOKENS with the suffix .decoded.mp4]")
-@command(FORCE, *COMMON)
+@command(*RANGE, FORCE, *COMMON)
 @written
 @engine
 def decode(
     tokens: Path,
     out: Path | None,
     output: Output,
+    start: str | None,
+    end: str | None,
     force: bool,
     bundle: str | None,
     tokenizer: Callable[..., Tokenizer],
     quiet: bool,
 ) -> None:
-    """Decode a token file, or a folder of segments, into a video (or an image, for one frame)."""
+    """Decode a token file, a part of it, or a folder of segments, into a video (or an image, for one frame).
+
+    A part of tokens that were encoded with --gop, or in windows, decodes from the group that holds its start, otherwise
+    from the first frame. Only for the whole is the checksum compared; info --verify does it, too.
+    """
     from vidtok_runtime.bundles import find_bundle_of
     from vidtok_runtime.pipeline import decode_file
     from vidtok_runtime.segments import segments_in
@@ -72,7 +94,7 @@ def decode(
     out = out or tokens.with_suffix(".decoded.mp4")
     found = bundle or find_bundle_of(TokenReader(segments_in(tokens)[0]).info)
     tok = tokenizer(found)
-    info = decode_file(tok, tokens, out, output=output, force=force, quiet=quiet)
+    info = decode_file(tok, tokens, out, start=start, end=end, output=output, force=force, quiet=quiet)
     if not quiet:
         say(f"{out}: {info.num_frames} frames of {info.width}x{info.height}", out)
 

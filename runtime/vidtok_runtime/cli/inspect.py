@@ -7,11 +7,12 @@ import click
 from vidtok_runtime.cli.options import command
 
 
-@click.command(epilog="Example: vidtok-run info tiny-fsq-32768")
+@click.command(epilog="Examples: vidtok-run info tiny-fsq-32768; vidtok-run info clip.safetensors --verify")
 @click.argument("file")
+@click.option("--verify", is_flag=True, help="Also compare the checksums with the content.")
 @command()
-def info(file: str) -> None:
+def info(file: str, verify: bool) -> None:
     """Describe FILE, a token file or a bundle (folder or shipped name)."""
     from vidtok_runtime.describe import describe
 
-    click.echo(describe(file))
+    click.echo(describe(file, verify=verify))

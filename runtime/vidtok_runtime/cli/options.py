@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -55,6 +58,18 @@ def _pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     return pairs
 
 
+def _moment(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Refuse a moment that means nothing before any work starts."""
+    if value is not None:
+        from vidtok_runtime.token_edit import parse_moment
+
+        try:
+            parse_moment(value)
+        except InputError as error:
+            raise click.BadParameter(str(error)) from error
+    return value
+
+
 FILE = click.Path(path_type=Path, dir_okay=False)
 GIVEN = click.Path(path_type=Path, dir_okay=False, exists=True)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -67,6 +82,10 @@ ENGINE = [
     click.option("--device-id", default=0, show_default=True, help="Number of the CUDA device."),
     click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all]"),
     click.option("--window", type=click.IntRange(1), help="Frames a window, non-causal variants only.  [default: 16]"),
+]
+RANGE = [
+    click.option("--start", callback=_moment, help="First frame: seconds (2.5) or frames (75f) into the clip."),
+    click.option("--end", callback=_moment, help="The frame after the last, likewise.  [default: the clip's end]"),
 ]
 DEBUG = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 FORCE = click.option("--force", is_flag=True, help="Replace an existing output.")
@@ -96,6 +115,25 @@ def _add(options: list[Callable[..., Any]], function: Callable[..., None]) -> Ca
     return function
 
 
+@contextlib.contextmanager
+def clean_exit_on_sigterm(program: str = "vidtok-run") -> Iterator[None]:
+    """Turn SIGTERM into SystemExit(143) meanwhile, so that what is half-written is removed as after any error."""
+    if threading.current_thread() is not threading.main_thread():  # signals go to the main thread only
+        yield
+        return
+
+    def stop(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
+        click.echo(f"{program}: stopped by SIGTERM", err=True)
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def command(*options: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add options, and turn expected errors into one line on stderr and exit code 1."""
 
@@ -103,7 +141,8 @@ def command(*options: Callable[..., Any]) -> Callable[[Callable[..., None]], Cal
         @functools.wraps(function)
         def call(*args: Any, debug: bool, **kwargs: Any) -> None:
             try:
-                function(*args, **kwargs)
+                with clean_exit_on_sigterm():
+                    function(*args, **kwargs)
             except VidtokError as error:
                 if debug:
                     raise
