@@ -52,7 +52,8 @@ def round_trip(
         yield from decoder.push(data) if len(data) else ()
 
     def outcomes() -> Iterator[Array]:
-        for chunk in _chunks(frames, tok.manifest.encoder_chunk):
+        step = tok.plan("encoder", height, width).chunk * tok.manifest.time_factor
+        for chunk in _chunks(frames, step):
             waiting.extend(chunk)
             yield from decoded(encoder.push(np.stack([frame.pixels for frame in chunk])))
         yield from decoded(encoder.finish())
@@ -82,7 +83,8 @@ def encode_file(
     ):
         stream = tok.encoder()
         pts = array("q")  # the one thing that grows: eight bytes a frame
-        for chunk in _chunks(reader, tok.manifest.encoder_chunk):
+        step = tok.plan("encoder", reader.height, reader.width).chunk * tok.manifest.time_factor
+        for chunk in _chunks(reader, step):
             writer.append(stream.push(np.stack([frame.pixels for frame in chunk])))
             pts.extend(frame.pts for frame in chunk)
             bar.update(len(chunk))
@@ -114,7 +116,7 @@ def decode_file(tok: Tokenizer, tokens: Path, out: Path, *, force: bool = False,
                 writer.write(pixels, next(pts))
                 bar.update()
 
-        step = tok.manifest.decoder_chunk
+        step = tok.plan("decoder", info.height, info.width, info.window).chunk
         for start in range(0, reader.shape[0], step):
             deliver(stream.push(reader.read(start, start + step)))
         deliver(stream.finish())
