@@ -49,10 +49,10 @@ class Costs:
 
 
 COSTS = {
-    ("cpu", "encoder"): Costs(55, 9.0, 13.0, 1.7, 0.1),
-    ("cpu", "decoder"): Costs(55, 9.0, 11.0, 1.7, 0.5),
-    ("openvino", "encoder"): Costs(108, 6.5, 8.7, 1.9, 3.8),
-    ("openvino", "decoder"): Costs(108, 6.5, 8.8, 1.9, 3.1),
+    ("cpu", "encoder"): Costs(53.3, 10.9, 13.0, 1.6, 0.2),
+    ("cpu", "decoder"): Costs(53.3, 10.9, 10.7, 1.6, 0.6),
+    ("openvino", "encoder"): Costs(106.4, 6.9, 8.7, 1.9, 3.8),
+    ("openvino", "decoder"): Costs(106.4, 6.9, 8.7, 1.9, 3.2),
 }
 # Copies of a chunk's pixels in float32 that numpy holds at once: see `geometry.to_network`, `from_network`.
 PIXEL_COPIES = {"encoder": 3, "decoder": 4}
