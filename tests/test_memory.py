@@ -103,7 +103,10 @@ def test_reach_is_that_of_the_network(role: str, video: np.ndarray) -> None:
 @pytest.mark.parametrize("role", ["encoder", "decoder"])
 def test_shorter_calls_come_before_tiles(provider: str, role: str) -> None:
     limits = [10**9 * n for n in (100, 9, 7, 4, 3)]
-    plans = [limited(limit, role, provider=provider).plan(role, 720, 1280) for limit in limits]
+    tok, plans = limited("1GB", role, provider=provider), []
+    for tok.max_memory in limits:
+        tok._plans.clear()
+        plans.append(tok.plan(role, 720, 1280))
     assert all(plan.peak <= limit for plan, limit in zip(plans, limits, strict=True))
     chunks = [plan.chunk for plan in plans]
     counts = [plan.tiles[role].count for plan in plans]
@@ -146,13 +149,16 @@ def test_no_prediction_where_nothing_was_measured() -> None:
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])
 def test_a_limit_that_shortens_calls_changes_nothing(bundle: str, provider: str, video: np.ndarray) -> None:
     free = Tokenizer(bundle, provider, threads=1)
-    limit = {"cpu": "160MB", "openvino": "240MB"}[provider]
-    tight = Tokenizer(bundle, provider, threads=1, max_memory=limit)
-    tokens = tight.encode(video)
     wanted = free.encode(video)
-    assert tight.plan("encoder", 96, 128).chunk < 4
-    assert np.mean(np.abs(tokens.data - wanted.data) > 1e-4) < 1e-3
-    assert np.abs(tight.decode(wanted).astype(int) - free.decode(wanted)).max() <= 1
+
+    def tight(role: str) -> Tokenizer:
+        longest = limited("100GB", role, bundle=bundle, provider=provider).plan(role, 96, 128)
+        tok = limited(longest.peak - 1, role, bundle=bundle, provider=provider)
+        assert tok.plan(role, 96, 128).chunk < longest.chunk == 4
+        return tok
+
+    assert np.mean(np.abs(tight("encoder").encode(video).data - wanted.data) > 1e-4) < 1e-3
+    assert np.abs(tight("decoder").decode(wanted).astype(int) - free.decode(wanted)).max() <= 1
 
 
 @pytest.mark.parametrize("bundle", SHIPPED)
@@ -188,7 +194,8 @@ def test_tiles_stream_with_one_state_each(video: np.ndarray) -> None:
     stream = tok.encoder()
     parts = [stream.push(video[a:b]) for a, b in ((0, 1), (1, 8), (8, 10))]
     np.testing.assert_allclose(np.concatenate([*parts, stream.finish()]), wanted, atol=1e-4)
-    assert len(stream.push.__self__._calls._calls) == 4  # type: ignore[attr-defined]
+    assert stream._calls is not None
+    assert len(stream._calls._calls) == 2 * 3
     decoder = tok.decoder(10, 96, 128)
     frames = np.concatenate([*(decoder.push(wanted[i : i + 1]) for i in range(len(wanted))), decoder.finish()])
     assert frames.shape == video.shape
@@ -210,7 +217,7 @@ def peak(frames: int) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 def test_memory_in_tiles_does_not_grow_with_the_clip() -> None:
-    assert peak(400) < 1.05 * peak(40)
+    assert peak(200) < 1.05 * peak(40)
 
 
 def test_command_line(clip: Path, tmp_path: Path) -> None:
