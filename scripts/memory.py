@@ -23,7 +23,7 @@ import numpy as np
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundles import find_bundle
 from vidtok_runtime.demo import synthetic_frame
-from vidtok_runtime.memory import COSTS, PIXEL_COPIES, Costs, Counts
+from vidtok_runtime.memory import COSTS, PIXEL_COPIES, Counts
 from vidtok_runtime.network import reach
 from vidtok_runtime.plan import Plan
 from vidtok_runtime.tiles import Tiling
@@ -107,7 +107,7 @@ def _least_squares(a: np.ndarray, y: np.ndarray) -> np.ndarray:
 @main.command()
 @click.argument("rows", type=click.Path(exists=True, path_type=Path))
 def fit(rows: Path) -> None:
-    """Costs that predict the peaks in ROWS best, and how well."""
+    """Costs that predict the peaks in ROWS best, and how well; `idle` needs tiles and comes from `check`."""
     measured = [json.loads(line) for line in rows.read_text().splitlines()]
     for provider in ENGINES:
         some = [row for row in measured if row["provider"] == provider]
@@ -121,7 +121,8 @@ def fit(rows: Path) -> None:
         peaks = np.array([row["peak"] for row in some], float)
         x = _least_squares(np.array(table) / peaks[:, None], 1 - np.array(known) / peaks)
         for i, role in enumerate(ROLES):
-            costs = Costs(x[0], x[1], x[3 + 2 * i], x[2], x[4 + 2 * i])
+            costs = replace(COSTS[provider, role], process=x[0], weights=x[1], scores=x[2])
+            costs = replace(costs, widest=x[3 + 2 * i], states=x[4 + 2 * i])
             print(provider, role, {name: round(float(value), 2) for name, value in asdict(costs).items()})
         for row, guess in zip(some, np.array(table) @ x + known, strict=True):
             now = COSTS[provider, row["role"]]

@@ -38,7 +38,7 @@ class Costs:
 
     process: MiB of Python and the engine. weights: of the graph file. widest: of the widest activation of a call,
     with the two frames that temporal layers carry. scores: of the attention scores of a call, `(h*w)^2` a latent
-    frame. states: of the state of the stream in turn.
+    frame. states: of the state of the tile in turn. idle: of the states of the other tiles.
     """
 
     process: float
@@ -46,13 +46,14 @@ class Costs:
     widest: float
     scores: float
     states: float
+    idle: float
 
 
 COSTS = {
-    ("cpu", "encoder"): Costs(53.3, 10.9, 13.0, 1.6, 0.2),
-    ("cpu", "decoder"): Costs(53.3, 10.9, 10.7, 1.6, 0.6),
-    ("openvino", "encoder"): Costs(106.4, 6.9, 8.7, 1.9, 3.8),
-    ("openvino", "decoder"): Costs(106.4, 6.9, 8.7, 1.9, 3.2),
+    ("cpu", "encoder"): Costs(53.3, 10.9, 13.0, 1.6, 0.2, 1.8),
+    ("cpu", "decoder"): Costs(53.3, 10.9, 10.7, 1.6, 0.6, 1.8),
+    ("openvino", "encoder"): Costs(106.4, 6.9, 8.7, 1.9, 3.8, 1.0),
+    ("openvino", "decoder"): Costs(106.4, 6.9, 8.7, 1.9, 3.2, 1.0),
 }
 # Copies of a chunk's pixels in float32 that numpy holds at once: see `geometry.to_network`, `from_network`.
 PIXEL_COPIES = {"encoder": 3, "decoder": 4}
@@ -100,7 +101,7 @@ class Counts:
             + costs.widest * self.widest
             + costs.scores * self.scores
             + costs.states * self.states
-            + self.idle_states
+            + costs.idle * self.idle_states
             + PIXEL_COPIES[role] * self.pixels
         )
 
