@@ -23,6 +23,7 @@ class Calls:
     def __init__(self, graph: StatefulGraph, rule: CallRule) -> None:
         self._graph = graph
         self._rule = rule
+        self.most = rule.most
         self._first = rule.first
         self._to_drop = rule.drop
         self._waiting: Array | None = None

@@ -67,7 +67,8 @@ def round_trip(
         yield from decoder.push(data) if len(data) else ()
 
     def outcomes() -> Iterator[Array]:
-        for chunk in _chunks(frames, tok.manifest.encoder_chunk):
+        step = tok.plan("encoder", height, width).chunk * tok.manifest.time_factor
+        for chunk in _chunks(frames, step):
             waiting.extend(chunk)
             yield from decoded(encoder.push(np.stack([frame.pixels for frame in chunk])))
         yield from decoded(encoder.finish())
@@ -99,7 +100,8 @@ def encode_file(
     ):
         stream = tok.encoder(gop)
         pts = array("q")  # the one thing that grows: eight bytes a frame
-        for chunk in _chunks(reader, tok.manifest.encoder_chunk):
+        step = tok.plan("encoder", reader.height, reader.width).chunk * tok.manifest.time_factor
+        for chunk in _chunks(reader, step):
             writer.append(stream.push(np.stack([frame.pixels for frame in chunk])))
             pts.extend(frame.pts for frame in chunk)
             bar.update(len(chunk))
@@ -152,7 +154,7 @@ def decoded_frames(tok: Tokenizer, reader: TokenReader, frames: slice) -> Iterat
         reader.verify()
     stream = tok.decoder_of(info)
     pts = iter(reader.pts()[frames].tolist())
-    step = tok.manifest.decoder_chunk
+    step = tok.plan("decoder", info.height, info.width, info.window).chunk
     for first in range(latents.start, latents.stop, step):
         yield from zip(stream.push(reader.read(first, min(first + step, latents.stop))), pts, strict=False)
     yield from zip(stream.finish(), pts, strict=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,11 @@ from vidtok_runtime.errors import InputError
 from vidtok_runtime.geometry import check_frames, from_network, to_network
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.session import StatefulGraph
+from vidtok_runtime.tiles import TiledCalls
 
 Array = NDArray[Any]
+# The graph calls of a stream of frames of a height and width, which only the first push tells.
+Start = Callable[[int, int], Calls | TiledCalls]
 
 
 class EncoderStream:
@@ -24,10 +28,11 @@ class EncoderStream:
     jump may show at a seam, and another window gives other latents.
     """
 
-    def __init__(self, manifest: Manifest, graph: StatefulGraph, window: int | None = None) -> None:
+    def __init__(self, manifest: Manifest, graph: StatefulGraph, start: Start) -> None:
         self._manifest = manifest
         self._kind = graph.entry.outputs[0].name
-        self._calls = Calls(graph, manifest.rule("encoder", window))
+        self._start = start
+        self._calls: Calls | TiledCalls | None = None
         self._last: NDArray[np.float32] | None = None
         self._shape: tuple[int, ...] | None = None
         self._finished = False
@@ -42,15 +47,16 @@ class EncoderStream:
             self._shape = frames.shape[1:]
         elif frames.shape[1:] != self._shape:
             raise InputError(f"frames of one stream are all {list(self._shape)}, got {list(frames.shape[1:])}")
+        calls = self._calls = self._calls or self._start(*frames.shape[1:3])
         out = []
         # Piece by piece, so that a long push costs no more float memory than a short one.
-        for start in range(0, len(frames), self._manifest.encoder_chunk):
-            piece = to_network(frames[start : start + self._manifest.encoder_chunk], self._manifest.spatial_multiple)
+        for start in range(0, len(frames), calls.most):
+            piece = to_network(frames[start : start + calls.most], self._manifest.spatial_multiple)
             if self.num_frames == 0:
-                out += self._calls.push(piece[:, :, :1].repeat(self._manifest.front_frames, axis=2))
+                out += calls.push(piece[:, :, :1].repeat(self._manifest.front_frames, axis=2))
             self.num_frames += piece.shape[2]
             self._last = piece[:, :, -1:].copy()
-            out += self._calls.push(piece)
+            out += calls.push(piece)
         return self._join(out)
 
     def finish(self) -> Array:
@@ -58,7 +64,7 @@ class EncoderStream:
         if self._finished:
             return self._nothing()
         self._finished = True
-        if self._last is None:
+        if self._calls is None or self._last is None:
             return self._nothing()
         missing = -(self._manifest.front_frames + self.num_frames) % self._manifest.time_factor
         out = self._calls.push(self._last.repeat(missing, axis=2))
@@ -83,18 +89,18 @@ class DecoderStream:
 
     The frames of the front padding never come out; with `num_frames`, `height` and `width` the tail and the
     edge padding are cut off, too. Where the manifest names a look-ahead, as many frames wait for the next latent
-    or for `finish`. `window`: the frames of a window that the encoder was given (non-causal variants).
+    or for `finish`.
     """
 
     def __init__(
         self,
         manifest: Manifest,
         graph: StatefulGraph,
+        start: Start,
         num_frames: int | None = None,
         height: int | None = None,
         width: int | None = None,
         dtype: str = "uint8",
-        window: int | None = None,
     ) -> None:
         if dtype not in ("uint8", "float32"):
             raise InputError(f"frames are uint8 or float32, got {dtype!r}")
@@ -102,7 +108,8 @@ class DecoderStream:
         self._graph = graph
         self._left = num_frames
         self._height, self._width, self._dtype = height, width, dtype
-        self._calls = Calls(graph, manifest.rule("decoder", window))
+        self._start = start
+        self._calls: Calls | TiledCalls | None = None
         self._size: tuple[int, ...] | None = None
         self._finished = False
 
@@ -112,16 +119,20 @@ class DecoderStream:
             raise InputError("this decoder is finished; ask the tokenizer for a new one")
         self._check(data)
         out = [self._nothing()]
-        for start in range(0, len(data), self._manifest.decoder_chunk):
-            chunk = data[start : start + self._manifest.decoder_chunk]
+        if len(data) == 0:
+            return out[0]
+        multiple = self._manifest.spatial_multiple
+        calls = self._calls = self._calls or self._start(*(n * multiple for n in data.shape[-2:]))
+        for start in range(0, len(data), calls.most):
+            chunk = data[start : start + calls.most]
             x = chunk[None] if self._takes_indices else chunk.transpose(1, 0, 2, 3)[None]
-            out += map(self._deliver, self._calls.push(x.astype(self._graph.input_dtype)))
+            out += map(self._deliver, calls.push(x.astype(self._graph.input_dtype)))
         return np.concatenate(out)
 
     def finish(self) -> Array:
         """End the stream and return what waited; raises InputError when fewer frames came out than were promised."""
         out = [self._nothing()]
-        if self._left != 0 and not self._finished:
+        if self._calls is not None and self._left != 0 and not self._finished:
             out += map(self._deliver, self._calls.finish())
         self._finished = True
         if self._left:

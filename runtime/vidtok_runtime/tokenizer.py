@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from os import PathLike
@@ -11,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.bundles import find_bundle
+from vidtok_runtime.calls import Calls
 from vidtok_runtime.errors import InputError, MismatchError
 from vidtok_runtime.groups import DecoderGroups, EncoderGroups
 from vidtok_runtime.manifest import Manifest
+from vidtok_runtime.memory import parse_memory
+from vidtok_runtime.plan import Plan, Planner
 from vidtok_runtime.session import Options, StatefulGraph, choose_provider, load_graph
-from vidtok_runtime.stream import DecoderStream, EncoderStream
+from vidtok_runtime.stream import DecoderStream, EncoderStream, Start
+from vidtok_runtime.tiles import TiledCalls, Tiling, make_calls
 from vidtok_runtime.timing import Timing
 from vidtok_runtime.tokens import TokenInfo, Tokens
 
@@ -27,7 +32,9 @@ class Tokenizer:
     threads: CPU threads, None for all. precision: as listed in the manifest, None for its first.
     window: frames a window of a non-causal variant, a multiple of the manifest's (default: 16, as published).
     Its windows are independent, so a slight jump may show at a seam; tokens decode in the windows that they were
-    made in. Raises BundleError, ProviderError, InputError.
+    made in. max_memory: bytes or text such as `4GB` that the process may take, as far as a prediction can tell: calls
+    become shorter, which changes no result, and if need be frames are cut into tiles, which changes it a little.
+    Raises BundleError, ProviderError, InputError.
     """
 
     def __init__(
@@ -38,15 +45,18 @@ class Tokenizer:
         precision: str | None = None,
         window: int | None = None,
         device_id: int = 0,
+        max_memory: int | str | None = None,
     ) -> None:
         self.manifest = bundle if isinstance(bundle, Manifest) else find_bundle(bundle)
         if window is not None:
             self._check_window(window)
         self._asked_window = window
+        self.max_memory = None if max_memory is None else parse_memory(max_memory)
         self.options = Options(threads, device_id)
         self.provider = choose_provider(provider)
         self.precision = self.manifest.graph("encoder", self.provider, precision).precision
         self._loaded: dict[str, StatefulGraph] = {}
+        self._plans: dict[object, Plan] = {}
 
     def encode(self, video: NDArray[Any], fps: Fraction | None = None, gop: int | None = None) -> Tokens:
         """Tokenize a clip `[T, H, W, 3]`, uint8 or float32 in -1..1, of any length and size; raises InputError.
@@ -57,6 +67,7 @@ class Tokenizer:
         video = np.asarray(video)
         if video.ndim == 4 and len(video) == 0:
             raise InputError("the clip has no frames")
+        self._make_room("decoder")
         stream = self.encoder(gop)
         data = np.concatenate([stream.push(video), stream.finish()])
         info = self.describe(len(video), video.shape[1], video.shape[2], fps, gop=gop)
@@ -64,14 +75,16 @@ class Tokenizer:
 
     def decode(self, tokens: Tokens, dtype: str = "uint8") -> NDArray[Any]:
         """The clip back as `[N, H, W, 3]` uint8, or float32 in -1..1; raises MismatchError, InputError."""
+        self._make_room("encoder")
         stream = self.decoder_of(tokens.info, dtype)
         return np.concatenate([stream.push(tokens.data), stream.finish()])
 
     def encoder(self, gop: int | None = None) -> EncoderStream | EncoderGroups:
         """A new stream of frames to tokens; with `gop` its state starts anew every so many latents."""
+        graph = self._graph("encoder")
 
         def start() -> EncoderStream:
-            return EncoderStream(self.manifest, self._graph("encoder"), self.window)
+            return EncoderStream(self.manifest, graph, self._start(graph, self.window))
 
         return start() if gop is None else EncoderGroups(start, self._timing(gop))
 
@@ -84,9 +97,10 @@ class Tokenizer:
         gop: int | None = None,
     ) -> DecoderStream | DecoderGroups:
         """A new stream of tokens to frames; None keeps the tail and the edge padding. `gop`: as they were encoded."""
+        graph = self._graph("decoder")
 
         def start(count: int | None) -> DecoderStream:
-            return DecoderStream(self.manifest, self._graph("decoder"), count, height, width, dtype, self.window)
+            return DecoderStream(self.manifest, graph, self._start(graph, self.window), count, height, width, dtype)
 
         return start(num_frames) if gop is None else DecoderGroups(start, self._timing(gop), num_frames)
 
@@ -98,16 +112,37 @@ class Tokenizer:
                 f"these tokens were made in windows of {info.window} frames, windows of {self._asked_window} were "
                 "asked for; leave the window out"
             )
+        graph = self._graph("decoder")
 
         def start(count: int | None) -> DecoderStream:
-            graph = self._graph("decoder")
-            return DecoderStream(self.manifest, graph, count, info.height, info.width, dtype, info.window)
+            calls = self._start(graph, info.window)
+            return DecoderStream(self.manifest, graph, calls, count, info.height, info.width, dtype)
 
         if info.gop is None and not info.skip:
             return start(info.num_frames)
         # Windows follow each other in one stream, which needs no cutting.
         timing = info.timing if info.window is None else replace(info.timing, group=None)
         return DecoderGroups(start, timing, info.num_frames, info.skip)
+
+    def plan(self, role: str, height: int, width: int, window: int | None = None) -> Plan:
+        """How a stream of frames of a size in pixels is cut; raises InputError when `max_memory` is too little.
+
+        The streams of all graphs loaded so far are taken to run at the same time.
+        """
+        manifest = self.manifest
+        size = (-(-height // manifest.spatial_multiple), -(-width // manifest.spatial_multiple))
+        window = window or self.window
+        longest = manifest.encoder_chunk // manifest.time_factor if role == "encoder" else manifest.decoder_chunk
+        longest = window // manifest.time_factor if window else longest
+        if self.max_memory is None:
+            return Plan(longest, {role: Tiling.of(*size)})
+        chunks = range(longest if window else 1, longest + 1)  # windows cannot be cut
+        graphs = tuple(graph.entry for graph in self._loaded.values())
+        key = (size, chunks, tuple(self._loaded))
+        if key not in self._plans:
+            self._plans[key] = Planner(manifest, graphs, self.provider, self.max_memory, chunks).choose(*size)
+            print(f"vidtok: {self._plans[key].text(manifest)}", file=sys.stderr)
+        return self._plans[key]
 
     def describe(
         self,
@@ -156,6 +191,23 @@ class Tokenizer:
             raise InputError(f"{self.manifest.variant} is causal and has no windows; leave window out")
         if window < f or window % f:
             raise InputError(f"a window of {self.manifest.variant} is a multiple of {f} frames, got {window}")
+
+    def _start(self, graph: StatefulGraph, window: int | None) -> Start:
+        """What begins the graph calls of a stream as soon as the size of its frames is known."""
+
+        def start(height: int, width: int) -> Calls | TiledCalls:
+            role = graph.entry.role
+            plan = self.plan(role, height, width, window)
+            unit = self.manifest.time_factor if role == "encoder" else 1
+            rule = replace(self.manifest.rule(role, window), most=plan.chunk * unit)
+            return make_calls(graph, rule, plan.tiles[role], self.manifest.spatial_multiple)
+
+        return start
+
+    def _make_room(self, other: str) -> None:
+        """Under a limit, one direction at a time: drop the graph of the other."""
+        if self.max_memory is not None:
+            self._loaded.pop(other, None)
 
     def _graph(self, role: str) -> StatefulGraph:
         if role not in self._loaded:

@@ -70,6 +70,16 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> str | N
     return value
 
 
+def _memory(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    """Bytes; refuse what is no amount before any work starts."""
+    from vidtok_runtime.memory import parse_memory
+
+    try:
+        return None if value is None else parse_memory(value)
+    except InputError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 FILE = click.Path(path_type=Path, dir_okay=False)
 GIVEN = click.Path(path_type=Path, dir_okay=False, exists=True)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -82,6 +92,7 @@ ENGINE = [
     click.option("--device-id", default=0, show_default=True, help="Number of the CUDA device."),
     click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all]"),
     click.option("--window", type=click.IntRange(1), help="Frames a window, non-causal variants only.  [default: 16]"),
+    click.option("--max-memory", callback=_memory, help="Shorter calls, then tiles, to stay below, as 4GB."),
 ]
 RANGE = [
     click.option("--start", callback=_moment, help="First frame: seconds (2.5) or frames (75f) into the clip."),
@@ -158,8 +169,21 @@ def engine(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options of an engine, and give `function` a `tokenizer(bundle)` made of them."""
 
     @functools.wraps(function)
-    def call(*args: Any, provider: str, device_id: int, threads: int | None, window: int | None, **kwargs: Any) -> None:
-        options: dict[str, Any] = {"threads": threads, "window": window, "device_id": device_id}
+    def call(
+        *args: Any,
+        provider: str,
+        device_id: int,
+        threads: int | None,
+        window: int | None,
+        max_memory: int | None,
+        **kwargs: Any,
+    ) -> None:
+        options: dict[str, Any] = {
+            "threads": threads,
+            "window": window,
+            "device_id": device_id,
+            "max_memory": max_memory,
+        }
         function(*args, tokenizer=functools.partial(Tokenizer, provider=provider, **options), **kwargs)
 
     return _add(ENGINE, call)

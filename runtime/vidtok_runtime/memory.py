@@ -1,0 +1,121 @@
+"""What a stream will need at its peak, from the manifest and costs that were measured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vidtok_runtime.errors import InputError
+from vidtok_runtime.graph_entry import GraphEntry, shape_of
+from vidtok_runtime.manifest import Manifest
+from vidtok_runtime.network import stages
+from vidtok_runtime.tiles import Tiling
+
+_FLOAT = 4
+_MIB = 2**20
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+def parse_memory(value: int | str) -> int:
+    """Bytes of a number or of text such as `4GB`, `1.5 GiB`, `800M`; raises InputError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?)B?\s*", str(value).upper())
+    unit = _UNITS.get(match[2]) if match else None
+    if match is None or unit is None or not float(match[1]):
+        raise InputError(f"an amount of memory is bytes or text such as 4GB or 800MiB, got {value!r}")
+    return int(float(match[1]) * unit)
+
+
+def format_memory(size: float) -> str:
+    """Bytes as text with a decimal unit, rounded up to two digits or so: what it says is enough."""
+    if size >= 10**9:
+        return f"{-(-size // 10**8) / 10:.1f}GB"
+    return f"{-(-size // 10**7) * 10:.0f}MB"
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Measured by `scripts/memory.py fit`: peak bytes as multiples of what is counted.
+
+    process: MiB of Python and the engine. weights: of the graph file. widest: of the widest activation of a call,
+    with the two frames that temporal layers carry. scores: of the attention scores of a call, `(h*w)^2` a latent
+    frame. states: of the state of the tile in turn. idle: of the states of the other tiles.
+    """
+
+    process: float
+    weights: float
+    widest: float
+    scores: float
+    states: float
+    idle: float
+
+
+COSTS = {
+    ("cpu", "encoder"): Costs(53.3, 10.9, 13.0, 1.6, 0.2, 1.8),
+    ("cpu", "decoder"): Costs(53.3, 10.9, 10.7, 1.6, 0.6, 1.8),
+    ("openvino", "encoder"): Costs(106.4, 6.9, 8.7, 1.9, 3.8, 1.0),
+    ("openvino", "decoder"): Costs(106.4, 6.9, 8.7, 1.9, 3.2, 1.0),
+}
+# Copies of a chunk's pixels in float32 that numpy holds at once: see `geometry.to_network`, `from_network`.
+PIXEL_COPIES = {"encoder": 3, "decoder": 4}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Bytes that a stream's peak is made of, before the costs; `height`, `width` of `tiles` are in latents."""
+
+    weights: int
+    widest: float
+    scores: int
+    states: int
+    idle_states: int
+    pixels: int
+
+    @classmethod
+    def of(cls, manifest: Manifest, graph: GraphEntry, tiles: Tiling, chunk: int) -> Counts:
+        """Count for one stream of calls of `chunk` latents."""
+        multiple, frames = manifest.spatial_multiple, chunk * manifest.time_factor
+        height, width = tiles.rows.size * multiple, tiles.columns.size * multiple
+        sizes = {"N": 1, "T": frames, "H": height, "W": width}
+        states = 0
+        for state in graph.states:
+            count = _FLOAT
+            for size in shape_of(state.axes, sizes):
+                count *= size
+            states += count
+        return cls(
+            weights=(manifest.folder / graph.file).stat().st_size,
+            widest=max(
+                _FLOAT * s.channels * (frames / s.time + 2) * height * width / s.space**2
+                for s in stages(manifest, graph.role)
+            ),
+            scores=_FLOAT * (tiles.rows.size * tiles.columns.size) ** 2 * chunk,
+            states=states,
+            idle_states=states * (tiles.count - 1),
+            pixels=_FLOAT * 3 * frames * tiles.rows.length * tiles.columns.length * multiple**2,
+        )
+
+    def peak(self, costs: Costs, role: str) -> float:
+        """Bytes beside those of the process."""
+        return (
+            costs.weights * self.weights
+            + costs.widest * self.widest
+            + costs.scores * self.scores
+            + costs.states * self.states
+            + costs.idle * self.idle_states
+            + PIXEL_COPIES[role] * self.pixels
+        )
+
+
+def predict(
+    manifest: Manifest, graphs: Sequence[GraphEntry], provider: str, tiles: dict[str, Tiling], chunk: int
+) -> int:
+    """Peak bytes of a process that runs one stream through each graph; raises InputError where nothing was measured."""
+    if any((provider, graph.role) not in COSTS for graph in graphs):
+        measured = sorted({name for name, _ in COSTS})
+        raise InputError(f"memory was measured on {', '.join(measured)}, not on {provider}; leave max-memory out")
+    costs = {graph.role: COSTS[provider, graph.role] for graph in graphs}
+    total = max(c.process for c in costs.values()) * _MIB
+    for graph in graphs:
+        total += Counts.of(manifest, graph, tiles[graph.role], chunk).peak(costs[graph.role], graph.role)
+    return round(total)

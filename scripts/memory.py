@@ -1,0 +1,225 @@
+"""Measure peaks, fit the costs in `vidtok_runtime/memory.py` to them, and measure what tiles change.
+
+python scripts/memory.py measure --bundle tiny-kl-16chn --size 256x256 --chunk 4 >> rows.jsonl
+python scripts/memory.py fit rows.jsonl
+python scripts/memory.py check --max-memory 4GB --size 1920x1080
+python scripts/memory.py length --size 64x64
+python scripts/memory.py seams --bundle tiny-fsq-32768 --tile 256
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from vidtok_runtime import Tokenizer
+from vidtok_runtime.bundles import find_bundle
+from vidtok_runtime.demo import synthetic_frame
+from vidtok_runtime.memory import COSTS, PIXEL_COPIES, Counts
+from vidtok_runtime.network import reach
+from vidtok_runtime.plan import Plan
+from vidtok_runtime.tiles import Tiling
+from vidtok_runtime.video_out import VideoWriter
+
+ROLES = ("encoder", "decoder")
+ENGINES = ("cpu", "openvino")
+MIB = 2**20
+# Of the process itself; ru_maxrss also counts the parent from which it was started.
+PEAK = "print('peak', next(s.split()[1] for s in open('/proc/self/status') if s.startswith('VmHWM')), file=sys.stderr)"
+
+
+def _size(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]:
+    width, _x, height = value.partition("x")
+    return int(height), int(width)
+
+
+def _peak(code: str) -> tuple[float, str]:
+    """Bytes at the peak of a new process, and what it wrote to stderr before."""
+    done = subprocess.run([sys.executable, "-c", f"import sys\n{code}\n{PEAK}"], capture_output=True, text=True)
+    if done.returncode:
+        raise click.ClickException(done.stderr)
+    text, _, peak = done.stderr.rpartition("peak ")
+    return int(peak) * 1024, text.strip()
+
+
+@click.group()
+def main() -> None:
+    """Measure and model peak memory."""
+
+
+bundle_option = click.option("--bundle", default="tiny-kl-16chn", show_default=True)
+size_option = click.option("--size", callback=_size, default="256x256", show_default=True, help="WIDTHxHEIGHT.")
+
+
+@main.command()
+@bundle_option
+@size_option
+@click.option("--chunk", default=4, show_default=True, help="Latents a graph call.")
+@click.option("--calls", default=3, show_default=True, help="Calls; engines reach their peak in the second or later.")
+def measure(bundle: str, size: tuple[int, int], chunk: int, calls: int) -> None:
+    """Peak of every engine and role without tiles, one JSON line each."""
+    manifest = find_bundle(bundle)
+    f, m = manifest.time_factor, manifest.spatial_multiple
+    height, width = (-(-n // m) * m for n in size)
+    prepare = (
+        "import numpy as np; from dataclasses import replace; from vidtok_runtime import Tokenizer\n"
+        "from vidtok_runtime.bundles import find_bundle\n"
+        f"m = replace(find_bundle({bundle!r}), encoder_chunk={chunk * f}, decoder_chunk={chunk})\n"
+    )
+    frames = f"np.random.default_rng(0).integers(0, 256, ({chunk * f}, {height}, {width}, 3), np.uint8)"
+    latents = (
+        f"np.random.default_rng(0).integers(0, m.codebook_size or 1, ({chunk}, {height // m}, {width // m})) if "
+        f"m.codebook_size else np.zeros(({chunk}, m.latent_channels, {height // m}, {width // m}), np.float32)"
+    )
+    for provider in ENGINES:
+        for role, data in zip(ROLES, (frames, latents), strict=True):
+            run = f"s = Tokenizer(m, {provider!r}, threads=2).{role}(); x = {data}\nfor _ in range({calls}): s.push(x)"
+            peak, _ = _peak(prepare + run)
+            row = {"bundle": bundle, "provider": provider, "role": role, "height": height, "width": width}
+            print(json.dumps({**row, "chunk": chunk, "peak": round(peak)}), flush=True)
+
+
+def _terms(row: dict[str, Any]) -> tuple[Counts, float]:
+    """What a row's peak is made of, and its part that is known without a fit."""
+    manifest = find_bundle(row["bundle"])
+    tiles = Tiling.of(row["height"] // manifest.spatial_multiple, row["width"] // manifest.spatial_multiple)
+    counts = Counts.of(manifest, manifest.graph(row["role"], row["provider"], None), tiles, row["chunk"])
+    return counts, PIXEL_COPIES[row["role"]] * counts.pixels
+
+
+def _least_squares(a: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Non-negative least squares by coordinate descent."""
+    x, gram, target = np.zeros(a.shape[1]), a.T @ a, a.T @ y
+    for _ in range(20000):
+        for i in range(len(x)):
+            x[i] = max(0, x[i] + (target[i] - gram[i] @ x) / gram[i, i])
+    return x
+
+
+@main.command()
+@click.argument("rows", type=click.Path(exists=True, path_type=Path))
+def fit(rows: Path) -> None:
+    """Costs that predict the peaks in ROWS best, and how well; `idle` needs tiles and comes from `check`."""
+    measured = [json.loads(line) for line in rows.read_text().splitlines()]
+    for provider in ENGINES:
+        some = [row for row in measured if row["provider"] == provider]
+        table, known = [], []
+        for row in some:
+            counts, fixed = _terms(row)
+            own = [[0.0, 0.0], [0.0, 0.0]]
+            own[ROLES.index(row["role"])] = [counts.widest, counts.states]
+            table.append([MIB, counts.weights, counts.scores, *own[0], *own[1]])
+            known.append(fixed)
+        peaks = np.array([row["peak"] for row in some], float)
+        x = _least_squares(np.array(table) / peaks[:, None], 1 - np.array(known) / peaks)
+        for i, role in enumerate(ROLES):
+            costs = replace(COSTS[provider, role], process=x[0], weights=x[1], scores=x[2])
+            costs = replace(costs, widest=x[3 + 2 * i], states=x[4 + 2 * i])
+            print(provider, role, {name: round(float(value), 2) for name, value in asdict(costs).items()})
+        for row, guess in zip(some, np.array(table) @ x + known, strict=True):
+            now = COSTS[provider, row["role"]]
+            stored = now.process * MIB + _terms(row)[0].peak(now, row["role"])
+            what = f"{Path(row['bundle']).name:<16}{row['role']} {row['width']}x{row['height']} x {row['chunk']}"
+            print(
+                f"  {what:<46}{row['peak'] / MIB:8.0f} MiB, fitted {guess / row['peak'] - 1:+.1%}, "
+                f"stored {stored / row['peak'] - 1:+.1%}"
+            )
+
+
+def _clip(path: Path, frames: int, height: int, width: int) -> None:
+    with VideoWriter(path) as writer:
+        for i in range(frames):
+            writer.write(synthetic_frame(2 * i, height, width), i)
+        writer.close()
+
+
+@main.command()
+@bundle_option
+@size_option
+@click.option("--max-memory", default="4GB", show_default=True)
+@click.option("--frames", default=9, show_default=True)
+@click.option("--provider", "providers", multiple=True, default=ENGINES, show_default=True)
+def check(bundle: str, size: tuple[int, int], max_memory: str, frames: int, providers: tuple[str, ...]) -> None:
+    """Peak of `vidtok-run` encode and decode under a limit beside its own prediction."""
+    with tempfile.TemporaryDirectory() as name:
+        clip, tokens, back = (Path(name) / n for n in ("clip.mp4", "clip.safetensors", "back.mp4"))
+        _clip(clip, frames, *size)
+        for provider in providers:
+            for arguments in (["encode", clip, "-o", tokens], ["decode", tokens, "-o", back]):
+                options = ["--bundle", bundle, "--provider", provider, "--max-memory", max_memory, "--force", "--quiet"]
+                command = [str(a) for a in (*arguments, *options)]
+                peak, text = _peak(f"from vidtok_runtime.cli import main; main({command!r}, standalone_mode=False)")
+                print(f"{provider:<10}{arguments[0]} {size[1]}x{size[0]}: {peak / 1e9:.2f} GB; {text}", flush=True)
+
+
+@main.command()
+@bundle_option
+@size_option
+@click.option("--frames", default=17, show_default=True)
+@click.option("--times", default=50, show_default=True, help="Length of the long clip in short ones.")
+def length(bundle: str, size: tuple[int, int], frames: int, times: int) -> None:
+    """Peak of `vidtok-run reconstruct` for a clip and for one many times as long."""
+    with tempfile.TemporaryDirectory() as name:
+        for provider in ENGINES:
+            peaks = []
+            for count in (frames, frames * times):
+                clip = Path(name) / f"{count}.mp4"
+                if not clip.exists():
+                    _clip(clip, count, *size)
+                command = ["reconstruct", str(clip), "--bundle", bundle, "--provider", provider, "--force", "--quiet"]
+                peaks.append(_peak(f"from vidtok_runtime.cli import main; main({command!r}, standalone_mode=False)")[0])
+            print(
+                f"{provider:<10}{peaks[0] / MIB:.1f} and {peaks[1] / MIB:.1f} MiB: {peaks[1] / peaks[0]:.4f}",
+                flush=True,
+            )
+
+
+@main.command()
+@bundle_option
+@size_option
+@click.option("--tile", "tiles", multiple=True, type=int, default=(256,), show_default=True, help="Side in pixels.")
+@click.option("--frames", default=9, show_default=True)
+@click.option("--provider", default="openvino", show_default=True)
+def seams(bundle: str, size: tuple[int, int], tiles: tuple[int, ...], frames: int, provider: str) -> None:
+    """Encode and decode in tiles beside whole frames."""
+    video = np.stack([synthetic_frame(2 * i, *size) for i in range(frames)])
+    tok = Tokenizer(bundle, provider)
+    whole = tok.encode(video)
+    decoded = tok.decode(whole, "float32")
+    height, width = whole.data.shape[-2:]
+    for side in tiles:
+        side //= tok.manifest.spatial_multiple
+        grids = {role: Tiling.of(height, width, side, reach(tok.manifest, role)) for role in ROLES}
+        tok.plan = lambda *_, grids=grids: Plan(1, grids)  # type: ignore[method-assign]
+        tokens = tok.encode(video)
+        tiled = tok.decode(replace(whole), "float32")
+        if whole.data.ndim == 3:
+            same = f"{np.mean(tokens.data == whole.data):.2%} of the tokens equal"
+        else:
+            error = tokens.data - whole.data
+            same = f"latents differ by {error.std() / whole.data.std():.4f} of their spread"
+        both = tok.decode(tokens, "float32")
+        print(
+            f"{side * tok.manifest.spatial_multiple} pixels, {grids['encoder'].count} and {grids['decoder'].count} "
+            f"tiles: {same}; decoded in tiles {_psnr(decoded, tiled):.1f} dB from whole frames, at most "
+            f"{np.abs(decoded - tiled).max() * 127.5:.1f} of 255; both in tiles {_psnr(decoded, both):.1f} dB; "
+            f"PSNR to the original {_psnr(video / 127.5 - 1, decoded):.2f} dB whole, "
+            f"{_psnr(video / 127.5 - 1, both):.2f} dB in tiles",
+            flush=True,
+        )
+
+
+def _psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(4 / np.mean((a - b) ** 2)))
+
+
+if __name__ == "__main__":
+    main()
