@@ -38,18 +38,20 @@ def _bundle(manifest: Manifest) -> str:
     }
     for graph in manifest.graphs:
         size = (manifest.folder / graph.file).stat().st_size / 1e6
-        rows[graph.role] = f"{graph.file}, {graph.precision}, {size:.1f} MB, {len(graph.states)} states"
+        name = graph.role if graph.precision == "fp32" else f"{graph.role} {graph.precision}"
+        rows[name] = f"{graph.file}, {'/'.join(graph.providers)}, {size:.1f} MB, {len(graph.states)} states"
     for row in manifest.raw["parity"]["rows"]:
-        rows[f"parity {row['provider']}"] = _parity(row)
+        rows[" ".join(["parity", row["provider"], *filter(None, [row.get("precision")])])] = _parity(row)
     return _lines(rows)
 
 
 def _parity(row: dict[str, Any]) -> str:
-    """Largest differences from the reference at export, or the share of equal tokens."""
+    """Largest differences at export, or the share of equal tokens; of other precisions than fp32 the dB lost, too."""
     encoder = f"latent {row['latent_max_diff']:.1e}"
     if "tokens" in row:
         encoder = f"{row['tokens'] - row['tokens_differing']} of {row['tokens']} tokens equal"
-    return f"{encoder}, video {row['video_max_diff']:.1e}"
+    lost = f", {row['psnr_lost']:.2f} dB lost" if "psnr_lost" in row else ""
+    return f"{encoder}, video {row['video_max_diff']:.1e}{lost}"
 
 
 def _tokens(reader: TokenReader) -> str:

@@ -36,6 +36,7 @@ COMMON = [
 ]
 ENGINE = [
     click.option("--provider", type=click.Choice(["auto", *PROVIDERS]), default="auto", show_default=True),
+    click.option("--precision", help="fp32, int8 or fp16, as the bundle offers.  [default: the bundle's first]"),
     click.option("--device-id", default=0, show_default=True, help="Number of the CUDA device."),
     click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all]"),
     click.option("--window", type=click.IntRange(1), help="Frames a window, non-causal variants only.  [default: 16]"),
@@ -75,8 +76,21 @@ def engine(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options of an engine, and give `function` a `tokenizer(bundle)` made of them."""
 
     @functools.wraps(function)
-    def call(*args: Any, provider: str, device_id: int, threads: int | None, window: int | None, **kwargs: Any) -> None:
-        options: dict[str, Any] = {"threads": threads, "window": window, "device_id": device_id}
+    def call(
+        *args: Any,
+        provider: str,
+        precision: str | None,
+        device_id: int,
+        threads: int | None,
+        window: int | None,
+        **kwargs: Any,
+    ) -> None:
+        options: dict[str, Any] = {
+            "threads": threads,
+            "precision": precision,
+            "window": window,
+            "device_id": device_id,
+        }
         function(*args, tokenizer=functools.partial(Tokenizer, provider=provider, **options), **kwargs)
 
     return _add(ENGINE, call)
