@@ -40,8 +40,8 @@ def read_clips(data: Path, skip_notes: tuple[str, ...]) -> tuple[list[Clip], lis
                 continue  # too short, or no video at all
     if not all(found):
         raise ExportError(
-            f"{data} has {len(found[0])} clips to calibrate on and {len(found[1])} held back, each of {PROTOCOL.frames} "
-            "frames or more; give a folder with at least two such clips"
+            f"{data} has {len(found[0])} clips to calibrate on and {len(found[1])} held back, counting those of "
+            f"{PROTOCOL.frames} frames or more; give a folder with at least two such clips"
         )
     return found
 
@@ -74,5 +74,6 @@ def encode(manifest: Manifest, encoder: StatefulGraph, clip: Clip) -> Array:
 
 def decode(manifest: Manifest, decoder: StatefulGraph, data: Array, clip: Clip) -> Array:
     """The clip's frames in 0..255 as float32, unrounded."""
-    stream = DecoderStream(manifest, decoder.fresh(), *clip.shape[:3], "float32", manifest.window)
+    frames, height, width, _ = clip.shape
+    stream = DecoderStream(manifest, decoder.fresh(), frames, height, width, "float32", manifest.window)
     return (np.concatenate([stream.push(data), stream.finish()]) + 1) * np.float32(127.5)

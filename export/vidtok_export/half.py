@@ -10,7 +10,7 @@ from vidtok_export.compact import is_norm, restore_float
 # Normalisation, attention scores, and the rounding and counting of FSQ stay in float32.
 _FULL = {"ReduceMean", "ReduceSum", "Sub", "Sqrt", "Reciprocal", "Div", "MatMul", "Softmax", "Tanh", "Round", "Floor"}
 _POINTWISE = {"Add", "Mul"}
-_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
+_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16}
 
 
 def full_nodes(graph: onnx.GraphProto, types: dict[str, int]) -> set[int]:
@@ -21,7 +21,7 @@ def full_nodes(graph: onnx.GraphProto, types: dict[str, int]) -> set[int]:
         for i, node in enumerate(graph.node)
         if node.op_type in _FULL
         or is_norm(node, weights)
-        or (node.op_type == "Cast" and types.get(node.input[0]) not in _FLOATS)
+        or (node.op_type == "Cast" and not {types.get(node.input[0]), node.attribute[0].i} <= _FLOATS)
     }
     consumers: dict[str, set[int]] = {}
     for i, node in enumerate(graph.node):
@@ -117,6 +117,6 @@ def to_half(model: onnx.ModelProto, states: set[str]) -> None:
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in convert.nodes]
     weights = [onnx.TensorProto.FromString(t.SerializeToString()) for t in convert.initializers()]
     for part, items in (("node", nodes), ("initializer", weights)):
-        model.graph.ClearField(part)  # type: ignore[arg-type]
+        model.graph.ClearField(part)
         getattr(model.graph, part).extend(items)
     model.graph.ClearField("value_info")
