@@ -19,6 +19,7 @@ from vidtok_export.compact import restore_float, store_half
 from vidtok_ref import build
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.cli import main as run
+from vidtok_runtime.protocol import Protocol
 
 
 @pytest.fixture(scope="module", params=["kl-4chn", "fsq-32768"])
@@ -26,9 +27,10 @@ def precise(request: pytest.FixtureRequest, clips: Path, tmp_path_factory: pytes
     """A narrow bundle with all three precisions."""
     folder = export(build(request.param, **SHALLOW), tmp_path_factory.mktemp("precise") / request.param)
     asked = ["quantize", str(folder), "--precision", "int8", "--precision", "fp16", "--calibrate", str(clips)]
-    result = CliRunner().invoke(main, [*asked, "--max-loss", "0.3"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vidtok_export.clips.PROTOCOL", Protocol(9, 48, None))  # the rest is as in use
+        result = CliRunner().invoke(main, [*asked, "--max-loss", "0.3", "--quiet"])
     assert result.exit_code == 0, result.output
-    assert "dB lost" in result.output
     return folder
 
 
@@ -116,7 +118,10 @@ def test_refusals(precise: Path, clips: Path, tmp_path: Path) -> None:
     assert not list(precise.parent.glob("*.part"))
 
 
-def test_too_much_loss_changes_nothing(precise: Path, clips: Path, tmp_path: Path) -> None:
+def test_too_much_loss_changes_nothing(
+    precise: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidtok_export.clips.PROTOCOL", Protocol(9, 48, None))
     copy = tmp_path / "copy"
     shutil.copytree(precise, copy)
     files = {p.name: p.read_bytes() for p in copy.iterdir()}

@@ -35,7 +35,7 @@ def judge(manifest: Manifest, precision: str, provider: str, clips: list[Clip]) 
 
     Against float32 on the same provider: tokens that differ or the largest difference of a latent; the largest and
     the mean difference of the video decoded from the same tokens (-1..1); PSNR lost there and back, dB. Of itself:
-    the mean difference of streamed and one-shot video, and whether everything is finite on saturated input.
+    the mean difference of streamed and one-shot video of the first clip, and whether saturated input stays finite.
     """
     encoder, decoder = (load_graph(manifest, role, provider, precision, Options()) for role in ROLES)
     exact_encoder, exact_decoder = (load_graph(manifest, role, provider, "fp32", Options()) for role in ROLES)
@@ -52,7 +52,7 @@ def judge(manifest: Manifest, precision: str, provider: str, clips: list[Clip]) 
         video = run_in_calls(manifest, decoder, wanted, latents)
         error = np.abs(video - run_in_calls(manifest, exact_decoder, wanted, latents))
         video_diff, mean_diff = max(video_diff, float(error.max())), max(mean_diff, float(error.mean()))
-        if manifest.window is None:
+        if manifest.window is None and clip is clips[0]:
             chunked = run_in_calls(manifest, decoder, run_in_calls(manifest, encoder, x, 1), 1)
             whole = run_in_calls(manifest, decoder, got, latents)
             chunk_diff = max(chunk_diff, float(np.abs(chunked - whole).mean()))
