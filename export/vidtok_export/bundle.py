@@ -79,7 +79,8 @@ def _manifest(model: VidTok, graphs: list[dict[str, Any]], chunk: int, licence: 
     }
 
 
-def _save(manifest: dict[str, Any], folder: Path) -> None:
+def save_manifest(manifest: dict[str, Any], folder: Path) -> None:
+    """Write `manifest.json`."""
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
@@ -90,6 +91,15 @@ def _check_target(out: Path, force: bool) -> None:
             raise TargetError(f"{out} exists already; give --force to replace it")
     elif out.exists():
         raise TargetError(f"{out} exists and is no bundle, so it stays; give --out another name")
+
+
+def put_in_place(part: Path, out: Path) -> None:
+    """Give a complete folder its name; what stood there goes only then."""
+    old = out.with_name(f"{out.name}.{os.getpid()}.old")
+    if out.exists():
+        out.rename(old)
+    part.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def export(
@@ -110,7 +120,7 @@ def export(
     """
     out = Path(out)
     _check_target(out, force)
-    part, old = (out.with_name(f"{out.name}.{os.getpid()}.{kind}") for kind in ("part", "old"))
+    part = out.with_name(f"{out.name}.{os.getpid()}.part")
 
     def say(text: str) -> None:
         if not quiet:
@@ -125,18 +135,15 @@ def export(
             store_half(graph.model)
             entries.append(_write_graph(graph, part))
         manifest = _manifest(model, entries, chunk, licence)
-        _save(manifest, part)
+        save_manifest(manifest, part)
         say(f"comparing with the reference on {', '.join(PROVIDERS)}")
         rows: list[Parity] = verify(read_manifest(part), model)
         say(table(rows))
         require(rows)
         manifest["parity"]["rows"] = [row.to_row() for row in rows]
-        _save(manifest, part)
+        save_manifest(manifest, part)
         _check_target(out, force)  # something may have come there meanwhile
-        if out.exists():
-            out.rename(old)
-        part.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
+        put_in_place(part, out)
     except OSError as error:
         raise TargetError(f"{out} cannot be written: {error.strerror or error}") from error
     finally:

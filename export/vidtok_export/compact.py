@@ -1,4 +1,4 @@
-"""Smaller graph files that lose nothing."""
+"""Smaller graph files that lose nothing, and what else there is to know about a graph's weights."""
 
 from __future__ import annotations
 
@@ -32,3 +32,28 @@ def store_half(model: onnx.ModelProto) -> None:
         casts.append(helper.make_node("Cast", [stored], [name], to=TensorProto.FLOAT))
     for i, node in enumerate(casts):
         graph.node.insert(i, node)
+
+
+def restore_float(model: onnx.ModelProto) -> None:
+    """Undo `store_half`, in place: weights are float32 again, and no Cast stands before them."""
+    graph = model.graph
+    stored = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT16}
+    for node in [n for n in graph.node if n.op_type == "Cast" and n.input[0] in stored]:
+        tensor = stored[node.input[0]]
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), node.output[0]))
+        graph.node.remove(node)
+
+
+def is_norm(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
+    """Whether a convolution is part of a lowered normalisation over the channels.
+
+    Its 1x1x1 kernel treats all channels alike: off the diagonal there is one number only.
+    """
+    if node.op_type != "Conv" or node.input[1] not in weights:
+        return False
+    kernel = numpy_helper.to_array(weights[node.input[1]])
+    count = kernel.shape[0]
+    if count == 1 or kernel.shape != (count, count, 1, 1, 1):
+        return False
+    rest = kernel.reshape(count, count)[~np.eye(count, dtype=bool)]
+    return bool((rest == rest[0]).all())

@@ -41,20 +41,22 @@ def _bundle(manifest: Manifest, verify: bool) -> str:
     for graph in manifest.graphs:
         path = check_file(manifest, graph) if verify else manifest.folder / graph.file
         size = path.stat().st_size / 1e6
-        rows[graph.role] = f"{graph.file}, {graph.precision}, {size:.1f} MB, {len(graph.states)} states"
+        name = graph.role if graph.precision == "fp32" else f"{graph.role} {graph.precision}"
+        rows[name] = f"{graph.file}, {'/'.join(graph.providers)}, {size:.1f} MB, {len(graph.states)} states"
     for row in manifest.parity:
-        rows[f"parity {row.provider}"] = _parity(row)
+        rows[" ".join(["parity", row.provider, *filter(None, [row.precision])])] = _parity(row)
     if verify:
         rows["verified"] = "the graphs have the SHA-256 that the manifest gives"
     return _lines(rows)
 
 
 def _parity(row: ParityRow) -> str:
-    """Largest differences from the reference at export, or the share of equal tokens."""
+    """Largest differences at export, or the share of equal tokens; of other precisions than fp32 the dB lost, too."""
     encoder = f"latent {row.latent_max_diff:.1e}"
     if row.tokens is not None and row.tokens_differing is not None:
         encoder = f"{row.tokens - row.tokens_differing} of {row.tokens} tokens equal"
-    return f"{encoder}, video {row.video_max_diff:.1e}"
+    lost = "" if row.psnr_lost is None else f", {row.psnr_lost:.2f} dB lost"
+    return f"{encoder}, video {row.video_max_diff:.1e}{lost}"
 
 
 def _tokens(reader: TokenReader, verify: bool) -> str:

@@ -45,6 +45,8 @@ class ParityRow:
     video_max_diff: float
     tokens: int | None
     tokens_differing: int | None
+    precision: str | None  # None: fp32
+    psnr_lost: float | None  # dB, against fp32
 
 
 @dataclass(frozen=True)
@@ -181,8 +183,16 @@ def _operations(entry: Fields) -> dict[str, dict[str, float]]:
 
 
 def _parity(row: Fields) -> ParityRow:
-    counts = [row.integer(n, 0, 2**62) if "tokens" in row.names() else None for n in ("tokens", "tokens_differing")]
-    return ParityRow(row.text("provider"), row.number("latent_max_diff"), row.number("video_max_diff"), *counts)
+    has = row.names()
+    return ParityRow(
+        provider=row.text("provider"),
+        latent_max_diff=row.number("latent_max_diff"),
+        video_max_diff=row.number("video_max_diff"),
+        tokens=row.integer("tokens", 0, 2**62) if "tokens" in has else None,
+        tokens_differing=row.integer("tokens_differing", 0, 2**62) if "tokens_differing" in has else None,
+        precision=row.text("precision") if "precision" in has else None,
+        psnr_lost=row.number("psnr_lost") if "psnr_lost" in has else None,
+    )
 
 
 def _place(manifest: Manifest, graph: GraphEntry) -> Path:

@@ -124,7 +124,7 @@ class StatefulGraph:
 
     def __init__(self, entry: GraphEntry, session: Session) -> None:
         self.entry = entry
-        self._session = session
+        self.session = session
         self._state: dict[str, Array] | None = None
         self._calls = 0
 
@@ -135,7 +135,7 @@ class StatefulGraph:
 
     def fresh(self) -> StatefulGraph:
         """Another stream through the same loaded graph."""
-        return StatefulGraph(self.entry, self._session)
+        return StatefulGraph(self.entry, self.session)
 
     def step(self, x: Array, *, flush: bool = False) -> dict[str, Array]:
         """Run one chunk `N ...` and keep the new states for the next; returns the outputs by name.
@@ -150,7 +150,7 @@ class StatefulGraph:
         flags = {
             f.name: np.full(shape_of(f.axes, {}), not occasions.isdisjoint(f.set), f.dtype) for f in self.entry.flags
         }
-        results = self._session.run({port.name: x, **flags, **self._state})
+        results = self.session.run({port.name: x, **flags, **self._state})
         self._state = {s.input: results[s.output] for s in self.entry.states}
         outputs = {p.name: results[p.name] for p in self.entry.outputs}
         for name, output in outputs.items():

@@ -89,6 +89,7 @@ COMMON = [
 ]
 ENGINE = [
     click.option("--provider", type=click.Choice(["auto", *PROVIDERS]), default="auto", show_default=True),
+    click.option("--precision", help="fp32, int8 or fp16, as the bundle offers.  [default: the bundle's first]"),
     click.option("--device-id", default=0, show_default=True, help="Number of the CUDA device."),
     click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all]"),
     click.option("--window", type=click.IntRange(1), help="Frames a window, non-causal variants only.  [default: 16]"),
@@ -172,6 +173,7 @@ def engine(function: Callable[..., None]) -> Callable[..., None]:
     def call(
         *args: Any,
         provider: str,
+        precision: str | None,
         device_id: int,
         threads: int | None,
         window: int | None,
@@ -180,6 +182,7 @@ def engine(function: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         options: dict[str, Any] = {
             "threads": threads,
+            "precision": precision,
             "window": window,
             "device_id": device_id,
             "max_memory": max_memory,

@@ -1,0 +1,75 @@
+"""A float32 graph as one whose convolutions take 8-bit integers (QDQ form, which every engine reads)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import create_calibrator
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+from vidtok_export.compact import is_norm, restore_float
+from vidtok_runtime.session import Array
+
+_CONV = ["Conv", "ConvTranspose"]
+Feed = dict[str, Array]
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, feeds: list[Feed]) -> None:
+        self._feeds: Iterator[Feed] = iter(feeds)
+
+    def get_next(self) -> Feed | None:
+        return next(self._feeds, None)
+
+
+class Quantizable:
+    """A graph, the ranges of what its convolutions take, and copies with any of them quantized.
+
+    feeds: inputs of calls from the middle of streams as from their start, states included.
+    """
+
+    def __init__(self, model: onnx.ModelProto, feeds: list[Feed]) -> None:
+        restore_float(model)
+        for i, node in enumerate(model.graph.node):
+            node.name = f"{node.op_type}.{i}"  # simplified graphs have no names
+        self._bytes = model.SerializeToString()
+        weights = {t.name: t for t in model.graph.initializer}
+        self.convolutions = [n.name for n in model.graph.node if n.op_type in _CONV and not is_norm(n, weights)]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "graph.onnx"
+            path.write_bytes(self._bytes)
+            calibrator = create_calibrator(
+                path,
+                _CONV,
+                augmented_model_path=str(Path(folder) / "ranges.onnx"),
+                calibrate_method=CalibrationMethod.MinMax,
+            )
+            calibrator.collect_data(_Reader(feeds))
+            self._ranges: Any = calibrator.compute_data()
+
+    def model(self, quantized: set[str]) -> onnx.ModelProto:
+        """A copy in which the named convolutions take unsigned 8-bit inputs and signed 8-bit kernels by channel."""
+        quantizer = QDQQuantizer(
+            onnx.load_from_string(self._bytes),
+            per_channel=True,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8,
+            tensors_range=self._ranges,
+            nodes_to_quantize=sorted(quantized),
+            nodes_to_exclude=[],
+            op_types_to_quantize=_CONV,
+            extra_options={
+                "WeightSymmetric": True,
+                "QuantizeBias": False,
+                "OpTypesToExcludeOutputQuantization": _CONV,
+            },
+        )
+        quantizer.quantize_model()
+        model: onnx.ModelProto = quantizer.model.model
+        return model

@@ -1,0 +1,142 @@
+"""int8 and fp16 graphs beside the float32 ones: made, measured, read back, refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from conftest import SHALLOW
+from onnx import TensorProto, numpy_helper
+
+from vidtok_export import export
+from vidtok_export.cli import main
+from vidtok_export.compact import restore_float, store_half
+from vidtok_ref import build
+from vidtok_runtime import Tokenizer
+from vidtok_runtime.cli import main as run
+from vidtok_runtime.protocol import Protocol
+
+
+@pytest.fixture(scope="module", params=["kl-4chn", "fsq-32768"])
+def precise(request: pytest.FixtureRequest, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A narrow bundle with all three precisions."""
+    folder = export(build(request.param, **SHALLOW), tmp_path_factory.mktemp("precise") / request.param)
+    asked = ["quantize", str(folder), "--precision", "int8", "--precision", "fp16", "--calibrate", str(clips)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vidtok_export.clips.PROTOCOL", Protocol(9, 48, None))  # the rest is as in use
+        result = CliRunner().invoke(main, [*asked, "--max-loss", "0.3", "--quiet"])
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_manifest_says_what_they_cost(precise: Path) -> None:
+    raw = json.loads((precise / "manifest.json").read_text())
+    assert raw["graphs"][0]["precision"] == "fp32"  # what a runtime takes unless asked for another
+    rows = [row for row in raw["parity"]["rows"] if "precision" in row]
+    assert {(row["precision"], row["provider"]) for row in rows} == {
+        ("int8", "cpu"),
+        ("int8", "openvino"),
+        ("fp16", "cpu"),
+    }
+    for row in rows:
+        assert row["passed"]
+        assert row["finite_on_saturated_input"]
+        assert row["psnr_lost"] <= 0.3
+        assert row["video_max_diff"] > 0  # it is another graph
+        assert ("token_agreement" in row) == ("fsq" in precise.name)
+    for graph in raw["graphs"]:
+        if graph["precision"] == "int8":
+            assert len(graph["kept_float"]) < graph["convolutions"]
+
+
+@pytest.mark.parametrize(("precision", "provider"), [("int8", "cpu"), ("int8", "openvino"), ("fp16", "cpu")])
+def test_runs_and_streams(precise: Path, frames: np.ndarray, precision: str, provider: str) -> None:
+    tok = Tokenizer(precise, provider, threads=1, precision=precision)
+    tokens = tok.encode(frames)
+    assert tokens.info.precision == precision
+    video = tok.decode(tokens, dtype="float32")
+    assert video.shape == frames.shape
+    # A float32 decoder takes the same tokens: identity is that of the weights.
+    exact = Tokenizer(precise, provider, threads=1).decode(tokens, dtype="float32")
+    assert np.abs(exact - video).mean() < 0.05
+    encoder, decoder = tok.encoder(), tok.decoder(len(frames), *frames.shape[1:3], dtype="float32")
+    data = np.concatenate([*(encoder.push(frames[i : i + 1]) for i in range(len(frames))), encoder.finish()])
+    streamed = np.concatenate([*(decoder.push(data[i : i + 1]) for i in range(len(data))), decoder.finish()])
+    assert np.abs(streamed - video).mean() < 2e-3
+
+
+def test_types_inside(precise: Path) -> None:
+    half = onnx.load(precise / "encoder.fp16.onnx")
+    types = {p.name: p.type.tensor_type.elem_type for p in (*half.graph.input, *half.graph.output)}
+    assert types["video"] == TensorProto.FLOAT
+    assert {t for name, t in types.items() if "state." in name} == {TensorProto.FLOAT16}
+    norms = [n for n in half.graph.node if n.op_type in ("ReduceMean", "Sqrt", "Softmax")]
+    inferred = {v.name: v.type.tensor_type.elem_type for v in onnx.shape_inference.infer_shapes(half).graph.value_info}
+    assert norms
+    assert {inferred[n.output[0]] for n in norms} == {TensorProto.FLOAT}
+    integers = onnx.load(precise / "encoder.int8.onnx")
+    assert any(t.data_type == TensorProto.INT8 for t in integers.graph.initializer)
+    onnx.checker.check_model(half)
+    onnx.checker.check_model(integers)
+
+
+def test_half_storage_is_undone() -> None:
+    values = np.random.default_rng(0).normal(size=(20, 20)).astype("f2").astype("f4")
+    port = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [port("x", TensorProto.FLOAT, [1, 20])],
+        [port("y", TensorProto.FLOAT, [1, 20])],
+        [numpy_helper.from_array(values, "w")],
+    )
+    model = onnx.helper.make_model(graph)
+    before = model.SerializeToString()
+    store_half(model)
+    assert model.SerializeToString() != before
+    restore_float(model)
+    assert model.SerializeToString() == before
+
+
+def test_refusals(precise: Path, clips: Path, tmp_path: Path) -> None:
+    manifest = (precise / "manifest.json").read_bytes()
+    asked = ["quantize", str(precise), "--precision", "fp16", "--calibrate"]
+    again = CliRunner().invoke(main, [*asked, str(clips)])
+    assert again.exit_code == 1
+    assert "--force" in again.output
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    nothing = CliRunner().invoke(main, [*asked, str(empty), "--force"])
+    assert nothing.exit_code == 1
+    assert "clips to calibrate on" in nothing.output
+    assert (precise / "manifest.json").read_bytes() == manifest
+    assert not list(precise.parent.glob("*.part"))
+
+
+def test_too_much_loss_changes_nothing(
+    precise: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidtok_export.clips.PROTOCOL", Protocol(9, 48, None))
+    copy = tmp_path / "copy"
+    shutil.copytree(precise, copy)
+    files = {p.name: p.read_bytes() for p in copy.iterdir()}
+    asked = ["quantize", str(copy), "--force", "--calibrate", str(clips), "--max-loss", "-50"]
+    result = CliRunner().invoke(main, asked)
+    assert result.exit_code == 1
+    assert {p.name: p.read_bytes() for p in copy.iterdir()} == files
+
+
+def test_command_line(precise: Path, clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "clip.safetensors"
+    common = ["encode", str(clip), "--bundle", str(precise), "--provider", "cpu", "-o", str(out), "--quiet"]
+    assert CliRunner().invoke(run, [*common, "--precision", "int8"]).exit_code == 0
+    assert "int8" in CliRunner().invoke(run, ["info", str(out)]).output
+    assert "dB lost" in CliRunner().invoke(run, ["info", str(precise)]).output
+    wrong = CliRunner().invoke(run, [*common, "--precision", "int4", "--force"])
+    assert wrong.exit_code == 1
+    assert "offers" in wrong.output
