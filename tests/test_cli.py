@@ -192,3 +192,13 @@ def test_an_unknown_option_is_a_fault_of_the_call(clip: Path) -> None:
     assert run("encode", clip, "--nonsense").exit_code == 2
     for options in (["--size", "big"], ["--size", "0"], ["--provider", "tpu"], ["--threads", "0"]):
         assert run("encode", clip, *options).exit_code == 2
+
+
+def test_options_of_the_engine_are_used_and_recorded(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "t.safetensors"
+    encode = ["encode", clip, "-o", out, "--quiet", "--provider", "openvino", "--provider-option"]
+    done = run(*encode, "INFERENCE_PRECISION_HINT=f32")
+    assert done.exit_code == 0, done.output
+    assert Tokens.load(out).info.provider == "openvino INFERENCE_PRECISION_HINT=f32"
+    fails(run(*encode, "NO=1", "--force"), "NO", tmp_path, ["t.safetensors"])
+    assert run(*encode, "NO").exit_code == 2

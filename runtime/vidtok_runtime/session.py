@@ -34,10 +34,15 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of a session: CPU threads (None: all), device number, outputs that only feed the next call."""
+    """Settings of a session: CPU threads (None: all), device number, outputs that only feed the next call.
+
+    provider_options: names and values for the engine itself: of the CUDA provider (`use_tf32`,
+    `cudnn_conv_algo_search`, `gpu_mem_limit`...), of ONNX Runtime's session on the CPU, properties of OpenVINO.
+    """
 
     threads: int | None = None
     device_id: int = 0
+    provider_options: tuple[tuple[str, str], ...] = ()
     resident: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:

@@ -26,6 +26,7 @@ class OpenVinoSession:
         }
         if options.threads:
             settings[props.inference_num_threads] = options.threads
+        settings |= dict(options.provider_options)
         try:
             compiled = ov.Core().compile_model(path, "CPU", settings)
         except RuntimeError as error:

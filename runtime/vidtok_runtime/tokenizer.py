@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from os import PathLike
@@ -34,7 +35,8 @@ class Tokenizer:
     Its windows are independent, so a slight jump may show at a seam; tokens decode in the windows that they were
     made in. max_memory: bytes or text such as `4GB` that the process may take, as far as a prediction can tell: calls
     become shorter, which changes no result, and if need be frames are cut into tiles, which changes it a little.
-    Raises BundleError, ProviderError, InputError.
+    provider_options: the engine's own settings by name (see `session.Options`); token files name them beside the
+    provider. Raises BundleError, ProviderError, InputError.
     """
 
     def __init__(
@@ -46,13 +48,14 @@ class Tokenizer:
         window: int | None = None,
         device_id: int = 0,
         max_memory: int | str | None = None,
+        provider_options: Mapping[str, str] | None = None,
     ) -> None:
         self.manifest = bundle if isinstance(bundle, Manifest) else find_bundle(bundle)
         if window is not None:
             self._check_window(window)
         self._asked_window = window
         self.max_memory = None if max_memory is None else parse_memory(max_memory)
-        self.options = Options(threads, device_id)
+        self.options = Options(threads, device_id, tuple((provider_options or {}).items()))
         self.provider = choose_provider(provider)
         self.precision = self.manifest.graph("encoder", self.provider, precision).precision
         self._loaded: dict[str, StatefulGraph] = {}
@@ -167,7 +170,7 @@ class Tokenizer:
             fps=Fraction(fps).limit_denominator(10**6) if fps else None,  # a float is no nice fraction
             time_base=time_base,
             precision=self.precision,
-            provider=self.provider,
+            provider=" ".join([self.provider, *map("=".join, self.options.provider_options)]),
             window=self.window,
             gop=gop,
         )

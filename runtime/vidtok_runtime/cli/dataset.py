@@ -95,7 +95,7 @@ def dataset(
         "variant": tok.manifest.variant,
         "weights": tok.manifest.weights_sha256,
         "precision": tok.precision,
-        "provider": tok.provider,
+        "provider": " ".join([tok.provider, *map("=".join, tok.options.provider_options)]),
         "window": tok.window,
         "half": half,
         **{name: None if value is None else str(value) for name, value in asdict(selection).items()},

@@ -51,10 +51,10 @@ def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> Fracti
 
 
 def _pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Options of FFmpeg, KEY=VALUE each."""
+    """Options of a library, KEY=VALUE each."""
     pairs = tuple(value.partition("=")[::2] for value in values)
     if not all(key and text for key, text in pairs):
-        raise click.BadParameter(f"give KEY=VALUE, like rtsp_transport=tcp, got {' '.join(values)}")
+        raise click.BadParameter(f"give KEY=VALUE, got {' '.join(values)}")
     return pairs
 
 
@@ -91,6 +91,9 @@ ENGINE = [
     click.option("--provider", type=click.Choice(["auto", *PROVIDERS]), default="auto", show_default=True),
     click.option("--precision", help="fp32, int8 or fp16, as the bundle offers.  [default: the bundle's first]"),
     click.option("--device-id", default=0, show_default=True, help="Number of the CUDA device."),
+    click.option(
+        "--provider-option", "engine_pairs", multiple=True, callback=_pairs, help="KEY=VALUE for the engine; repeat."
+    ),
     click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all]"),
     click.option("--window", type=click.IntRange(1), help="Frames a window, non-causal variants only.  [default: 16]"),
     click.option("--max-memory", callback=_memory, help="Shorter calls, then tiles, to stay below, as 4GB."),
@@ -175,6 +178,7 @@ def engine(function: Callable[..., None]) -> Callable[..., None]:
         provider: str,
         precision: str | None,
         device_id: int,
+        engine_pairs: tuple[tuple[str, str], ...],
         threads: int | None,
         window: int | None,
         max_memory: int | None,
@@ -185,6 +189,7 @@ def engine(function: Callable[..., None]) -> Callable[..., None]:
             "precision": precision,
             "window": window,
             "device_id": device_id,
+            "provider_options": dict(engine_pairs),
             "max_memory": max_memory,
         }
         function(*args, tokenizer=functools.partial(Tokenizer, provider=provider, **options), **kwargs)
