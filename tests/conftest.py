@@ -47,6 +47,12 @@ def golden(name: str) -> tuple[VidTok, dict[str, torch.Tensor]]:
     return build(name, weights, ch=config["model"]["ch"]), tensors
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compiled graphs of the tests stay out of the user's cache."""
+    os.environ["VIDTOK_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session", params=["kl-4chn", "fsq-32768"])
 def model(request: pytest.FixtureRequest) -> VidTok:
     return build(request.param, **NARROW)

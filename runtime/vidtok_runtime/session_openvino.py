@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import openvino as ov
 import openvino.properties as props
 import openvino.properties.hint as hints
 
+from vidtok_runtime.compiled_cache import cache_file, keep, load
 from vidtok_runtime.errors import BundleError, ProviderError
 from vidtok_runtime.session import Array, Options, Shapes
 
@@ -28,7 +30,7 @@ class OpenVinoSession:
             settings[props.inference_num_threads] = options.threads
         settings |= dict(options.provider_options)
         try:
-            compiled = ov.Core().compile_model(path, "CPU", settings)
+            compiled = _compile(path, settings)
         except RuntimeError as error:
             raise BundleError(f"OpenVINO cannot load {path}: {str(error).strip().splitlines()[-1]}") from error
         self._request = compiled.create_infer_request()
@@ -45,6 +47,20 @@ class OpenVinoSession:
                 raise ProviderError(f"OpenVINO failed: {str(error).strip().splitlines()[-1]}") from error
             # Copies: the request's own buffers are written again by the next call.
             return {name: np.array(results[i]) for i, name in enumerate(self.outputs)}
+
+
+def _compile(path: Path, settings: dict[Any, Any]) -> Any:
+    """The compiled graph, out of the cache if it is there."""
+    core = ov.Core()
+    named = sorted((str(name), str(value)) for name, value in settings.items())
+    kept = cache_file(path, ov.get_version(), core.get_property("CPU", props.device.full_name), named)
+    if kept is not None and (blob := load(kept)) is not None:
+        with contextlib.suppress(RuntimeError):  # of another machine, perhaps: compile as if it were not there
+            return core.import_model(blob, "CPU", settings)
+    compiled = core.compile_model(path, "CPU", settings)
+    if kept is not None:
+        keep(kept, compiled.export_model().getvalue())
+    return compiled
 
 
 def _shapes(ports: list[Any]) -> Shapes:
