@@ -84,9 +84,9 @@ class Tokenizer:
 
     def encoder(self, gop: int | None = None) -> EncoderStream | EncoderGroups:
         """A new stream of frames to tokens; with `gop` its state starts anew every so many latents."""
-        graph = self._graph("encoder")
 
         def start() -> EncoderStream:
+            graph = self._graph("encoder")
             return EncoderStream(self.manifest, graph, self._start(graph, self.window))
 
         return start() if gop is None else EncoderGroups(start, self._timing(gop))
@@ -100,9 +100,9 @@ class Tokenizer:
         gop: int | None = None,
     ) -> DecoderStream | DecoderGroups:
         """A new stream of tokens to frames; None keeps the tail and the edge padding. `gop`: as they were encoded."""
-        graph = self._graph("decoder")
 
         def start(count: int | None) -> DecoderStream:
+            graph = self._graph("decoder")
             return DecoderStream(self.manifest, graph, self._start(graph, self.window), count, height, width, dtype)
 
         return start(num_frames) if gop is None else DecoderGroups(start, self._timing(gop), num_frames)
@@ -115,9 +115,9 @@ class Tokenizer:
                 f"these tokens were made in windows of {info.window} frames, windows of {self._asked_window} were "
                 "asked for; leave the window out"
             )
-        graph = self._graph("decoder")
 
         def start(count: int | None) -> DecoderStream:
+            graph = self._graph("decoder")
             calls = self._start(graph, info.window)
             return DecoderStream(self.manifest, graph, calls, count, info.height, info.width, dtype)
 
