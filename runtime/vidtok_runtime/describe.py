@@ -52,7 +52,7 @@ def _bundle(manifest: Manifest, verify: bool) -> str:
 
 def _parity(row: ParityRow) -> str:
     """Largest differences at export, or the share of equal tokens; of other precisions than fp32 the dB lost, too."""
-    encoder = f"latent {row.latent_max_diff:.1e}"
+    encoder = f"latent {row.latent_max_diff or 0:.1e}"
     if row.tokens is not None and row.tokens_differing is not None:
         encoder = f"{row.tokens - row.tokens_differing} of {row.tokens} tokens equal"
     lost = "" if row.psnr_lost is None else f", {row.psnr_lost:.2f} dB lost"

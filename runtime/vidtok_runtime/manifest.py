@@ -38,10 +38,10 @@ class CallRule:
 
 @dataclass(frozen=True)
 class ParityRow:
-    """Largest differences from the reference that were measured at export; `tokens` are those compared, if any."""
+    """Largest differences from the reference that were measured at export; of latents or of `tokens`."""
 
     provider: str
-    latent_max_diff: float
+    latent_max_diff: float | None
     video_max_diff: float
     tokens: int | None
     tokens_differing: int | None
@@ -186,7 +186,7 @@ def _parity(row: Fields) -> ParityRow:
     has = row.names()
     return ParityRow(
         provider=row.text("provider"),
-        latent_max_diff=row.number("latent_max_diff"),
+        latent_max_diff=row.number("latent_max_diff") if "latent_max_diff" in has else None,
         video_max_diff=row.number("video_max_diff"),
         tokens=row.integer("tokens", 0, 2**62) if "tokens" in has else None,
         tokens_differing=row.integer("tokens_differing", 0, 2**62) if "tokens_differing" in has else None,
