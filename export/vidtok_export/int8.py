@@ -71,5 +71,6 @@ class Quantizable:
             },
         )
         quantizer.quantize_model()
+        quantizer.model.topological_sort()
         model: onnx.ModelProto = quantizer.model.model
         return model
