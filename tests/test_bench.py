@@ -171,6 +171,7 @@ def test_operations_of_the_manifest_are_those_of_the_model(bundle: Path, model: 
         read_manifest(tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_the_script_puts_pytorch_and_the_straight_export_beside_ours(tmp_path: Path) -> None:
     bundle = export(build("fsq-4096", **SHALLOW), tmp_path / "b")
     figures, work = tmp_path / "f.json", tmp_path / "work"
