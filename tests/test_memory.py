@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from vidtok_runtime import Tokenizer
+from vidtok_runtime.bundles import find_bundle
 from vidtok_runtime.cli import main
 from vidtok_runtime.demo import synthetic_frame
-from vidtok_runtime.errors import InputError
+from vidtok_runtime.errors import BundleError, InputError
 from vidtok_runtime.memory import format_memory, parse_memory
 from vidtok_runtime.network import reach
 from vidtok_runtime.plan import Plan
@@ -238,3 +240,10 @@ def test_command_line(clip: Path, tmp_path: Path) -> None:
     run = CliRunner().invoke(main, ["decode", str(out), "-o", str(back), "--provider", "cpu", "--max-memory", "1GB"])
     assert run.exit_code == 0
     assert back.exists()
+
+
+def test_a_variant_that_is_damaged_is_an_error_of_the_bundle() -> None:
+    manifest = find_bundle(None)
+    manifest = replace(manifest, raw={**manifest.raw, "variant": {"name": "kl-16chn"}})
+    with pytest.raises(BundleError, match="the variant in"):
+        reach(manifest, "encoder")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from vidtok_runtime.errors import BundleError
 from vidtok_runtime.manifest import Manifest
 
 
@@ -19,10 +20,17 @@ class Stage:
     reach: int
 
 
-def stages(manifest: Manifest, role: str) -> Iterator[Stage]:
-    """The stages of the encoder or decoder in the order of the data; attention, which looks everywhere, is left out."""
-    variant = manifest.raw["variant"]
-    yield from (_encoder if role == "encoder" else _decoder)(variant)
+def stages(manifest: Manifest, role: str) -> list[Stage]:
+    """The stages of the encoder or decoder in the order of the data; attention, which looks everywhere, is left out.
+
+    Raises BundleError.
+    """
+    try:
+        return list((_encoder if role == "encoder" else _decoder)(manifest.raw["variant"]))
+    except (KeyError, TypeError) as error:
+        raise BundleError(
+            f"the variant in {manifest.folder} is damaged ({error!r}); export the bundle again"
+        ) from error
 
 
 def _encoder(v: dict[str, Any]) -> Iterator[Stage]:
