@@ -170,10 +170,15 @@ class Tokenizer:
             fps=Fraction(fps).limit_denominator(10**6) if fps else None,  # a float is no nice fraction
             time_base=time_base,
             precision=self.precision,
-            provider=" ".join([self.provider, *map("=".join, self.options.provider_options)]),
+            provider=self.engine,
             window=self.window,
             gop=gop,
         )
+
+    @property
+    def engine(self) -> str:
+        """The provider and the settings of its own that were asked for, as token files name them."""
+        return " ".join([self.provider, *map("=".join, self.options.provider_options)])
 
     @property
     def window(self) -> int | None:

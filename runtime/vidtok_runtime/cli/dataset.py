@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import signal
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -83,7 +81,6 @@ def dataset(
 
     if kind == "ray" and time_limit:
         raise click.UsageError("--time-limit is for local workers; with --engine ray leave it out")
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # as Ctrl-C: clean up, then end
     tok = tokenizer(bundle)
     workers = workers or (1 if tok.provider == "cuda" else min(4, cores()))
     threads = tok.options.threads or max(1, int(actor_cpus or cores() // workers))
@@ -95,7 +92,7 @@ def dataset(
         "variant": tok.manifest.variant,
         "weights": tok.manifest.weights_sha256,
         "precision": tok.precision,
-        "provider": " ".join([tok.provider, *map("=".join, tok.options.provider_options)]),
+        "provider": tok.engine,
         "window": tok.window,
         "half": half,
         **{name: None if value is None else str(value) for name, value in asdict(selection).items()},
