@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,23 +83,17 @@ class BlockTransform:
 
     def save(self, path: Path, *, force: bool = False) -> None:
         """Write an .npz file; raises OutputError."""
-        target = PartFile(path, force=force)
-        target.open()
-        try:
-            with target.part.open("wb") as file:
-                np.savez(
-                    file,
-                    grid=np.array([self.grid.frames, self.grid.side, self.grid.front]),
-                    mean=self.mean,
-                    components=self.components,
-                    source=np.array(self.source),
-                )
-        except OSError as error:
-            raise target.failure(error) from error
-        else:
-            target.commit()
-        finally:
-            target.discard()
+
+        def fill(file: BinaryIO) -> None:
+            np.savez(
+                file,
+                grid=np.array([self.grid.frames, self.grid.side, self.grid.front]),
+                mean=self.mean,
+                components=self.components,
+                source=np.array(self.source),
+            )
+
+        PartFile(path, force=force).write_through(fill)
 
     @classmethod
     def load(cls, path: Path) -> BlockTransform:

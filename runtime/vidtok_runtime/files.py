@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
@@ -87,6 +88,19 @@ class PartFile:
             self.commit()
         finally:
             self.discard()  # nothing left to discard after a commit
+
+    def write_through(self, fill: Callable[[BinaryIO], None]) -> None:
+        """Make the file of what `fill` writes to a binary file that it may also seek in; raises OutputError."""
+        self.open()
+        try:
+            with self.part.open("wb") as file:
+                fill(file)
+        except OSError as error:
+            raise self.failure(error) from error
+        else:
+            self.commit()
+        finally:
+            self.discard()
 
     def commit(self) -> None:
         """Close the part, make it durable and give it the target's name."""

@@ -9,7 +9,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from vidtok_runtime.files import PartFile
 from vidtok_runtime.token_sample import PIECE, Member, Sample, npy_header, sample_of
@@ -22,22 +22,17 @@ _MOST_GROWTH, _ALWAYS_FINE = 100, 2**26
 
 def write_zip(sample: Sample, out: Path, *, force: bool) -> None:
     """Write an .npz file: `latent` or `indices`, `pts`, and the description `info.json`; raises OutputError."""
-    target = PartFile(out, force=force)
-    target.open()
-    try:
-        with target.part.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
+
+    def fill(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w") as archive:
             for name, size, pieces in _contents(sample):
                 entry = zipfile.ZipInfo(name)  # dated 1980, so that equal tokens give equal bytes
                 entry.file_size = size
                 with archive.open(entry, "w") as member:
                     for piece in pieces:
                         member.write(piece)
-    except OSError as error:
-        raise target.failure(error) from error
-    else:
-        target.commit()
-    finally:
-        target.discard()
+
+    PartFile(out, force=force).write_through(fill)
 
 
 def write_tar(sample: Sample, out: Path, *, force: bool) -> None:
