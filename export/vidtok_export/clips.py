@@ -61,8 +61,8 @@ class Recorder:
         self.outputs = session.outputs
         self.feeds: list[dict[str, Array]] = []
 
-    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Outputs by name."""
+    def run(self, inputs: Mapping[str, Any], spare: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Outputs by name, none in spare memory: the inputs recorded here may still lie in it."""
         self.feeds.append({k: v.numpy() if hasattr(v, "numpy") else np.asarray(v) for k, v in inputs.items()})
         return self._session.run(inputs)
 

@@ -47,13 +47,14 @@ def restore_float(model: onnx.ModelProto) -> None:
 def is_norm(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
     """Whether a convolution is part of a lowered normalisation over the channels.
 
-    Its 1x1x1 kernel treats all channels alike: off the diagonal there is one number only.
+    Its 1x1x1 kernel treats all channels alike: it takes their mean, or off the diagonal there is one number only.
     """
     if node.op_type != "Conv" or node.input[1] not in weights:
         return False
     kernel = numpy_helper.to_array(weights[node.input[1]])
-    count = kernel.shape[0]
-    if count == 1 or kernel.shape != (count, count, 1, 1, 1):
+    outputs, inputs = kernel.shape[:2]
+    if inputs == 1 or outputs not in (1, inputs) or kernel.size != outputs * inputs:
         return False
-    rest = kernel.reshape(count, count)[~np.eye(count, dtype=bool)]
-    return bool((rest == rest[0]).all())
+    matrix = kernel.reshape(outputs, inputs)
+    rest = matrix if outputs == 1 else matrix[~np.eye(inputs, dtype=bool)]
+    return bool((rest == rest.flat[0]).all())

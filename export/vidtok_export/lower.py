@@ -33,13 +33,13 @@ def _pointwise(weight: Tensor, bias: Tensor | None) -> nn.Conv3d:
     return _conv3d(weight[:, :, None, None, None], bias)
 
 
-# Up to so many channels a norm is written as 1x1 convolutions. Engines keep few channels innermost, where reductions
-# and broadcasts over them run element by element (measured: at 8 channels OpenVINO takes 15 ms instead of 38).
+# Up to so many channels a norm is written for engines that keep channels innermost, where reductions and broadcasts
+# over few of them run element by element (measured: at 8 channels OpenVINO takes 15 ms instead of 38).
 FEW_CHANNELS = 32
 
 
 class ChannelNorm(nn.Module):
-    """LayerNorm over C without transposes: reductions over axis 1, or for few channels 1x1 convolutions.
+    """LayerNorm over C without transposes or reductions: means are 1x1 convolutions.
 
     centred: the mean over C is known to be zero already (`centre` folds that into the convolution in front).
     """
@@ -49,25 +49,26 @@ class ChannelNorm(nn.Module):
         self.centred = centred
         weight, bias = layer.norm.weight.detach(), layer.norm.bias.detach()
         channels = len(weight)
-        self.as_convs = channels <= FEW_CHANNELS
-        if self.as_convs:
+        self.few = channels <= FEW_CHANNELS
+        if self.few:
             average = torch.full((channels, channels), 1 / channels, dtype=weight.dtype)
             eye = torch.eye(channels, dtype=weight.dtype)
             self.centring = None if centred else _pointwise(eye - average, None)
             # The same mean for every channel, so that all that follows has one shape.
-            self.variance = _pointwise(average, None)
+            self.mean = _pointwise(average, None)
             self.affine = _pointwise(torch.diag(weight), bias)
         else:
+            self.mean = _pointwise(torch.full((1, channels), 1 / channels, dtype=weight.dtype), None)
             self.weight = nn.Parameter(weight.view(1, -1, 1, 1, 1), requires_grad=False)
             self.bias = nn.Parameter(bias.view(1, -1, 1, 1, 1), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.as_convs:
+        if self.few:
             x = x if self.centring is None else self.centring(x)
-            y: Tensor = self.affine(x * torch.rsqrt(self.variance(x * x + NORM_EPS)))
+            y: Tensor = self.affine(x * torch.rsqrt(self.mean(x * x + NORM_EPS)))
             return y
-        x = x if self.centred else x - x.mean(1, keepdim=True)
-        return x / torch.sqrt((x * x).mean(1, keepdim=True) + NORM_EPS) * self.weight + self.bias
+        x = x if self.centred else x - self.mean(x)
+        return x / torch.sqrt(self.mean(x * x) + NORM_EPS) * self.weight + self.bias
 
 
 def centre(conv: nn.Module) -> None:

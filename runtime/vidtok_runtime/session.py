@@ -27,8 +27,11 @@ class Session(Protocol):
     inputs: Shapes
     outputs: Shapes
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs by name; state outputs may be engine-owned values that only feed the next call."""
+    def run(self, inputs: Mapping[str, Array], spare: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """Outputs by name; state outputs may be engine-owned values that only feed the next call.
+
+        spare: such values of earlier calls, by output, that nobody needs any more: their memory may be written.
+        """
         ...
 
 
@@ -131,6 +134,7 @@ class StatefulGraph:
         self.entry = entry
         self.session = session
         self._state: dict[str, Array] | None = None
+        self._spare: dict[str, Array] = {}
         self._calls = 0
 
     @property
@@ -155,7 +159,9 @@ class StatefulGraph:
         flags = {
             f.name: np.full(shape_of(f.axes, {}), not occasions.isdisjoint(f.set), f.dtype) for f in self.entry.flags
         }
-        results = self.session.run({port.name: x, **flags, **self._state})
+        results = self.session.run({port.name: x, **flags, **self._state}, self._spare)
+        # Two sets of state buffers take turns: what was read in this call is written in the next.
+        self._spare = {s.output: self._state[s.input] for s in self.entry.states}
         self._state = {s.input: results[s.output] for s in self.entry.states}
         outputs = {p.name: results[p.name] for p in self.entry.outputs}
         for name, output in outputs.items():

@@ -37,7 +37,7 @@ class OpenVinoSession:
         self._turn = threading.Lock()  # one request, whose buffers every stream of a tokenizer uses
         self.inputs, self.outputs = _shapes(compiled.inputs), _shapes(compiled.outputs)
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
+    def run(self, inputs: Mapping[str, Array], spare: Mapping[str, Array] | None = None) -> dict[str, Any]:
         """Outputs by name."""
         contiguous = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
         with self._turn:
@@ -46,7 +46,15 @@ class OpenVinoSession:
             except RuntimeError as error:
                 raise ProviderError(f"OpenVINO failed: {str(error).strip().splitlines()[-1]}") from error
             # Copies: the request's own buffers are written again by the next call.
-            return {name: np.array(results[i]) for i, name in enumerate(self.outputs)}
+            return {name: _copy(results[i], (spare or {}).get(name)) for i, name in enumerate(self.outputs)}
+
+
+def _copy(value: Array, into: Array | None) -> Array:
+    """A copy, in memory that is there already if it fits: fresh memory is slower to write than old."""
+    if into is None or into.shape != value.shape:
+        return value.copy()
+    np.copyto(into, value)
+    return into
 
 
 def _compile(path: Path, settings: dict[Any, Any]) -> Any:

@@ -49,7 +49,7 @@ class OrtSession:
         self.outputs = _shapes(self._session.get_outputs())
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
+    def run(self, inputs: Mapping[str, Array], spare: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Outputs by name: arrays, and for states values that stay on the device."""
         binding = self._session.io_binding()
         for name, value in inputs.items():
@@ -58,6 +58,9 @@ class OrtSession:
             else:
                 binding.bind_cpu_input(name, np.ascontiguousarray(value))
         for name in self.outputs:
+            if isinstance(old := (spare or {}).get(name), ort.OrtValue):
+                binding.bind_ortvalue_output(name, old)
+                continue
             device = (self._device, self._device_id) if name in self._resident else ("cpu", 0)
             binding.bind_output(name, *device)
         try:
