@@ -19,7 +19,7 @@ from vidtok_runtime.tokenizer import Tokenizer
 @click.argument("place", metavar="TOKENS|CLIP")
 @click.option("-o", "--out", type=FILE, help=".html or .png.  [default: the name with the suffix .view.html]")
 @click.option("--original", metavar="CLIP", help="What the tokens were made of, to show errors.")
-@click.option("--frames", type=click.IntRange(1, 100), default=5, show_default=True, help="Frames shown as pictures.")
+@click.option("--frames", type=click.IntRange(1, 24), default=5, show_default=True, help="Frames shown as pictures.")
 @command(FORCE, *COMMON)
 @source
 @engine

@@ -10,7 +10,7 @@ _MOST_POINTS = 400
 
 
 class Spread(Generic[_T]):
-    """At most `count` of the items of a stream, evenly spread: of twice as many, every second is let go when full."""
+    """At most `count` of the items of a stream, evenly spread: of four times as many every second goes when full."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -24,7 +24,7 @@ class Spread(Generic[_T]):
     def keep(self, item: _T) -> None:
         """Keep an item that is wanted."""
         self._kept.append(item)
-        if len(self._kept) > 2 * self._count:
+        if len(self._kept) > 4 * self._count:
             self._kept = self._kept[::2]
             self._step *= 2
 
