@@ -53,8 +53,8 @@ def _encoder(model: Served) -> list[str]:
     ]
     if m.window is not None:
         steps.append(
-            f"Every request is a window of {m.window} frames and stands on its own. Repeat the last frame until the "
-            "last window is full."
+            f"Every request is a window of {m.window} frames and stands on its own; the last has what is left, with the "
+            f"last frame repeated up to a multiple of {m.time_factor}."
         )
     else:
         if m.front_frames:
@@ -72,7 +72,7 @@ def _decoder(model: Served) -> list[str]:
     m, rule = model.manifest, model.manifest.rule("decoder")
     name, steps = model.entry.inputs[0].name, []
     if m.window is not None:
-        steps.append(f"Every request has the {rule.multiple} latents of one window.")
+        steps.append(f"Every request has the {rule.multiple} latents of one window, the last what is left.")
     elif rule.first is not None:
         steps.append(f"The first request has {_latents(rule.first)}, every other at least one.")
     else:

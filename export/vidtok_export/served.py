@@ -20,10 +20,7 @@ README = "README.md"
 
 @dataclass(frozen=True)
 class Served:
-    """A graph of a bundle as a server's model.
-
-    sizes: N, H and W in pixels, and T in frames where every call is one window.
-    """
+    """A graph of a bundle as a server's model; `sizes` has N, and H and W in pixels."""
 
     manifest: Manifest
     entry: GraphEntry
@@ -64,7 +61,7 @@ def served(manifest: Manifest, size: tuple[int, int], provider: str, precision: 
     Raises BundleError.
     """
     width, height = (-(-n // manifest.spatial_multiple) * manifest.spatial_multiple for n in size)
-    sizes = {"N": 1, "H": height, "W": width} | ({} if manifest.window is None else {"T": manifest.window})
+    sizes = {"N": 1, "H": height, "W": width}
     entries = [manifest.graph(role, provider, precision) for role in ROLES]
     return [Served(manifest, entry, check_file(manifest, entry), sizes) for entry in entries]
 
