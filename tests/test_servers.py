@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -349,9 +350,25 @@ def test_commands(server: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
 
 
+def test_export_writes_a_triton_repository_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def export(_: object, out: Path, **__: object) -> None:
+        shutil.copytree(KIT / "fsq-causal", out)
+
+    monkeypatch.setattr("vidtok_export.bundle.export", export)  # exporting itself is tested elsewhere
+    model = ("--variant", "fsq-4096", "--ch", 4, "--seed", 1, "--out", tmp_path / "b")
+    result = run(*model, "--triton", tmp_path / "m")
+    assert result.exit_code == 0, result.output
+    assert "fsq-4096_encoder" in result.output
+    assert {path.name for path in (tmp_path / "m").iterdir()} == {"README.md", "fsq-4096_encoder", "fsq-4096_decoder"}
+    shutil.rmtree(tmp_path / "b")
+    assert run(*model, "--triton", tmp_path / "m").exit_code == 2  # before the long work
+    assert not (tmp_path / "b").exists()
+
+
 def test_triton_on_a_gpu_and_windows(schema: ModuleType, tmp_path: Path) -> None:
     manifest = read_manifest(KIT / "fsq-noncausal")
     write_triton(manifest, tmp_path / "m", (16, 16), kind="gpu", batch=4)
+    assert "NVIDIA_TF32_OVERRIDE=0 tritonserver" in (tmp_path / "m/README.md").read_text()
     for role in ("encoder", "decoder"):
         config = Triton(schema, tmp_path / "m" / f"{manifest.variant}_{role}").config
         assert config.instance_group[0].kind == config.instance_group[0].KIND_GPU

@@ -53,8 +53,8 @@ def _encoder(model: Served) -> list[str]:
     ]
     if m.window is not None:
         steps.append(
-            f"Every request is a window of {m.window} frames and stands on its own; the last has what is left, with the "
-            f"last frame repeated up to a multiple of {m.time_factor}."
+            f"Every request is a window of {m.window} frames and stands on its own; the last has what is left, with "
+            f"its last frame repeated up to a multiple of {m.time_factor}."
         )
     else:
         if m.front_frames:

@@ -56,7 +56,7 @@ def write_triton(
             shutil.copyfile(model.file, version / "model.onnx")
             config = folder / model.name / "config.pbtxt"
             config.write_text(triton_config(model, kind, batch), encoding="utf-8")
-        (folder / README).write_text(_readme(models, size), encoding="utf-8")
+        (folder / README).write_text(_readme(models, size, kind), encoding="utf-8")
     return names
 
 
@@ -129,11 +129,12 @@ def _block(name: str, lines: Iterable[str]) -> str:
     return f"{name} {{\n  {inner}\n}}"
 
 
-def _readme(models: list[Served], size: tuple[int, int]) -> str:
+def _readme(models: list[Served], size: tuple[int, int], kind: str) -> str:
     manifest = models[0].manifest
+    exact = "NVIDIA_TF32_OVERRIDE=0 " if kind == "gpu" else ""  # TensorFloat-32 changes tokens
     return (
         f"# {manifest.variant} on Triton Inference Server\n\n"
-        "    tritonserver --model-repository=FOLDER\n\n"
+        f"    {exact}tritonserver --model-repository=FOLDER\n\n"
         f"Weights `{manifest.weights_sha256[:12]}`, frames of {size[0]}x{size[1]}. Triton keeps the states of a "
         "sequence and starts them at zero; clients never see them. Arrays have all dims of the tables; where "
         "`max_batch_size` is not 0, the first is Triton's batch dimension, which is 1 in a request of a sequence.\n\n"
