@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from material import run
 
-from vidtok_runtime import Tokenizer
+from vidtok_runtime import Tokenizer, Tokens
 from vidtok_runtime.demo import synthetic_frame
 from vidtok_runtime.metrics import psnr
 from vidtok_runtime.video_in import VideoReader
@@ -153,6 +153,7 @@ def test_what_is_refused(clip: Path, tmp_path: Path) -> None:
         ("view", tokens, "--original", longer, "-o", out): (1, "more frames"),
         ("view", tokens, "--original", small, "-o", out): (1, "24x24"),
         ("view", tokens, "--size", "16", "-o", out): (2, "--original"),
+        ("view", tokens, "--keep-going", "-o", out): (2, "--original"),
         ("view", clip, "--original", clip, "-o", out): (2, "a clip itself"),
         ("view", tmp_path / "none.mp4", "-o", out): (1, "none.mp4"),
     }
@@ -167,6 +168,31 @@ def test_what_is_refused(clip: Path, tmp_path: Path) -> None:
     assert out.read_text() == "mine"
     assert run("view", clip, "-o", out, "--force", *CPU).exit_code == 0
     assert out.read_text() != "mine"
+
+
+@pytest.mark.parametrize("size", [(200, 1), (1, 200)])
+def test_long_and_narrow(tmp_path: Path, size: tuple[int, int]) -> None:
+    clip = tmp_path / "narrow.png"  # one frame; no video is that narrow
+    cv2.imwrite(str(clip), synthetic_frame(0, *size))
+    for suffix in ("html", "png"):
+        result = run("view", clip, "-o", tmp_path / f"r.{suffix}", "--bundle", KIT / "fsq-causal", *CPU)
+        assert result.exit_code == 0, result.output
+    assert max(cv2.imread(str(tmp_path / "r.png")).shape) < 2000
+
+
+def test_a_folder_of_segments(clip: Path, tok: Tokenizer, tmp_path: Path) -> None:
+    result = run("stream", clip, tmp_path / "live", "--segment", "0.32", "--bundle", FSQ, *CPU)
+    assert result.exit_code == 0, result.output
+    segments = sorted((tmp_path / "live").glob("*.safetensors"))
+    assert len(segments) > 1
+    result = run("view", tmp_path / "live", "--original", clip, "--frames", 24, *CPU)
+    assert result.exit_code == 0, result.output
+    parts = [Tokens.load(path) for path in segments]
+    study = view_tokens(tok, tmp_path / "live", tmp_path / "again.html", 24, str(clip), quiet=True)
+    assert (tmp_path / "live.view.html").read_bytes() == (tmp_path / "again.html").read_bytes()
+    wanted = [part.data[(3 + i) // 4] for part in parts for i in range(part.num_frames)]
+    assert len(wanted) == COUNT
+    assert all(np.array_equal(s.token, t) for s, t in zip(study.samples, wanted, strict=True))
 
 
 @pytest.fixture(scope="module", params=["kl-causal-v1.1", "fsq-noncausal"])

@@ -9,7 +9,7 @@ import click
 
 from vidtok_runtime.cli.options import COMMON, FILE, FORCE, command, engine, source, target_of
 from vidtok_runtime.selection import Selection
-from vidtok_runtime.source import Opening
+from vidtok_runtime.source import Damage, Opening
 from vidtok_runtime.tokenizer import Tokenizer
 
 
@@ -49,8 +49,8 @@ def view(
     out = target_of(place, out, ".view.html")
     options = {"force": force, "quiet": quiet}
     if holds_tokens(place):
-        if original is None and selection != Selection():
-            raise click.UsageError("these options choose frames of the original; name it with --original CLIP")
+        if original is None and (selection, opening) != (Selection(), Opening(Damage.COUNTED)):
+            raise click.UsageError("there are options for the original, which is not named; give --original CLIP")
         found = bundle or find_bundle_of(TokenReader(segments_in(place)[0]).info)
         study = view_tokens(tokenizer(found), Path(place), out, frames, original, selection, opening, **options)
     else:

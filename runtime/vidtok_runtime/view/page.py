@@ -33,6 +33,7 @@ dd{margin:0;overflow-wrap:anywhere}
 figure{margin:0}
 figcaption{font-size:.85rem}
 img,svg{display:block;width:100%;height:auto}
+img{max-height:80vh;object-fit:contain;object-position:left}
 svg text{fill:var(--soft);font:12px system-ui,sans-serif}
 .grid{stroke:var(--edge)}
 .axis{stroke:var(--soft)}

@@ -11,7 +11,7 @@ from vidtok_runtime.view.pictures import pictures, png, reading
 from vidtok_runtime.view.plots import charts
 from vidtok_runtime.view.study import Study
 
-_COLUMN, _GAP, _LEFT = 320, 8, 124  # pixels: a picture's width, between pictures, for names
+_COLUMN, _GAP, _LEFT = 320, 8, 124  # pixels: a picture's longer side, between pictures, for names
 _LINE = 26  # height of a line of text
 _CHART = 250  # height, of which the axes take the lower and the left part
 _LEAST = 3  # columns, so that texts and charts have room
@@ -26,7 +26,8 @@ def sheet(study: Study) -> bytes:
         for what, pixels in pictures(study, sample).items():
             rows.setdefault(what, []).append(pixels)
     height, width = samples[0].decoded.shape[:2]
-    tall = max(1, round(height * _COLUMN / width))
+    scale = _COLUMN / max(height, width)
+    tall, wide = (max(1, round(n * scale)) for n in (height, width))
     across = _LEFT + max(_LEAST, len(samples)) * (_COLUMN + _GAP)
     captions = [f"frame {s.frame}" + ("" if s.psnr is None else f", {s.psnr:.2f} dB") for s in samples]
     headline = ", ".join([study.name, *(f"{name} {value}" for name, value in study.figures().items())])
@@ -38,7 +39,7 @@ def sheet(study: Study) -> bytes:
         for i, pixels in enumerate(column):
             left = _LEFT + i * (_COLUMN + _GAP)
             sharp = cv2.INTER_NEAREST if what in ("tokens", "latent") else cv2.INTER_AREA
-            row[:tall, left : left + _COLUMN] = cv2.resize(pixels, (_COLUMN, tall), interpolation=sharp)
+            row[:tall, left : left + wide] = cv2.resize(pixels, (wide, tall), interpolation=sharp)
         parts.append(row)
     drawn = charts(study)
     room = across // len(drawn)
