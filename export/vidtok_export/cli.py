@@ -40,6 +40,23 @@ def _loud(function: Callable[..., None]) -> Callable[..., None]:
     return DEBUG(call)
 
 
+def _size(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]:
+    """Width and height: 320x180, or 256 for a square."""
+    from vidtok_runtime.selection import fit_size
+
+    try:
+        height, width = fit_size(value, 1, 1)
+    except VidtokError as error:
+        raise click.BadParameter(str(error)) from error
+    return width, height
+
+
+SIZE = click.option(
+    "--size", default="256", show_default=True, callback=_size, help="Of the frames: WIDTHxHEIGHT, or N for a square."
+)
+PRECISION = click.option("--precision", help="As the bundle offers.  [default: the bundle's first]")
+
+
 def _list() -> str:
     lines = [f"{'variant':<30}{'latent':>16}{'factor T x H x W':>18}"]
     for v in VARIANTS.values():
@@ -78,6 +95,7 @@ def _variant(name: str | None, checkpoint: Path | None, ch: int | None) -> Varia
 @click.option("--ch", type=click.IntRange(1), help="Width, instead of the released 128.")
 @click.option("--chunk", type=click.IntRange(1), default=4, show_default=True, help="Latents a call, or a window.")
 @click.option("--licence", default="MIT", show_default=True, help="Licence of the weights, for the manifest.")
+@click.option("--triton", type=FILE, help="Also write a Triton model repository, as `vidtok-export triton` does.")
 @click.option("--no-simplify", is_flag=True, help="Skip onnxsim.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -94,6 +112,7 @@ def main(
     ch: int | None,
     chunk: int,
     licence: str,
+    triton: Path | None,
     no_simplify: bool,
     force: bool,
     quiet: bool,
@@ -109,6 +128,8 @@ def main(
         raise click.UsageError("give --checkpoint FILE, or --seed N for untrained weights, not both")
     chosen = _variant(variant, checkpoint, ch)
     out = out or Path(Path(chosen.name).name)
+    if triton is not None and triton.exists():
+        raise click.UsageError(f"--triton: {triton} exists already; give another name")
 
     from vidtok_export.bundle import export
     from vidtok_ref.checkpoints import find_checkpoint
@@ -120,6 +141,13 @@ def main(
     if not quiet:
         size = sum(p.stat().st_size for p in out.iterdir()) / 1e6
         click.echo(f"{out}: {size:.1f} MB" + ("" if model.seed is None else ", UNTRAINED weights"))
+    if triton is not None:
+        from vidtok_export.triton import write_triton
+        from vidtok_runtime.manifest import read_manifest
+
+        names = write_triton(read_manifest(out), triton, (256, 256))
+        if not quiet:
+            click.echo(f"{triton}: {', '.join(names)}")
 
 
 @main.command(epilog="Example: vidtok-export verify tiny-fsq-32768")
@@ -198,6 +226,51 @@ def convert(checkpoint: Path, variant: str | None, out: Path | None, ch: int | N
     model = build(_variant(variant, checkpoint, ch), checkpoint)
     write_weights(model, out, torch.float16 if half else torch.float32)
     click.echo(f"{out}: {model.variant.name}, {out.stat().st_size / 1e6:.1f} MB")
+
+
+@main.command(epilog="Example: vidtok-export triton tiny-fsq-32768 models/ --size 320x180 --kind gpu")
+@click.argument("bundle")
+@click.argument("folder", type=FILE)
+@SIZE
+@click.option("--kind", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Where it runs.")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Clips that a call may join.")
+@PRECISION
+@FORCE
+@_loud
+def triton(
+    bundle: str, folder: Path, size: tuple[int, int], kind: str, batch: int, precision: str | None, force: bool
+) -> None:
+    """Write BUNDLE (folder or shipped name) as the new Triton model repository FOLDER.
+
+    Triton carries the states from request to request (implicit state), so the frames have one size. FOLDER/README.md
+    tells clients what to send. Bundles with flags (version 1.1) take one clip a call whatever --batch says.
+    """
+    from vidtok_export.triton import write_triton
+    from vidtok_runtime.bundles import find_bundle
+
+    manifest = find_bundle(bundle)
+    names = write_triton(manifest, folder, size, kind=kind, precision=precision, batch=batch, force=force)
+    click.echo(f"{folder}: {', '.join(names)}")
+
+
+@main.command(epilog="Example: vidtok-export ovms tiny-fsq-32768 models/ --size 320x180")
+@click.argument("bundle")
+@click.argument("folder", type=FILE)
+@SIZE
+@PRECISION
+@FORCE
+@_loud
+def ovms(bundle: str, folder: Path, size: tuple[int, int], precision: str | None, force: bool) -> None:
+    """Write BUNDLE (folder or shipped name) as the new FOLDER for OpenVINO Model Server, with its config.json.
+
+    The states become variables of the models, so the frames have one size. FOLDER/README.md tells clients what to
+    send.
+    """
+    from vidtok_export.ovms import write_ovms
+    from vidtok_runtime.bundles import find_bundle
+
+    names = write_ovms(find_bundle(bundle), folder, size, precision=precision, force=force)
+    click.echo(f"{folder}: {', '.join(names)}")
 
 
 @main.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -40,7 +40,8 @@ def _chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
         yield chunk
 
 
-def _bar(total: int | None, text: str, quiet: bool) -> Any:
+def progress(total: int | None, text: str, quiet: bool) -> Any:
+    """A bar that counts frames."""
     return tqdm(total=total, desc=text, unit="frame", disable=quiet)
 
 
@@ -96,7 +97,7 @@ def encode_file(
     with (
         VideoReader(clip, selection, opening) as reader,
         TokenWriter(out, tok.manifest.codebook_size, half=half, force=force) as writer,
-        _bar(reader.frame_count, "encode", quiet) as bar,
+        progress(reader.frame_count, "encode", quiet) as bar,
     ):
         stream = tok.encoder(gop)
         pts = array("q")  # the one thing that grows: eight bytes a frame
@@ -136,7 +137,7 @@ def decode_file(
     frames = frame_range(info, readers[0].pts(), start, end)
     with (
         VideoWriter(out, info.fps, info.time_base, display=info.display, output=output, force=force) as writer,
-        _bar(frames.stop - frames.start, "decode", quiet) as bar,
+        progress(frames.stop - frames.start, "decode", quiet) as bar,
     ):
         for reader in readers:
             part = slice(0, reader.info.num_frames) if len(readers) > 1 else frames
@@ -147,8 +148,10 @@ def decode_file(
     return replace(info, num_frames=frames.stop - frames.start)
 
 
-def decoded_frames(tok: Tokenizer, reader: TokenReader, frames: slice) -> Iterator[tuple[Array, int]]:
-    """Frames of a token file, uint8 `H W 3`, with their timestamps."""
+def decoded_frames(
+    tok: Tokenizer, reader: TokenReader, frames: slice, look: Callable[[Array], None] | None = None
+) -> Iterator[tuple[Array, int]]:
+    """Frames of a token file, uint8 `H W 3`, with their timestamps; `look` is shown latents or tokens before them."""
     info, latents = reader.info.part(frames.start, frames.stop, reader.shape[0])
     if info == reader.info:
         reader.verify()
@@ -156,7 +159,11 @@ def decoded_frames(tok: Tokenizer, reader: TokenReader, frames: slice) -> Iterat
     pts = iter(reader.pts()[frames].tolist())
     step = tok.plan("decoder", info.height, info.width, info.window).chunk
     for first in range(latents.start, latents.stop, step):
-        yield from zip(stream.push(reader.read(first, min(first + step, latents.stop))), pts, strict=False)
+        data = reader.read(first, min(first + step, latents.stop))
+        decoded = stream.push(data)
+        if look is not None:
+            look(data)
+        yield from zip(decoded, pts, strict=False)
     yield from zip(stream.finish(), pts, strict=False)
 
 
@@ -183,7 +190,7 @@ def reconstruct_file(
         VideoWriter(
             out, reader.fps, reader.time_base, display=reader.display, output=output, audio=audio, force=force
         ) as writer,
-        _bar(reader.frame_count, "reconstruct", quiet) as bar,
+        progress(reader.frame_count, "reconstruct", quiet) as bar,
     ):
         for frame, pixels in round_trip(tok, reader, reader.height, reader.width):
             quality.add(frame.pixels, pixels)

@@ -37,6 +37,14 @@ def segments_in(place: str | PathLike[str]) -> list[Path]:
     return found
 
 
+def holds_tokens(place: str) -> bool:
+    """Whether a name is that of a token file or of a folder of segments, not of a clip."""
+    path = Path(place)
+    return path.suffix == ".safetensors" or (
+        is_folder(path) and next(path.glob("segment-*.safetensors"), None) is not None
+    )
+
+
 def joined(readers: Sequence[TokenReader]) -> TokenInfo:
     """What the segments are together; raises TokenFileError unless they can be one video."""
     first = readers[0].info

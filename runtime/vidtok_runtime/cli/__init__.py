@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from vidtok_runtime.cli import bench, convert, dataset, doctor, evaluate, inspect, tokens
+from vidtok_runtime.cli import bench, convert, dataset, doctor, evaluate, inspect, tokens, view
 from vidtok_runtime.cli import stream as streams
 
 
@@ -33,6 +33,7 @@ for _command in (
     convert.reconstruct,
     streams.stream,
     evaluate.evaluate,
+    view.view,
     bench.bench,
     inspect.info,
     doctor.doctor,
