@@ -22,6 +22,8 @@ class OrtSession:
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = options.threads or os.cpu_count() or 1
         settings.log_severity_level = 3
+        # A plan of the whole call's memory holds more at once: a third of the peak, for a few percent of the speed.
+        settings.enable_mem_pattern = False
         self._resident = options.resident
         self._device = "cpu"
         choice: Any = provider
