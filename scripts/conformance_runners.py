@@ -24,7 +24,9 @@ sys.path.insert(0, str(ROOT / "tests/conformance"))
 from cases import Case  # noqa: E402
 
 WEB = ROOT / "runtime/web"
+NODE_PROGRAM = WEB / "bin/vidtok.mjs"
 PROGRAM = os.environ.get("VIDTOK_CPP", str(ROOT / "runtime/cpp/build/vidtok"))  # as cmake builds it
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "chromium"
 # Of every case the tokens of its clip, and the frames of its tokens in float32.
 Results = Iterator[tuple[NDArray[Any], NDArray[Any]]]
 Run = Callable[[list[Case], Path], Results]
@@ -74,7 +76,9 @@ def chromium(cases: list[Case], folder: Path) -> Results:
         try:
             address = server.stdout.readline().split()[0]
             kit = cases[0].input.parent
-            subprocess.run(["node", WEB / "chromium/kit.mjs", address, kit, folder], check=True)
+            drive = ["node", WEB / "chromium/kit.mjs", address, kit, folder]
+            environment = {**os.environ, "CHROMIUM": CHROMIUM}
+            subprocess.run(drive, check=True, stdout=subprocess.DEVNULL, env=environment)
         finally:
             server.terminate()
     for case in cases:
@@ -115,14 +119,10 @@ RUNNERS = [
     Runner("OpenVINO", no_module("openvino"), in_process("openvino")),
     Runner("C++, OpenVINO", no_cpp("openvino"), program(PROGRAM, options=("--provider", "openvino"))),
     Runner("C++, ONNX Runtime", no_cpp("cpu"), program(PROGRAM, options=("--provider", "cpu"))),
-    Runner(
-        "Node",
-        no_web(WEB / "bin/vidtok.mjs", "onnxruntime-node"),
-        program("node", str(WEB / "bin/vidtok.mjs")),
-    ),
+    Runner("Node", no_web(NODE_PROGRAM, "onnxruntime-node"), program("node", str(NODE_PROGRAM))),
     Runner(
         "Chromium, WASM",
-        no_web(WEB / "chromium/kit.mjs", "onnxruntime-web", "playwright-core") or no_program("chromium"),
+        no_web(WEB / "chromium/kit.mjs", "onnxruntime-web", "playwright-core") or no_program(CHROMIUM),
         chromium,
     ),
 ]
