@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.bundles import DEFAULT, SHIPPED, shipped_names
@@ -52,6 +51,12 @@ def in_process(provider: str) -> Run:
     return run
 
 
+def _call(*command: str | Path) -> None:
+    """Run a command that may say something only if it fails; raises CalledProcessError."""
+    environment = {**os.environ, "CHROMIUM": CHROMIUM}
+    subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+
+
 def program(*command: str, options: tuple[str, ...] = ()) -> Run:
     """A program called as `encode BUNDLE CLIP.rgb TOKENS --size WxH` and `decode BUNDLE TOKENS CLIP.f32`."""
 
@@ -60,8 +65,8 @@ def program(*command: str, options: tuple[str, ...] = ()) -> Run:
             tokens, video = folder / f"{case.name}.safetensors", folder / f"{case.name}.f32"
             _, height, width = case.size
             size = ("--size", f"{width}x{height}")
-            subprocess.run([*command, "encode", case.bundle, case.input, tokens, *size, *options], check=True)
-            subprocess.run([*command, "decode", case.bundle, case.tokens, video, *options], check=True)
+            _call(*command, "encode", case.bundle, case.input, tokens, *size, *options)
+            _call(*command, "decode", case.bundle, case.tokens, video, *options)
             yield Tokens.load(tokens).data, case.read_frames(video)
 
     return run
@@ -75,16 +80,12 @@ def chromium(cases: list[Case], folder: Path) -> Results:
         assert server.stdout is not None
         try:
             address = server.stdout.readline().split()[0]
-            kit = cases[0].input.parent
-            drive = ["node", WEB / "chromium/kit.mjs", address, kit, folder]
-            environment = {**os.environ, "CHROMIUM": CHROMIUM}
-            subprocess.run(drive, check=True, stdout=subprocess.DEVNULL, env=environment)
+            _call("node", WEB / "chromium/kit.mjs", address, cases[0].input.parent, folder)
         finally:
             server.terminate()
     for case in cases:
-        wanted = case.read_tokens().data
-        data = np.fromfile(folder / f"{case.name}.0.tokens", wanted.dtype)
-        yield data.reshape(wanted.shape), case.read_frames(folder / f"{case.name}.0.f32")
+        tokens, video = folder / f"{case.name}.0.safetensors", folder / f"{case.name}.0.f32"  # of the first chunking
+        yield Tokens.load(tokens).data, case.read_frames(video)
 
 
 def no_module(name: str) -> str | None:

@@ -94,7 +94,7 @@ def section(title: str, cases: list[Case], models: dict[str, VidTok], runners: l
         try:
             lines.append(row(runner, cases, models))
         except subprocess.CalledProcessError as error:
-            tqdm.write(f"{runner.name}: {error}")
+            tqdm.write(f"{runner.name}: {error}\n{error.stderr}")
             lines.append(f"| {runner.name} | failed | | |\n")
     return "".join(lines)
 
