@@ -32,7 +32,7 @@ Largest differences of each runtime from the reference (PyTorch in float64, one 
 `python scripts/conformance_table.py CLIP CLIP`. Frames are decoded from the reference's tokens and compared in -1..1,
 where a step of a byte is 0.0078. Where tokens differ, the distance is that of the encoder's output from the cell of the
 token found, in steps of the quantizer. The first row is PyTorch itself in float32.
-[The conformance kit](../tests/conformance/README.md) has what must agree, and the tests that run it.
+`tests/conformance` has the kit and the tests that run it.
 """
 COLUMNS = "| runtime | tokens that differ | latents | frames |\n|---|---|---|---|\n"
 
