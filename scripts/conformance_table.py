@@ -89,7 +89,8 @@ def row(runner: Runner, cases: list[Case], models: dict[str, VidTok]) -> str:
 
 def section(title: str, cases: list[Case], models: dict[str, VidTok], runners: list[Runner]) -> str:
     """A table of all runtimes; where a command fails, the row says so, and the command itself on the terminal why."""
-    lines = [f"\n## {title}\n\n", COLUMNS]
+    largest = max(np.abs(case.read_tokens().data).max() for case in cases if not case.tokens_exact)
+    lines = [f"\n## {title}\n\nThe largest latent is {largest:.1f}.\n\n", COLUMNS]
     for runner in tqdm([Runner("reference, float32", None, in_float32(models)), *runners], desc=title):
         try:
             lines.append(row(runner, cases, models))

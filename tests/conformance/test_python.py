@@ -157,10 +157,10 @@ def test_table(table: ModuleType, models: dict[str, VidTok]) -> None:
     failing = sys.modules["conformance_runners"].program("false")
     runners = [table.Runner("wrong", None, wrong), table.Runner("none", None, failing)]
     lines = table.section("kit", cases, models, runners).splitlines()
-    assert lines[5].startswith(f"| reference, float32 | 0 of {codes} | ")
-    assert lines[6].startswith(f"| wrong | {sum(case.tokens_exact for case in cases)} of {codes}, ")
-    assert lines[6].endswith(" away | 0.0e+00 | 0.0e+00 |")
-    assert lines[7].startswith("| none | failed")
+    assert lines[7].startswith(f"| reference, float32 | 0 of {codes} | ")
+    assert lines[8].startswith(f"| wrong | {sum(case.tokens_exact for case in cases)} of {codes}, ")
+    assert lines[8].endswith(" away | 0.0e+00 | 0.0e+00 |")
+    assert lines[9].startswith("| none | failed")
     page = table.TARGET.read_text()
     assert all(runner.name in page for runner in table.RUNNERS)
 
