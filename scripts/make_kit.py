@@ -80,6 +80,8 @@ BUNDLES = {
         "kl-4chn-v1.1",
         {
             "kl-causal-v1.1": Clip((14, 10, 13), [[14], [1, 4, 9], [2, 5, 7]], [[5], [1, 1, 3], [2, 2, 1]]),
+            # All frames of the last latent count, so that those of the flush call do.
+            "kl-causal-v1.1-whole": Clip((13, 9, 14), [[13], [1, 4, 8]], [[4], [1, 1, 2], [3, 1]]),
             "kl-causal-v1.1-one-frame": Clip((1, 4, 7), [[1]], [[1]]),
         },
         seed=3,  # a video that changes with its latents
