@@ -60,7 +60,9 @@ export function isNode() {
 
 async function needWebGpu() {
   const gpu = /** @type {{ gpu?: { requestAdapter(): Promise<unknown> } } | undefined} */ (globalThis.navigator)?.gpu
-  if (!gpu) throw new ProviderError('provider webgpu: this browser or page has no WebGPU; use https, or choose wasm')
+  if (!gpu) {
+    throw new ProviderError('provider webgpu: there is no WebGPU here (browsers give it to https only); choose wasm')
+  }
   if (!(await gpu.requestAdapter())) {
     throw new ProviderError('provider webgpu: this browser offers no graphics adapter; choose wasm')
   }
