@@ -47,7 +47,8 @@ async function importEngine(provider) {
   const name = packageOf(provider ?? (isNode() ? 'cpu' : 'wasm'))
   try {
     if (name === 'onnxruntime-node') return await import('onnxruntime-node')
-    return await (provider === 'webgpu' ? import('onnxruntime-web/webgpu') : import('onnxruntime-web'))
+    if (provider === 'webgpu') return await import('onnxruntime-web/webgpu')
+    return await (isNode() ? import('onnxruntime-web') : import('onnxruntime-web/wasm')) // the smallest for a browser
   } catch (error) {
     throw new ProviderError(`${name} does not load (${firstLine(error)}); install it, or pass it as ort`)
   }

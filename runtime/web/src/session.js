@@ -1,10 +1,11 @@
 /** A loaded graph, and the loop that carries its state from call to call. */
 import { Chunk } from './chunk.js'
 import { BundleError, InputError, ProviderError, firstLine } from './errors.js'
-import { FIRST_CALL, FLUSH_CALL, SECOND_CALL, portsOf, shapeOf } from './graph_entry.js'
+import { FIRST_CALL, FLUSH_CALL, SECOND_CALL, shapeOf } from './graph_entry.js'
+import { checkPorts } from './ports.js'
 
 /** @import { InferenceSession, Tensor } from 'onnxruntime-common' */
-/** @import { Dtype, GraphEntry, Port } from './graph_entry.js' */
+/** @import { Dtype, GraphEntry } from './graph_entry.js' */
 /** @import { Ort } from './provider.js' */
 /** @import { Provider } from './index.js' */
 /** @import { Queue } from './queue.js' */
@@ -191,46 +192,4 @@ export function isFinite(data) {
   let sum = 0
   for (let i = 0; i < data.length; i++) sum += data[i] * 0 // NaN as soon as one is not finite
   return sum === 0
-}
-
-/**
- * Throw BundleError where names, types or sizes of a graph are not those of the manifest.
- * @param {GraphEntry} entry
- * @param {InferenceSession} session
- * @param {string} name
- */
-function checkPorts(entry, session, name) {
-  const where = `${name} does not fit its manifest`
-  const ports = portsOf(entry)
-  for (const kind of /** @type {const} */ (['inputs', 'outputs'])) {
-    const [expected, found] = [ports[kind], kind === 'inputs' ? session.inputMetadata : session.outputMetadata]
-    const names = found.map((port) => port.name)
-    const missing = [...expected.keys()].filter((port) => !names.includes(port))
-    const surplus = names.filter((port) => !expected.has(port))
-    if (missing.length || surplus.length) {
-      throw new BundleError(
-        `${where}: ${kind} that only the manifest has: [${missing}], that only the graph has: [${surplus}]`,
-      )
-    }
-    for (const port of found) {
-      const said = /** @type {Port} */ (expected.get(port.name))
-      const [dtype, shape] = port.isTensor ? [port.type, port.shape] : ['no tensor', []]
-      if (dtype !== said.dtype || !fits(said.axes.split(' '), shape)) {
-        throw new BundleError(
-          `${where}: ${port.name} is ${said.dtype} [${said.axes}] in the manifest, ${dtype} [${shape.join(' ')}] in ` +
-            'the graph',
-        )
-      }
-    }
-  }
-}
-
-/**
- * Whether the manifest's axes agree with a graph's sizes; only numbers can contradict each other.
- * @param {string[]} axes
- * @param {readonly (number | string)[]} shape
- */
-function fits(axes, shape) {
-  if (axes.length !== shape.length) return false
-  return axes.every((axis, i) => axis >= 'A' || typeof shape[i] === 'string' || Number(axis) === shape[i])
 }

@@ -12,6 +12,11 @@ export const FORMAT = 'vidtok-tokens'
 export const FORMAT_VERSION = '2'
 /** Types in a file of each kind of array. */
 export const KINDS = { latent: ['F16', 'F32'], indices: ['U16', 'U32', 'I32'] }
+/**
+ * Bytes of a number.
+ * @type {Record<string, number>}
+ */
+export const BYTES = { U8: 1, F16: 2, F32: 4, U16: 2, U32: 4, I32: 4, I64: 8 }
 const MOST = 2 ** 31
 const MOST_FRAMES = 2 ** 40
 const MOST_PIXELS = 2 ** 16
@@ -149,6 +154,18 @@ export function checkShape(info, kind, dtype, shape) {
   if (shape[0] < needed || shape[0] > Math.max(needed, timing.latentsToDecode(frames))) {
     throw new FormError(`it promises ${frames} frames, which need ${needed} latents, not ${shape[0]}`)
   }
+}
+
+/**
+ * Throw FormError unless there is a time for every frame, and they rise.
+ * @param {BigInt64Array} pts
+ * @param {TokenInfo} info
+ */
+export function checkTimes(pts, info) {
+  if (pts.length !== info.numFrames) {
+    throw new FormError(`${info.numFrames} frames do not have as many timestamps, but ${pts.length}`)
+  }
+  if (pts.some((time, i) => i > 0 && time <= pts[i - 1])) throw new FormError('its timestamps do not rise')
 }
 
 /**

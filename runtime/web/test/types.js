@@ -1,7 +1,8 @@
 /** Checked by `npm run types`, never run: the code is what index.d.ts declares. */
 import * as errors from '../src/errors.js'
 import { concat } from '../src/items.js'
-import { loadTokens, saveTokens } from '../src/token_file.js'
+import { loadTokens } from '../src/token_reader.js'
+import { saveTokens } from '../src/token_writer.js'
 import { Tokenizer } from '../src/tokenizer.js'
 
 const { BundleError, InputError, MismatchError, ProviderError, TokenFileError, VidtokError } = errors
