@@ -16,7 +16,7 @@ import { checkBundle, timingOf } from './token_info.js'
 
 /** @import { BundleSource, DecoderOptions, Description, Frames, Latents, LoadOptions, PixelType } from './index.js' */
 /** @import { Provider, TokenInfo, Tokens } from './index.js' */
-/** @import { Role } from './graph_entry.js' */
+/** @import { GraphEntry, Role } from './graph_entry.js' */
 /** @import { Manifest } from './manifest.js' */
 /** @import { Loaded } from './session.js' */
 
@@ -49,22 +49,29 @@ export class Tokenizer {
     const { ort, provider } = await chooseProvider(options.ort, options.provider, threads)
     const { place, read } = openSource(source, signal)
     const manifest = readManifest(await read('manifest.json'), place)
+    const graphs = [...new Set(roles)].map((role) => manifest.graph(role, MANIFEST_NAMES[provider], precision))
+    if (!graphs.length) throw new InputError("roles are 'encoder', 'decoder' or both, got none")
+    const name = (/** @type {GraphEntry} */ entry) => `${place}/${entry.file}`
+    const files = await Promise.all(
+      graphs.map(async (entry) => {
+        const bytes = await read(entry.file)
+        if ((await sha256(bytes)) !== entry.sha256) {
+          throw new BundleError(
+            `${name(entry)} is altered: its SHA-256 is not the manifest's; copy or export the bundle again`,
+          )
+        }
+        refuseExternalData(bytes, name(entry))
+        return bytes
+      }),
+    )
     const queue = new Queue()
     /** @type {Map<Role, Loaded>} */
     const loaded = new Map()
     try {
-      for (const role of new Set(roles)) {
-        const entry = manifest.graph(role, MANIFEST_NAMES[provider], precision)
-        const name = `${place}/${entry.file}`
-        const bytes = await read(entry.file)
-        if ((await sha256(bytes)) !== entry.sha256) {
-          throw new BundleError(`${name} is altered: its SHA-256 is not the manifest's; copy or export the bundle again`)
-        }
-        refuseExternalData(bytes, name)
+      for (const [i, entry] of graphs.entries()) {
         signal?.throwIfAborted()
-        loaded.set(role, await loadGraph(ort, provider, entry, bytes, name, queue, threads))
+        loaded.set(entry.role, await loadGraph(ort, provider, entry, files[i], name(entry), queue, threads))
       }
-      if (!loaded.size) throw new InputError("roles are 'encoder', 'decoder' or both, got none")
     } catch (error) {
       for (const { session } of loaded.values()) await session.release()
       throw error
