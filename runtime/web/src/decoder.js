@@ -6,7 +6,7 @@ import { InputError } from './errors.js'
 import { blank, fromNetwork } from './geometry.js'
 import { concat, slice } from './items.js'
 import { Queue } from './queue.js'
-import { isFinite } from './session.js'
+import { isFinite } from './tensors.js'
 
 /** @import { DecoderOptions, Frames, Latents } from './index.js' */
 /** @import { CallRule, Manifest } from './manifest.js' */

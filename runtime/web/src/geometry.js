@@ -1,7 +1,7 @@
 /** Pixels to network input and back: value range, axes, edge padding, cropping. */
 import { Chunk } from './chunk.js'
 import { InputError } from './errors.js'
-import { isFinite } from './session.js'
+import { isFinite } from './tensors.js'
 
 /** @import { Frames, PixelType } from './index.js' */
 

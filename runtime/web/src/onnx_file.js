@@ -1,5 +1,5 @@
 /**
- * Does an ONNX file keep tensors in other files? Found by walking its protobuf fields, before any engine opens it.
+ * What must be known of an ONNX file before any engine opens it, found by walking its protobuf fields.
  *
  * Field numbers are those of onnx.proto3, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3.
  */
@@ -21,6 +21,7 @@ const INSIDE = {
   tensor: {},
 }
 const [EXTERNAL_DATA, DATA_LOCATION] = [13, 14] // fields of a tensor
+const [GRAPH, NODE, NAME, OPERATOR] = [7, 1, 3, 4] // fields of a model, of its graph, and of a node
 const [VARINT, EIGHT_BYTES, BYTES, FOUR_BYTES] = [0, 1, 2, 5] // wire types
 const DEEPEST = 64
 
@@ -32,7 +33,7 @@ const DEEPEST = 64
 export function refuseExternalData(bytes, name) {
   let external
   try {
-    if (![...fields(bytes, 0, bytes.length)].some(({ number }) => INSIDE.model[number] === 'graph')) {
+    if (![...fields(bytes, 0, bytes.length)].some(({ number }) => number === GRAPH)) {
       throw new FormError('it has no graph')
     }
     external = isExternal(bytes, 0, bytes.length, 'model', 0)
@@ -45,6 +46,29 @@ export function refuseExternalData(bytes, name) {
       `${name} keeps weights in other files, which a bundle may not; export it with the weights inside`,
     )
   }
+}
+
+/**
+ * Names of the nodes that run an operator, of a file that `refuseExternalData` let pass.
+ * @param {Uint8Array} bytes
+ * @param {string} operator
+ */
+export function nodesOf(bytes, operator) {
+  /**
+   * @param {{ first: number, last: number }} message
+   * @param {number} number
+   */
+  const inside = ({ first, last }, number) => [...fields(bytes, first, last)].filter((field) => field.number === number)
+  /**
+   * @param {{ first: number, last: number }} node
+   * @param {number} number
+   */
+  const text = (node, number) =>
+    inside(node, number).map(({ first, last }) => new TextDecoder().decode(bytes.subarray(first, last))).join('')
+  return inside({ first: 0, last: bytes.length }, GRAPH)
+    .flatMap((graph) => inside(graph, NODE))
+    .filter((node) => text(node, OPERATOR) === operator)
+    .map((node) => text(node, NAME))
 }
 
 /**

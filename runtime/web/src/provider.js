@@ -34,9 +34,9 @@ export async function chooseProvider(ort, provider, threads) {
   return { ort: engine, provider: chosen }
 }
 
-/** @param {Provider} provider */
+/** @param {Provider | undefined} provider */
 function packageOf(provider) {
-  return provider === 'cpu' ? 'onnxruntime-node' : 'onnxruntime-web'
+  return provider === 'cpu' || (provider !== 'wasm' && isNode()) ? 'onnxruntime-node' : 'onnxruntime-web'
 }
 
 /**
@@ -44,7 +44,7 @@ function packageOf(provider) {
  * @returns {Promise<Ort>}
  */
 async function importEngine(provider) {
-  const name = packageOf(provider ?? (isNode() ? 'cpu' : 'wasm'))
+  const name = packageOf(provider)
   try {
     if (name === 'onnxruntime-node') return await import('onnxruntime-node')
     if (provider === 'webgpu') return await import('onnxruntime-web/webgpu')

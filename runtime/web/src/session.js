@@ -2,25 +2,16 @@
 import { Chunk } from './chunk.js'
 import { BundleError, InputError, ProviderError, firstLine } from './errors.js'
 import { FIRST_CALL, FLUSH_CALL, SECOND_CALL, shapeOf } from './graph_entry.js'
+import { nodesOf } from './onnx_file.js'
 import { checkPorts } from './ports.js'
+import { filled, isFinite, isOnDevice, tensor } from './tensors.js'
 
 /** @import { InferenceSession, Tensor } from 'onnxruntime-common' */
-/** @import { Dtype, GraphEntry } from './graph_entry.js' */
+/** @import { GraphEntry } from './graph_entry.js' */
 /** @import { Ort } from './provider.js' */
 /** @import { Provider } from './index.js' */
 /** @import { Queue } from './queue.js' */
 
-/** @type {Record<Dtype, { new (length: number): any }>} */
-const ARRAYS = {
-  float32: Float32Array,
-  // What engines take for half precision: the numbers' own array where the platform has one, else their bits.
-  float16: /** @type {any} */ (globalThis).Float16Array ?? Uint16Array,
-  int32: Int32Array,
-  int64: BigInt64Array,
-  uint8: Uint8Array,
-  int8: Int8Array,
-  bool: Uint8Array,
-}
 const DATA = ['float32', 'int32', 'int64']
 
 /**
@@ -48,13 +39,12 @@ export async function loadGraph(ort, provider, entry, bytes, name, queue, thread
   for (const { name: data, dtype } of [entry.input, entry.outputs[0]]) {
     if (!DATA.includes(dtype)) throw new BundleError(`${name}: ${data} is ${dtype}; this runtime takes ${DATA}`)
   }
-  const location = Object.fromEntries(entry.states.map((state) => [state.output, /** @type {const} */ ('gpu-buffer')]))
   /** @type {InferenceSession.SessionOptions} */
   const options = {
     executionProviders: [provider],
     logSeverityLevel: 3,
     ...(provider === 'cpu' && threads !== undefined && { intraOpNumThreads: threads }),
-    ...(provider === 'webgpu' && { preferredOutputLocation: location }),
+    ...(provider === 'webgpu' && onDevice(entry, bytes)),
   }
   let session
   try {
@@ -73,6 +63,21 @@ export async function loadGraph(ort, provider, entry, bytes, name, queue, thread
     throw error
   }
   return { ort, entry, session, queue, live: new Set() }
+}
+
+/**
+ * What WebGPU needs besides.
+ * @param {GraphEntry} entry
+ * @param {Uint8Array} bytes
+ * @returns {InferenceSession.SessionOptions}
+ */
+function onDevice(entry, bytes) {
+  // ONNX Runtime 1.30 has no transposed convolution of video for WebGPU, and says so only when it is called.
+  const forceCpuNodeNames = nodesOf(bytes, 'ConvTranspose')
+  return {
+    executionProviders: [{ name: 'webgpu', ...(forceCpuNodeNames.length && { forceCpuNodeNames }) }],
+    preferredOutputLocation: Object.fromEntries(entry.states.map(({ output }) => [output, 'gpu-buffer'])),
+  }
 }
 
 /** The state of one stream through a graph. */
@@ -154,42 +159,4 @@ export class StatefulGraph {
       throw new InputError(`the ${this.entry.role}'s state for data ${x.dims} needs too much memory`)
     }
   }
-}
-
-/** @param {Tensor} value */
-function isOnDevice(value) {
-  return value.location === 'gpu-buffer'
-}
-
-/**
- * @param {Ort} ort
- * @param {Dtype} dtype
- * @param {number[]} dims
- * @param {boolean} value
- */
-function filled(ort, dtype, dims, value) {
-  const data = new ARRAYS[dtype](dims.reduce((product, n) => product * n, 1))
-  if (value) data.fill(dtype === 'int64' ? 1n : data.constructor === Uint16Array ? 0x3c00 : 1)
-  return new ort.Tensor(/** @type {'float32'} */ (dtype), data, dims)
-}
-
-/**
- * @param {Ort} ort
- * @param {Dtype} dtype
- * @param {import('./chunk.js').Numbers} data
- * @param {readonly number[]} dims
- */
-function tensor(ort, dtype, data, dims) {
-  const numbers = dtype === 'int64' ? BigInt64Array.from(/** @type {Int32Array} */ (data), BigInt) : data
-  return new ort.Tensor(/** @type {'float32'} */ (dtype), /** @type {Float32Array} */ (numbers), dims)
-}
-
-/**
- * Whether no number is NaN or infinite.
- * @param {Float32Array} data
- */
-export function isFinite(data) {
-  let sum = 0
-  for (let i = 0; i < data.length; i++) sum += data[i] * 0 // NaN as soon as one is not finite
-  return sum === 0
 }

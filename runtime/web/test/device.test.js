@@ -5,6 +5,7 @@ import { Tensor } from 'onnxruntime-common'
 import { BundleError, ProviderError, Tokenizer } from '../src/index.js'
 import { portsOf, shapeOf } from '../src/graph_entry.js'
 import { readManifest } from '../src/manifest.js'
+import { nodesOf } from '../src/onnx_file.js'
 import { FSQ, clip, changed } from './material.js'
 
 /** @import { GraphEntry } from '../src/graph_entry.js' */
@@ -63,18 +64,21 @@ class Engine {
 const reader = changed(FSQ, () => {})
 const entry = readManifest(await reader('manifest.json'), 'there').graphs[0]
 
-/** @param {Engine} engine */
-function load(engine) {
+/**
+ * @param {Engine} engine
+ * @param {'encoder' | 'decoder'} [role]
+ */
+function load(engine, role = 'encoder') {
   const adapter = { gpu: { requestAdapter: async () => ({}) } }
   Object.defineProperty(globalThis, 'navigator', { value: adapter, configurable: true })
-  return Tokenizer.load(reader, { ort: /** @type {any} */ (engine), provider: 'webgpu', roles: ['encoder'] })
+  return Tokenizer.load(reader, { ort: /** @type {any} */ (engine), provider: 'webgpu', roles: [role] })
 }
 
 test('states stay on the device and are freed with their stream', async () => {
   const engine = new Engine(entry)
   const tok = await load(engine)
   const { executionProviders, preferredOutputLocation } = engine.options[0]
-  assert.deepEqual(executionProviders, ['webgpu'])
+  assert.deepEqual(executionProviders, [{ name: 'webgpu' }])
   assert.deepEqual(Object.keys(preferredOutputLocation), entry.states.map((state) => state.output))
   const stream = tok.encoder()
   await stream.push(clip(33, 8, 8))
@@ -89,6 +93,15 @@ test('states stay on the device and are freed with their stream', async () => {
   await tok.encoder().push(clip(16, 8, 8))
   await tok.dispose()
   assert.deepEqual([engine.live, engine.released], [0, 1])
+})
+
+test('what WebGPU cannot do is left to the CPU', async () => {
+  const bytes = await reader('decoder.onnx')
+  const names = nodesOf(bytes, 'ConvTranspose')
+  assert.deepEqual(names, ['node_convolution', 'node_convolution_1', 'node_convolution_2'])
+  const engine = new Engine(readManifest(await reader('manifest.json'), 'there').graphs[1])
+  await (await load(engine, 'decoder')).dispose()
+  assert.deepEqual(engine.options[0].executionProviders, [{ name: 'webgpu', forceCpuNodeNames: names }])
 })
 
 test('NaN is an error of the bundle, and a stream that fails frees its states', async () => {
