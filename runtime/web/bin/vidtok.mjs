@@ -171,8 +171,8 @@ process.on('SIGINT', () => process.exit(130))
 try {
   await main()
 } catch (error) {
-  const known = error instanceof VidtokError || error instanceof UsageError || (error instanceof Error && 'code' in error)
-  if (!known) throw error
+  const ours = error instanceof VidtokError || error instanceof UsageError
+  if (!ours && !(error instanceof Error && 'syscall' in error)) throw error
   process.stderr.write(`vidtok: ${error.message}${error instanceof UsageError ? '; see vidtok --help' : ''}\n`)
   process.exitCode = error instanceof UsageError ? 2 : 1
 }

@@ -4,7 +4,7 @@
 /** @import { CallRule } from './manifest.js' */
 /** @import { StatefulGraph } from './session.js' */
 
-/** One stream through a graph. `push` takes any length and gives what is complete, a chunk a call; `finish` the rest. */
+/** One stream through a graph. `push` takes any length and gives what is complete, `finish` the rest; a chunk a call. */
 export class Calls {
   /** @type {Chunk | null} */
   #waiting = null

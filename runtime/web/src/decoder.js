@@ -14,8 +14,8 @@ import { isFinite } from './tensors.js'
 
 /**
  * Latents or indices in, frames out. The frames of the front padding never come out; with `numFrames`, `height` and
- * `width` the tail and the edge padding are cut off, too. Where the manifest names a look-ahead, as many frames wait for
- * the next latent or for `finish`.
+ * `width` the tail and the edge padding are cut off, too. Where the manifest names a look-ahead, as many frames wait
+ * for the next latent or for `finish`.
  */
 export class DecoderStream {
   #queue = new Queue()

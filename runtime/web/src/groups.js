@@ -111,8 +111,8 @@ export class EncoderGroups extends Groups {
 }
 
 /**
- * As DecoderStream for what EncoderGroups made: `start(n)` gives the stream of a group of n frames. skip: frames to throw
- * away at the start, before the `numFrames` that count.
+ * As DecoderStream for what EncoderGroups made: `start(n)` gives the stream of a group of n frames. skip: frames to
+ * throw away at the start, before the `numFrames` that count.
  * @extends {Groups<Latents, Frames>}
  */
 export class DecoderGroups extends Groups {

@@ -16,7 +16,7 @@ const MOST_CHUNK = 2 ** 16
  * multiple: every call takes a multiple of it, but for the last; most: at most so many; first: exactly so many in the
  * first call. Of what comes out (latents or frames), `drop` are thrown away at the start. flush: at the end, one more
  * call with so many dummies, of whose output only the first `keep` count.
- * @typedef {{ multiple: number, most: number, first: number | null, drop: number, flush: number, keep: number }} CallRule
+ * @typedef {import('./index.js').CallRule} CallRule
  */
 
 /** A bundle's description, read from manifest.json. */

@@ -21,8 +21,10 @@ const MOST = 2 ** 31
 const MOST_FRAMES = 2 ** 40
 const MOST_PIXELS = 2 ** 16
 const MOST_ROW = 2 ** 28
-const DISPLAY =
-  /^aspect=([0-9]{1,9})(?:\/([0-9]{1,9}))? matrix=([0-9]{1,3}) primaries=([0-9]{1,3}) transfer=([0-9]{1,3}) range=(full|limited)$/
+const DISPLAY = new RegExp(
+  '^aspect=([0-9]{1,9})(?:/([0-9]{1,9}))? matrix=([0-9]{1,3}) primaries=([0-9]{1,3}) transfer=([0-9]{1,3}) ' +
+    'range=(full|limited)$',
+)
 
 /** @typedef {'latent' | 'indices'} Kind */
 

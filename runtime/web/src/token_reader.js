@@ -85,7 +85,8 @@ class Content {
     }
     if (reached !== bytes.length) {
       throw new TokenFileError(
-        `the file is truncated: ${bytes.length} bytes of numbers, its header promises ${reached}; encode the clip again`,
+        `the file is truncated: ${bytes.length} bytes of numbers, its header promises ${reached}; encode the clip ` +
+          'again',
       )
     }
     const [main, times] = [places.get(this.kind), places.get('pts')]

@@ -112,8 +112,8 @@ export class Tokenizer {
   }
 
   /**
-   * A new stream of frames to tokens, whose size may be left to the first push; with `gop` its state starts anew every so
-   * many latents. Throws InputError.
+   * A new stream of frames to tokens, whose size may be left to the first push; with `gop` its state starts anew every
+   * so many latents. Throws InputError.
    * @param {number} [height]
    * @param {number} [width]
    * @param {{ gop?: number }} [options]

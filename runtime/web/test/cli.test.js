@@ -23,7 +23,8 @@ const size = ['--size', '12x10', '--threads', '1']
 
 test('raw video to tokens and back', async () => {
   assert.deepEqual(vidtok('encode', FSQ, 'clip.rgb', 'one.safetensors', ...size, '--fps', '50/2'), silent)
-  assert.deepEqual(vidtok('encode', FSQ, 'clip.rgb', 'two.safetensors', ...size, '--fps', '25', '--pushes', '1,4'), silent)
+  const pushed = ['two.safetensors', ...size, '--fps', '25', '--pushes', '1,4']
+  assert.deepEqual(vidtok('encode', FSQ, 'clip.rgb', ...pushed), silent)
   assert.deepEqual(readFileSync(`${folder}/one.safetensors`), readFileSync(`${folder}/two.safetensors`))
   assert.deepEqual(vidtok('decode', FSQ, 'one.safetensors', 'back.rgb', '--threads', '1'), silent)
   assert.deepEqual(vidtok('decode', FSQ, 'one.safetensors', 'back.f32', '--pushes', '2'), silent)
@@ -49,11 +50,11 @@ test('faults are one line, and nothing is left behind', () => {
     [2, /--size is '', not whole/, 'encode', FSQ, 'clip.rgb', 'x.safetensors'],
     [2, /'--wrong'/, 'encode', '--wrong'],
     [2, /--threads is 'x'/, 'encode', FSQ, 'clip.rgb', 'x.safetensors', '--size', '12x10', '--threads', 'x'],
-    [1, /9 bytes|no whole frames of 12x11/, 'encode', FSQ, 'clip.rgb', 'x.safetensors', '--size', '12x11'],
+    [1, /no whole frames of 12x11/, 'encode', FSQ, 'clip.rgb', 'x.safetensors', '--size', '12x11'],
     [1, /ENOENT/, 'encode', FSQ, 'none.rgb', 'x.safetensors', ...size],
     [1, /ends neither/, 'encode', FSQ, 'clip.mp4', 'x.safetensors', ...size],
     [1, /exists already; give --force/, 'encode', FSQ, 'clip.rgb', 'there.safetensors', ...size],
-    [1, /'fast' is no|no provider is called 'fast'/, 'encode', FSQ, 'clip.rgb', 'x.safetensors', ...size, '--provider', 'fast'],
+    [1, /no provider is called 'fast'/, 'encode', FSQ, 'clip.rgb', 'x.safetensors', ...size, '--provider', 'fast'],
     [1, /is no rate/, 'encode', FSQ, 'clip.rgb', 'x.safetensors', ...size, '--fps', 'x'],
     [1, /manifest.json cannot be read/, 'encode', 'none', 'clip.rgb', 'x.safetensors', ...size],
     [1, /no token file/, 'decode', FSQ, 'clip.rgb', 'x.rgb'],

@@ -73,7 +73,9 @@ test('a graph that its manifest does not describe is refused', async () => {
 })
 
 test('weights in other files are refused', async () => {
-  const tensor = (/** @type {number[]} */ ...content) => Uint8Array.from([0x3a, content.length + 2, 0x2a, content.length, ...content]) // prettier-ignore
+  // A model whose graph has one tensor.
+  const tensor = (/** @type {number[]} */ ...content) =>
+    Uint8Array.from([0x3a, content.length + 2, 0x2a, content.length, ...content])
   refuseExternalData(tensor(0x08, 1), 'x') // dims: 1
   assert.throws(() => refuseExternalData(tensor(0x70, 1), 'x'), /keeps weights in other files/) // data_location: 1
   assert.throws(() => refuseExternalData(tensor(0x6a, 0), 'x'), /keeps weights in other files/) // external_data

@@ -41,7 +41,8 @@ test('a manifest that cannot be used is refused with what is wrong', async (t) =
 })
 
 test('what is no manifest is refused', () => {
-  for (const content of ['', '[', '[1]', 'null', '{"format": "vidtok-bundle"}', '['.repeat(1e5), Buffer.alloc(99, 255)]) {
+  const wrong = ['', '[', '[1]', 'null', '{"format": "vidtok-bundle"}', '['.repeat(1e5), Buffer.alloc(99, 255)]
+  for (const content of wrong) {
     const raw = typeof content === 'string' ? bytes(content) : content
     assert.throws(() => readManifest(raw, 'there'), BundleError)
   }

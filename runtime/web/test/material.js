@@ -22,7 +22,9 @@ export const KL = place('runtime/vidtok_runtime/bundles/tiny-kl-16chn')
 export function clip(frames, height, width) {
   const data = new Uint8Array(frames * height * width * 3)
   for (let i = 0; i < data.length; i++) {
-    const [x, y, t] = [Math.floor(i / 3) % width, Math.floor(i / 3 / width) % height, Math.floor(i / 3 / width / height)]
+    const pixel = Math.floor(i / 3)
+    const [x, row] = [pixel % width, Math.floor(pixel / width)]
+    const [y, t] = [row % height, Math.floor(row / height)]
     data[i] = 127 + 120 * Math.sin((x + y * (1 + (i % 3)) + 2 * t) / 5)
   }
   return { data, frames, height, width }

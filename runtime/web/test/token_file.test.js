@@ -64,7 +64,7 @@ test('every half comes back, and rounding is half to even', () => {
     if (!Number.isNaN(fromHalf(bits))) assert.equal(toHalf(fromHalf(bits)), bits)
   }
   assert.deepEqual([65519, 65520, 1 + 2 ** -11, 1 + 3 * 2 ** -11, 2 ** -25, 3 * 2 ** -25, 0.1].map(toHalf),
-    [0x7bff, 0x7c00, 0x3c00, 0x3c02, 0, 2, 0x2e66]) // prettier-ignore
+    [0x7bff, 0x7c00, 0x3c00, 0x3c02, 0, 2, 0x2e66])
 })
 
 test('rates are quotients in lowest terms', () => {
