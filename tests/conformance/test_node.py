@@ -1,0 +1,151 @@
+"""The kit on Node: its command line, its own tests, and files that pass between Python and JavaScript."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import Case, every_case, read_cases
+from click.testing import CliRunner
+
+from vidtok_runtime import Tokenizer
+from vidtok_runtime.cli import main
+from vidtok_runtime.geometry import from_network, to_network
+from vidtok_runtime.tokens import Tokens, TokenWriter
+
+WEB = Path(__file__).parents[2] / "runtime/web"
+SHIPPED = Path(__file__).parents[2] / "runtime/vidtok_runtime/bundles"
+
+
+def run_node(*args: object, cwd: Path = WEB) -> str:
+    """What a Node program prints; raises AssertionError with what it says on stderr."""
+    done = subprocess.run(["node", *map(str, args)], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _node() -> None:
+    """Skip without Node or the packages; with them, the engine has to load."""
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    if not (WEB / "node_modules/onnxruntime-node").is_dir():
+        pytest.skip("runtime/web/node_modules is missing: ONNXRUNTIME_NODE_INSTALL=skip npm ci in runtime/web")
+    run_node("--input-type=module", "-e", "import 'onnxruntime-node'")
+
+
+def vidtok(command: str, case: Case, source: Path, out: Path, *options: object) -> None:
+    run_node("bin/vidtok.mjs", command, case.bundle, source, out, "--threads", 1, *options)
+
+
+def encode(case: Case, out: Path, *options: object) -> None:
+    _, height, width = case.size
+    vidtok("encode", case, case.input, out, "--size", f"{width}x{height}", "--fps", case.fps, *options)
+
+
+@every_case
+def test_encode(case: Case, tmp_path: Path) -> None:
+    for i, sizes in enumerate(case.pushes):
+        encode(case, tmp_path / f"{i}.safetensors", "--pushes", ",".join(map(str, sizes)))
+        case.check_token_file(tmp_path / f"{i}.safetensors")
+
+
+@every_case
+def test_decode(case: Case, tmp_path: Path) -> None:
+    for i, sizes in enumerate(case.pulls):
+        vidtok("decode", case, case.tokens, tmp_path / f"{i}.f32", "--pushes", ",".join(map(str, sizes)))
+        case.check_video(case.read_frames(tmp_path / f"{i}.f32"))
+    vidtok("decode", case, case.tokens, tmp_path / "bytes.rgb")
+    case.check_video(np.fromfile(tmp_path / "bytes.rgb", np.uint8).reshape(*case.size, 3))
+
+
+@every_case
+def test_a_file_of_node_is_read_by_python(case: Case, tmp_path: Path) -> None:
+    path = tmp_path / "node.safetensors"
+    encode(case, path)
+    told = CliRunner().invoke(main, ["info", "--verify", str(path)])
+    assert told.exit_code == 0, told.output
+    assert "verified" in told.output
+    video = Tokenizer(case.bundle, "cpu", threads=1).decode(Tokens.load(path), "float32")
+    # Latents that differ in the last digits make frames differ in theirs.
+    allowed = case.video_tolerance + 10 * case.latent_tolerance
+    np.testing.assert_allclose(video, case.read_video(), atol=allowed)
+
+
+@pytest.mark.parametrize("name", ["tiny-fsq-32768", "tiny-kl-16chn"])
+def test_files_of_both_are_equal_to_the_byte(name: str, tmp_path: Path) -> None:
+    """On one engine, ONNX Runtime on the CPU; latents may differ in the last digit where its versions do."""
+    case = read_cases()[0]
+    tok = Tokenizer(SHIPPED / name, "cpu", threads=1)
+    tokens = tok.encode(case.read_input(), fps=Fraction(30000, 1001), gop=2)
+    tokens.save(tmp_path / "python.safetensors")
+    size = f"{case.size[2]}x{case.size[1]}"
+    options = ("--size", size, "--fps", "30000/1001", "--gop", 2, "--threads", 1)
+    run_node("bin/vidtok.mjs", "encode", SHIPPED / name, case.input, tmp_path / "node.safetensors", *options)
+    found = Tokens.load(tmp_path / "node.safetensors")
+    assert found.info == tokens.info
+    if tok.manifest.codebook_size:
+        assert (tmp_path / "node.safetensors").read_bytes() == (tmp_path / "python.safetensors").read_bytes()
+    else:
+        np.testing.assert_allclose(found.data, tokens.data, atol=1e-4)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_file_of_python_is_read_by_node(half: bool, tmp_path: Path) -> None:
+    """Groups, a part cut out of them, and half precision."""
+    tok = Tokenizer(SHIPPED / "tiny-kl-16chn", "cpu", threads=1)
+    tokens = tok.encode(np.repeat(read_cases()[0].read_input(), 2, axis=0), gop=2).slice(7, 16)
+    assert tokens.info.skip
+    path = tmp_path / "python.safetensors"
+    with TokenWriter(path, None, half=half) as writer:
+        writer.append(tokens.data)
+        writer.close(tokens.info, tokens.pts)
+    bundle = SHIPPED / "tiny-kl-16chn"
+    run_node("bin/vidtok.mjs", "decode", bundle, path, tmp_path / "back.rgb", "--threads", 1, "--pushes", "1,3")
+    wanted = tok.decode(Tokens.load(path))
+    video = np.fromfile(tmp_path / "back.rgb", np.uint8).reshape(wanted.shape)
+    assert np.abs(video.astype(int) - wanted).max() <= 1
+
+
+def test_pixels_and_halves_are_those_of_numpy(tmp_path: Path) -> None:
+    """To the bit, on random numbers and on those beside a change of rounding."""
+    rng = np.random.default_rng(0)
+    levels = (np.arange(256, dtype=np.float64) + 0.5) / 127.5 - 1
+    near = [np.nextafter(levels.astype(np.float32), np.float32(to)) for to in (-2, 2)]
+    plain = np.concatenate([rng.uniform(-1.1, 1.1, 6912).astype(np.float32), levels.astype(np.float32), *near])
+    x = plain.reshape(1, 3, 1, 32, -1)
+    x.tofile(tmp_path / "x")
+    halves = np.concatenate([plain, rng.uniform(-40, 40, 4000).astype(np.float32), np.float32(2) ** -np.arange(30)])
+    halves.astype("<f4").tofile(tmp_path / "h")
+    width = x.shape[-1]
+    script = f"""
+        import {{ readFileSync, writeFileSync }} from 'node:fs'
+        import {{ Chunk }} from '{WEB.as_uri()}/src/chunk.js'
+        import {{ fromNetwork, toNetwork }} from '{WEB.as_uri()}/src/geometry.js'
+        import {{ toHalf }} from '{WEB.as_uri()}/src/half.js'
+        const floats = (name) => new Float32Array(new Uint8Array(readFileSync(name)).buffer)
+        const frames = fromNetwork(new Chunk(floats('x'), [1, 3, 1, 32, {width}]), 31, {width - 1}, 'uint8')
+        writeFileSync('pixels', frames.data)
+        writeFileSync('network', toNetwork(frames, 0, 1, 16).data)
+        writeFileSync('halves', Uint16Array.from(floats('h'), toHalf))
+    """
+    run_node("--input-type=module", "-e", script, cwd=tmp_path)
+    wanted = from_network(x, 31, width - 1, "uint8")
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "pixels", np.uint8), wanted.ravel())
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "network", "<f4"), to_network(wanted, 16).ravel())
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "halves", "<u2"), halves.astype(np.float16).view(np.uint16))
+
+
+@pytest.mark.parametrize("path", sorted((WEB / "test").glob("*.test.js")), ids=lambda path: path.name)
+def test_of_the_package(path: Path) -> None:
+    run_node("--test", path)
+
+
+def test_types() -> None:
+    if not (WEB / "node_modules/typescript").is_dir():
+        pytest.skip("typescript is missing: npm ci in runtime/web")
+    run_node("node_modules/typescript/bin/tsc", "--noEmit", "-p", ".")
