@@ -102,8 +102,9 @@ void FrameReader::read_parameter(const std::string& text) {
         chroma_ = Chroma::none;
         full_range_ = true;
     } else {
-        throw FormatError("its colours are C" + value.substr(0, 40) +
-                          "; 8-bit C420jpeg, C420mpeg2, C444 and Cmono are read, convert it with ffmpeg -pix_fmt yuv444p");
+        throw FormatError(
+            "its colours are C" + value.substr(0, 40) +
+            "; 8-bit C420jpeg, C420mpeg2, C444 and Cmono are read, convert it with ffmpeg -pix_fmt yuv444p");
     }
 }
 
@@ -114,7 +115,8 @@ bool FrameReader::next(std::vector<std::uint8_t>& out) {
             const int c = std::fgetc(file_.get());
             if (c == EOF) return false;
             std::ungetc(c, file_.get());
-            if (line().substr(0, 5) != "FRAME") throw FormatError("frame " + std::to_string(count_) + " does not begin as one");
+            if (line().substr(0, 5) != "FRAME")
+                throw FormatError("frame " + std::to_string(count_) + " does not begin as one");
         }
         found = vidtok::read_some(file_.get(), buffer_.data(), buffer_.size());
     } catch (const FormatError& error) {
@@ -123,8 +125,8 @@ bool FrameReader::next(std::vector<std::uint8_t>& out) {
     if (found == 0 && chroma_ == Chroma::rgb) return false;
     if (found < buffer_.size()) {
         fail("it ends in the middle of frame " + std::to_string(count_) + ", after " + std::to_string(found) + " of " +
-             std::to_string(buffer_.size()) + " bytes; " +
-             (chroma_ == Chroma::rgb ? "is the --size right, and " : "") + "is the file whole?");
+             std::to_string(buffer_.size()) + " bytes; " + (chroma_ == Chroma::rgb ? "is the --size right, and " : "") +
+             "is the file whole?");
     }
     ++count_;
     if (chroma_ == Chroma::rgb) {

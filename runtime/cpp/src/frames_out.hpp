@@ -9,19 +9,18 @@
 
 #include "colour.hpp"
 
-/// Writes frames as the suffix says: `.rgb` (uint8), `.f32` (float32 in -1..1), both `[T, H, W, 3]` without a header, or
+/// Writes frames as the suffix says: `.rgb` (uint8), `.f32` (float32 in -1..1), both `[T, H, W, 3]` without a header,
+/// or
 /// `.y4m` (4:4:4, limited range). Throws vidtok::InputError, vidtok::OutputError.
 class FrameWriter {
 public:
     FrameWriter(const vidtok::fs::path& path, const vidtok::TokenInfo& info, bool force)
-        : kind_(checked(path)),
-          part_(path, force),
-          colour_(Colour::of_size(info.height, info.width, false)) {
+        : kind_(checked(path)), part_(path, force), colour_(Colour::of_size(info.height, info.width, false)) {
         if (kind_ != ".y4m") return;
         const vidtok::Fraction rate = info.fps.value_or(vidtok::Fraction{25, 1});
-        const std::string header = "YUV4MPEG2 W" + std::to_string(info.width) + " H" + std::to_string(info.height) + " F" +
-                                   std::to_string(rate.numerator) + ":" + std::to_string(rate.denominator) + " Ip A" +
-                                   aspect(info.display) + " C444 XCOLORRANGE=LIMITED\n";
+        const std::string header = "YUV4MPEG2 W" + std::to_string(info.width) + " H" + std::to_string(info.height) +
+                                   " F" + std::to_string(rate.numerator) + ":" + std::to_string(rate.denominator) +
+                                   " Ip A" + aspect(info.display) + " C444 XCOLORRANGE=LIMITED\n";
         part_.write(header.data(), header.size());
     }
 

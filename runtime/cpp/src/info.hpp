@@ -20,7 +20,8 @@ inline void describe_bundle(const vidtok::Manifest& m, bool verify) {
     line("licence", m.licence);
     for (const vidtok::GraphEntry& graph : m.graphs) {
         if (verify) vidtok::check_file(m, graph);
-        line(graph.role.c_str(), graph.file + ", " + graph.precision + ", " + std::to_string(graph.states.size()) + " states");
+        line(graph.role.c_str(),
+             graph.file + ", " + graph.precision + ", " + std::to_string(graph.states.size()) + " states");
     }
     if (verify) line("verified", "the graphs have the SHA-256 that the manifest gives");
 }

@@ -46,7 +46,8 @@ private:
 
 vidtok::Tokenizer open_tokenizer(const Options& options) {
     const std::string provider = options.provider.empty() ? built_in().front() : options.provider;
-    return {options.files[0], make_engine(provider, options.threads), {options.precision, options.chunk, options.window}};
+    return {
+        options.files[0], make_engine(provider, options.threads), {options.precision, options.chunk, options.window}};
 }
 
 void encode(const Options& options) {

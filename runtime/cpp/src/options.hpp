@@ -132,9 +132,11 @@ inline Options parse_options(const std::vector<std::string>& words) {
     }
     if (options.help) return options;
     const bool converts = options.command == "encode" || options.command == "decode";
-    if (!converts && options.command != "info") throw UsageError("the commands are encode, decode and info; see vidtok --help");
+    if (!converts && options.command != "info")
+        throw UsageError("the commands are encode, decode and info; see vidtok --help");
     if (options.files.size() != (converts ? 3U : 1U)) {
-        throw UsageError(options.command + " takes " + (converts ? "a bundle, an input and an output" : "one bundle or file") +
+        throw UsageError(options.command + " takes " +
+                         (converts ? "a bundle, an input and an output" : "one bundle or file") +
                          "; see vidtok --help");
     }
     return options;

@@ -55,8 +55,9 @@ public:
         std::size_t differing = 0;
         for (const auto& pushes : lengths(one_, "pushes")) encode(pushes, latent, differing);
         for (const auto& pulls : lengths(one_, "pulls")) video = std::max(video, decode(pulls));
-        std::printf("%s %s latent %.3g indices %zu of %zu video %.3g\n", one_.text("name").c_str(), tok_.provider().c_str(),
-                    static_cast<double>(latent), differing, tokens_.indices.size(), static_cast<double>(video));
+        std::printf("%s %s latent %.3g indices %zu of %zu video %.3g\n", one_.text("name").c_str(),
+                    tok_.provider().c_str(), static_cast<double>(latent), differing, tokens_.indices.size(),
+                    static_cast<double>(video));
         const bool close = latent <= tolerance("latent_tolerance") && video <= tolerance("video_tolerance");
         return close && differing == 0;
     }

@@ -23,8 +23,7 @@ inline Message message_in(Message outer, std::uint64_t field) {
                    : field == 25 ? Message::function
                                  : Message::other;
         case Message::training: return field == 1 || field == 2 ? Message::graph : Message::other;
-        case Message::function:
-            return field == 7 ? Message::node : field == 11 ? Message::attribute : Message::other;
+        case Message::function: return field == 7 ? Message::node : field == 11 ? Message::attribute : Message::other;
         case Message::graph:
             return field == 1    ? Message::node
                    : field == 5  ? Message::tensor

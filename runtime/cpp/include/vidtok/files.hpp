@@ -63,7 +63,8 @@ inline std::string sha256_of(const fs::path& path, std::size_t from = 0) {
     if (fseeko(file.get(), static_cast<off_t>(from), SEEK_SET) != 0) throw FormatError(std::strerror(errno));
     Sha256 hash;
     std::vector<unsigned char> piece(std::size_t{1} << 20);
-    while (const std::size_t count = read_some(file.get(), piece.data(), piece.size())) hash.update(piece.data(), count);
+    while (const std::size_t count = read_some(file.get(), piece.data(), piece.size()))
+        hash.update(piece.data(), count);
     return hash.hex();
 }
 

@@ -19,7 +19,7 @@ inline float from_float16(std::uint16_t half) {
 inline std::uint16_t to_float16(float value) {
     const float size = std::abs(value);
     int exponent = 0;
-    std::frexp(size, &exponent);             // size = m * 2^exponent, m in [0.5, 1)
+    std::frexp(size, &exponent);                 // size = m * 2^exponent, m in [0.5, 1)
     exponent = exponent < -13 ? -13 : exponent;  // below, numbers are as far apart as there
     // As a whole number of the last place; a carry into the exponent comes out right by the addition.
     const auto places = static_cast<std::uint16_t>(std::nearbyint(std::ldexp(size, 11 - exponent)));

@@ -17,9 +17,8 @@ struct Frames {
     /// The same as 0..255, rounded to the nearest, halves to even.
     std::vector<std::uint8_t> to_uint8() const {
         std::vector<std::uint8_t> bytes(pixels.size());
-        std::transform(pixels.begin(), pixels.end(), bytes.begin(), [](float x) {
-            return static_cast<std::uint8_t>(std::nearbyint((x + 1.0F) * 127.5F));
-        });
+        std::transform(pixels.begin(), pixels.end(), bytes.begin(),
+                       [](float x) { return static_cast<std::uint8_t>(std::nearbyint((x + 1.0F) * 127.5F)); });
         return bytes;
     }
 };

@@ -181,7 +181,8 @@ inline void check_entry(const GraphEntry& entry) {
         }
         const std::string needed = port->name == "indices" ? "int32" : "float32";
         if (port->dtype != needed) {
-            throw FormatError(port->name + " is " + port->dtype + ", which this runtime does not read; it reads " + needed);
+            throw FormatError(port->name + " is " + port->dtype + ", which this runtime does not read; it reads " +
+                              needed);
         }
     }
     for (const Port& port : entry.all_inputs()) {
@@ -213,7 +214,8 @@ inline GraphEntry read_graph_entry(const Fields& raw) {
     for (const Fields& row : raw.rows("outputs")) entry.outputs.push_back(port(row));
     for (const Fields& row : raw.rows("states")) {
         row.one_of("initial", {"zeros"});
-        entry.states.push_back({row.text("input"), row.text("output"), detail::read_dtype(row), detail::read_axes(row)});
+        entry.states.push_back(
+            {row.text("input"), row.text("output"), detail::read_dtype(row), detail::read_axes(row)});
     }
     for (const Fields& row : raw.rows("flags")) entry.flags.push_back(detail::read_flag(row));
     detail::check_entry(entry);

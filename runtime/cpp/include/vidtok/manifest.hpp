@@ -63,7 +63,8 @@ struct Manifest {
         std::string offered;
         for (const GraphEntry& entry : graphs) {
             if (entry.role != role) continue;
-            const bool fits = std::find(entry.providers.begin(), entry.providers.end(), provider) != entry.providers.end();
+            const bool fits =
+                std::find(entry.providers.begin(), entry.providers.end(), provider) != entry.providers.end();
             if (fits && (precision.empty() || precision == entry.precision)) return entry;
             offered += (offered.empty() ? "" : ", ") + entry.precision + " on";
             for (const std::string& name : entry.providers) offered += " " + name;
@@ -94,7 +95,8 @@ inline Manifest read_fields(const fs::path& folder, const Fields& raw) {
     m.front_frames = read_size(raw.fields("front_padding"), "frames", 0, f - 1);
     m.encoder_chunk = read_size(chunk, "encoder_frames", f, most_chunk);
     m.decoder_chunk = read_size(chunk, "decoder_latents", 1, most_chunk);
-    if (!chunk.is_null("first_decoder_latents")) m.decoder_first = read_size(chunk, "first_decoder_latents", 1, most_chunk);
+    if (!chunk.is_null("first_decoder_latents"))
+        m.decoder_first = read_size(chunk, "first_decoder_latents", 1, most_chunk);
     m.decoder_drop = read_size(raw, "drop_decoded_frames", 0, 2 * f);
     if (!raw.is_null("flush")) m.decoder_flush = read_size(raw.fields("flush"), "decoder_latents", 1, 64);
     m.look_ahead = read_size(raw, "look_ahead", 0, f - 1);
@@ -108,7 +110,8 @@ inline Manifest read_fields(const fs::path& folder, const Fields& raw) {
     const std::string tokens = m.codebook_size ? "indices" : "latent";
     for (const GraphEntry& entry : m.graphs) {
         const Port& port = entry.role == "encoder" ? entry.result() : entry.data();
-        if (port.name != tokens) throw FormatError("its graphs use " + port.name + ", its codebook size wants " + tokens);
+        if (port.name != tokens)
+            throw FormatError("its graphs use " + port.name + ", its codebook size wants " + tokens);
     }
     return m;
 }
@@ -117,7 +120,8 @@ inline Manifest read_fields(const fs::path& folder, const Fields& raw) {
 inline fs::path place_of(const Manifest& manifest, const GraphEntry& graph) {
     fs::path path = manifest.folder / graph.file;
     if (!is_file(path)) {
-        throw BundleError(manifest.folder.string() + " is incomplete: " + graph.file + " is missing; export the bundle again");
+        throw BundleError(manifest.folder.string() + " is incomplete: " + graph.file +
+                          " is missing; export the bundle again");
     }
     std::error_code error;
     if (fs::canonical(path, error).parent_path() != fs::canonical(manifest.folder, error)) {
@@ -158,7 +162,8 @@ inline fs::path check_file(const Manifest& manifest, const GraphEntry& graph) {
     fs::path path = detail::place_of(manifest, graph);
     try {
         if (sha256_of(path) != graph.sha256) {
-            throw BundleError(path.string() + " is altered: its SHA-256 is not the manifest's; copy or export the bundle again");
+            throw BundleError(path.string() +
+                              " is altered: its SHA-256 is not the manifest's; copy or export the bundle again");
         }
         refuse_external_data(path);
     } catch (const FormatError& error) {

@@ -108,8 +108,8 @@ inline void check_ports(const std::string& where, const std::vector<Port>& expec
             fits = !size || axes[i][0] >= 'A' || std::stoul(axes[i]) == *size;
         }
         if (!fits) {
-            throw BundleError(where + ": " + port.name + " is " + port.dtype + " [" + port.axes + "] in the manifest, " +
-                              text_of(it->second) + " in the graph");
+            throw BundleError(where + ": " + port.name + " is " + port.dtype + " [" + port.axes +
+                              "] in the manifest, " + text_of(it->second) + " in the graph");
         }
     }
     for (const auto& [name, port] : found) {
@@ -122,7 +122,8 @@ inline void check_ports(const std::string& where, const std::vector<Port>& expec
 }  // namespace detail
 
 /// Load a graph of a bundle and check it against the manifest; throws BundleError.
-inline std::shared_ptr<LoadedGraph> load_graph(const Manifest& manifest, const GraphEntry& entry, const Engine& engine) {
+inline std::shared_ptr<LoadedGraph> load_graph(const Manifest& manifest, const GraphEntry& entry,
+                                               const Engine& engine) {
     auto graph = std::make_shared<LoadedGraph>();
     graph->entry = entry;
     graph->session = engine.load(check_file(manifest, entry));

@@ -70,9 +70,8 @@ public:
             const auto state = std::find_if(states_.begin(), states_.end(), [&](auto& s) { return s.output == name; });
             results.push_back(state == states_.end() ? nullptr : static_cast<OrtValue*>(state->next));
         }
-        const OrtStatusPtr status =
-            Ort::GetApi().Run(session_, nullptr, names.data(), given.data(), given.size(), result_names.data(),
-                              result_names.size(), results.data());
+        const OrtStatusPtr status = Ort::GetApi().Run(session_, nullptr, names.data(), given.data(), given.size(),
+                                                      result_names.data(), result_names.size(), results.data());
         for (std::size_t i = 0; i < results.size(); ++i) {
             const bool is_state = std::any_of(states_.begin(), states_.end(), [&](const StatePair& s) {
                 return static_cast<const OrtValue*>(s.next) == results[i];

@@ -59,8 +59,8 @@ private:
 
     void set_flags(bool flush) {
         for (const Flag& flag : entry().flags) {
-            const bool set = (calls_ == 1 && flag.set.count(first_call)) || (calls_ == 2 && flag.set.count(second_call)) ||
-                             (flush && flag.set.count(flush_call));
+            const bool set = (calls_ == 1 && flag.set.count(first_call)) ||
+                             (calls_ == 2 && flag.set.count(second_call)) || (flush && flag.set.count(flush_call));
             const Tensor tensor = request_->input(flag.name, shape_of(flag.axes, {}));
             for (std::size_t i = 0; i < tensor.count(); ++i) fill(tensor, i, set);
         }

@@ -88,7 +88,8 @@ private:
         const std::size_t m = manifest_->spatial_multiple;
         for (const Step& step : steps) {
             const std::size_t channels = manifest_->codebook_size ? 1 : manifest_->latent_channels;
-            if (step.channels != channels || step.height != (height_ + m - 1) / m || step.width != (width_ + m - 1) / m) {
+            if (step.channels != channels || step.height != (height_ + m - 1) / m ||
+                step.width != (width_ + m - 1) / m) {
                 throw BundleError("the encoder gave latents of a size that the manifest does not tell; export again");
             }
             out.channels = step.channels;
@@ -168,13 +169,14 @@ private:
             if (!whole) throw InputError("this decoder takes tokens [t, h, w]");
             for (const std::int32_t token : tokens.indices) {
                 if (token < 0 || token >= *manifest_->codebook_size) {
-                    throw InputError("tokens must lie in 0.." + std::to_string(*manifest_->codebook_size - 1) + ", got " +
-                                     std::to_string(token));
+                    throw InputError("tokens must lie in 0.." + std::to_string(*manifest_->codebook_size - 1) +
+                                     ", got " + std::to_string(token));
                 }
             }
         } else {
             if (tokens.channels != manifest_->latent_channels || tokens.latent.size() != size) {
-                throw InputError("this decoder takes latents [t, " + std::to_string(manifest_->latent_channels) + ", h, w]");
+                throw InputError("this decoder takes latents [t, " + std::to_string(manifest_->latent_channels) +
+                                 ", h, w]");
             }
             if (!std::all_of(tokens.latent.begin(), tokens.latent.end(), [](float x) { return std::isfinite(x); })) {
                 throw InputError("latents hold NaN or infinite values");
@@ -221,7 +223,7 @@ private:
 
     std::shared_ptr<const Manifest> manifest_;
     Calls calls_;
-    Crop crop_;  // num_frames counts down
+    Crop crop_;               // num_frames counts down
     std::size_t height_ = 0;  // of the latents
     std::size_t width_ = 0;
     bool finished_ = false;

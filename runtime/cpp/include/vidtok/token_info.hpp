@@ -25,7 +25,8 @@ struct Fraction {
 namespace detail {
 
 /// Digits alone, at most so many, as a number of the range; throws FormatError.
-inline std::int64_t parse_digits(const std::string& text, std::size_t most_digits, std::int64_t least, std::int64_t most) {
+inline std::int64_t parse_digits(const std::string& text, std::size_t most_digits, std::int64_t least,
+                                 std::int64_t most) {
     const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
     const std::int64_t value = digits && text.size() <= most_digits ? std::stoll(text) : -1;
     if (value < least || value > most) throw FormatError("'" + text.substr(0, 40) + "' is no number that fits");
@@ -93,15 +94,17 @@ struct TokenInfo {
 
     /// How the frames fall into latents and groups.
     Timing timing() const {
-        return {time_factor, front_frames, look_ahead, window ? std::optional(*window / time_factor) : gop, window.has_value()};
+        return {time_factor, front_frames, look_ahead, window ? std::optional(*window / time_factor) : gop,
+                window.has_value()};
     }
 
     /// Throw MismatchError unless the bundle has the variant and the weights that made the tokens.
     void check_bundle(const Manifest& manifest) const {
         if (variant != manifest.variant || weights_sha256 != manifest.weights_sha256) {
-            throw MismatchError("these tokens were made by " + variant + " with weights " + weights_sha256.substr(0, 12) +
-                                ", the bundle " + manifest.folder.string() + " is " + manifest.variant + " with weights " +
-                                manifest.weights_sha256.substr(0, 12) + "; name the bundle that made them");
+            throw MismatchError("these tokens were made by " + variant + " with weights " +
+                                weights_sha256.substr(0, 12) + ", the bundle " + manifest.folder.string() + " is " +
+                                manifest.variant + " with weights " + manifest.weights_sha256.substr(0, 12) +
+                                "; name the bundle that made them");
         }
         if (time_factor != manifest.time_factor || front_frames != manifest.front_frames ||
             look_ahead != manifest.look_ahead || window.has_value() != manifest.window.has_value() ||
@@ -127,14 +130,15 @@ struct TokenInfo {
             if (i && sound) sound = (row *= std::min(shape[i], most_row_ + 1)) <= most_row_;
         }
         if (!sound) throw FormatError(kind + " of shape [" + text + "]");
-        if (shape[shape.size() - 2] > static_cast<std::int64_t>(height) || shape.back() > static_cast<std::int64_t>(width)) {
+        if (shape[shape.size() - 2] > static_cast<std::int64_t>(height) ||
+            shape.back() > static_cast<std::int64_t>(width)) {
             throw FormatError("more latents than pixels: [" + text + "]");
         }
         const std::size_t frames = skip + num_frames, needed = timing().latents(frames);
         const auto found = static_cast<std::size_t>(shape[0]);
         if (found < needed || found > std::max(needed, timing().latents_to_decode(frames))) {
-            throw FormatError("it promises " + std::to_string(frames) + " frames, which need " + std::to_string(needed) +
-                              " latents, not " + std::to_string(found));
+            throw FormatError("it promises " + std::to_string(frames) + " frames, which need " +
+                              std::to_string(needed) + " latents, not " + std::to_string(found));
         }
     }
 
@@ -162,7 +166,8 @@ inline TokenInfo parse_token_info(const Fields& values) {
     info.time_factor = number("time_factor", 1, most_other);
     info.front_frames = number("front_frames", 0, most_other);
     info.look_ahead = number("look_ahead", 0, most_other);
-    if (values.has("codebook_size")) info.codebook_size = static_cast<std::int64_t>(number("codebook_size", 1, most_other));
+    if (values.has("codebook_size"))
+        info.codebook_size = static_cast<std::int64_t>(number("codebook_size", 1, most_other));
     if (values.has("fps")) info.fps = parse_fraction(values.text("fps"));
     if (values.has("time_base")) info.time_base = parse_fraction(values.text("time_base"));
     info.precision = values.text("precision");

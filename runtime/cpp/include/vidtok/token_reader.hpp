@@ -36,7 +36,8 @@ public:
             if (place_.dtype == "F32") {
                 out.latent = load<float>(place_, from, n);
             } else if (place_.dtype == "F16") {
-                for (const std::uint16_t half : load<std::uint16_t>(place_, from, n)) out.latent.push_back(from_float16(half));
+                for (const std::uint16_t half : load<std::uint16_t>(place_, from, n))
+                    out.latent.push_back(from_float16(half));
             } else if (place_.dtype == "U16") {
                 const std::vector<std::uint16_t> stored = load<std::uint16_t>(place_, from, n);
                 out.indices.assign(stored.begin(), stored.end());
@@ -79,7 +80,8 @@ private:
         try {
             action();
         } catch (const FormatError& error) {
-            throw TokenFileError(path_.string() + " is not a sound token file: " + error.what() + "; encode the clip again");
+            throw TokenFileError(path_.string() + " is not a sound token file: " + error.what() +
+                                 "; encode the clip again");
         }
     }
 
@@ -137,7 +139,8 @@ private:
                 found = 2;
             }
         }
-        if (found != 1 || !header.has("pts")) throw FormatError("it does not hold timestamps and either latents or indices");
+        if (found != 1 || !header.has("pts"))
+            throw FormatError("it does not hold timestamps and either latents or indices");
         std::int64_t reached = 0;
         for (const auto& [start, end] : spans) {
             if (start != reached) throw FormatError("its arrays overlap or leave gaps");
@@ -151,7 +154,8 @@ private:
     }
 
     static Place read_place(const Fields& entry, bool is_padding) {
-        const std::map<std::string, std::int64_t> widths{{"F16", 2}, {"F32", 4}, {"U16", 2}, {"U32", 4}, {"I32", 4}, {"I64", 8}};
+        const std::map<std::string, std::int64_t> widths{{"F16", 2}, {"F32", 4}, {"U16", 2},
+                                                         {"U32", 4}, {"I32", 4}, {"I64", 8}};
         Place place;
         place.dtype = is_padding ? entry.one_of("dtype", {"U8"}) : entry.text("dtype");
         if (!is_padding && widths.count(place.dtype) == 0) throw FormatError("numbers of the type " + place.dtype);
@@ -163,7 +167,8 @@ private:
             fits = fits && (n == 0 || size <= (std::int64_t{1} << 62) / n);
             size = fits ? size * n : 0;
         }
-        if (!fits || offsets[1] - offsets[0] != size) throw FormatError(entry.where() + " does not have the size of its shape");
+        if (!fits || offsets[1] - offsets[0] != size)
+            throw FormatError(entry.where() + " does not have the size of its shape");
         place.start = offsets[0];
         place.end = offsets[1];
         return place;

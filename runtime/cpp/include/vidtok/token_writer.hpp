@@ -29,7 +29,8 @@ public:
     /// Add latents `[t, C, h, w]` or tokens `[t, h, w]`; throws InputError, OutputError.
     void append(const Tokens& tokens) {
         if (tokens.count == 0) return;
-        std::vector<std::int64_t> shape{static_cast<std::int64_t>(tokens.height), static_cast<std::int64_t>(tokens.width)};
+        std::vector<std::int64_t> shape{static_cast<std::int64_t>(tokens.height),
+                                        static_cast<std::int64_t>(tokens.width)};
         if (!codes_) shape.insert(shape.begin(), static_cast<std::int64_t>(tokens.channels));
         if (count_ && shape != shape_) throw InputError("tokens of one file have one size");
         shape_ = shape;
@@ -48,7 +49,8 @@ public:
         } else {
             for (const std::int32_t token : tokens.indices) {
                 if (token < 0 || token >= *codes_) {
-                    throw InputError("tokens must lie in 0.." + std::to_string(*codes_ - 1) + ", got " + std::to_string(token));
+                    throw InputError("tokens must lie in 0.." + std::to_string(*codes_ - 1) + ", got " +
+                                     std::to_string(token));
                 }
             }
             if (dtype_ == "I32") {
