@@ -40,7 +40,7 @@ inline File open_file(const fs::path& path) {
 
 /// Reads as many bytes as there are, at most `size`; throws FormatError when the system fails.
 inline std::size_t read_some(std::FILE* file, void* out, std::size_t size) {
-    const std::size_t count = std::fread(out, 1, size, file);
+    const std::size_t count = size ? std::fread(out, 1, size, file) : 0;
     if (count < size && std::ferror(file)) throw FormatError(std::strerror(errno));
     return count;
 }
@@ -99,7 +99,7 @@ public:
     }
 
     void write(const void* data, std::size_t size) {
-        if (std::fwrite(data, 1, size, file_.get()) != size) throw failure();
+        if (size && std::fwrite(data, 1, size, file_.get()) != size) throw failure();
     }
 
     /// Write at a byte offset instead of the end.

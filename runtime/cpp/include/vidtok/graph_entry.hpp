@@ -179,11 +179,6 @@ inline void check_entry(const GraphEntry& entry) {
         if (axes.size() != (port->name == "indices" ? 4 : 5) || axes[axes.size() - 3][0] != 'T') {
             throw FormatError("the axes of " + port->name + " are '" + port->axes + "'");
         }
-        const std::string needed = port->name == "indices" ? "int32" : "float32";
-        if (port->dtype != needed) {
-            throw FormatError(port->name + " is " + port->dtype + ", which this runtime does not read; it reads " +
-                              needed);
-        }
     }
     for (const Port& port : entry.all_inputs()) {
         for (const std::string& axis : split_axes(port.axes)) {

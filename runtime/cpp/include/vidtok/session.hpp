@@ -124,6 +124,12 @@ inline void check_ports(const std::string& where, const std::vector<Port>& expec
 /// Load a graph of a bundle and check it against the manifest; throws BundleError.
 inline std::shared_ptr<LoadedGraph> load_graph(const Manifest& manifest, const GraphEntry& entry,
                                                const Engine& engine) {
+    for (const Port& port : {entry.data(), entry.result()}) {
+        const std::string needed = port.name == "indices" ? "int32" : "float32";
+        if (port.dtype != needed) {
+            throw BundleError(entry.file + " has " + port.name + " of " + port.dtype + ", this runtime feeds " + needed);
+        }
+    }
     auto graph = std::make_shared<LoadedGraph>();
     graph->entry = entry;
     graph->session = engine.load(check_file(manifest, entry));
