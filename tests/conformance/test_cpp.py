@@ -20,7 +20,6 @@ import av
 import numpy as np
 import pytest
 from cases import KIT, Case, every_case, read_cases
-
 from material import run
 
 from vidtok_runtime import Tokenizer
@@ -254,7 +253,7 @@ def y4m(path: Path, pixels: np.ndarray, kind: str) -> Path:
 
 @pytest.mark.parametrize(("kind", "limit"), [("yuv444p", 0.1), ("yuv420p", 0.4), ("gray", 0.1)])
 def test_y4m_as_python_reads_it(plain: Build, pixels: np.ndarray, kind: str, limit: float, tmp_path: Path) -> None:
-    clip = y4m(tmp_path / "clip.y4m", pixels, kind)
+    clip = y4m(tmp_path / "clip.y4m", pixels[:, :36, :50], kind)
     ours, theirs = tmp_path / "cpp.safetensors", tmp_path / "python.safetensors"
     plain.run("encode", KL, clip, ours)
     encode_file(Tokenizer(KL, "openvino", threads=1), clip, theirs, quiet=True)

@@ -9,17 +9,6 @@ namespace {
 
 constexpr std::int64_t most_side = 65536;  // pixels
 
-/// A plane of half the size in both directions, looked up between its samples.
-float at(const std::uint8_t* plane, std::size_t height, std::size_t width, float y, float x) {
-    y = std::clamp(y, 0.0F, static_cast<float>(height - 1));
-    x = std::clamp(x, 0.0F, static_cast<float>(width - 1));
-    const auto top = static_cast<std::size_t>(y), left = static_cast<std::size_t>(x);
-    const std::size_t bottom = std::min(top + 1, height - 1), right = std::min(left + 1, width - 1);
-    const float v = y - static_cast<float>(top), h = x - static_cast<float>(left);
-    const auto row = [&](std::size_t i) { return plane[i * width + left] * (1 - h) + plane[i * width + right] * h; };
-    return row(top) * (1 - v) + row(bottom) * v;
-}
-
 }  // namespace
 
 FrameReader::FrameReader(const vidtok::fs::path& path, const RawFormat& raw) : path_(path) {
@@ -30,8 +19,7 @@ FrameReader::FrameReader(const vidtok::fs::path& path, const RawFormat& raw) : p
         fail(error.what());
     }
     const std::size_t pixels = width * height, half = ((width + 1) / 2) * ((height + 1) / 2);
-    const bool subsampled = chroma_ == Chroma::centred || chroma_ == Chroma::left;
-    buffer_.resize(chroma_ == Chroma::none ? pixels : subsampled ? pixels + 2 * half : 3 * pixels);
+    buffer_.resize(chroma_ == Chroma::none ? pixels : chroma_ == Chroma::half ? pixels + 2 * half : 3 * pixels);
     const auto start = static_cast<std::uintmax_t>(ftello(file_.get()));
     const std::uintmax_t marker = chroma_ == Chroma::rgb ? 0 : 6;  // FRAME and the end of the line
     total = static_cast<std::size_t>((vidtok::fs::file_size(path) - start) / (buffer_.size() + marker));
@@ -92,19 +80,16 @@ void FrameReader::read_parameter(const std::string& text) {
     if (text[0] == 'A' && value != "0:0") aspect_ = quotient().text();
     if (text == "XCOLORRANGE=FULL") full_range_ = true;
     if (text[0] != 'C') return;
-    if (value == "420" || value == "420jpeg") {
-        chroma_ = Chroma::centred;
-    } else if (value == "420mpeg2") {
-        chroma_ = Chroma::left;
+    if (value == "420" || value == "420jpeg" || value == "420mpeg2" || value == "420paldv") {
+        chroma_ = Chroma::half;
     } else if (value == "444") {
         chroma_ = Chroma::full;
     } else if (value == "mono") {
         chroma_ = Chroma::none;
         full_range_ = true;
     } else {
-        throw FormatError(
-            "its colours are C" + value.substr(0, 40) +
-            "; 8-bit C420jpeg, C420mpeg2, C444 and Cmono are read, convert it with ffmpeg -pix_fmt yuv444p");
+        throw FormatError("its colours are C" + value.substr(0, 40) +
+                          "; 8-bit C420, C444 and Cmono are read, convert it with ffmpeg -pix_fmt yuv444p");
     }
 }
 
@@ -139,23 +124,18 @@ bool FrameReader::next(std::vector<std::uint8_t>& out) {
 
 void FrameReader::to_rgb(std::vector<std::uint8_t>& out) const {
     const Colour colour = Colour::of_size(height, width, full_range_);
-    const std::size_t pixels = width * height, rows = (height + 1) / 2, columns = (width + 1) / 2;
+    const std::size_t pixels = width * height, columns = (width + 1) / 2;
     const std::uint8_t* first = buffer_.data() + pixels;
-    const std::uint8_t* second = first + (chroma_ == Chroma::full ? pixels : rows * columns);
+    const std::uint8_t* second = first + (buffer_.size() - pixels) / 2;
     for (std::size_t y = 0; y < height; ++y) {
         for (std::size_t x = 0; x < width; ++x) {
             const std::size_t i = y * width + x;
-            float cb = 128, cr = 128;
-            if (chroma_ == Chroma::full) {
-                cb = first[i];
-                cr = second[i];
-            } else if (chroma_ != Chroma::none) {
-                const float down = static_cast<float>(y) / 2 - 0.25F;
-                const float across = static_cast<float>(x) / 2 - (chroma_ == Chroma::centred ? 0.25F : 0.0F);
-                cb = at(first, rows, columns, down, across);
-                cr = at(second, rows, columns, down, across);
+            // Of half the size, each chroma counts for its four pixels, as FFmpeg has it.
+            const std::size_t at = chroma_ == Chroma::half ? y / 2 * columns + x / 2 : i;
+            const bool grey = chroma_ == Chroma::none;
+            for (const std::uint8_t c : colour.to_rgb(buffer_[i], grey ? 128 : first[at], grey ? 128 : second[at])) {
+                out.push_back(c);
             }
-            for (const std::uint8_t c : colour.to_rgb(buffer_[i], cb, cr)) out.push_back(c);
         }
     }
 }

@@ -17,8 +17,7 @@ struct RawFormat {
 
 /// A file of frames, which become uint8 `[H, W, 3]` RGB. Throws vidtok::InputError.
 ///
-/// `.rgb`: frames without a header, of a size that must be given. `.y4m`: 8 bits, 4:4:4 or 4:2:0 with chroma in the
-/// middle or to the left, or grey.
+/// `.rgb`: frames without a header, of a size that must be given. `.y4m`: 8 bits, 4:4:4, 4:2:0 or grey.
 class FrameReader {
 public:
     FrameReader(const vidtok::fs::path& path, const RawFormat& raw);
@@ -34,7 +33,7 @@ public:
     std::size_t total = 0;  // frames that the file's size promises
 
 private:
-    enum class Chroma { rgb, none, full, centred, left };
+    enum class Chroma { rgb, none, full, half };
 
     void read_header(const RawFormat& raw);
     void read_parameter(const std::string& text);
@@ -44,7 +43,7 @@ private:
 
     vidtok::fs::path path_;
     vidtok::File file_;
-    Chroma chroma_ = Chroma::centred;
+    Chroma chroma_ = Chroma::half;
     bool full_range_ = false;
     std::string aspect_ = "1";
     std::vector<std::uint8_t> buffer_;
