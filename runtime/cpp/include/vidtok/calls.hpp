@@ -61,4 +61,11 @@ private:
     std::optional<Step> newest_;
 };
 
+/// What opens a stream: the bundle's description, its loaded graph, and how the graph is called.
+struct StreamSource {
+    std::shared_ptr<const Manifest> manifest;
+    std::shared_ptr<LoadedGraph> graph;
+    CallRule rule;
+};
+
 }  // namespace vidtok

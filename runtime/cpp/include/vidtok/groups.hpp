@@ -1,7 +1,8 @@
 // Streams that start anew at every group of frames and latents, so that each group decodes on its own.
 #pragma once
 
-#include "stream.hpp"
+#include "decoder_stream.hpp"
+#include "encoder_stream.hpp"
 #include "timing.hpp"
 
 namespace vidtok {

@@ -127,7 +127,8 @@ inline std::shared_ptr<LoadedGraph> load_graph(const Manifest& manifest, const G
     for (const Port& port : {entry.data(), entry.result()}) {
         const std::string needed = port.name == "indices" ? "int32" : "float32";
         if (port.dtype != needed) {
-            throw BundleError(entry.file + " has " + port.name + " of " + port.dtype + ", this runtime feeds " + needed);
+            throw BundleError(entry.file + " has " + port.name + " of " + port.dtype + ", this runtime feeds " +
+                              needed);
         }
     }
     auto graph = std::make_shared<LoadedGraph>();

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "float16.hpp"
-#include "stream.hpp"
 #include "token_info.hpp"
+#include "tokens.hpp"
 
 namespace vidtok {
 
