@@ -335,6 +335,29 @@ def test_altered_bundles_are_refused(build: Build, raw: Path, tmp_path: Path) ->
     assert not (tmp_path / "out.safetensors").exists()
 
 
+def test_weights_outside_the_graph_are_refused(build: Build, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(FSQ, bundle)
+    graph, manifest = bundle / "encoder.onnx", bundle / "manifest.json"
+    sound = hashlib.sha256(graph.read_bytes()).hexdigest()
+    # A model (field 7) whose graph (5) has a tensor (14) that lies elsewhere.
+    graph.write_bytes(bytes([7 << 3 | 2, 4, 5 << 3 | 2, 2, 14 << 3, 1]))
+    manifest.write_text(manifest.read_text().replace(sound, hashlib.sha256(graph.read_bytes()).hexdigest()))
+    assert "in other files" in build.run("info", bundle, "--verify", code=1)
+
+
+def test_names_beyond_ascii_have_python_s_bytes(plain: Build, pixels: np.ndarray, raw: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(FSQ, bundle)
+    manifest = bundle / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"name": "fsq-32768"', '"name": "fsq \\"ä\\" 漢 😀"'))
+    theirs = tmp_path / "python.safetensors"
+    Tokenizer(bundle, "openvino", threads=1).encode(pixels, Fraction(25)).save(theirs)
+    ours = encode(plain, raw, tmp_path / "cpp.safetensors", bundle=bundle)
+    assert ours.read_bytes() == theirs.read_bytes()
+    assert "漢 😀" in plain.run("info", ours)
+
+
 def test_damaged_text_never_crashes(sanitized: Build, raw: Path, tmp_path: Path) -> None:
     chance = random.Random(7)
     bundle, tokens = tmp_path / "bundle", tmp_path / "clip.safetensors"
