@@ -23,6 +23,7 @@ from vidtok_export import export
 from vidtok_export.bundle import save_manifest
 from vidtok_export.verify import LATENT_TOLERANCE, VIDEO_TOLERANCE, smooth_video
 from vidtok_ref import VidTok, build
+from vidtok_ref.regularizer import Quantizer
 from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.geometry import to_network
 from vidtok_runtime.tokens import TokenInfo, Tokens
@@ -79,6 +80,8 @@ BUNDLES = {
         "kl-4chn-v1.1",
         {
             "kl-causal-v1.1": Clip((14, 10, 13), [[14], [1, 4, 9], [2, 5, 7]], [[5], [1, 1, 3], [2, 2, 1]]),
+            # All frames of the last latent count, so that those of the flush call do.
+            "kl-causal-v1.1-whole": Clip((13, 9, 14), [[13], [1, 4, 8]], [[4], [1, 1, 2], [3, 1]]),
             "kl-causal-v1.1-one-frame": Clip((1, 4, 7), [[1]], [[1]]),
         },
         seed=3,  # a video that changes with its latents
@@ -99,8 +102,9 @@ def clip_of(name: str, clip: Clip) -> NDArray[np.uint8]:
 
 
 def network_input(model: VidTok, frames: NDArray[np.uint8]) -> Tensor:
-    """What the reference takes: float64 `1 3 T H' W'`."""
-    return torch.from_numpy(to_network(frames, model.variant.spatial_factor)).double()
+    """What the reference takes, in its own precision: `1 3 T H' W'`."""
+    pixels = to_network(frames, model.variant.spatial_factor)
+    return torch.from_numpy(pixels).to(next(model.parameters()).dtype)
 
 
 def chunk_of(model: VidTok) -> int | None:
@@ -127,13 +131,11 @@ def find_model(spec: Spec) -> VidTok:
 
 
 @torch.no_grad()
-def reference(model: VidTok, frames: NDArray[np.uint8]) -> tuple[Tokens, NDArray[np.float32]]:
-    """The token file's content, and the frames that it decodes to, `[T, H, W, 3]` in -1..1, by the reference."""
+def encode(model: VidTok, frames: NDArray[np.uint8]) -> Tokens:
+    """What a token file of the clip holds, by the reference."""
     v, (num_frames, height, width) = model.variant, frames.shape[:3]
     encoded = model.encode(network_input(model, frames), chunk_of(model))
-    latent = encoded.latent.float()  # as a token file holds it
-    data = latent[0].transpose(0, 1) if encoded.indices is None else encoded.indices[0]
-    video = model.decode(latent.double(), num_frames, chunk_of(model))[0].permute(1, 2, 3, 0)[:, :height, :width]
+    data = encoded.latent[0].transpose(0, 1).float() if encoded.indices is None else encoded.indices[0]
     info = TokenInfo(
         variant=v.name,
         weights_sha256=weights_sha256(model),
@@ -148,34 +150,55 @@ def reference(model: VidTok, frames: NDArray[np.uint8]) -> tuple[Tokens, NDArray
         provider="reference",
         window=None if v.causal else CHUNK * v.time_factor,
     )
-    return Tokens(data.numpy(), info, np.arange(num_frames)), video.clamp(-1, 1).float().numpy()
+    return Tokens(data.numpy(), info, np.arange(num_frames))
 
 
-def _case(kit: Path, bundle: str, name: str, clip: Clip, model: VidTok) -> dict[str, Any]:
-    frames = clip_of(name, clip)
-    tokens, video = reference(model, frames)
+@torch.no_grad()
+def decode(model: VidTok, tokens: Tokens) -> NDArray[np.float32]:
+    """The frames that tokens become, `[T, H, W, 3]` in -1..1, by the reference."""
+    data = torch.from_numpy(tokens.data)[None]
+    regularizer = model.regularization
+    latent = regularizer.from_indices(data) if isinstance(regularizer, Quantizer) else data.transpose(1, 2)
+    video = model.decode(latent.to(next(model.parameters()).dtype), tokens.num_frames, chunk_of(model))
+    return video[0].permute(1, 2, 3, 0)[:, : tokens.height, : tokens.width].clamp(-1, 1).float().numpy()
+
+
+def write_case(
+    kit: Path,
+    bundle: str,
+    name: str,
+    model: VidTok,
+    frames: NDArray[np.uint8],
+    pushes: list[list[int]],
+    pulls: list[list[int]],
+) -> dict[str, Any]:
+    """Write the files of a case; returns its row of `cases.json`."""
+    tokens = encode(model, frames)
     files = {"input": f"{name}.input.rgb", "tokens": f"{name}.tokens.safetensors", "video": f"{name}.video.f32"}
     (kit / files["input"]).write_bytes(frames.tobytes())
     tokens.save(kit / files["tokens"], force=True)
-    (kit / files["video"]).write_bytes(video.astype("<f4").tobytes())
+    (kit / files["video"]).write_bytes(decode(model, tokens).astype("<f4").tobytes())
     exact = tokens.info.codebook_size is not None
-    used = f"{len(np.unique(tokens.data))} different tokens of {tokens.data.size}" if exact else "latents"
-    print(f"{name}: {used}, {model.source}")
-    num_frames, height, width = clip.size
     return {
         "name": name,
         "bundle": bundle,
-        "frames": num_frames,
-        "height": height,
-        "width": width,
+        "frames": tokens.num_frames,
+        "height": tokens.height,
+        "width": tokens.width,
         "fps": f"{FPS.numerator}/{FPS.denominator}",
         **files,
-        "pushes": clip.pushes,
-        "pulls": clip.pulls,
+        "pushes": pushes,
+        "pulls": pulls,
         "latent_tolerance": 0 if exact else LATENT_TOLERANCE * max(1, float(np.abs(tokens.data).max())),
         "video_tolerance": VIDEO_TOLERANCE,
         "tokens_exact": exact,
     }
+
+
+def write_cases(kit: Path, cases: list[dict[str, Any]]) -> None:
+    """Write `cases.json`."""
+    content = {"format": "vidtok-conformance", "version": 1, "cases": cases}
+    (kit / "cases.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 def make(kit: Path) -> None:
@@ -184,13 +207,13 @@ def make(kit: Path) -> None:
     cases = []
     for bundle, spec in BUNDLES.items():
         model = find_model(spec)
-        cases += [_case(kit, bundle, name, clip, model) for name, clip in spec.clips.items()]
+        for name, clip in spec.clips.items():
+            cases.append(write_case(kit, bundle, name, model, clip_of(name, clip), clip.pushes, clip.pulls))
         folder = export(model.float(), kit / bundle, chunk=CHUNK, force=True, quiet=False)
         manifest = json.loads((folder / "manifest.json").read_text())
         manifest["weights"]["trained"] = False
         save_manifest(manifest, folder)
-    content = {"format": "vidtok-conformance", "version": 1, "cases": cases}
-    (kit / "cases.json").write_text(json.dumps(content, indent=1) + "\n")
+    write_cases(kit, cases)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,11 @@ class Case:
 
     def read_video(self) -> NDArray[np.float32]:
         """The frames that every runtime must get from these tokens, `[T, H, W, 3]` in -1..1."""
-        return np.fromfile(self.video, "<f4").reshape(*self.size, 3)
+        return self.read_frames(self.video)
+
+    def read_frames(self, path: Path) -> NDArray[np.float32]:
+        """A file as `video`."""
+        return np.fromfile(path, "<f4").reshape(*self.size, 3)
 
     def check_data(self, data: Array) -> None:
         """Latents `[t, C, h, w]` or indices `[t, h, w]`: equal, or within the tolerance."""

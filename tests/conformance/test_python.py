@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from cases import KIT, Case, every_case, pieces
+from cases import KIT, Case, every_case, pieces, read_cases
 
 from vidtok_ref import VidTok
 from vidtok_ref.weights import weights_sha256
@@ -44,15 +44,21 @@ def tok(case: Case, provider: str, tokenizers: dict[tuple[Path, str], Tokenizer]
 
 
 @pytest.fixture(scope="module")
-def maker() -> Iterator[ModuleType]:
-    """scripts/make_kit.py."""
+def table() -> Iterator[ModuleType]:
+    """scripts/conformance_table.py."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "scripts"))
-        import make_kit
+        import conformance_table
 
-        yield make_kit
-    for name in ("make_kit", "make_vectors"):
+        yield conformance_table
+    for name in ("conformance_table", "conformance_runners", "make_kit", "make_vectors"):
         sys.modules.pop(name)
+
+
+@pytest.fixture(scope="module")
+def maker(table: ModuleType) -> ModuleType:
+    """scripts/make_kit.py."""
+    return sys.modules["make_kit"]
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +120,11 @@ def test_the_kit_can_be_made_again(case: Case, maker: ModuleType, models: dict[s
     assert read_manifest(case.bundle).weights_sha256 == weights_sha256(model)
     frames = maker.clip_of(case.name, spec.clips[case.name])
     np.testing.assert_array_equal(frames, case.read_input())
-    tokens, video = maker.reference(model, frames)
+    tokens = maker.encode(model, frames)
     assert tokens.info == case.read_tokens().info
     # Two machines may round the last digit of float64 differently, hardly ever that of float32.
     np.testing.assert_allclose(tokens.data, case.read_tokens().data, atol=0 if case.tokens_exact else 1e-6)
-    np.testing.assert_allclose(video, case.read_video(), atol=1e-6)
+    np.testing.assert_allclose(maker.decode(model, case.read_tokens()), case.read_video(), atol=1e-6)
 
 
 @every_case
@@ -130,11 +136,33 @@ def test_the_reference_in_steps(case: Case, maker: ModuleType, models: dict[str,
     with torch.no_grad():
         encoded = model.encode(maker.network_input(model, case.read_input()), 1)
         video = model.decode(encoded.latent.double(), case.size[0], 1)
-    case.check_data(
-        (encoded.latent[0].transpose(0, 1) if encoded.indices is None else encoded.indices[0]).float().numpy()
-    )
+    data = encoded.latent[0].transpose(0, 1) if encoded.indices is None else encoded.indices[0]
+    case.check_data(data.numpy())
     _, height, width = case.size
     case.check_video(video[0].permute(1, 2, 3, 0)[:, :height, :width].clamp(-1, 1).float().numpy())
+
+
+def test_table(table: ModuleType, models: dict[str, VidTok]) -> None:
+    """A runtime that is right, one with a wrong token, one that fails; all in docs/conformance.md."""
+    cases = read_cases()
+    codes = sum(case.read_tokens().data.size for case in cases if case.tokens_exact)
+
+    def wrong(cases: list[Case], folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for case in cases:
+            data = case.read_tokens().data
+            if case.tokens_exact:
+                data[0, 0, 0] ^= 1
+            yield data, case.read_video()
+
+    failing = sys.modules["conformance_runners"].program("false")
+    runners = [table.Runner("wrong", None, wrong), table.Runner("none", None, failing)]
+    lines = table.section("kit", cases, models, runners).splitlines()
+    assert lines[7].startswith(f"| reference, float32 | 0 of {codes} | ")
+    assert lines[8].startswith(f"| wrong | {sum(case.tokens_exact for case in cases)} of {codes}, ")
+    assert lines[8].endswith(" away | 0.0e+00 | 0.0e+00 |")
+    assert lines[9].startswith("| none | failed")
+    page = table.TARGET.read_text()
+    assert all(runner.name in page for runner in table.RUNNERS)
 
 
 def test_the_kit_is_small_and_whole() -> None:

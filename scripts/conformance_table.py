@@ -1,0 +1,122 @@
+"""Write docs/conformance.md: every runtime here beside the reference, on the conformance kit and on clips.
+
+python scripts/conformance_table.py a.mp4 b.mp4           # the clips go through the shipped bundles
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from conformance_runners import ROOT, RUNNERS, Case, Results, Run, Runner
+from make_kit import BUNDLES, KIT, chunk_of, decode, encode, find_model, network_input, write_case, write_cases
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from vidtok_export.verify import reference_of
+from vidtok_ref import VidTok
+from vidtok_runtime.bundles import SHIPPED, shipped_names
+from vidtok_runtime.manifest import read_manifest
+from vidtok_runtime.protocol import Excerpt, Protocol
+
+TARGET = ROOT / "docs/conformance.md"
+PROTOCOL = Protocol(frames=17, size=128, fps=None)
+HEAD = """# Conformance
+
+Largest differences of each runtime from the reference (PyTorch in float64, one shot), made by
+`python scripts/conformance_table.py CLIP CLIP`. Frames are decoded from the reference's tokens and compared in -1..1,
+where a step of a byte is 0.0078. Where tokens differ, the distance is that of the encoder's output from the cell of the
+token found, in steps of the quantizer. The first row is PyTorch itself in float32.
+`tests/conformance` has the kit and the tests that run it.
+"""
+COLUMNS = "| runtime | tokens that differ | latents | frames |\n|---|---|---|---|\n"
+
+
+def clip_kit(clip: Path, kit: Path) -> dict[str, VidTok]:
+    """Make a kit of a clip and the shipped bundles; returns the reference models of these."""
+    frames = np.stack([frame.pixels for frame in Excerpt(clip, PROTOCOL)])
+    models, rows = {}, []
+    for name in shipped_names():
+        shutil.copytree(SHIPPED / name, kit / name)
+        model = models[name] = reference_of(read_manifest(SHIPPED / name)).double()
+        latents = -(-(model.variant.front_frames + len(frames)) // model.variant.time_factor)
+        rows.append(write_case(kit, name, name, model, frames, [[len(frames)]], [[latents]]))
+    write_cases(kit, rows)
+    return models
+
+
+def in_float32(models: dict[str, VidTok]) -> Run:
+    """The reference itself as it usually runs."""
+
+    def run(cases: list[Case], folder: Path) -> Results:
+        for case in cases:
+            model = models[case.bundle.name].float()
+            results = encode(model, case.read_input()).data, decode(model, case.read_tokens())
+            model.double()
+            yield results
+
+    return run
+
+
+@torch.no_grad()
+def distance(model: VidTok, case: Case, data: NDArray[np.int32]) -> float:
+    """How far at most the encoder's output is from the cells of the given tokens, in steps of the quantizer."""
+    before = model.features(network_input(model, case.read_input()), chunk_of(model))
+    return float(model.regularization.miss(before, torch.from_numpy(data)[None]).max())
+
+
+def row(runner: Runner, cases: list[Case], models: dict[str, VidTok]) -> str:
+    """One line of a table."""
+    different, tokens, miss, latents, frames = 0, 0, 0.0, 0.0, 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        for case, (data, video) in zip(cases, runner.run(cases, Path(folder)), strict=True):
+            wanted = case.read_tokens().data
+            assert data.shape == wanted.shape, f"{runner.name}, {case.name}: {data.shape}, not {wanted.shape}"
+            frames = np.maximum(frames, np.abs(video - case.read_video()).max())  # unlike max, it keeps NaN
+            if not case.tokens_exact:
+                latents = np.maximum(latents, np.abs(data - wanted).max())
+                continue
+            different, tokens = different + int((data != wanted).sum()), tokens + data.size
+            miss = max(miss, distance(models[case.bundle.name], case, data))
+    found = f"{different} of {tokens:,}" + (f", {miss:.1e} away" if different else "")
+    return f"| {runner.name} | {found} | {latents:.1e} | {frames:.1e} |\n"
+
+
+def section(title: str, cases: list[Case], models: dict[str, VidTok], runners: list[Runner]) -> str:
+    """A table of all runtimes; where a command fails, the row says so, and the command itself on the terminal why."""
+    largest = max(np.abs(case.read_tokens().data).max() for case in cases if not case.tokens_exact)
+    lines = [f"\n## {title}\n\nThe largest latent is {largest:.1f}.\n\n", COLUMNS]
+    for runner in tqdm([Runner("reference, float32", None, in_float32(models)), *runners], desc=title):
+        try:
+            lines.append(row(runner, cases, models))
+        except subprocess.CalledProcessError as error:
+            tqdm.write(f"{runner.name}: {error}\n{error.stderr}")
+            lines.append(f"| {runner.name} | failed | | |\n")
+    return "".join(lines)
+
+
+def main(clips: list[Path]) -> None:
+    """Measure and write the page."""
+    from cases import read_cases
+
+    here = [runner for runner in RUNNERS if runner.missing is None]
+    kit_models = {name: find_model(spec) for name, spec in BUNDLES.items()}
+    page = HEAD + section("The kit", read_cases(KIT), kit_models, here)
+    for clip in clips:
+        title = f"`{clip.name}`, {PROTOCOL.frames} frames of {PROTOCOL.size}x{PROTOCOL.size}, the shipped bundles"
+        with tempfile.TemporaryDirectory() as folder:
+            models = clip_kit(clip, Path(folder))
+            page += section(title, read_cases(Path(folder)), models, here)
+    absent = [f"- {runner.name}: {runner.missing}\n" for runner in RUNNERS if runner.missing]
+    if absent:
+        page += "\nLeft out:\n\n" + "".join(absent)
+    TARGET.write_text(page)
+
+
+if __name__ == "__main__":
+    main([Path(name) for name in sys.argv[1:]])
