@@ -10,6 +10,9 @@ namespace detail {
 inline void line(const char* name, const std::string& value) { std::printf("%-12s  %s\n", name, value.c_str()); }
 
 inline void describe_bundle(const vidtok::Manifest& m, bool verify) {
+    if (verify) {
+        for (const vidtok::GraphEntry& graph : m.graphs) vidtok::check_file(m, graph);
+    }
     line("bundle", m.folder.string());
     line("variant", m.variant);
     line("weights", m.weights_sha256.substr(0, 16) + " (" + m.weights_source + ")");
@@ -19,7 +22,6 @@ inline void describe_bundle(const vidtok::Manifest& m, bool verify) {
     line("latent", std::to_string(m.latent_channels) + " channels" + codes);
     line("licence", m.licence);
     for (const vidtok::GraphEntry& graph : m.graphs) {
-        if (verify) vidtok::check_file(m, graph);
         line(graph.role.c_str(),
              graph.file + ", " + graph.precision + ", " + std::to_string(graph.states.size()) + " states");
     }
