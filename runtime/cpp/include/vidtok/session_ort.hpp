@@ -1,0 +1,186 @@
+// ONNX Runtime on the CPU. A state's two tensors change places after every call; nothing is copied.
+#pragma once
+
+#include <onnxruntime_cxx_api.h>
+
+#include <cstring>
+#include <thread>
+
+#include "session.hpp"
+
+namespace vidtok {
+
+namespace detail {
+
+inline std::string ort_dtype(ONNXTensorElementDataType type) {
+    switch (type) {
+        case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT: return "float32";
+        case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16: return "float16";
+        case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32: return "int32";
+        case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64: return "int64";
+        case ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8: return "uint8";
+        case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8: return "int8";
+        case ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL: return "bool";
+        default: return "type " + std::to_string(type);
+    }
+}
+
+inline std::string first_line(const char* what) {
+    const std::string text = what;
+    return text.substr(0, text.find('\n'));
+}
+
+class OrtRequest final : public Request {
+public:
+    OrtRequest(Ort::Session& session, const std::map<std::string, ONNXTensorElementDataType>& types,
+               const std::vector<std::string>& outputs)
+        : session_(session), types_(types), results_(outputs) {}
+
+    Tensor input(const std::string& name, const Shape& shape) override {
+        const auto it = inputs_.find(name);
+        if (it == inputs_.end() || view(it->second).shape != shape) {
+            inputs_.erase(name);
+            return view(inputs_.emplace(name, zeros(name, shape)).first->second);
+        }
+        return view(it->second);
+    }
+
+    void start(const std::vector<StateTensor>& states) override {
+        states_.clear();
+        for (const StateTensor& s : states) {
+            states_.push_back({s.input, s.output, zeros(s.input, s.shape), zeros(s.input, s.shape)});
+        }
+    }
+
+    void run() override {
+        std::vector<const char*> names, result_names;
+        std::vector<const OrtValue*> given;
+        std::vector<OrtValue*> results;
+        for (const auto& [name, value] : inputs_) {
+            names.push_back(name.c_str());
+            given.push_back(value);
+        }
+        for (StatePair& state : states_) {
+            names.push_back(state.input.c_str());
+            given.push_back(state.now);
+        }
+        outputs_.clear();
+        for (const std::string& name : results_) {
+            result_names.push_back(name.c_str());
+            const auto state = std::find_if(states_.begin(), states_.end(), [&](auto& s) { return s.output == name; });
+            results.push_back(state == states_.end() ? nullptr : static_cast<OrtValue*>(state->next));
+        }
+        const OrtStatusPtr status = Ort::GetApi().Run(session_, nullptr, names.data(), given.data(), given.size(),
+                                                      result_names.data(), result_names.size(), results.data());
+        for (std::size_t i = 0; i < results.size(); ++i) {
+            const bool is_state = std::any_of(states_.begin(), states_.end(), [&](const StatePair& s) {
+                return static_cast<const OrtValue*>(s.next) == results[i];
+            });
+            if (results[i] != nullptr && !is_state) outputs_.emplace(results_[i], Ort::Value(results[i]));
+        }
+        try {
+            Ort::ThrowOnError(status);
+        } catch (const Ort::Exception& error) {
+            throw ProviderError("ONNX Runtime failed: " + first_line(error.what()));
+        }
+        for (StatePair& state : states_) std::swap(state.now, state.next);
+    }
+
+    Tensor output(const std::string& name) override { return view(outputs_.at(name)); }
+
+private:
+    struct StatePair {
+        std::string input;
+        std::string output;
+        Ort::Value now;
+        Ort::Value next;
+    };
+
+    Ort::Value zeros(const std::string& name, const Shape& shape) const {
+        try {
+            const std::vector<std::int64_t> sizes(shape.begin(), shape.end());
+            Ort::AllocatorWithDefaultOptions allocator;
+            Ort::Value value = Ort::Value::CreateTensor(allocator, sizes.data(), sizes.size(), types_.at(name));
+            const std::size_t width = types_.at(name) == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64     ? 8
+                                      : types_.at(name) == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT   ? 4
+                                      : types_.at(name) == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32   ? 4
+                                      : types_.at(name) == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 ? 2
+                                                                                                 : 1;
+            const Tensor tensor = view(value);
+            std::memset(tensor.data, 0, tensor.count() * width);
+            return value;
+        } catch (const Ort::Exception& error) {
+            throw ProviderError("there is no memory for " + name + ": " + first_line(error.what()));
+        }
+    }
+
+    static Tensor view(const Ort::Value& value) {
+        const Ort::TensorTypeAndShapeInfo info = value.GetTensorTypeAndShapeInfo();
+        const std::vector<std::int64_t> sizes = info.GetShape();
+        return {ort_dtype(info.GetElementType()), Shape(sizes.begin(), sizes.end()),
+                const_cast<void*>(value.GetTensorRawData())};
+    }
+
+    Ort::Session& session_;
+    const std::map<std::string, ONNXTensorElementDataType>& types_;
+    const std::vector<std::string>& results_;
+    std::map<std::string, Ort::Value> inputs_;
+    std::map<std::string, Ort::Value> outputs_;
+    std::vector<StatePair> states_;
+};
+
+class OrtSession final : public Session {
+public:
+    OrtSession(const fs::path& path, std::size_t threads) {
+        try {
+            Ort::SessionOptions settings;
+            settings.SetIntraOpNumThreads(static_cast<int>(threads ? threads : std::thread::hardware_concurrency()));
+            settings.SetLogSeverityLevel(3);
+            session_ = Ort::Session(env_, path.c_str(), settings);
+            const Ort::AllocatorWithDefaultOptions allocator;
+            for (std::size_t i = 0; i < session_.GetInputCount(); ++i) {
+                const std::string name = session_.GetInputNameAllocated(i, allocator).get();
+                types_[name] = add(inputs_, name, session_.GetInputTypeInfo(i));
+            }
+            for (std::size_t i = 0; i < session_.GetOutputCount(); ++i) {
+                results_.emplace_back(session_.GetOutputNameAllocated(i, allocator).get());
+                add(outputs_, results_.back(), session_.GetOutputTypeInfo(i));
+            }
+        } catch (const Ort::Exception& error) {
+            throw BundleError("ONNX Runtime cannot load " + path.string() + ": " + first_line(error.what()));
+        }
+    }
+
+    PortShapes inputs() const override { return inputs_; }
+    PortShapes outputs() const override { return outputs_; }
+    std::unique_ptr<Request> request() override { return std::make_unique<OrtRequest>(session_, types_, results_); }
+
+private:
+    static ONNXTensorElementDataType add(PortShapes& ports, const std::string& name, const Ort::TypeInfo& type) {
+        const auto info = type.GetTensorTypeAndShapeInfo();
+        PortShape& port = ports[name];
+        port.dtype = ort_dtype(info.GetElementType());
+        for (const std::int64_t size : info.GetShape()) {
+            port.sizes.push_back(size < 0 ? std::nullopt : std::optional<std::size_t>(size));
+        }
+        return info.GetElementType();
+    }
+
+    Ort::Env env_{ORT_LOGGING_LEVEL_ERROR, "vidtok"};
+    Ort::Session session_{nullptr};
+    std::map<std::string, ONNXTensorElementDataType> types_;
+    std::vector<std::string> results_;
+    PortShapes inputs_;
+    PortShapes outputs_;
+};
+
+}  // namespace detail
+
+/// ONNX Runtime on the CPU with so many threads; 0: all.
+inline Engine onnxruntime(std::size_t threads = 0) {
+    return {"cpu", [threads](const fs::path& path) -> std::unique_ptr<Session> {
+                return std::make_unique<detail::OrtSession>(path, threads);
+            }};
+}
+
+}  // namespace vidtok

@@ -1,0 +1,140 @@
+// The program `vidtok`: parses, calls the library, and turns every error into one line.
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include <vidtok/token_reader.hpp>
+#include <vidtok/token_writer.hpp>
+#include <vidtok/tokenizer.hpp>
+
+#include "engines.hpp"
+#include "frames_in.hpp"
+#include "frames_out.hpp"
+#include "info.hpp"
+#include "options.hpp"
+
+namespace {
+
+volatile std::sig_atomic_t interrupted = 0;
+
+/// Progress on a terminal; throws where Ctrl-C was pressed, so that nothing half-written stays.
+class Progress {
+public:
+    Progress(std::string text, std::size_t total, bool quiet)
+        : text_(std::move(text)), total_(total), shown_(!quiet && isatty(STDERR_FILENO)) {}
+    Progress(const Progress&) = delete;
+    Progress& operator=(const Progress&) = delete;
+    ~Progress() {
+        if (shown_) std::fprintf(stderr, "\n");
+    }
+
+    void add(std::size_t frames) {
+        if (interrupted) throw vidtok::Error("interrupted; nothing was written");
+        done_ += frames;
+        if (shown_) std::fprintf(stderr, "\r%s: %zu of %zu frames", text_.c_str(), done_, total_);
+    }
+
+private:
+    std::string text_;
+    std::size_t total_;
+    std::size_t done_ = 0;
+    bool shown_;
+};
+
+vidtok::Tokenizer open_tokenizer(const Options& options) {
+    const std::string provider = options.provider.empty() ? built_in().front() : options.provider;
+    return {
+        options.files[0], make_engine(provider, options.threads), {options.precision, options.chunk, options.window}};
+}
+
+void encode(const Options& options) {
+    vidtok::Tokenizer tok = open_tokenizer(options);
+    FrameReader reader(options.files[1], options.raw);
+    vidtok::TokenWriter writer(options.files[2], tok.manifest().codebook_size, options.half, options.force);
+    vidtok::Encoder encoder = tok.encoder(options.gop);
+    std::vector<std::int64_t> pts;  // the one thing that grows: eight bytes a frame
+    {
+        Progress progress("encode", reader.total, options.quiet);
+        std::vector<std::uint8_t> frames;
+        for (bool more = true; more;) {
+            frames.clear();
+            std::size_t count = 0;
+            while (count < tok.encoder_chunk() && (more = reader.next(frames))) ++count;
+            writer.append(encoder.push(frames.data(), count, reader.height, reader.width));
+            while (pts.size() < encoder.num_frames()) pts.push_back(static_cast<std::int64_t>(pts.size()));
+            progress.add(count);
+        }
+    }
+    if (pts.empty()) throw vidtok::InputError(options.files[1] + " holds no frames");
+    writer.append(encoder.finish());
+    vidtok::TokenInfo info = tok.describe(pts.size(), reader.height, reader.width, options.gop);
+    info.fps = reader.fps;
+    info.time_base = reader.time_base;
+    info.display = reader.display;
+    writer.close(info, pts);
+    if (!options.quiet) {
+        std::fprintf(stderr, "%s: %zu frames by %s\n", options.files[2].c_str(), pts.size(), tok.provider().c_str());
+    }
+}
+
+void decode(const Options& options) {
+    if (options.window) throw UsageError("tokens decode in the windows that they were made in; leave --window out");
+    vidtok::Tokenizer tok = open_tokenizer(options);
+    const vidtok::TokenReader reader(options.files[1]);
+    reader.verify();
+    FrameWriter writer(options.files[2], reader.info(), options.force);
+    vidtok::Decoder decoder = tok.decoder(reader.info());
+    {
+        Progress progress("decode", reader.info().num_frames, options.quiet);
+        const auto deliver = [&](const vidtok::Frames& frames) {
+            writer.write(frames);
+            progress.add(frames.count);
+        };
+        const std::size_t chunk = tok.decoder_chunk();
+        for (std::size_t at = 0; at < reader.count(); at += chunk) deliver(decoder.push(reader.read(at, chunk)));
+        deliver(decoder.finish());
+    }
+    writer.close();
+    if (!options.quiet) {
+        std::fprintf(stderr, "%s: %zu frames by %s\n", options.files[2].c_str(), reader.info().num_frames,
+                     tok.provider().c_str());
+    }
+}
+
+void run(const Options& options) {
+    if (options.help) {
+        std::fputs(help_text(), stdout);
+    } else if (options.command == "encode") {
+        encode(options);
+    } else if (options.command == "decode") {
+        decode(options);
+    } else {
+        describe(options.files[0], options.verify);
+    }
+}
+
+/// One line on stderr, whatever the text holds.
+int report(int code, std::string text) {
+    for (char& c : text) c = static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+    std::fprintf(stderr, "vidtok: %s\n", text.c_str());
+    return code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int) { interrupted = 1; });
+    try {
+        run(parse_options({argv + 1, argv + argc}));
+        return 0;
+    } catch (const UsageError& error) {
+        return report(2, error.what());
+    } catch (const std::bad_alloc&) {
+        return report(1, "there is not enough memory; frames are too large, or --chunk is");
+    } catch (const std::exception& error) {
+        return report(1, error.what());
+    }
+}
