@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from vidtok_runtime.cli import bench, convert, dataset, doctor, evaluate, inspect, tokens
+from vidtok_runtime.cli import bench, convert, dataset, doctor, evaluate, inspect, serve, tokens
 from vidtok_runtime.cli import stream as streams
 
 
@@ -38,6 +38,7 @@ for _command in (
     doctor.doctor,
     dataset.dataset,
     convert.demo,
+    serve.serve,
     tokens.cut,
     tokens.join,
     tokens.convert,
