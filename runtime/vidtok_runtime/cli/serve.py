@@ -25,7 +25,7 @@ def serve(bundles: tuple[str, ...], port: int, host: str, show: bool, engine: Pa
     """
     from vidtok_runtime.serve import Server, is_loopback, site
 
-    with Server(host, port, site(bundles, engine)) as server:
+    with Server(host, port, site(bundles, engine)) as server, contextlib.suppress(KeyboardInterrupt):
         click.echo(f"{server.address} (Ctrl-C ends it)")
         if not is_loopback(host):
             logging.getLogger(__name__).warning(
@@ -33,6 +33,5 @@ def serve(bundles: tuple[str, ...], port: int, host: str, show: bool, engine: Pa
             )
         if show:
             click.launch(server.address)
-        with contextlib.suppress(KeyboardInterrupt):
-            server.serve_forever()
+        server.serve_forever()
     click.echo("stopped")

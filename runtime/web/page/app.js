@@ -14,6 +14,7 @@ const STAGES = { load: 'Loading engine and bundle', encode: 'Encoding', decode: 
 
 /** @type {Source | null} */
 let source = null
+let ready = false // whether the source is open
 /** @type {AbortController | null} */
 let running = null
 /** @type {Record<string, { module: string }>} */
@@ -48,7 +49,7 @@ function progress(done, total) {
 }
 
 function buttons() {
-  part('run').disabled = Boolean(running) || !source || !part('bundle').value
+  part('run').disabled = Boolean(running) || !ready || !part('bundle').value
   part('cancel').disabled = !running
 }
 
@@ -60,23 +61,31 @@ function cancel() {
 async function choose(make) {
   cancel()
   source?.stop()
-  source = null
+  ready = false
   buttons()
   fail('')
   say('Opening', true)
-  const chosen = make()
+  const chosen = (source = make())
   try {
     if ('open' in chosen) await chosen.open()
-    source = chosen
+    if (source !== chosen) return // another was chosen meanwhile
+    ready = true
     part('source').textContent = `Chosen: ${chosen.label}`
     say('Ready.')
   } catch (error) {
+    if (source !== chosen) return
     chosen.stop()
     part('source').textContent = 'Nothing chosen yet.'
     say('Choose a clip first.')
     fail(/** @type {Error} */ (error).message)
   }
   buttons()
+}
+
+/** @param {() => Source} make */
+function chooseOther(make) {
+  part('file').value = ''
+  choose(make)
 }
 
 /** @param {FileList | null | undefined} list */
@@ -89,7 +98,7 @@ function chooseFiles(list) {
 }
 
 async function run() {
-  if (!source || running) return
+  if (!source || !ready || running) return
   const controller = (running = new AbortController())
   const { signal } = controller
   const [bundle, provider, threads] = [part('bundle').value, part('engine').value, number('threads')]
@@ -148,8 +157,8 @@ part('form').addEventListener('submit', (/** @type {Event} */ event) => {
 })
 part('cancel').addEventListener('click', cancel)
 part('file').addEventListener('change', () => chooseFiles(part('file').files))
-part('test').addEventListener('click', () => choose(() => new TestSource()))
-part('camera').addEventListener('click', () => choose(() => new CameraSource(part('preview'))))
+part('test').addEventListener('click', () => chooseOther(() => new TestSource()))
+part('camera').addEventListener('click', () => chooseOther(() => new CameraSource(part('preview'))))
 part('engine').addEventListener('change', () => {
   part('threads').disabled = part('engine').value !== 'wasm'
 })

@@ -15,6 +15,7 @@ export class CameraSource {
     this.video = video
     /** @type {MediaStream | null} */
     this.stream = null
+    this.stopped = false
   }
 
   /** Ask for the camera; throws where there is none, or it is not given. */
@@ -27,6 +28,7 @@ export class CameraSource {
     } catch (error) {
       throw new Error(`the camera cannot be used: ${/** @type {Error} */ (error).message}`)
     }
+    if (this.stopped) return this.stop()
     this.video.controls = false
     this.video.hidden = false
     this.video.srcObject = this.stream
@@ -58,7 +60,9 @@ export class CameraSource {
   }
 
   stop() {
+    this.stopped = true
     for (const track of this.stream?.getTracks() ?? []) track.stop()
+    if (this.video.srcObject !== this.stream) return // another is shown
     this.video.srcObject = null
     this.video.hidden = true
   }
