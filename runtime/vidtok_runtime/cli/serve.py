@@ -26,11 +26,11 @@ def serve(bundles: tuple[str, ...], port: int, host: str, show: bool, engine: Pa
     from vidtok_runtime.serve import Server, is_loopback, site
 
     with Server(host, port, site(bundles, engine)) as server, contextlib.suppress(KeyboardInterrupt):
-        click.echo(f"{server.address} (Ctrl-C ends it)")
         if not is_loopback(host):
             logging.getLogger(__name__).warning(
                 "other machines can reach this page, unencrypted; browsers there give it one thread and no camera"
             )
+        click.echo(f"{server.address} (Ctrl-C ends it)")
         if show:
             click.launch(server.address)
         server.serve_forever()
