@@ -21,7 +21,7 @@ from vidtok_ref.regularizer import FiniteScalarQuantizer
 MARGIN = 2e-4
 
 
-def _weights(variant: Variant, seed: int) -> dict[str, Tensor]:
+def random_weights(variant: Variant, seed: int) -> dict[str, Tensor]:
     """Random float16 weights in which every tensor matters, also norms and blend factors."""
     model = build(variant, seed=seed)
     generator = torch.Generator().manual_seed(seed)
@@ -31,7 +31,8 @@ def _weights(variant: Variant, seed: int) -> dict[str, Tensor]:
     }
 
 
-def _margin(model: VidTok, encoder_out: Tensor) -> float:
+def margin(model: VidTok, encoder_out: Tensor) -> float:
+    """Smallest distance of what is quantized (in digits) from a rounding threshold; 1 for KL."""
     if not isinstance(model.regularization, FiniteScalarQuantizer):
         return 1.0
     bounded = model.regularization.bound(encoder_out)
@@ -46,11 +47,11 @@ def make(name: str, path: Path) -> None:
     f, s = base.time_factor, base.spatial_factor
     for seed in range(100):
         model = build(base, **narrow)
-        weights = _weights(model.variant, seed)
+        weights = random_weights(model.variant, seed)
         model = build(base, weights, **narrow).double()
         video = smooth_video(1, 3 * f + 1, s, 2 * s, seed).half()
         encoder_out = model.encoder.step(model.pad(video.double()))[0]
-        if _margin(model, encoder_out) > MARGIN:
+        if margin(model, encoder_out) > MARGIN:
             break
     encoded = model.regularization(encoder_out)
     tensors = {"input": video, "encoder_out": encoder_out.float(), "latent": encoded.latent.float()}

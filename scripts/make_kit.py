@@ -1,0 +1,197 @@
+"""Write the conformance kit: small bundles, clips, and the tokens and frames that every runtime must get from them.
+
+python scripts/make_kit.py                 # writes tests/conformance/kit anew; tests/conformance/README.md explains it
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from make_vectors import margin, random_weights
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vidtok_export import export
+from vidtok_export.bundle import save_manifest
+from vidtok_export.verify import LATENT_TOLERANCE, VIDEO_TOLERANCE, smooth_video
+from vidtok_ref import VidTok, build
+from vidtok_ref.weights import weights_sha256
+from vidtok_runtime.geometry import to_network
+from vidtok_runtime.tokens import TokenInfo, Tokens
+
+KIT = Path(__file__).parent.parent / "tests/conformance/kit"
+# Of what is quantized from every rounding threshold, so that tokens are the same on every engine.
+MARGIN = 1e-3
+CHUNK = 2  # latents a call; of the non-causal bundle the window
+FPS = Fraction(25)
+# Three levels: H and W are divided by 4, T by 4.
+NARROW: dict[str, Any] = {
+    "ch": 4,
+    "ch_mult": (1, 1, 2),
+    "num_res_blocks": 1,
+    "spatial_down": (0, 1),
+    "spatial_up": (1, 2),
+    "temporal_down": (0, 1),
+    "temporal_up": (1, 2),
+}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A case: frames, height, width; how the frames, and the latents, are pushed."""
+
+    size: tuple[int, int, int]
+    pushes: list[list[int]]
+    pulls: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A bundle and its cases.
+
+    seed: the first that is tried. gain: of the encoder's last layer, so that latents spread over many codes.
+    """
+
+    variant: str
+    clips: dict[str, Clip]
+    seed: int = 0
+    gain: float = 3.0
+    overrides: dict[str, Any] = field(default_factory=lambda: NARROW)
+
+
+BUNDLES = {
+    "fsq-causal": Spec(
+        "fsq-4096",
+        {
+            "fsq-causal": Clip((18, 14, 22), [[18], [1, 4, 7, 6], [3, 3, 12]], [[6], [1, 2, 3], [1, 1, 1, 1, 1, 1]]),
+            "fsq-causal-one-frame": Clip((1, 5, 6), [[1]], [[1]]),
+        },
+    ),
+    "kl-causal-v1.1": Spec(
+        "kl-4chn-v1.1",
+        {
+            "kl-causal-v1.1": Clip((14, 10, 13), [[14], [1, 4, 9], [2, 5, 7]], [[5], [1, 1, 3], [2, 2, 1]]),
+            "kl-causal-v1.1-one-frame": Clip((1, 4, 7), [[1]], [[1]]),
+        },
+        seed=3,  # a video that changes with its latents
+    ),
+    "fsq-noncausal": Spec(
+        "fsq-262144-noncausal",
+        {"fsq-noncausal": Clip((19, 13, 18), [[19], [1, 8, 10], [7, 1, 11]], [[5], [1, 3, 1], [2, 2, 1]])},
+    ),
+}
+
+
+def clip_of(name: str, clip: Clip) -> NDArray[np.uint8]:
+    """Fast moving waves, uint8 `[T, H, W, 3]`."""
+    num_frames, height, width = clip.size
+    waves = smooth_video(1, 3 * num_frames, height, width, seed=sum(name.encode()))
+    waves = waves[0, :, ::3].permute(1, 2, 3, 0).numpy()
+    return np.rint((waves + 1) * 127.5).astype(np.uint8)
+
+
+def network_input(model: VidTok, frames: NDArray[np.uint8]) -> Tensor:
+    """What the reference takes: float64 `1 3 T H' W'`."""
+    return torch.from_numpy(to_network(frames, model.variant.spatial_factor)).double()
+
+
+def chunk_of(model: VidTok) -> int | None:
+    """Latents a step of the reference: all at once, or one window."""
+    return None if model.variant.causal else CHUNK
+
+
+@torch.no_grad()
+def find_model(spec: Spec) -> VidTok:
+    """The reference in float64 with the first seed for which all tokens of the cases keep the margin."""
+    for seed in count(spec.seed):
+        variant = build(spec.variant, **spec.overrides).variant
+        weights = random_weights(variant, seed)
+        weights = {k: (t * spec.gain if k.startswith("encoder.conv_out") else t) for k, t in weights.items()}
+        model = build(variant, weights).double()
+        model.source = f"scripts/make_kit.py, seed {seed}"
+        outputs = (
+            model.features(network_input(model, clip_of(name, clip)), chunk_of(model))
+            for name, clip in spec.clips.items()
+        )
+        if all(margin(model, out) > MARGIN for out in outputs):
+            break
+    return model
+
+
+@torch.no_grad()
+def reference(model: VidTok, frames: NDArray[np.uint8]) -> tuple[Tokens, NDArray[np.float32]]:
+    """The token file's content, and the frames that it decodes to, `[T, H, W, 3]` in -1..1, by the reference."""
+    v, (num_frames, height, width) = model.variant, frames.shape[:3]
+    encoded = model.encode(network_input(model, frames), chunk_of(model))
+    latent = encoded.latent.float()  # as a token file holds it
+    data = latent[0].transpose(0, 1) if encoded.indices is None else encoded.indices[0]
+    video = model.decode(latent.double(), num_frames, chunk_of(model))[0].permute(1, 2, 3, 0)[:, :height, :width]
+    info = TokenInfo(
+        variant=v.name,
+        weights_sha256=weights_sha256(model),
+        num_frames=num_frames,
+        height=height,
+        width=width,
+        time_factor=v.time_factor,
+        front_frames=v.front_frames,
+        look_ahead=model.decoder.lag,
+        codebook_size=v.codebook_size,
+        fps=FPS,
+        provider="reference",
+        window=None if v.causal else CHUNK * v.time_factor,
+    )
+    return Tokens(data.numpy(), info, np.arange(num_frames)), video.clamp(-1, 1).float().numpy()
+
+
+def _case(kit: Path, bundle: str, name: str, clip: Clip, model: VidTok) -> dict[str, Any]:
+    frames = clip_of(name, clip)
+    tokens, video = reference(model, frames)
+    files = {"input": f"{name}.input.rgb", "tokens": f"{name}.tokens.safetensors", "video": f"{name}.video.f32"}
+    (kit / files["input"]).write_bytes(frames.tobytes())
+    tokens.save(kit / files["tokens"], force=True)
+    (kit / files["video"]).write_bytes(video.astype("<f4").tobytes())
+    exact = tokens.info.codebook_size is not None
+    used = f"{len(np.unique(tokens.data))} different tokens of {tokens.data.size}" if exact else "latents"
+    print(f"{name}: {used}, {model.source}")
+    num_frames, height, width = clip.size
+    return {
+        "name": name,
+        "bundle": bundle,
+        "frames": num_frames,
+        "height": height,
+        "width": width,
+        "fps": f"{FPS.numerator}/{FPS.denominator}",
+        **files,
+        "pushes": clip.pushes,
+        "pulls": clip.pulls,
+        "latent_tolerance": 0 if exact else LATENT_TOLERANCE * max(1, float(np.abs(tokens.data).max())),
+        "video_tolerance": VIDEO_TOLERANCE,
+        "tokens_exact": exact,
+    }
+
+
+def make(kit: Path) -> None:
+    """Write bundles, cases and `cases.json`."""
+    kit.mkdir(parents=True, exist_ok=True)
+    cases = []
+    for bundle, spec in BUNDLES.items():
+        model = find_model(spec)
+        cases += [_case(kit, bundle, name, clip, model) for name, clip in spec.clips.items()]
+        folder = export(model.float(), kit / bundle, chunk=CHUNK, force=True, quiet=False)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["weights"]["trained"] = False
+        save_manifest(manifest, folder)
+    content = {"format": "vidtok-conformance", "version": 1, "cases": cases}
+    (kit / "cases.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]) if len(sys.argv) > 1 else KIT)

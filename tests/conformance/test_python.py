@@ -1,0 +1,148 @@
+"""The kit on this package's engines through the public API, and on the reference that made it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from cases import KIT, Case, every_case, pieces
+
+from vidtok_ref import VidTok
+from vidtok_ref.weights import weights_sha256
+from vidtok_runtime import Tokenizer
+from vidtok_runtime.manifest import check_file, read_manifest
+from vidtok_runtime.tokens import Tokens
+
+ROOT = Path(__file__).parents[2]
+ENGINES = ("cpu", "openvino")
+
+
+@pytest.fixture(scope="module")
+def tokenizers() -> dict[tuple[Path, str], Tokenizer]:
+    """Filled as they are asked for."""
+    return {}
+
+
+@pytest.fixture(params=ENGINES)
+def provider(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def tok(case: Case, provider: str, tokenizers: dict[tuple[Path, str], Tokenizer]) -> Tokenizer:
+    key = (case.bundle, provider)
+    if key not in tokenizers:
+        tokenizers[key] = Tokenizer(case.bundle, provider, threads=1)
+    return tokenizers[key]
+
+
+@pytest.fixture(scope="module")
+def maker() -> Iterator[ModuleType]:
+    """scripts/make_kit.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "scripts"))
+        import make_kit
+
+        yield make_kit
+    for name in ("make_kit", "make_vectors"):
+        sys.modules.pop(name)
+
+
+@pytest.fixture(scope="module")
+def models(maker: ModuleType) -> dict[str, VidTok]:
+    """The reference models of the bundles, made again from their seeds."""
+    return {bundle: maker.find_model(spec) for bundle, spec in maker.BUNDLES.items()}
+
+
+@every_case
+def test_one_shot(case: Case, tok: Tokenizer) -> None:
+    case.check_data(tok.encode(case.read_input()).data)
+    case.check_video(tok.decode(case.read_tokens(), "float32"))
+    case.check_video(tok.decode(case.read_tokens()))
+
+
+@every_case
+def test_streams(case: Case, tok: Tokenizer) -> None:
+    for sizes in case.pushes:
+        encoder = tok.encoder()
+        case.check_data(
+            np.concatenate([*(encoder.push(part) for part in pieces(case.read_input(), sizes)), encoder.finish()])
+        )
+    tokens = case.read_tokens()
+    for sizes in case.pulls:
+        decoder = tok.decoder(*case.size, "float32")
+        case.check_video(
+            np.concatenate([*(decoder.push(part) for part in pieces(tokens.data, sizes)), decoder.finish()])
+        )
+
+
+@every_case
+def test_token_file(case: Case, tok: Tokenizer, tmp_path: Path) -> None:
+    tokens = tok.encode(case.read_input(), fps=case.fps)
+    tokens.save(tmp_path / "made.safetensors")
+    case.check_token_file(tmp_path / "made.safetensors")
+    if case.tokens_exact:
+        Tokens(tokens.data, replace(tokens.info, provider="reference"), tokens.pts).save(tmp_path / "same.safetensors")
+        assert (tmp_path / "same.safetensors").read_bytes() == case.tokens.read_bytes()
+
+
+@every_case
+def test_checks_notice_what_is_wrong(case: Case, tmp_path: Path) -> None:
+    tokens, video = case.read_tokens(), case.read_video()
+    off = 1 if case.tokens_exact else 2 * case.latent_tolerance
+    with pytest.raises(AssertionError, match="differ"):
+        case.check_data(np.where(np.arange(tokens.data.size).reshape(tokens.data.shape) == 1, off, 0) + tokens.data)
+    with pytest.raises(AssertionError, match="differ"):
+        case.check_video(video + np.float32(2 * case.video_tolerance))
+    with pytest.raises(AssertionError, match="not"):
+        case.check_video(video[:, :-1])
+    Tokens(tokens.data, replace(tokens.info, precision="fp16"), tokens.pts).save(tmp_path / "other.safetensors")
+    with pytest.raises(AssertionError, match="precision"):
+        case.check_token_file(tmp_path / "other.safetensors")
+
+
+@every_case
+def test_the_kit_can_be_made_again(case: Case, maker: ModuleType, models: dict[str, VidTok]) -> None:
+    spec, model = maker.BUNDLES[case.bundle.name], models[case.bundle.name]
+    assert read_manifest(case.bundle).weights_sha256 == weights_sha256(model)
+    frames = maker.clip_of(case.name, spec.clips[case.name])
+    np.testing.assert_array_equal(frames, case.read_input())
+    tokens, video = maker.reference(model, frames)
+    assert tokens.info == case.read_tokens().info
+    # Two machines may round the last digit of float64 differently, hardly ever that of float32.
+    np.testing.assert_allclose(tokens.data, case.read_tokens().data, atol=0 if case.tokens_exact else 1e-6)
+    np.testing.assert_allclose(video, case.read_video(), atol=1e-6)
+
+
+@every_case
+def test_the_reference_in_steps(case: Case, maker: ModuleType, models: dict[str, VidTok]) -> None:
+    """Version 1.0 and 1.1 give the same for every chunk."""
+    model = models[case.bundle.name]
+    if not model.variant.causal:
+        pytest.skip("windows are no chunks")
+    with torch.no_grad():
+        encoded = model.encode(maker.network_input(model, case.read_input()), 1)
+        video = model.decode(encoded.latent.double(), case.size[0], 1)
+    case.check_data(
+        (encoded.latent[0].transpose(0, 1) if encoded.indices is None else encoded.indices[0]).float().numpy()
+    )
+    _, height, width = case.size
+    case.check_video(video[0].permute(1, 2, 3, 0)[:, :height, :width].clamp(-1, 1).float().numpy())
+
+
+def test_the_kit_is_small_and_whole() -> None:
+    files = [path for path in KIT.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 1_000_000
+    named = {KIT / "cases.json"}
+    for case in json.loads((KIT / "cases.json").read_text())["cases"]:
+        named |= {KIT / case[key] for key in ("input", "tokens", "video")}
+        manifest = read_manifest(KIT / case["bundle"])
+        named |= {KIT / case["bundle"] / "manifest.json", *(check_file(manifest, g) for g in manifest.graphs)}
+    assert named == set(files)
