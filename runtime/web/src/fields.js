@@ -1,0 +1,180 @@
+/** Values out of JSON that may hold anything: each has the type and the range that was asked for, or it is an error. */
+
+/** Thrown for a value of another form; the reader of the file says which file it was. */
+export class FormError extends Error {}
+
+/**
+ * What UTF-8 JSON holds; throws FormError.
+ * @param {Uint8Array} bytes
+ * @returns {unknown}
+ */
+export function parseJson(bytes) {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+  } catch (error) {
+    throw new FormError(error instanceof RangeError ? 'it is nested too deeply' : `it is no JSON (${error})`)
+  }
+}
+
+/**
+ * Short text about any value.
+ * @param {unknown} value
+ */
+function shown(value) {
+  const text = JSON.stringify(value) ?? String(value)
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text
+}
+
+/** An object out of JSON. Every method throws FormError that says where and what. */
+export class Fields {
+  /**
+   * @param {unknown} raw
+   * @param {string} where
+   */
+  constructor(raw, where) {
+    if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) {
+      throw new FormError(`${where} is ${shown(raw)}, not an object`)
+    }
+    this.raw = /** @type {Record<string, unknown>} */ (raw)
+    this.where = where
+  }
+
+  /** All keys. */
+  names() {
+    return Object.keys(this.raw)
+  }
+
+  /** @param {string} name */
+  has(name) {
+    return Object.hasOwn(this.raw, name)
+  }
+
+  /**
+   * A whole number of the range.
+   * @param {string} name
+   * @param {number} least
+   * @param {number} most
+   */
+  integer(name, least, most) {
+    const value = this.#get(name)
+    if (!isWhole(value) || value < least || value > most) throw this.#wrong(name, `a whole number in ${least}..${most}`)
+    return value
+  }
+
+  /**
+   * A whole number of the range, or null.
+   * @param {string} name
+   * @param {number} least
+   * @param {number} most
+   */
+  integerOrNull(name, least, most) {
+    return this.#get(name) === null ? null : this.integer(name, least, most)
+  }
+
+  /**
+   * At most so many whole numbers from 0 to 2^53.
+   * @param {string} name
+   * @param {number} most
+   * @returns {number[]}
+   */
+  integers(name, most) {
+    const value = this.#get(name)
+    if (!Array.isArray(value) || value.length > most || !value.every((n) => isWhole(n) && n >= 0)) {
+      throw this.#wrong(name, `a list of at most ${most} sizes`)
+    }
+    return value
+  }
+
+  /**
+   * Short text that can be shown.
+   * @param {string} name
+   */
+  text(name) {
+    const value = this.#get(name)
+    if (typeof value !== 'string' || value.length > 300 || /[\p{C}\p{Zl}\p{Zp}]/u.test(value)) {
+      throw this.#wrong(name, 'short, printable text')
+    }
+    return value
+  }
+
+  /**
+   * A list of such texts.
+   * @param {string} name
+   */
+  texts(name) {
+    const value = this.#get(name)
+    if (!Array.isArray(value) || value.length > 100) throw this.#wrong(name, 'a list of texts')
+    return value.map((item) => new Fields({ [name]: item }, this.where).text(name))
+  }
+
+  /**
+   * 64 hexadecimal digits.
+   * @param {string} name
+   */
+  sha256(name) {
+    const value = this.text(name)
+    if (!/^[0-9a-f]{64}$/.test(value)) throw this.#wrong(name, 'a SHA-256')
+    return value
+  }
+
+  /**
+   * One of the choices.
+   * @template {string} T
+   * @param {string} name
+   * @param {readonly T[]} choices
+   */
+  oneOf(name, choices) {
+    const value = this.text(name)
+    const found = choices.find((choice) => choice === value)
+    if (found === undefined) throw this.#wrong(name, `one of ${choices.join(', ')}`)
+    return found
+  }
+
+  /**
+   * An object inside.
+   * @param {string} name
+   */
+  fields(name) {
+    return new Fields(this.#get(name), name)
+  }
+
+  /**
+   * An object inside, or null.
+   * @param {string} name
+   */
+  fieldsOrNull(name) {
+    return this.#get(name) === null ? null : this.fields(name)
+  }
+
+  /**
+   * A list of objects.
+   * @param {string} name
+   */
+  rows(name) {
+    const value = this.#get(name)
+    if (!Array.isArray(value) || value.length > 10000) throw this.#wrong(name, 'a list')
+    return value.map((row, i) => new Fields(row, `${name}[${i}]`))
+  }
+
+  /** @param {string} name */
+  #get(name) {
+    if (!this.has(name)) throw new FormError(`${this.where} lacks ${name}`)
+    return this.raw[name]
+  }
+
+  /**
+   * @param {string} name
+   * @param {string} wanted
+   */
+  #wrong(name, wanted) {
+    return new FormError(`${name} of ${this.where} is ${shown(this.raw[name])}, not ${wanted}`)
+  }
+}
+
+/**
+ * @param {unknown} value
+ * @returns {value is number}
+ */
+function isWhole(value) {
+  return typeof value === 'number' && Number.isSafeInteger(value)
+}

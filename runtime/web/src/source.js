@@ -1,0 +1,80 @@
+/** Where the files of a bundle come from: a folder, an address, or a function. */
+import { BundleError, firstLine } from './errors.js'
+import { isNode } from './provider.js'
+
+/** @import { BundleSource } from './index.js' */
+
+/**
+ * What messages call the bundle, and how to read a file of it; reading throws BundleError, or what aborted it.
+ * @param {BundleSource} source
+ * @param {AbortSignal | undefined} signal
+ * @returns {{ place: string, read: (name: string) => Promise<Uint8Array<ArrayBuffer>> }}
+ */
+export function openSource(source, signal) {
+  if (typeof source === 'function') {
+    return {
+      place: 'the bundle',
+      read: (name) => attempt(name, signal, async () => new Uint8Array(await source(name))),
+    }
+  }
+  const base = String(source).replace(/\/+$/, '')
+  const local = base.startsWith('file:') || (isNode() && !/^[a-z][a-z0-9+.-]+:\/\//i.test(base))
+  return {
+    place: base,
+    read: (name) => attempt(`${base}/${name}`, signal, () => (local ? readLocal : download)(base, name, signal)),
+  }
+}
+
+/**
+ * @template T
+ * @param {string} what
+ * @param {AbortSignal | undefined} signal
+ * @param {() => Promise<T>} read
+ */
+async function attempt(what, signal, read) {
+  signal?.throwIfAborted()
+  try {
+    return await read()
+  } catch (error) {
+    if (error instanceof BundleError || signal?.aborted) throw error
+    throw new BundleError(`${what} cannot be read: ${firstLine(error)}`)
+  }
+}
+
+/**
+ * @param {string} base
+ * @param {string} name
+ * @param {AbortSignal | undefined} signal
+ */
+async function download(base, name, signal) {
+  const page = globalThis.document?.baseURI ?? globalThis.location?.href
+  const answer = await fetch(new URL(`${base}/${name}`, page), { signal })
+  if (!answer.ok) throw new Error(`the server answers ${answer.status} ${answer.statusText}`.trim())
+  return new Uint8Array(await answer.arrayBuffer())
+}
+
+/**
+ * @param {string} base
+ * @param {string} name
+ */
+async function readLocal(base, name) {
+  const { readFile, realpath, stat } = await import('node:fs/promises')
+  const { dirname, join } = await import('node:path')
+  const { fileURLToPath } = await import('node:url')
+  const folder = base.startsWith('file:') ? fileURLToPath(base) : base || '/'
+  const path = join(folder, name)
+  if (!(await stat(path)).isFile()) throw new Error('it is no file')
+  if (dirname(await realpath(path)) !== (await realpath(folder))) {
+    throw new BundleError(`${path} is a link out of the bundle; copy the file into its place`)
+  }
+  return readFile(path)
+}
+
+/**
+ * SHA-256 as hexadecimal digits; browsers offer it to https and localhost.
+ * @param {Uint8Array<ArrayBuffer>} bytes
+ */
+export async function sha256(bytes) {
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('')
+}

@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { after, test } from 'node:test'
+import { loadTokens } from '../src/index.js'
+import { FSQ, KL, clip, largestDifference, place } from './material.js'
+
+const folder = mkdtempSync(`${tmpdir()}/vidtok-`)
+after(() => rmSync(folder, { recursive: true }))
+const video = clip(9, 10, 12)
+writeFileSync(`${folder}/clip.rgb`, video.data)
+
+/** @param {string[]} args */
+function vidtok(...args) {
+  const command = [place('runtime/web/bin/vidtok.mjs'), ...args]
+  const { status, stderr, stdout } = spawnSync(process.execPath, command, { cwd: folder, encoding: 'utf8' })
+  return { status, stderr, stdout }
+}
+
+const silent = { status: 0, stderr: '', stdout: '' }
+const size = ['--size', '12x10', '--threads', '1']
+
+test('raw video to tokens and back', async () => {
+  assert.deepEqual(vidtok('encode', FSQ, 'clip.rgb', 'one.safetensors', ...size, '--fps', '50/2'), silent)
+  assert.deepEqual(vidtok('encode', FSQ, 'clip.rgb', 'two.safetensors', ...size, '--fps', '25', '--pushes', '1,4'), silent)
+  assert.deepEqual(readFileSync(`${folder}/one.safetensors`), readFileSync(`${folder}/two.safetensors`))
+  assert.deepEqual(vidtok('decode', FSQ, 'one.safetensors', 'back.rgb', '--threads', '1'), silent)
+  assert.deepEqual(vidtok('decode', FSQ, 'one.safetensors', 'back.f32', '--pushes', '2'), silent)
+  const floats = new Float32Array(new Uint8Array(readFileSync(`${folder}/back.f32`)).buffer)
+  const bytes = readFileSync(`${folder}/back.rgb`)
+  assert.ok(largestDifference(bytes, floats.map((x) => (x + 1) * 127.5)) < 0.5001)
+  assert.deepEqual(vidtok('encode', FSQ, 'back.f32', 'three.safetensors', ...size), silent)
+})
+
+test('options reach the tokens', async () => {
+  assert.deepEqual(vidtok('encode', KL, 'clip.rgb', 'kl.safetensors', ...size, '--gop', '2', '--half'), silent)
+  const { info, length } = await loadTokens(new Uint8Array(readFileSync(`${folder}/kl.safetensors`)))
+  assert.deepEqual([info.gop, info.numFrames, info.fps, length], [2, 9, null, 4])
+})
+
+test('faults are one line, and nothing is left behind', () => {
+  writeFileSync(`${folder}/there.safetensors`, 'mine')
+  const before = readdirSync(folder)
+  /** @type {[number, RegExp, ...string[]][]} */
+  const wrong = [
+    [2, /command is encode or decode, got ''/],
+    [2, /encode needs BUNDLE/, 'encode', FSQ],
+    [2, /--size is '', not whole/, 'encode', FSQ, 'clip.rgb', 'x.safetensors'],
+    [2, /'--wrong'/, 'encode', '--wrong'],
+    [2, /--threads is 'x'/, 'encode', FSQ, 'clip.rgb', 'x.safetensors', '--size', '12x10', '--threads', 'x'],
+    [1, /9 bytes|no whole frames of 12x11/, 'encode', FSQ, 'clip.rgb', 'x.safetensors', '--size', '12x11'],
+    [1, /ENOENT/, 'encode', FSQ, 'none.rgb', 'x.safetensors', ...size],
+    [1, /ends neither/, 'encode', FSQ, 'clip.mp4', 'x.safetensors', ...size],
+    [1, /exists already; give --force/, 'encode', FSQ, 'clip.rgb', 'there.safetensors', ...size],
+    [1, /'fast' is no|no provider is called 'fast'/, 'encode', FSQ, 'clip.rgb', 'x.safetensors', ...size, '--provider', 'fast'],
+    [1, /is no rate/, 'encode', FSQ, 'clip.rgb', 'x.safetensors', ...size, '--fps', 'x'],
+    [1, /manifest.json cannot be read/, 'encode', 'none', 'clip.rgb', 'x.safetensors', ...size],
+    [1, /no token file/, 'decode', FSQ, 'clip.rgb', 'x.rgb'],
+  ]
+  for (const [status, message, ...args] of wrong) {
+    const found = vidtok(...args)
+    assert.equal(found.status, status, found.stderr)
+    assert.match(found.stderr, message)
+    assert.match(found.stderr, /^vidtok: [^\n]+\n$/)
+  }
+  assert.deepEqual(readdirSync(folder), before)
+  assert.equal(readFileSync(`${folder}/there.safetensors`, 'utf8'), 'mine')
+  assert.match(vidtok('--help').stdout, /example: vidtok encode/)
+})

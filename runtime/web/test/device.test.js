@@ -1,0 +1,115 @@
+/** States that stay on a graphics device, on a made-up engine: no machine that runs these tests needs one. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Tensor } from 'onnxruntime-common'
+import { BundleError, ProviderError, Tokenizer } from '../src/index.js'
+import { portsOf, shapeOf } from '../src/graph_entry.js'
+import { readManifest } from '../src/manifest.js'
+import { FSQ, clip, changed } from './material.js'
+
+/** @import { GraphEntry } from '../src/graph_entry.js' */
+
+/** Encoder calls give zeros; states are values on a device that count how many of them live. */
+class Engine {
+  live = 0
+  released = 0
+  /** @type {any[]} */
+  options = []
+  value = 0
+  Tensor = Tensor
+  env = { wasm: {} }
+
+  /** @param {GraphEntry} entry */
+  constructor(entry) {
+    this.entry = entry
+    const described = (/** @type {Map<string, any>} */ ports) =>
+      [...ports.values()].map(({ name, dtype, axes }) => ({
+        name,
+        isTensor: true,
+        type: dtype,
+        shape: axes.split(' ').map((/** @type {string} */ axis) => (Number.isNaN(+axis) ? axis : +axis)),
+      }))
+    const { inputs, outputs } = portsOf(entry)
+    this.InferenceSession = {
+      create: async (/** @type {Uint8Array} */ _, /** @type {any} */ options) => {
+        this.options.push(options)
+        return {
+          inputMetadata: described(inputs),
+          outputMetadata: described(outputs),
+          run: async (/** @type {any} */ feeds) => this.run(feeds),
+          release: async () => void this.released++,
+        }
+      },
+    }
+  }
+
+  /** @param {Record<string, any>} feeds */
+  run(feeds) {
+    const [, , T, H, W] = feeds[this.entry.input.name].dims
+    /** @type {[string, object][]} */
+    const results = this.entry.outputs.map(({ name, dtype, axes }) => {
+      const dims = shapeOf(axes, { N: 1, T, H, W })
+      const data = new (dtype === 'int32' ? Int32Array : Float32Array)(dims.reduce((a, b) => a * b)).fill(this.value)
+      return [name, { data, dims }]
+    })
+    for (const { output } of this.entry.states) {
+      this.live++
+      results.push([output, { location: 'gpu-buffer', dispose: () => void this.live-- }])
+    }
+    return Object.fromEntries(results)
+  }
+}
+
+const reader = changed(FSQ, () => {})
+const entry = readManifest(await reader('manifest.json'), 'there').graphs[0]
+
+/** @param {Engine} engine */
+function load(engine) {
+  const adapter = { gpu: { requestAdapter: async () => ({}) } }
+  Object.defineProperty(globalThis, 'navigator', { value: adapter, configurable: true })
+  return Tokenizer.load(reader, { ort: /** @type {any} */ (engine), provider: 'webgpu', roles: ['encoder'] })
+}
+
+test('states stay on the device and are freed with their stream', async () => {
+  const engine = new Engine(entry)
+  const tok = await load(engine)
+  const { executionProviders, preferredOutputLocation } = engine.options[0]
+  assert.deepEqual(executionProviders, ['webgpu'])
+  assert.deepEqual(Object.keys(preferredOutputLocation), entry.states.map((state) => state.output))
+  const stream = tok.encoder()
+  await stream.push(clip(33, 8, 8))
+  assert.equal(engine.live, entry.states.length) // two calls: those of the first are gone
+  await stream.finish()
+  assert.equal(engine.live, 0)
+  const left = tok.encoder()
+  await left.push(clip(16, 8, 8))
+  assert.equal(engine.live, entry.states.length)
+  left.dispose()
+  assert.equal(engine.live, 0)
+  await tok.encoder().push(clip(16, 8, 8))
+  await tok.dispose()
+  assert.deepEqual([engine.live, engine.released], [0, 1])
+})
+
+test('NaN is an error of the bundle, and a stream that fails frees its states', async () => {
+  const engine = new Engine(entry)
+  const tok = await load(engine)
+  engine.value = NaN
+  await assert.rejects(tok.encode(clip(16, 8, 8)), (error) => {
+    assert.match(/** @type {Error} */ (error).message, /gave NaN or infinite latent/)
+    return error instanceof BundleError
+  })
+  assert.equal(engine.live, 0)
+})
+
+test('a call that fails, and an adapter that is not there, are errors of the provider', async () => {
+  const engine = new Engine(entry)
+  const tok = await load(engine)
+  engine.run = () => {
+    throw new Error('out of memory\nat somewhere')
+  }
+  await assert.rejects(tok.encode(clip(16, 8, 8)), /^ProviderError: ONNX Runtime failed: out of memory$/)
+  Object.defineProperty(globalThis, 'navigator', { value: { gpu: { requestAdapter: async () => null } } })
+  const loading = Tokenizer.load(reader, { ort: /** @type {any} */ (engine), provider: 'webgpu' })
+  await assert.rejects(loading, ProviderError)
+})

@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Chunk } from '../src/chunk.js'
+import { InputError } from '../src/errors.js'
+import { checkFrames, fromNetwork, toNetwork } from '../src/geometry.js'
+import { clip } from './material.js'
+
+test('every byte comes back', () => {
+  const bytes = Uint8Array.from({ length: 256 * 3 }, (_, i) => i / 3)
+  const x = toNetwork({ data: bytes, frames: 1, height: 16, width: 16 }, 0, 1, 1)
+  assert.deepEqual([x.data[0], x.data[255], x.data[51]], [-1, 1, Math.fround(-0.6)])
+  assert.deepEqual(fromNetwork(x, 16, 16, 'uint8').data, bytes)
+})
+
+test('rounding is half to even and clips', () => {
+  const values = [0, -5, 5, -1, 1, 1 / 255, -1 / 255, 0.1]
+  const x = new Chunk(Float32Array.from([...values, ...values, ...values]), [1, 3, 1, 1, 8])
+  const { data } = fromNetwork(x, 1, 8, 'uint8')
+  // 127.5 becomes 128; the others are what numpy makes of them.
+  assert.deepEqual([...data].filter((_, i) => i % 3 === 0), [128, 0, 255, 0, 255, 128, 127, 140])
+  const float = fromNetwork(x, 1, 8, 'float32').data
+  assert.deepEqual([float[3], float[6]], [-1, 1])
+})
+
+test('edges are repeated up to the multiple and cut off again', () => {
+  const video = clip(2, 3, 5)
+  const x = toNetwork(video, 0, 2, 8)
+  assert.deepEqual(x.dims, [1, 3, 2, 8, 8])
+  const at = (/** @type {number} */ t, /** @type {number} */ y, /** @type {number} */ column) =>
+    x.data[(t * 8 + y) * 8 + column]
+  assert.equal(at(1, 7, 7), at(1, 2, 4))
+  assert.equal(at(0, 1, 6), at(0, 1, 4))
+  assert.deepEqual(fromNetwork(x, 3, 5, 'uint8'), video)
+  const last = toNetwork(video, 1, 2, 8)
+  assert.deepEqual(last.data.subarray(0, 64), x.data.subarray(64, 128))
+})
+
+test('what is no video is refused', () => {
+  const video = clip(2, 3, 5)
+  const floats = Float32Array.from(video.data, (byte) => byte / 127.5 - 1)
+  checkFrames(video)
+  checkFrames({ ...video, data: new Uint8ClampedArray(video.data) })
+  checkFrames({ ...video, data: floats })
+  const wrong = [
+    [{ ...video, frames: 3 }, /3 frames of 5x3 in RGB have 135 numbers, got 90/],
+    [{ ...video, width: 0 }, /\[2, 3, 0, 3\]/],
+    [{ ...video, height: 1.5 }, /1.5/],
+    [{ ...video, data: Int16Array.from(video.data) }, /Uint8Array/],
+    [{ ...video, data: floats.map((x, i) => (i === 7 ? NaN : x)) }, /NaN/],
+    [{ ...video, data: Float32Array.from(video.data) }, /scale 0..255/],
+  ]
+  for (const [frames, message] of wrong) {
+    assert.throws(() => checkFrames(/** @type {any} */ (frames)), (error) => {
+      assert.match(/** @type {Error} */ (error).message, /** @type {RegExp} */ (message))
+      return error instanceof InputError
+    })
+  }
+})

@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { InputError, MismatchError, Tokenizer, concat } from '../src/index.js'
+import { slice } from '../src/items.js'
+import { FSQ, KL, changed, clip, largestDifference } from './material.js'
+
+/** @type {Tokenizer} */
+let tok
+before(async () => {
+  tok = await Tokenizer.load(FSQ, { threads: 1 })
+})
+after(() => tok.dispose())
+
+const video = clip(14, 20, 28)
+
+test('pushes that are not awaited are taken in order', async () => {
+  const whole = await tok.encode(video)
+  const stream = tok.encoder(20, 28)
+  const pushes = [3, 6, 14].map((stop, i) => stream.push(slice(video, [0, 3, 6][i], stop)))
+  const parts = await Promise.all([...pushes, stream.finish()])
+  assert.deepEqual(concat(parts).data, whole.data)
+  assert.equal(stream.numFrames, 14)
+})
+
+test('two streams of one tokenizer do not disturb each other', async () => {
+  const other = { ...video, data: video.data.map((byte) => 255 - byte) }
+  const [a, b] = await Promise.all([tok.encode(video), tok.encode(other)])
+  assert.deepEqual((await tok.encode(video)).data, a.data)
+  assert.deepEqual((await tok.encode(other)).data, b.data)
+  assert.notDeepEqual(a.data, b.data)
+})
+
+test('nothing in gives nothing out, in the shape of what comes', async () => {
+  const stream = tok.encoder()
+  const nothing = await stream.push({ ...video, data: new Uint8Array(0), frames: 0 })
+  assert.deepEqual(nothing, { data: new Int32Array(0), length: 0, channels: 1, h: 3, w: 4 })
+  assert.equal((await stream.finish()).length, 0)
+  assert.equal((await stream.finish()).length, 0)
+  const frames = await tok.decoder({ height: 20, width: 28 }).push(nothing)
+  assert.deepEqual(frames, { data: new Uint8Array(0), frames: 0, height: 20, width: 28 })
+  await assert.rejects(tok.encode({ ...video, data: new Uint8Array(0), frames: 0 }), /no frames/)
+})
+
+test('a decoder that is told nothing keeps the tail and the padding', async () => {
+  const tokens = await tok.encode(video)
+  const stream = tok.decoder()
+  const frames = concat([await stream.push(tokens), await stream.finish()])
+  assert.deepEqual([frames.frames, frames.height, frames.width], [4 * tokens.length - 3, 24, 32])
+  const cut = await tok.decode(tokens)
+  assert.deepEqual(frames.data.subarray(0, 28 * 3), cut.data.subarray(0, 28 * 3))
+})
+
+test('what a stream gave does not change with the array that was pushed', async () => {
+  const tokens = await tok.encode(video)
+  const stream = tok.decoder({ numFrames: 14, height: 20, width: 28 })
+  const latents = { ...tokens, data: tokens.data.slice() }
+  const first = await stream.push(slice(latents, 0, 1))
+  latents.data.fill(0, 0, tokens.data.length / tokens.length)
+  const rest = await stream.push(slice(latents, 1, latents.length))
+  assert.deepEqual(concat([first, rest, await stream.finish()]), await tok.decode(tokens))
+})
+
+test('a gop gives parts that decode on their own', async () => {
+  const tokens = await tok.encode(video, { gop: 2 })
+  assert.equal(tokens.length, 6) // 5 frames a group of 2 latents: 5, 5, and 4, which begin a second latent
+  const whole = await tok.decode(tokens)
+  assert.deepEqual([whole.frames, tokens.info.gop], [14, 2])
+  const second = await tok.encode(slice(video, 5, 10))
+  assert.deepEqual(slice(tokens, 2, 4).data, second.data)
+  // Frames 6..9 of the clip: the group that starts at 5, of which one frame is skipped.
+  const part = slice(tokens, 2, 4)
+  const decoded = await tok.decode({ ...part, info: { ...tokens.info, numFrames: 3, skip: 1 } })
+  assert.deepEqual(decoded, slice(whole, 6, 9))
+  const pieces = tok.encoder(20, 28, { gop: 2 })
+  const pushes = [4, 5, 11, 14].map((stop, i) => pieces.push(slice(video, [0, 4, 5, 11][i], stop)))
+  assert.deepEqual(concat([...(await Promise.all(pushes)), await pieces.finish()]).data, tokens.data)
+  const decoder = tok.decoder({ numFrames: 14, height: 20, width: 28, gop: 2 })
+  assert.deepEqual(concat([await decoder.push(tokens), await decoder.finish()]), whole)
+  await assert.rejects(tok.encode(video, { gop: 0 }), /from 1, got 0/)
+})
+
+test('a clip that was cut decodes from its skip on', async () => {
+  const tokens = await tok.encode(video)
+  const whole = await tok.decode(tokens)
+  const part = await tok.decode({ ...tokens, info: { ...tokens.info, numFrames: 4, skip: 10 } })
+  assert.deepEqual(part, slice(whole, 10, 14))
+})
+
+test('what does not fit is refused', async () => {
+  const tokens = await tok.encode(video)
+  const encoder = tok.encoder(20, 28)
+  await assert.rejects(encoder.push(clip(1, 20, 20)), /all 28x20, got frames of 20x20/)
+  await encoder.finish()
+  await assert.rejects(encoder.push(video), /finished/)
+  const decoder = tok.decoder({ numFrames: 20, height: 20, width: 28 })
+  await assert.rejects(decoder.push({ ...tokens, data: Float32Array.from(tokens.data) }), /Int32Array/)
+  await assert.rejects(decoder.push({ ...tokens, data: tokens.data.map(() => 32768) }), /0..32767, got 32768/)
+  await assert.rejects(decoder.push({ ...tokens, h: 4, w: 3 }), /a height of 20 pixels needs 3 latents, got 4/)
+  await decoder.push(tokens)
+  await assert.rejects(decoder.finish(), /3 frames too early/)
+  await assert.rejects(decoder.push(tokens), /finished/)
+  assert.throws(() => tok.decoder({ dtype: /** @type {any} */ ('int8') }), InputError)
+  assert.throws(() => concat([]), InputError)
+  assert.throws(() => concat([tokens, { ...tokens, w: 5 }]), /one kind/)
+})
+
+test('tokens of other weights are refused, and both are named', async () => {
+  const kl = await Tokenizer.load(KL, { threads: 1, roles: ['decoder'] })
+  const tokens = await tok.encode(video)
+  await assert.rejects(kl.decode(tokens), (error) => {
+    assert.match(/** @type {Error} */ (error).message, /fsq-32768 with weights 32e.*kl-16chn with weights c14/s)
+    return error instanceof MismatchError
+  })
+  const alike = { ...tokens.info, variant: kl.manifest.variant, weightsSha256: kl.manifest.weightsSha256 }
+  assert.throws(() => kl.decoderOf(alike), /do not count frames or codes/)
+  assert.throws(() => kl.encoder(), /the encoder is not loaded/)
+  await kl.dispose()
+  assert.throws(() => kl.decoder(), /dispose/)
+})
+
+test('longer and shorter calls give the same', async () => {
+  const short = await Tokenizer.load(
+    changed(KL, (m) => (m.chunk = { encoder_frames: 4, decoder_latents: 1, first_decoder_latents: null })),
+    { threads: 1 },
+  )
+  const long = await Tokenizer.load(KL, { threads: 1 })
+  const [a, b] = [await short.encode(video), await long.encode(video)]
+  assert.ok(largestDifference(a.data, b.data) < 1e-4)
+  assert.ok(largestDifference((await short.decode(b)).data, (await long.decode(b)).data) <= 1)
+  await Promise.all([short.dispose(), long.dispose()])
+})

@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { toFraction } from '../src/fraction.js'
+import { fromHalf, toHalf } from '../src/half.js'
+import { InputError, TokenFileError, loadTokens, saveTokens } from '../src/index.js'
+import { sha256 } from '../src/source.js'
+
+/** @import { Tokens } from '../src/index.js' */
+
+/** @returns {Tokens} */
+function tokens() {
+  const info = {
+    variant: 'fsq-é',
+    weightsSha256: 'ab'.repeat(32),
+    numFrames: 5,
+    height: 9,
+    width: 16,
+    timeFactor: 4,
+    frontFrames: 3,
+    lookAhead: 0,
+    codebookSize: 99,
+    fps: '30000/1001',
+    timeBase: null,
+    precision: 'fp32',
+    provider: 'cpu',
+    window: null,
+    gop: null,
+    skip: 0,
+    display: 'aspect=4/3 matrix=6 primaries=2 transfer=2 range=limited',
+  }
+  const data = Int32Array.of(0, 98, 1, 2, 3, 4, 5, 6)
+  return { data, length: 2, channels: 1, h: 2, w: 2, info, pts: BigInt64Array.of(-3n, 0n, 1n, 2n, 2n ** 60n) }
+}
+
+/** @returns {Tokens} */
+function latents() {
+  const { info, ...rest } = tokens()
+  const data = Float32Array.from({ length: 24 }, (_, i) => i / 3 - 1)
+  return { ...rest, data, channels: 3, info: { ...info, codebookSize: null } }
+}
+
+test('tokens come back as they were', async () => {
+  assert.deepEqual(await loadTokens(await saveTokens(tokens())), tokens())
+  assert.deepEqual(await loadTokens(await saveTokens(latents())), latents())
+  const many = { ...tokens(), info: { ...tokens().info, codebookSize: 2 ** 20 } }
+  many.data[0] = 2 ** 20 - 1
+  assert.deepEqual(await loadTokens(await saveTokens(many)), many)
+})
+
+test('half precision keeps eleven bits, and padding keeps timestamps aligned', async () => {
+  const file = await saveTokens(latents(), { half: true })
+  const found = await loadTokens(file)
+  found.data.forEach((value, i) => assert.ok(Math.abs(value - latents().data[i]) <= 2 ** -9))
+  const one = { ...latents(), data: latents().data.slice(0, 3), length: 1, h: 1, w: 1, pts: BigInt64Array.of(7n) }
+  one.info = { ...one.info, numFrames: 1 }
+  const padded = await saveTokens(one, { half: true })
+  assert.equal(padded.length, 2048 + 8 + 8)
+  assert.match(new TextDecoder().decode(padded), /"padding":\{"dtype":"U8","shape":\[2\]/)
+  assert.deepEqual((await loadTokens(padded)).pts, one.pts)
+})
+
+test('every half comes back, and rounding is half to even', () => {
+  for (let bits = 0; bits < 65536; bits++) {
+    if (!Number.isNaN(fromHalf(bits))) assert.equal(toHalf(fromHalf(bits)), bits)
+  }
+  assert.deepEqual([65519, 65520, 1 + 2 ** -11, 1 + 3 * 2 ** -11, 2 ** -25, 3 * 2 ** -25, 0.1].map(toHalf),
+    [0x7bff, 0x7c00, 0x3c00, 0x3c02, 0, 2, 0x2e66]) // prettier-ignore
+})
+
+test('rates are quotients in lowest terms', () => {
+  const rates = [25, '50/2', 29.97, 24000 / 1001, 1 / 3, '30000/1001', 59.94005994005994]
+  const texts = ['25', '25', '2997/100', '24000/1001', '1/3', '30000/1001', '60000/1001']
+  assert.deepEqual(rates.map(toFraction), texts)
+  for (const wrong of [0, -1, NaN, Infinity, 'x', '1/0', 1e12]) assert.throws(() => toFraction(wrong), InputError)
+})
+
+test('what does not fit its description is not written', async () => {
+  const { info, ...rest } = tokens()
+  /** @type {[Tokens, RegExp][]} */
+  const wrong = [
+    [{ ...rest, info: { ...info, numFrames: 6 } }, /need 3 latents/],
+    [{ ...rest, info, data: rest.data.map((n) => n - 1) }, /0..98, got -1/],
+    [{ ...rest, info, data: Float32Array.from(rest.data) }, /Int32Array/],
+    [{ ...rest, info, data: rest.data.slice(1) }, /8 numbers/],
+    [{ ...rest, info, pts: BigInt64Array.of(1n) }, /timestamps/],
+    [{ ...rest, info, pts: BigInt64Array.of(0n, 1n, 2n, 3n, 3n) }, /do not rise/],
+    [{ ...rest, info: { ...info, variant: 'x'.repeat(301) } }, /printable/],
+    [{ ...rest, info: { ...info, fps: '1.5' } }, /fps/],
+  ]
+  for (const [value, message] of wrong) {
+    await assert.rejects(saveTokens(value), (error) => {
+      assert.match(/** @type {Error} */ (error).message, message)
+      return error instanceof InputError
+    })
+  }
+  const large = { ...latents(), data: latents().data.map((x, i) => (i === 3 ? 70000 : x)) }
+  await assert.rejects(saveTokens(large, { half: true }), /too large for float16/)
+})
+
+/**
+ * A file whose header was changed.
+ * @param {(header: any) => void} change
+ */
+async function altered(change) {
+  const file = await saveTokens(tokens())
+  const header = JSON.parse(new TextDecoder().decode(file.subarray(8, 2048)))
+  change(header)
+  file.set(new TextEncoder().encode(JSON.stringify(header).padEnd(2040)), 8)
+  return file
+}
+
+test('a damaged file is refused', async () => {
+  const sound = await saveTokens(tokens())
+  const flipped = sound.slice()
+  flipped[2050] ^= 1
+  /** @type {[Uint8Array<ArrayBuffer> | ((header: any) => void), RegExp][]} */
+  const wrong = [
+    [new Uint8Array(3), /no token file/],
+    [new Uint8Array(100).fill(255), /truncated or no token file/],
+    [sound.slice(0, 1000), /truncated/],
+    [sound.slice(0, -1), /truncated/],
+    [flipped, /checksum does not match/],
+    [(h) => (h.__metadata__.format = 'pt'), /not of tokens/],
+    [(h) => (h.__metadata__.format_version = '9'), /token format '9'/],
+    [(h) => delete h.__metadata__.skip, /lacks skip/],
+    [(h) => (h.__metadata__.num_frames = '1e3'), /num_frames/],
+    [(h) => (h.__metadata__.height = '99999999'), /height/],
+    [(h) => (h.__metadata__.front_frames = '4'), /more frames in front/],
+    [(h) => (h.__metadata__.window = '6'), /window/],
+    [(h) => (h.__metadata__.display = 'x'), /describes no picture/],
+    [(h) => (h.__metadata__.checksum = 'sha256:x'), /no SHA-256/],
+    [(h) => (h.indices.shape = [4, 2, 2]), /size of its shape/],
+    [(h) => (h.indices.dtype = 'F16'), /do not go with/],
+    [(h) => (h.indices.data_offsets = [0, 1]), /size of its shape/],
+    [(h) => (h.indices.shape = [2 ** 53, 2 ** 53]), /list of at most 4 sizes/],
+    [(h) => (h.pts.data_offsets = [24, 64]), /overlap or leave gaps/],
+    [(h) => (h.more = h.pts), /either latents or indices/],
+    [(h) => delete h.indices, /either latents or indices/],
+    [(h) => (h.pts = { dtype: 'I64', shape: [1, 5], data_offsets: [16, 56] }), /timestamps are no I64/],
+  ]
+  for (const [change, message] of wrong) {
+    const file = typeof change === 'function' ? await altered(change) : change
+    await assert.rejects(loadTokens(file), (error) => {
+      assert.match(/** @type {Error} */ (error).message, message)
+      return error instanceof TokenFileError
+    })
+  }
+})
+
+test('other writers may use U32 and another header', async () => {
+  const numbers = new Uint8Array(8 + 8)
+  const view = new DataView(numbers.buffer)
+  view.setUint32(0, 7, true)
+  view.setUint32(4, 8, true)
+  const metadata = {
+    ...{ format: 'vidtok-tokens', format_version: '2', variant: 'v', weights_sha256: 'cd'.repeat(32), skip: '0' },
+    ...{ num_frames: '1', height: '1', width: '2', time_factor: '1', front_frames: '0', look_ahead: '0' },
+    ...{ codebook_size: '100000', precision: 'fp32', provider: '', checksum: `sha256:${await sha256(numbers)}` },
+  }
+  const header = JSON.stringify({
+    pts: { dtype: 'I64', shape: [1], data_offsets: [8, 16] },
+    indices: { shape: [1, 1, 2], dtype: 'U32', data_offsets: [0, 8] },
+    __metadata__: metadata,
+  })
+  const file = new Uint8Array(8 + header.length + 16)
+  new DataView(file.buffer).setBigUint64(0, BigInt(header.length), true)
+  file.set(new TextEncoder().encode(header), 8)
+  file.set(numbers, 8 + header.length)
+  const found = await loadTokens(file)
+  assert.deepEqual([...found.data], [7, 8])
+  assert.equal(found.info.gop, null)
+})
