@@ -1,6 +1,6 @@
 /**
  * node kit.mjs ADDRESS KIT FOLDER: every case of the conformance kit in the page, by the served module.
- * Writes for each chunking NAME.I.tokens (as the module gives them) and NAME.I.f32 (the decoded frames).
+ * Writes for each chunking NAME.I.safetensors (the tokens of the input) and NAME.I.f32 (the frames of the kit's tokens).
  */
 
 import { readFile, writeFile } from 'node:fs/promises'
@@ -39,11 +39,11 @@ async function inPage({ row, input, file, pushes, pulls }) {
     for (let at = 0; at < whole.length; at += 8192) all += String.fromCharCode(...whole.subarray(at, at + 8192))
     return btoa(all)
   }
-  const { concat, loadTokens, Tokenizer } = await import(String(new URL('/src/index.js', location.href)))
+  const { concat, loadTokens, saveTokens, Tokenizer } = await import(String(new URL('/src/index.js', location.href)))
   const ort = await import(String(new URL('/ort/ort.wasm.min.mjs', location.href)))
   const tok = await Tokenizer.load(`/bundles/${row.bundle}`, { ort, provider: 'wasm', threads: 1 })
 
-  const { height, width, frames } = row
+  const { height, width, frames, fps } = row
   const [video, size] = [bytes(input), height * width * 3]
   const encoder = tok.encoder(height, width)
   const outs = []
@@ -53,6 +53,8 @@ async function inPage({ row, input, file, pushes, pulls }) {
     at += count
   }
   outs.push(await encoder.finish())
+  const info = tok.describe({ numFrames: frames, height, width, fps })
+  const made = await saveTokens({ ...concat(outs), info })
 
   const tokens = await loadTokens(bytes(file))
   const decoder = tok.decoder({ numFrames: frames, height, width, dtype: 'float32' })
@@ -65,5 +67,5 @@ async function inPage({ row, input, file, pushes, pulls }) {
   }
   parts.push(await decoder.finish())
   await tok.dispose()
-  return { tokens: text(concat(outs).data), f32: text(concat(parts).data) }
+  return { safetensors: text(made), f32: text(concat(parts).data) }
 }

@@ -44,7 +44,7 @@ export class Player {
 
   play() {
     this.button.textContent = 'Pause'
-    this.timer = setInterval(() => {
+    this.timer = window.setInterval(() => {
       const [frame, last] = [Number(this.slider.value), Number(this.slider.max)]
       this.go(frame < last ? frame + 1 : 0)
     }, 1000 / this.fps)

@@ -12,6 +12,7 @@ export class Result {
   clip = null
   /** @type {TokenMap | null} */
   map = null
+  /** @type {Uint8Array} */
   file = new Uint8Array()
   decoded = new Uint8Array()
   ready = 0 // frames decoded

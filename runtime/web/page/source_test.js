@@ -52,6 +52,7 @@ function paint(data, at, t, x, y) {
   } else if (x >= left && x < left + 90 && y >= 160 && y < 220) {
     data.set((x - left) % 30 < 15 ? [40, 60, 150] : [225, 225, 230], at)
   } else {
-    data.set([60 + wave((x >> 1) + 2 * t), 60 + wave(y - t), 70 + wave(((x + y) >> 1) + 3 * t)], at)
+    const [light, warm] = [70 + wave((x >> 1) + 2 * t), wave(y - t) >> 1]
+    data.set([light + warm, light + 30, light + 64 - warm], at)
   }
 }

@@ -105,6 +105,7 @@ async function run(job) {
   let decoding = 0
   watch.lap()
   for await (const { data, frames } of decode(tok, tokens, clip)) {
+    if (!(data instanceof Uint8Array)) throw new TypeError('frames for the screen are bytes')
     decoding += watch.lap()
     const first = psnr.frames
     for (let i = 0; i < frames; i++) {
