@@ -35,3 +35,7 @@ class OutputError(VidtokError, OSError):
 
 class QuarantineError(VidtokError, RuntimeError):
     """Clips of a data set that could not be tokenized; all the others are finished."""
+
+
+class ServerError(VidtokError, OSError):
+    """An address that cannot be served on, or a page whose files are missing."""

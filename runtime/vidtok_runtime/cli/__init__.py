@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from vidtok_runtime.cli import bench, convert, dataset, doctor, evaluate, inspect, tokens, view
+from vidtok_runtime.cli import bench, convert, dataset, doctor, evaluate, inspect, serve, tokens, view
 from vidtok_runtime.cli import stream as streams
 
 
@@ -39,6 +39,7 @@ for _command in (
     doctor.doctor,
     dataset.dataset,
     convert.demo,
+    serve.serve,
     tokens.cut,
     tokens.join,
     tokens.convert,

@@ -1,0 +1,45 @@
+/** A headless Chromium on the served page, which fails on any error of the page and on any request to elsewhere. */
+
+import { chromium } from 'playwright-core'
+
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--use-fake-device-for-media-stream',
+  '--use-fake-ui-for-media-stream',
+]
+
+/**
+ * Calls `use` with a page on `address`, and prints what it returns as JSON.
+ * @param {string} address
+ * @param {import('playwright-core').BrowserContextOptions} options
+ * @param {(page: import('playwright-core').Page) => Promise<unknown>} use
+ */
+export async function onPage(address, options, use) {
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, headless: true, args: FLAGS })
+  try {
+    const context = await browser.newContext(options)
+    /** @type {string[]} */
+    const faults = []
+    context.on('request', (request) => {
+      const url = request.url()
+      if (!url.startsWith(address) && !url.startsWith('blob:')) faults.push(`a request to ${url}`)
+    })
+    const page = await context.newPage()
+    page.on('pageerror', (error) => faults.push(`error: ${error.message}`))
+    page.on('console', (message) => {
+      if (message.type() === 'error') faults.push(`console: ${message.text()}`)
+    })
+    await page.goto(address)
+    const found = await use(page)
+    if (faults.length) throw new Error(faults.join('\n'))
+    console.log(JSON.stringify(found))
+  } finally {
+    await browser.close()
+  }
+}
