@@ -4,6 +4,7 @@
 <!-- not run: REASON: BEGINNING -->  only its lines that begin so
 <!-- slow -->  <!-- slow: BEGINNING -->  run by `make slow`
 <!-- each line apart -->             lines do not build on each other
+<!-- in an empty folder -->          the block makes files that exist already
 <!-- saved as: NAME -->              a file that later blocks of the page use
 <!-- run by: tests/test_x.py -->     another test runs it
 <!-- quoted from: PATH -->           it stands so in a file of the repository, which has tests of its own
@@ -31,7 +32,9 @@ REASONS = {
     "needs a browser",
 }
 _FENCE = re.compile(r"((?:<!--[^\n]*-->\n+)*)```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_MARK = re.compile(r"<!-- (not run|slow|each line apart|saved as|run by|quoted from)(?:: ([^:]+?)(?:: (.+?))?)? -->")
+_MARK = re.compile(
+    r"<!-- (not run|slow|each line apart|in an empty folder|saved as|run by|quoted from)(?:: ([^:]+?)(?:: (.+?))?)? -->"
+)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A bundle behind the interface that video pipelines of diffusers expect of their autoencoder; diffusers is not needed."""
+"""A bundle behind the interface that diffusers' video pipelines expect of an autoencoder; diffusers is not needed."""
 
 from __future__ import annotations
 

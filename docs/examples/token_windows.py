@@ -23,9 +23,10 @@ Sample = dict[str, Any]
 class TokenWindows(Dataset[Sample]):
     """One random window of every token file of a folder, map-style.
 
-    A sample is a dict of `tokens` (KL: float32 `C t h w`; FSQ: int64 `t h w`), `file` (index into `readers`) and `start`
-    (first latent). Where tokens have groups (`--gop`, non-causal windows) a window starts at a group, so that it decodes
-    on its own. The start comes from torch's generator, which a DataLoader seeds anew for each epoch and worker.
+    A sample is a dict of `tokens` (KL: float32 `C t h w`; FSQ: int64 `t h w`), `file` (index into `readers`) and
+    `start` (first latent). Where tokens have groups (`--gop`, non-causal windows) a window starts at a group, so that
+    it decodes on its own. The start comes from torch's generator, which a DataLoader seeds anew for each epoch and
+    worker.
     Files shorter than a window are left out. Raises ValueError when no file is left or files do not fit together.
     """
 
