@@ -32,9 +32,8 @@ REASONS = {
     "needs a browser",
 }
 _FENCE = re.compile(r"((?:<!--[^\n]*-->\n+)*)```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_MARK = re.compile(
-    r"<!-- (not run|slow|each line apart|in an empty folder|saved as|run by|quoted from)(?:: ([^:]+?)(?:: (.+?))?)? -->"
-)
+_WHAT = "not run|slow|each line apart|in an empty folder|saved as|run by|quoted from"
+_MARK = re.compile(rf"<!-- ({_WHAT})(?:: ([^:]+?)(?:: (.+?))?)? -->")
 
 
 @dataclass(frozen=True)
