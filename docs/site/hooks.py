@@ -11,10 +11,13 @@ from typing import Any
 
 import click
 from mkdocs.structure.files import File, Files
+from mkdocs.utils import get_relative_url
 
 ROOT = Path(__file__).parents[2]
 # Files at the top of the repository that are pages of the site.
 TOP = {"SECURITY.md": "security.md", "CHANGELOG.md": "changelog.md"}
+# What the theme would load from the network for searching without a server, and what is here instead.
+_SHIM, _OURS = "https://unpkg.com/iframe-worker/shim", "site/worker.js"
 _LINK = re.compile(r"\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -42,6 +45,16 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return f"[{text}]({posixpath.relpath(place.removeprefix('docs/'), folder or '.')}{anchor})"
 
     return _LINK.sub(link, markdown)
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Nothing comes from the network."""
+    return output.replace(_SHIM, get_relative_url(_OURS, page.url))
+
+
+def on_post_template(output: str, **_: Any) -> str:
+    """The same for 404.html."""
+    return output.replace(_SHIM, _OURS)
 
 
 def programs() -> dict[str, click.Command]:
@@ -80,7 +93,8 @@ def _describe(context: click.Context, level: int) -> Iterator[str]:
     records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
     yield from ("| option | |", "| - | - |")
     for names, text in filter(None, records):
-        yield f"| `{names.replace('|', chr(92) + '|')}` | {_cell(text)} |"
+        if text:  # not so for the plain arguments, which the text above describes
+            yield f"| `{names}` | {_cell(text)} |"
     yield ""
     if lines := examples(command):
         yield from ("```bash", *lines, "```", "")
