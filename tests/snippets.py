@@ -7,6 +7,7 @@
 <!-- in an empty folder -->          the block makes files that exist already
 <!-- saved as: NAME -->              a file that later blocks of the page use
 <!-- run by: tests/test_x.py -->     another test runs it
+<!-- all run by: tests/test_x.py -->  the same of every block of the page
 <!-- quoted from: PATH -->           it stands so in a file of the repository, which has tests of its own
 """
 
@@ -67,6 +68,7 @@ class Block:
 def blocks(page: Path) -> Iterator[Block]:
     """The fenced blocks of a page."""
     text = page.read_text()
+    elsewhere = tuple(("run by", name, "") for name in re.findall("<!-- all run by: (.+?) -->", text))
     for match in _FENCE.finditer(text):
-        marks = tuple((m[1], m[2] or "", m[3] or "") for m in _MARK.finditer(match[1]))
+        marks = elsewhere + tuple((m[1], m[2] or "", m[3] or "") for m in _MARK.finditer(match[1]))
         yield Block(page, text[: match.start(2)].count("\n") + 1, match[2], match[3], marks)
