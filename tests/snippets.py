@@ -3,7 +3,7 @@
 <!-- not run: REASON -->             the block needs what a test machine lacks; REASON is one of `REASONS`
 <!-- not run: REASON: BEGINNING -->  only its lines that begin so
 <!-- slow -->  <!-- slow: BEGINNING -->  run by `make slow`
-<!-- each line apart -->             lines do not build on each other
+<!-- each line apart -->             every line begins with the files that are given
 <!-- in an empty folder -->          the block makes files that exist already
 <!-- saved as: NAME -->              a file that later blocks of the page use
 <!-- run by: tests/test_x.py -->     another test runs it

@@ -97,7 +97,7 @@ def place(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return folder
 
 
-def _play(page: Path, place: Path, *, slow: bool) -> None:
+def _play(page: Path, place: Path, material: Path, *, slow: bool) -> None:
     """Run the blocks of a page one after another, with those that are slow or without."""
     frames = np.stack([synthetic_frame(i, 48, 64) for i in range(5)])
     names = {"__name__": "docs", "video": frames, "frames": frames}  # what the README takes for given
@@ -117,7 +117,7 @@ def _play(page: Path, place: Path, *, slow: bool) -> None:
                     continue
                 if block.marked("each line apart"):
                     apart = place.parent / "apart"
-                    patch.chdir(shutil.copytree(place, apart))
+                    patch.chdir(shutil.copytree(material, apart))
                     _run(line)
                     shutil.rmtree(apart)
                 else:
@@ -125,14 +125,14 @@ def _play(page: Path, place: Path, *, slow: bool) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
-def test_commands_and_code_run(page: Path, place: Path) -> None:
-    _play(page, place, slow=False)
+def test_commands_and_code_run(page: Path, place: Path, material: Path) -> None:
+    _play(page, place, material, slow=False)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if any("slow" in m for b in blocks(p) for m in b.marks)])
-def test_long_commands_run(page: Path, place: Path) -> None:
-    _play(page, place, slow=True)
+def test_long_commands_run(page: Path, place: Path, material: Path) -> None:
+    _play(page, place, material, slow=True)
 
 
 def _all_blocks() -> Iterator[Block]:
