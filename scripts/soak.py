@@ -43,6 +43,7 @@ PUSHES = (1, 7, 2, 23, 5)  # of the second encoding
 GROWTH = 0.02  # that the last quarter of a phase may take beyond the first
 LATENT_TOLERANCE = 1e-4
 LEAST_EQUAL = 0.9999  # of the FSQ tokens, as for the same tokens on two engines
+PACKAGES = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu", "openvino": "openvino"}
 MIB = 2**20
 
 
@@ -187,7 +188,7 @@ def soak(
     result = {
         "bundle": bundle,
         "provider": tok.engine,
-        "versions": {name: version(name) for name in ("numpy", "av", _ENGINES[tok.provider])},
+        "versions": {name: version(name) for name in ("numpy", "av", PACKAGES[tok.provider])},
         "python": platform.python_version(),
         "threads": threads,
         "size": f"{width}x{height}",
@@ -202,9 +203,6 @@ def soak(
     return {**result, "failed": failures(result, discrete=reader.kind == "indices")}
 
 
-_ENGINES = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu", "openvino": "openvino"}
-
-
 def failures(result: dict[str, Any], *, discrete: bool) -> list[str]:
     """The checks that do not hold."""
     checks = {
@@ -216,9 +214,8 @@ def failures(result: dict[str, Any], *, discrete: bool) -> list[str]:
         checks[f"memory of {name}"] = abs(phase["growth"]) <= GROWTH
     for name in ("whole", "last_minute"):
         part = result["other_pushes"][name]
-        checks[f"tokens of other pushes, {name}"] = (
-            part["differing"] <= (1 - LEAST_EQUAL) * part["numbers"] if discrete else part["largest"] <= LATENT_TOLERANCE
-        )
+        allowed = part["differing"] <= (1 - LEAST_EQUAL) * part["numbers"]
+        checks[f"tokens of other pushes, {name}"] = allowed if discrete else part["largest"] <= LATENT_TOLERANCE
     return [name for name, holds in checks.items() if not holds]
 
 
