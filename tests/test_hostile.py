@@ -31,6 +31,8 @@ from vidtok_runtime.errors import BundleError, InputError, OutputError, TokenFil
 from vidtok_runtime.external_data import refuse_external_data
 from vidtok_runtime.files import PartFile
 from vidtok_runtime.manifest import read_manifest
+from vidtok_runtime.measures import Lpips
+from vidtok_runtime.session import Options
 from vidtok_runtime.token_convert import convert_file
 
 Change = Callable[[dict[str, Any]], None]
@@ -199,6 +201,13 @@ def test_external_data_is_found_everywhere(tmp_path: Path) -> None:
             refuse_external_data(path)
     for name in ("encoder.onnx", "decoder.onnx"):
         refuse_external_data(SHIPPED / "tiny-fsq-32768" / name)
+
+
+def test_metric_graphs_with_external_data(tmp_path: Path) -> None:
+    path = tmp_path / "lpips.onnx"
+    path.write_bytes(next(_models()).SerializeToString())
+    with pytest.raises(BundleError, match="weights in other files"):
+        Lpips(path, "cpu", Options(threads=1))
 
 
 def test_onnx_files_that_are_none(tmp_path: Path) -> None:

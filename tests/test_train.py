@@ -346,6 +346,7 @@ def test_absent_lpips_weights_are_an_error_at_the_start(
         ("size = 32\nshort", "size = 36\nshort", r"\[data\] size of kl-4chn must be a multiple of 8, got 36"),
         ("held_back_size = 32", "held_back_size = 20", r"\[data\] held_back_size of kl-4chn .* multiple of 8, got 20"),
         ("kl-4chn", "kl-5chn", "no variant is called 'kl-5chn'"),
+        ("[1, 1, 2, 2]", "[]", "ch_mult not empty"),
     ],
 )
 def test_what_does_not_fit_the_model_is_said_before_anything_is_read(
@@ -353,6 +354,13 @@ def test_what_does_not_fit_the_model_is_said_before_anything_is_read(
 ) -> None:
     with pytest.raises(ModelError, match=said):
         train(load_recipe(str(tiny(tmp_path, (old, new)))), tmp_path / "none", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_data_leave_no_run_folder(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match="clips to train on"):
+        train(load_recipe(str(tiny(tmp_path))), tmp_path / "empty", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
