@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from data_sets import dataset
 from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -125,6 +126,45 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cv2.imwrite(str(folder / "photo.png"), synthetic_frame(7, 160, 200))
     (folder / "broken.mp4").write_text("no video")
     return folder
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven small clips in two folders, of which two have one stem, with a caption and metadata."""
+    folder = tmp_path_factory.mktemp("source")
+    rng = np.random.default_rng(5)
+    for i, name in enumerate(["a.mp4", "a.mov", "b.mp4", "c.mkv", "deep/a.mp4", "deep/d.mp4", "deep/er/e.mp4"]):
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        with VideoWriter(path) as writer:
+            for k in range(5 + i):
+                writer.write(rng.integers(0, 256, (24, 32, 3), np.uint8), k)
+            writer.close()
+    (folder / "b.txt").write_text("a caption, with a comma\n")
+    (folder / "b.json").write_text(json.dumps({"licence": "CC0", "score": 3, "width": "wide"}))
+    (folder / "notes.md").write_text("no clip")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    result = dataset(source, out, "--workers", 2)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+@pytest.fixture(scope="session")
+def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run of training."""
+    from training import tiny
+
+    from vidtok_ref.train.recipe import load_recipe
+    from vidtok_ref.train.run import train
+
+    folder = tmp_path_factory.mktemp("whole")
+    assert train(load_recipe(str(tiny(folder))), clips, folder / "run") > 5
+    return folder / "run"
 
 
 @pytest.fixture
