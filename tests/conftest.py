@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from data_sets import dataset
+from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 from vidtok_export import export
 from vidtok_ref import VARIANTS, VidTok, build
 from vidtok_ref.checkpoints import release_name
+from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.demo import synthetic_frame
 from vidtok_runtime.video_out import VideoWriter
 
@@ -29,6 +33,15 @@ SHALLOW = {
     "temporal_down": (0, 1),
     "spatial_up": (1,),
     "temporal_up": (0, 1),
+}
+# One level, for tests in which the network around something does not matter.
+SHALLOWEST = {
+    **NARROW,
+    "ch_mult": (1,),
+    "spatial_down": (0,),
+    "temporal_down": (0,),
+    "spatial_up": (0,),
+    "temporal_up": (0,),
 }
 REFERENCE = Path(os.environ.get("VIDTOK_REFERENCE", Path(__file__).parents[2] / "shared/reference"))
 
@@ -58,9 +71,31 @@ def model(request: pytest.FixtureRequest) -> VidTok:
     return build(request.param, **NARROW)
 
 
+@pytest.fixture(scope="session", params=["kl-4chn", "fsq-32768"])
+def shallow(request: pytest.FixtureRequest) -> VidTok:
+    return build(request.param, **SHALLOW)
+
+
 @pytest.fixture(scope="session")
-def bundle(model: VidTok, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(model, tmp_path_factory.mktemp("bundles") / model.variant.name)
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[VidTok], Path]:
+    """Gives the bundle of a model, which is made once for all tests and processes of a run; copy it to change it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # what the processes have in common
+
+    def once(model: VidTok) -> Path:
+        place = shared / "bundles" / f"{model.variant.name}-{weights_sha256(model)[:12]}"
+        place.mkdir(parents=True, exist_ok=True)
+        folder = place / model.variant.name
+        with FileLock(place / "lock"):
+            return folder if folder.exists() else export(model, folder)
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def bundle(shallow: VidTok, exported: Callable[[VidTok], Path]) -> Path:
+    return exported(shallow)
 
 
 @pytest.fixture(scope="session")
@@ -91,6 +126,45 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cv2.imwrite(str(folder / "photo.png"), synthetic_frame(7, 160, 200))
     (folder / "broken.mp4").write_text("no video")
     return folder
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven small clips in two folders, of which two have one stem, with a caption and metadata."""
+    folder = tmp_path_factory.mktemp("source")
+    rng = np.random.default_rng(5)
+    for i, name in enumerate(["a.mp4", "a.mov", "b.mp4", "c.mkv", "deep/a.mp4", "deep/d.mp4", "deep/er/e.mp4"]):
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        with VideoWriter(path) as writer:
+            for k in range(5 + i):
+                writer.write(rng.integers(0, 256, (24, 32, 3), np.uint8), k)
+            writer.close()
+    (folder / "b.txt").write_text("a caption, with a comma\n")
+    (folder / "b.json").write_text(json.dumps({"licence": "CC0", "score": 3, "width": "wide"}))
+    (folder / "notes.md").write_text("no clip")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    result = dataset(source, out, "--workers", 2)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+@pytest.fixture(scope="session")
+def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run of training."""
+    from training import tiny
+
+    from vidtok_ref.train.recipe import load_recipe
+    from vidtok_ref.train.run import train
+
+    folder = tmp_path_factory.mktemp("whole")
+    assert train(load_recipe(str(tiny(folder))), clips, folder / "run") > 5
+    return folder / "run"
 
 
 @pytest.fixture

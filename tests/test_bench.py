@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def test_every_engine_has_whole_rows_on_the_command_line(bundle: Path, tmp_path:
 def test_bad_calls_are_one_line(bundle: Path, tmp_path: Path) -> None:
     for options, message in (
         ((bundle, "--frames", 7), "a multiple of 4 frames, got 7"),
-        ((bundle, "--size", 20), "a multiple of 8 pixels, got 20"),
+        ((bundle, "--size", 21), "a multiple of 2 pixels, got 21"),
         ((bundle, "--precision", "fp3"), "has no fp3 encoder; it offers fp32"),
         ((bundle, "--plot", tmp_path / "p.gif"), ".png or .svg"),
         ((bundle, "--json", tmp_path / "no/f.json"), "does not exist"),
@@ -145,17 +146,17 @@ def test_a_stream_carries_its_state(bundle: Path, role: str) -> None:
             np.testing.assert_array_equal(found[name], value)
 
 
-def test_the_first_call_of_version_1_1_is_one_latent(tmp_path: Path) -> None:
-    folder = export(build("kl-4chn-v1.1", **SHALLOW), tmp_path / "b")
+def test_the_first_call_of_version_1_1_is_one_latent(exported: Callable[[VidTok], Path]) -> None:
+    folder = exported(build("kl-4chn-v1.1", **SHALLOW))
     call = graph_call(str(folder), "decoder", "cpu", None, 8, 8, 8, 1, 0)
     lengths = [call()["video"].shape[2] for _ in range(3)]  # type: ignore[index]
     assert lengths == [4, 8, 8]
 
 
-def test_operations_of_the_manifest_are_those_of_the_model(bundle: Path, model: VidTok, tmp_path: Path) -> None:
+def test_operations_of_the_manifest_are_those_of_the_model(bundle: Path, shallow: VidTok, tmp_path: Path) -> None:
     manifest = read_manifest(bundle)
     with torch.device("meta"):
-        bare = VidTok(model.variant)
+        bare = VidTok(shallow.variant)
     for role in ("encoder", "decoder"):
         wanted = multiply_adds(bare, role, 12, 40, 72)
         assert manifest.multiply_adds(role, 12, 40, 72) == pytest.approx(wanted, rel=1e-9)

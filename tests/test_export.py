@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 from click.testing import CliRunner
+from conftest import SHALLOWEST
 from onnx import TensorProto, helper, numpy_helper
 
 from vidtok_export import ExportError, export
@@ -20,7 +21,7 @@ from vidtok_ref import VidTok, build
 from vidtok_runtime.manifest import read_manifest
 
 
-def test_manifest_tells_what_was_written(bundle: Path, model: VidTok) -> None:
+def test_manifest_tells_what_was_written(bundle: Path, shallow: VidTok) -> None:
     raw = json.loads((bundle / "manifest.json").read_text())
     assert raw["weights"]["trained"] is False
     assert raw["weights"]["source"] == "untrained, seed 0"
@@ -33,21 +34,26 @@ def test_manifest_tells_what_was_written(bundle: Path, model: VidTok) -> None:
         loaded = onnx.load(bundle / graph["file"])
         flags = [flag["name"] for flag in graph["flags"]]
         assert [i.name for i in loaded.graph.input] == [graph["inputs"][0]["name"], *flags, *names]
-    assert raw["codebook_size"] == model.variant.codebook_size
+    assert raw["codebook_size"] == shallow.variant.codebook_size
 
 
-def test_verification_notices_other_weights(bundle: Path, model: VidTok) -> None:
+def test_verification_notices_other_weights(bundle: Path, shallow: VidTok) -> None:
     manifest = read_manifest(bundle)
-    require(verify(manifest, model, ("cpu",)))
-    other = build(model.variant, seed=1)
+    require(verify(manifest, shallow, ("cpu",)))
+    other = build(shallow.variant, seed=1)
     with pytest.raises(ExportError, match="does not compute"):
         require(verify(manifest, other, ("cpu",)))
 
 
-def test_an_existing_bundle_stays(bundle: Path, model: VidTok) -> None:
+def test_without_simplification(tmp_path: Path) -> None:
+    folder = export(build("kl-4chn", **SHALLOWEST), tmp_path / "plain", simplify=False)
+    assert all(row["passed"] for row in read_manifest(folder).raw["parity"]["rows"])
+
+
+def test_an_existing_bundle_stays(bundle: Path, shallow: VidTok) -> None:
     before = (bundle / "manifest.json").read_bytes()
     with pytest.raises(ExportError, match="--force"):
-        export(model, bundle)
+        export(shallow, bundle)
     assert (bundle / "manifest.json").read_bytes() == before
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from conftest import SHALLOW
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vidtok_export import export
 from vidtok_export.verify import run_in_calls, smooth_video
 from vidtok_ref import VidTok, build
 from vidtok_runtime import Tokenizer, Tokens
@@ -28,10 +28,9 @@ PROVIDERS = ["cpu", "openvino"]
 
 
 @pytest.fixture(scope="module")
-def family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[VidTok, Path]]:
-    folder = tmp_path_factory.mktemp("family")
+def family(exported: Callable[[VidTok], Path]) -> dict[str, tuple[VidTok, Path]]:
     models = {name: build(name, **SHALLOW) for name in NAMES}
-    return {name: (model, export(model, folder / name)) for name, model in models.items()}
+    return {name: (model, exported(model)) for name, model in models.items()}
 
 
 def clip(frames: int, height: int = 7, width: int = 12) -> np.ndarray:

@@ -10,22 +10,19 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
-from conftest import SHALLOW
 from onnx import TensorProto, numpy_helper
 
-from vidtok_export import export
 from vidtok_export.cli import main
 from vidtok_export.compact import restore_float, store_half
-from vidtok_ref import build
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.cli import main as run
 from vidtok_runtime.protocol import Protocol
 
 
-@pytest.fixture(scope="module", params=["kl-4chn", "fsq-32768"])
-def precise(request: pytest.FixtureRequest, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def precise(bundle: Path, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A narrow bundle with all three precisions."""
-    folder = export(build(request.param, **SHALLOW), tmp_path_factory.mktemp("precise") / request.param)
+    folder = Path(shutil.copytree(bundle, tmp_path_factory.mktemp("precise") / bundle.name))
     asked = ["quantize", str(folder), "--precision", "int8", "--precision", "fp16", "--calibrate", str(clips)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vidtok_export.clips.PROTOCOL", Protocol(9, 48, None))  # the rest is as in use

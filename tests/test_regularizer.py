@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SHALLOW
+from conftest import SHALLOWEST
 from torch import Tensor
 from vector_quantize_pytorch import LFQ
 
@@ -188,7 +188,7 @@ QUANTIZED = {
 
 @pytest.fixture(scope="module", params=QUANTIZED)
 def model(request: pytest.FixtureRequest) -> VidTok:
-    return build("kl-4chn", regularizer=request.param, **QUANTIZED[request.param], **SHALLOW)
+    return build("kl-4chn", regularizer=request.param, **QUANTIZED[request.param], **SHALLOWEST)
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from vidtok_runtime.demo import synthetic_frame
 from vidtok_runtime.errors import OutputError, TokenFileError, VideoError
 from vidtok_runtime.live import stream_into
 from vidtok_runtime.pipeline import decode_file
-from vidtok_runtime.segment_writer import Segmentation
+from vidtok_runtime.segment_writer import Segmentation, SegmentFolder
 from vidtok_runtime.segments import segments_in
 from vidtok_runtime.selection import Selection
 from vidtok_runtime.source import Frame
@@ -78,6 +78,10 @@ def test_segments_decode_alone_and_together(tok: Tokenizer, clip: Path, tmp_path
     pixels = np.stack([frame.pixels for frame in frames])
     for t, start in zip(tokens, (0, 20, 40), strict=True):  # each as if it were a clip of its own
         assert np.array_equal(t.data, tok.encode(pixels[start : start + 20]).data)
+    told = run("info", folder, "--verify").output
+    for line in ("3 in ", "50 frames of 49x33 at 25.000 a second", "U16 [16, 5, 7]", "0.000 to 1.960 seconds"):
+        assert line in told
+    assert "every segment" in told
     out = tmp_path / "back.mp4"
     assert run("decode", folder, "-o", out, *CPU).exit_code == 0
     with VideoReader(out) as back:
@@ -187,6 +191,14 @@ def test_a_live_source_that_fails_leaves_what_came(
     # the second run's clock goes on behind the first's
     assert timestamps(tmp_path / "out") == [500 + 40 * i for i in range(46)]
     assert [TokenReader(p).info.num_frames for p in segments_in(tmp_path / "out")] == [10, 10, 3] * 2
+
+
+def test_a_full_segment_waits_for_no_other_frame(tok: Tokenizer, tmp_path: Path) -> None:
+    source: Any = Live(0, 0)
+    segments = SegmentFolder(tok, tmp_path, source, Segmentation(frames=3), 0, half=False)
+    for i in range(6):
+        segments.add(Frame(np.zeros((16, 16, 3), np.uint8), i))
+        assert len(segments_in(tmp_path) if i > 1 else []) == segments.segments == (i + 1) // 3
 
 
 def test_silence_ends_a_segment(tok: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

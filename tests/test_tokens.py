@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,8 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import SHALLOW
 
-from vidtok_export import export
-from vidtok_ref import build
+from vidtok_ref import VidTok, build
 from vidtok_runtime import Tokenizer, Tokens
 from vidtok_runtime.cli import main
 from vidtok_runtime.demo import synthetic_frame
@@ -42,12 +42,8 @@ def tok(request: pytest.FixtureRequest) -> Tokenizer:
 
 
 @pytest.fixture(scope="module", params=["kl-4chn-v1.1", "kl-4chn-noncausal"])
-def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    with pytest.MonkeyPatch.context() as patch:  # parity is tested elsewhere
-        patch.setattr("vidtok_export.bundle.verify", lambda *_: [])
-        model = build(request.param, **SHALLOW)
-        folder = export(model, tmp_path_factory.mktemp("b") / request.param, simplify=False)
-    return Tokenizer(folder, provider="cpu", threads=1)
+def other(request: pytest.FixtureRequest, exported: Callable[[VidTok], Path]) -> Tokenizer:
+    return Tokenizer(exported(build(request.param, **SHALLOW)), provider="cpu", threads=1)
 
 
 @pytest.mark.parametrize("gop", [1, 2, 3])

@@ -69,8 +69,8 @@ class Variant:
             )
         if not self.causal and self.version != "1.0":
             raise VariantError(f"{self.name}: non-causal models exist in version 1.0 only")
-        if self.ch < 1 or self.z_channels < 1 or self.num_res_blocks < 1 or min(self.ch_mult) < 1:
-            raise VariantError(f"{self.name}: widths and block counts must be positive")
+        if self.ch < 1 or self.z_channels < 1 or self.num_res_blocks < 1 or min(self.ch_mult, default=0) < 1:
+            raise VariantError(f"{self.name}: widths and block counts must be positive, and ch_mult not empty")
         if not used <= set(range(depth)):
             raise VariantError(f"{self.name}: resampling at levels {sorted(used)}, only {depth} exist")
         if len(self.spatial_down) != len(self.spatial_up) or len(self.temporal_down) != len(self.temporal_up):

@@ -1,4 +1,4 @@
-"""Text about a bundle or a token file."""
+"""Text about a bundle, a token file or a folder of segments."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from vidtok_runtime.bundles import find_bundle, shipped_names
 from vidtok_runtime.errors import TokenFileError
 from vidtok_runtime.files import is_file, is_folder
 from vidtok_runtime.manifest import Manifest, ParityRow, check_file
-from vidtok_runtime.tokens import TokenReader
+from vidtok_runtime.segments import joined, segment_number, segments_in
+from vidtok_runtime.tokens import TokenInfo, TokenReader
 
 
 def describe(file: str, *, verify: bool = False) -> str:
-    """Lines about a bundle (folder or shipped name) or a token file; `verify` compares checksums.
+    """Lines about a bundle (folder or shipped name), a token file or a folder of segments; `verify` compares checksums.
 
     Raises BundleError, TokenFileError.
     """
-    if file in shipped_names() or is_folder(Path(file)):
+    if file in shipped_names():
         return _bundle(find_bundle(file), verify)
+    if is_folder(Path(file)):
+        segments = any(Path(file).glob("segment-*.safetensors"))
+        return _segments(segments_in(file), verify) if segments else _bundle(find_bundle(file), verify)
     if not is_file(Path(file)):
         raise TokenFileError(f"{file} does not exist; shipped bundles are {', '.join(shipped_names())}")
     return _tokens(TokenReader(file), verify)
@@ -59,18 +63,45 @@ def _parity(row: ParityRow) -> str:
     return f"{encoder}, video {row.video_max_diff:.1e}{lost}"
 
 
-def _tokens(reader: TokenReader, verify: bool) -> str:
-    info = reader.info
-    size = reader.path.stat().st_size
-    rows: dict[str, object] = {
-        "token file": reader.path,
+def _about(info: TokenInfo, size: int) -> dict[str, object]:
+    """What one file and many segments have in common; size: bytes."""
+    return {
         "variant": info.variant,
         "weights": info.weights_sha256[:16],
         "clip": f"{info.num_frames} frames of {info.width}x{info.height}"
         + (f" at {float(info.fps):.3f} a second" if info.fps else ""),
+        "size": f"{size:,} bytes, {8 * size / (info.num_frames * info.width * info.height):.3f} bits a pixel",
+    }
+
+
+def _segments(paths: list[Path], verify: bool) -> str:
+    readers = [TokenReader(path) for path in paths]
+    first, last, info = readers[0], readers[-1], joined(readers)
+    absent = segment_number(paths[-1]) - segment_number(paths[0]) + 1 - len(paths)
+    rows: dict[str, object] = {
+        "segments": f"{len(paths)} in {paths[0].parent}" + (f"; {absent} between them are missing" if absent else ""),
+        **_about(info, sum(path.stat().st_size for path in paths)),
+        first.kind: f"{'/'.join(sorted({r.dtype for r in readers}))} "
+        f"{[sum(r.shape[0] for r in readers), *first.shape[1:]]}",
+        "made with": "; ".join(sorted({f"{r.info.provider}, {r.info.precision}" for r in readers})),
+    }
+    if info.time_base:
+        began, ended = (float(int(pts) * info.time_base) for pts in (first.pts()[0], last.pts()[-1]))
+        rows["times"] = f"{began:.3f} to {ended:.3f} seconds"
+    if verify:
+        for reader in readers:
+            reader.verify()
+        rows["verified"] = "the numbers of every segment have its checksum"
+    return _lines(rows)
+
+
+def _tokens(reader: TokenReader, verify: bool) -> str:
+    info = reader.info
+    rows: dict[str, object] = {
+        "token file": reader.path,
+        **_about(info, reader.path.stat().st_size),
         reader.kind: f"{reader.dtype} {list(reader.shape)}",
         "made with": f"{info.provider}, {info.precision}",
-        "size": f"{size:,} bytes, {8 * size / (info.num_frames * info.width * info.height):.3f} bits a pixel",
         "checksum": reader.checksum,
     }
     if info.timing.group is not None:

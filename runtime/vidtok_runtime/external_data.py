@@ -36,11 +36,9 @@ def refuse_external_data(path: Path) -> None:
                 raise ValueError("it has no graph")
             external = _is_external(content, 0, len(content), "model", 0)
     except (OSError, ValueError) as error:
-        raise BundleError(f"{path} is no sound ONNX file: {error}; export the bundle again") from error
+        raise BundleError(f"{path} is no sound ONNX file: {error}; export it again") from error
     if external:
-        raise BundleError(
-            f"{path} keeps weights in other files, which a bundle may not; export it with the weights inside"
-        )
+        raise BundleError(f"{path} keeps weights in other files, which is refused; export it with the weights inside")
 
 
 def _is_external(content: mmap.mmap, start: int, end: int, message: str, depth: int) -> bool:

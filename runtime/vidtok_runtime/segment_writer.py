@@ -19,7 +19,7 @@ from vidtok_runtime.video_in import VideoReader
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Where a segment ends: after `frames`, or before the frame that comes `seconds` after its first.
+    """Where a segment ends: with its last of `frames`, or before the frame that comes `seconds` after its first.
 
     room: frames that may wait to be encoded.
     """
@@ -45,10 +45,8 @@ class SegmentFolder:
 
     def add(self, frame: Frame) -> None:
         """Take one frame, behind the end of the running segment where that is due."""
-        if self._pts and (
-            len(self._pts) == self._plan.frames
-            or (self._plan.frames is None and (frame.pts - self._pts[0]) * self._reader.time_base >= self._plan.seconds)
-        ):
+        plan = self._plan
+        if plan.frames is None and self._pts and (frame.pts - self._pts[0]) * self._reader.time_base >= plan.seconds:
             self.finish()
         if self._writer is None:
             target = segment_path(self._folder, self._number)
@@ -57,7 +55,9 @@ class SegmentFolder:
             self._began = time.monotonic()
         self._pending.append(frame)
         self._pts.append(frame.pts)
-        if len(self._pending) == self._tok.manifest.encoder_chunk:
+        if len(self._pts) == plan.frames:
+            self.finish()
+        elif len(self._pending) == self._tok.manifest.encoder_chunk:
             self._encode()
 
     @property

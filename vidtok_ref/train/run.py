@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,11 +79,19 @@ def _check_sizes(recipe: Recipe) -> None:
             )
 
 
-def _make_folder(run: Path) -> None:
+@contextlib.contextmanager
+def _folder(run: Path) -> Iterator[None]:
+    """Make the run folder, before data are read for minutes; after an error it goes, unless something is in it."""
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"the run folder {run} cannot be made: {error.strerror}; name another --run") from error
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            run.rmdir()  # only an empty folder can go
+        raise
 
 
 def _perceptual(recipe: Recipe) -> nn.Module | None:
@@ -143,11 +153,10 @@ def train(
         _hush()
         trainer = _make_trainer(recipe, report, accelerator, devices, nodes)
         first_process = trainer.is_global_zero
-        if first_process:
-            _make_folder(run)
-        material = load_material(data, recipe.data, quiet=not first_process)
         part = recipe.model
-        model = build(part.variant, **part.overrides) if resumes else first_model(recipe, material, init)
+        with _folder(run) if first_process else contextlib.nullcontext():
+            material = load_material(data, recipe.data, quiet=not first_process)
+            model = build(part.variant, **part.overrides) if resumes else first_model(recipe, material, init)
         if first_process:
             for stray in run.glob("*.part"):  # of a process that was killed while it wrote
                 stray.unlink()

@@ -12,7 +12,7 @@ from vidtok_runtime.cli.options import command
 @click.option("--verify", is_flag=True, help="Also compare the checksums with the content.")
 @command()
 def info(file: str, verify: bool) -> None:
-    """Describe FILE, a token file or a bundle (folder or shipped name)."""
+    """Describe FILE: a token file, a folder of segments, or a bundle (folder or shipped name)."""
     from vidtok_runtime.describe import describe
 
     click.echo(describe(file, verify=verify))

@@ -1,0 +1,26 @@
+"""What the tests of `vidtok-run dataset` have in common."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from click.testing import Result
+from material import run
+
+OPTIONS = ("--provider", "cpu", "--threads", "1", "--quiet")  # the last bits of latents depend on the threads
+
+
+def dataset(*args: object) -> Result:
+    return run("dataset", *args, *OPTIONS)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Files of a data set, all but the ledgers, whose lines come in any order."""
+    files = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("ledger"))
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+
+
+def records(folder: Path, kind: str) -> list[dict[str, object]]:
+    lines = [line for path in folder.glob("ledger*.jsonl") for line in path.read_text().splitlines()]
+    return [record for record in map(json.loads, lines) if kind in record]

@@ -1,0 +1,95 @@
+"""`vidtok-run dataset` in parts, from shards and into them."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from data_sets import content, dataset, records
+
+from vidtok_runtime.dataset.clips import list_clips
+from vidtok_runtime.errors import InputError
+
+
+def test_parts_of_a_data_set(source: Path, undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for i in range(3):
+        assert dataset(source, out, "--shard", f"{i}/3", "--workers", 1).exit_code == 0
+    files = content(out)
+    whole = {k: v for k, v in content(undisturbed).items() if k != "index.parquet"}
+    assert {k: v for k, v in files.items() if not k.startswith("index")} == whole
+    ledgers = {p.name: p.read_bytes() for p in out.glob("ledger-*")}
+    assert dataset(source, out).exit_code == 0  # in one piece now: all of it is known to be done
+    assert {p.name: p.read_bytes() for p in out.glob("ledger-*")} == ledgers
+    assert not records(out, "failed")
+    assert len(records(out, "done")) == 7
+
+
+def shard_of(source: Path, path: Path) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, member in (("b.mp4", "000.mp4"), ("b.txt", "000.txt"), ("b.json", "000.json"), ("c.mkv", "001.mkv")):
+            tar.add(source / name, f"x/{member}")
+    return path
+
+
+def test_shards_in(source: Path, undisturbed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shard_of(source, folder / "s-0.tar")
+    (folder / "also.mp4").write_bytes((source / "a.mp4").read_bytes())
+    clips = list_clips(folder)
+    assert [clip.name for clip in clips] == ["also.mp4", "s-0/x/000.mp4", "s-0/x/001.mkv"]
+    assert clips[1].metadata() == list_clips(source)[2].metadata()
+    out = tmp_path / "out"
+    assert dataset(folder, out, "--workers", 1).exit_code == 0
+    assert (out / "s-0/x/000.safetensors").read_bytes() == (undisturbed / "b.safetensors").read_bytes()
+    assert (out / "s-0/x/001.safetensors").read_bytes() == (undisturbed / "c.safetensors").read_bytes()
+
+
+def test_tars_out(source: Path, undisturbed: Path, tmp_path: Path) -> None:
+    clips = tmp_path / "in"
+    clips.mkdir()
+    for path in source.glob("*.*"):
+        (clips / path.name).write_bytes(path.read_bytes())
+    good = (clips / "c.mkv").read_bytes()
+    (clips / "c.mkv").write_bytes(good[:100])
+    out = tmp_path / "out"
+    assert dataset(clips, out, "--tar", 3, "--workers", 2).exit_code == 1
+    tars = ["tokens-000000.tar", "tokens-000001.tar"]
+    assert sorted(n for n in content(out) if "index" not in n) == ["quarantine.csv", tars[0]]
+    (clips / "c.mkv").write_bytes(good)
+    assert dataset(clips, out, "--tar", 3, "--again").exit_code == 0
+    packed = content(out)
+    assert sorted(n for n in packed if "index" not in n) == tars
+    with tarfile.open(out / tars[0]) as tar:
+        names = tar.getnames()
+        assert names == [f"{i:09d}.{s}" for i in range(3) for s in ("json", "safetensors")]
+        facts = json.load(tar.extractfile(names[4]) or io.BytesIO())
+        tokens = (tar.extractfile(names[5]) or io.BytesIO()).read()
+    assert (facts["clip"], facts["caption"], facts["frames"]) == ("b.mp4", "a caption, with a comma", 7)
+    assert tokens == (undisturbed / "b.safetensors").read_bytes()
+    # Killed when a tar was there, but neither recorded nor its clips' own files removed; another tar was lost.
+    ledger = out / "ledger.jsonl"
+    lines = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text("".join(line for line in lines if tars[0] not in line))
+    for name, original in (("a.mov", "a.mov"), ("a.mp4", "a.mp4"), ("b", "b")):
+        (out / "waiting").mkdir(exist_ok=True)
+        (out / f"waiting/{name}.safetensors").write_bytes((undisturbed / f"{original}.safetensors").read_bytes())
+    (out / tars[1]).unlink()
+    assert dataset(clips, out, "--tar", 3).exit_code == 0
+    assert content(out) == packed
+    assert not (out / "waiting").exists()
+    other = dataset(clips, out, "--tar", 2)
+    assert other.exit_code == 1
+    assert "was begun with clips a tar 3, not 2" in other.stderr
+
+
+def test_a_shard_that_leads_out(tmp_path: Path) -> None:
+    for name in ("../x.mp4", "/x.mp4"):
+        with tarfile.open(tmp_path / "s.tar", "w") as tar:
+            tar.addfile(tarfile.TarInfo(name))
+        with pytest.raises(InputError, match="leads out of its folder"):
+            list_clips(tmp_path / "s.tar")

@@ -1,0 +1,173 @@
+"""Training data: which files, which frames, cut how."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vidtok_ref import ModelError
+from vidtok_ref.errors import DataError
+from vidtok_ref.train.clips import FileClip, HeldClip
+from vidtok_ref.train.cut import choose_frames, cut_video
+from vidtok_ref.train.loader import Numbers, Samples, make_loader
+from vidtok_ref.train.material import list_files, load_material
+from vidtok_ref.train.recipe import DataPart
+
+PART = DataPart(batch=4, frames=5, size=32, short_side=40, held_back=("held",), held_back_frames=5, held_back_size=32)
+
+
+def test_material_is_cut_as_told(clips: Path) -> None:
+    material = load_material(clips, PART)
+    assert [len(x) for x in (material.videos, material.images, material.held_back)] == [2, 1, 1]
+    assert material.held_back[0].shape == (5, 32, 32, 3)
+    assert len(material.skipped) == 1
+    assert "broken.mp4" in material.skipped[0]
+    (clips / "SOURCES.csv").write_text("file,note\ntrain/a.mp4,footage of doubtful licence\nb.mp4,doubtful licence\n")
+    try:
+        with pytest.raises(ModelError, match="0 clips to train on"):
+            load_material(clips, replace(PART, skip_notes=("doubtful licence",)))
+    finally:
+        (clips / "SOURCES.csv").unlink()
+
+
+@pytest.mark.parametrize("names", [(), ("street",)])
+def test_every_tenth_video_is_held_back_where_none_is_named(
+    clips: Path, names: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = replace(PART, held_back=names)
+    assert [e.path.name for e in list_files(clips, part) if e.split == "held_back"] == ["a.mp4"]
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("every 10th video is: a.mp4")
+    assert [len(x) for x in (load_material(clips, part).videos, load_material(clips, part).held_back)] == [2, 1]
+
+
+def test_how_many_are_held_back(tmp_path: Path) -> None:
+    def held(count: int, marked: str = "train") -> list[str]:
+        rows = [f"{i:02}.mp4,{marked if i == 5 else 'train'}" for i in range(count)]
+        (tmp_path / "list.csv").write_text("\n".join(["file,split", "photo.png,", *rows]))
+        entries = list_files(tmp_path / "list.csv", replace(PART, held_back=()), quiet=True)
+        return [e.path.stem for e in entries if e.split == "held_back"]
+
+    assert [held(1), held(2), held(10), held(11)] == [[], ["00"], ["00"], ["00", "10"]]
+    assert held(11, "held_back") == ["05"]
+    assert len(held(999)) == 31
+
+
+def test_a_folder_heeds_the_splits_and_notes_of_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("train/a.mp4", "train/b.mp4", "train/c.mp4", "eval/a.mp4", "more/b.mp4"):
+        (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "videos" / name).touch()
+    (tmp_path / "SOURCES.csv").write_text(
+        "file,split,note\nvideos/train/a.mp4,train,\nvideos/eval/a.mp4,eval,\nvideos/train/b.mp4,held_back,\n"
+        "moved/c.mp4,train,doubt\n"
+    )
+    part = replace(PART, held_back=(), skip_notes=("doubt",))
+    entries = list_files(tmp_path / "videos", part)
+    assert [(str(e.path.relative_to(tmp_path / "videos")), e.split) for e in entries] == [
+        ("more/b.mp4", "train"),
+        ("train/a.mp4", "train"),
+        ("train/b.mp4", "held_back"),
+    ]
+    assert not capsys.readouterr().out
+    (tmp_path / "SOURCES.csv").unlink()
+    list_files(tmp_path / "videos", replace(part, held_back=("c",)))
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "has no notes" in line
+
+
+def test_a_list_names_files_notes_and_splits(clips: Path, tmp_path: Path) -> None:
+    table = tmp_path / "list.csv"
+    rows = [("a.mp4", "", "train"), ("b.mp4", "doubt", ""), ("held.mp4", "", "held_back"), ("photo.png", "", "test")]
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("file", "note", "split"), *((str(clips / n), *rest) for n, *rest in rows)])
+    plain = replace(PART, held_back=())
+    assert [(e.path.name, e.split) for e in list_files(table, plain)] == [
+        ("a.mp4", "train"),
+        ("b.mp4", "train"),
+        ("held.mp4", "held_back"),
+    ]
+    assert [e.path.name for e in list_files(table, replace(plain, skip_notes=("doubt",)))] == ["a.mp4", "held.mp4"]
+    assert len(load_material(table, plain).videos) == 2
+    table.write_text("name\na.mp4\n")
+    with pytest.raises(DataError, match="no column `file`"):
+        list_files(table, plain)
+    table.write_text("note,file\n,a.mp4\nno path\n")
+    with pytest.raises(DataError, match="row 2 names no file"):
+        list_files(table, plain)
+    table.write_bytes(b"file\n\xff\xfe.mp4\n")
+    with pytest.raises(DataError, match="no CSV list that can be read"):
+        list_files(table, plain)
+    with pytest.raises(DataError, match="neither a folder nor"):
+        list_files(clips / "a.mp4", plain)
+
+
+def test_files_give_the_frames_that_memory_holds(clips: Path) -> None:
+    held = HeldClip(clips / "a.mp4", 40, 100)
+    with FileClip(clips / "a.mp4", 40) as file:
+        np.testing.assert_allclose(file.times, held.times, atol=1e-3)
+        for index in ([0, 1, 2], [7, 9, 11], [3, 3, 4], [11, 11, 11]):
+            np.testing.assert_array_equal(file.take(np.array(index)), held.take(np.array(index)))
+
+
+def test_frames_are_chosen_by_their_time() -> None:
+    rng = np.random.default_rng(0)
+    times = 0.5 + np.arange(300) / 30
+    for _ in range(20):
+        index = choose_frames(times, replace(PART, fps=(3.0,)), rng)
+        assert (np.diff(index) == 10).all()
+        assert index[-1] <= 299
+    # An uneven clock: the frame that is on the screen at each moment.
+    uneven = np.array([0.0, 0.1, 0.2, 1.0, 1.1, 2.0])
+    moments = uneven[choose_frames(uneven, replace(PART, frames=3, fps=(1.0,)), rng)]
+    assert moments.tolist() == [0.0, 1.0, 2.0]
+    # Too short for three a second: the whole clip. Its own rate: every or every second frame.
+    assert choose_frames(np.arange(9) / 30, replace(PART, fps=(3.0,)), rng).tolist() == [0, 2, 4, 6, 8]
+    steps = {int(s) for _ in range(20) for s in np.diff(choose_frames(times, PART, rng))}
+    assert steps == {1, 2}
+    assert choose_frames(np.zeros(1), PART, rng).tolist() == [0] * 5
+    mixed = {int(np.diff(choose_frames(times, replace(PART, fps=(3.0, 10.0)), rng))[0]) for _ in range(20)}
+    assert mixed == {10, 3}
+
+
+def test_samples_are_cut_flipped_and_reversed(clips: Path) -> None:
+    clip = HeldClip(clips / "a.mp4", 40, 100)
+    seen = {cut_video(clip, PART, np.random.default_rng(i)).tobytes() for i in range(30)}
+    assert len(seen) > 25
+    still = replace(PART, flip=False, reverse=False, image_share=0, short_side=32)
+    samples = Samples(load_material(clips, still), still, 0)
+    times = [samples[i][0].astype(int) for i in range(8)]
+    assert all(clip.shape == (5, 32, 32, 3) for clip in times)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_batches_are_the_same_whatever_cuts_them(clips: Path, cache: bool) -> None:
+    part = replace(PART, cache=cache)
+    material = load_material(clips, part)
+
+    def batches(workers: int, first: int = 0, rank: int = 0, world: int = 1) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        samples = Samples(material, replace(part, workers=workers), 3)
+        return [(b.video, b.number) for b in make_loader(samples, Numbers(4, first, 3, rank, world))]
+
+    alone = batches(0)
+    assert [number.tolist() for _, number in alone] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    halves = [batches(0, rank=rank, world=2) for rank in (0, 1)]
+    joined = [tuple(torch.cat(pair) for pair in zip(*both, strict=True)) for both in zip(*halves, strict=True)]
+    for other in (batches(2), joined, [*alone[:1], *batches(0, first=1)]):
+        assert len(other) == len(alone)
+        assert all(torch.equal(a, b) for x, y in zip(alone, other, strict=True) for a, b in zip(x, y, strict=True))
+
+
+def test_unreadable_files_are_counted_and_given_up_on(clips: Path) -> None:
+    part = replace(PART, cache=False, image_share=0)
+    material = load_material(clips, part)
+    assert len(material.videos) == 3
+    seen = {line for number in range(20) for line in Samples(material, part, 0)[number][2]}
+    assert len(seen) == 1
+    material.videos = [clips / "broken.mp4"]
+    with pytest.raises(DataError, match="100 files drawn in a row cannot be read"):
+        Samples(material, part, 0)[0]
