@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: lint type test slow
+.PHONY: lint type test slow docs
 lint:
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
@@ -10,3 +10,5 @@ test:
 	$(PYTHON) -m pytest -m "not slow" -n 2 --dist loadfile
 slow:
 	$(PYTHON) -m pytest -m slow
+docs:
+	$(PYTHON) -m mkdocs build --strict -q -f docs/site/mkdocs.yml
