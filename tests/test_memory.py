@@ -104,7 +104,7 @@ def test_reach_is_that_of_the_network(role: str, video: np.ndarray) -> None:
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])
 @pytest.mark.parametrize("role", ["encoder", "decoder"])
 def test_shorter_calls_come_before_tiles(provider: str, role: str) -> None:
-    limits = [10**9 * n for n in (100, 9, 7, 4, 3)]
+    limits = [10**8 * n for n in (1000, 90, 70, 40, 27)]
     tok, plans = limited("1GB", role, provider=provider), []
     for tok.max_memory in limits:
         tok._plans.clear()

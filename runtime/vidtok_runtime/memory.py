@@ -51,10 +51,10 @@ class Costs:
 
 
 COSTS = {
-    ("cpu", "encoder"): Costs(53.3, 10.9, 13.0, 1.6, 0.2, 1.8),
-    ("cpu", "decoder"): Costs(53.3, 10.9, 10.7, 1.6, 0.6, 1.8),
-    ("openvino", "encoder"): Costs(106.4, 6.9, 8.7, 1.9, 3.8, 1.0),
-    ("openvino", "decoder"): Costs(106.4, 6.9, 8.7, 1.9, 3.2, 1.0),
+    ("cpu", "encoder"): Costs(55.0, 7.0, 9.0, 0.7, 1.7, 1.8),
+    ("cpu", "decoder"): Costs(55.0, 7.0, 7.5, 0.7, 1.6, 1.8),
+    ("openvino", "encoder"): Costs(101.5, 8.9, 7.8, 2.0, 3.9, 1.0),
+    ("openvino", "decoder"): Costs(101.5, 8.9, 9.0, 2.0, 3.0, 1.0),
 }
 # Copies of a chunk's pixels in float32 that numpy holds at once: see `geometry.to_network`, `from_network`.
 PIXEL_COPIES = {"encoder": 3, "decoder": 4}
