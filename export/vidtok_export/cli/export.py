@@ -1,0 +1,93 @@
+"""`vidtok-export` itself: a variant and its weights to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vidtok_export.cli.options import CHECKPOINT, FILE, VARIANT, chosen_variant, loud
+from vidtok_ref.variant import VARIANTS
+
+
+def _list() -> str:
+    lines = [f"{'variant':<30}{'latent':>16}{'factor T x H x W':>18}"]
+    for v in VARIANTS.values():
+        latent = f"{v.codebook_size:,} codes" if v.codebook_size else f"{v.z_channels} channels"
+        factor = f"{v.time_factor}x{v.spatial_factor}x{v.spatial_factor}"
+        lines.append(f"{v.name:<30}{latent:>16}{factor:>18}")
+    return "\n".join(lines)
+
+
+def _show_list(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(_list())
+        ctx.exit()
+
+
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Examples: vidtok-export --variant kl-4chn --checkpoint vidtok_kl_causal_488_4chn.ckpt; "
+    "vidtok-export verify kl-4chn; vidtok-export convert vidtok_kl_causal_488_4chn.ckpt --variant kl-4chn",
+)
+@VARIANT
+@CHECKPOINT
+@click.option("--out", type=FILE, help="New bundle folder.  [default: the variant's name]")
+@click.option("--seed", type=int, help="Untrained weights from this seed, instead of a checkpoint.")
+@click.option("--ch", type=click.IntRange(1), help="Width, instead of the released 128.")
+@click.option("--chunk", type=click.IntRange(1), default=4, show_default=True, help="Latents a call, or a window.")
+@click.option("--licence", default="MIT", show_default=True, help="Licence of the weights, for the manifest.")
+@click.option("--triton", type=FILE, help="Also write a Triton model repository, as `vidtok-export triton` does.")
+@click.option("--no-simplify", is_flag=True, help="Skip onnxsim.")
+@click.option("--force", is_flag=True, help="Replace an existing bundle.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--list", "show", is_flag=True, is_eager=True, expose_value=False, callback=_show_list, help="Variants.")
+@click.version_option(package_name="vidtok-onnx")
+@click.pass_context
+@loud
+def main(
+    ctx: click.Context,
+    variant: str | None,
+    checkpoint: Path | None,
+    out: Path | None,
+    seed: int | None,
+    ch: int | None,
+    chunk: int,
+    licence: str,
+    triton: Path | None,
+    no_simplify: bool,
+    force: bool,
+    quiet: bool,
+) -> None:
+    """Export a tokenizer to a bundle of ONNX graphs and check it against the reference.
+
+    Without --checkpoint and --seed the released weights are looked for in $VIDTOK_CHECKPOINTS, in
+    ./checkpoints and on the model hub.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    if checkpoint is not None and seed is not None:
+        raise click.UsageError("give --checkpoint FILE, or --seed N for untrained weights, not both")
+    chosen = chosen_variant(variant, checkpoint, ch)
+    out = out or Path(Path(chosen.name).name)
+    if triton is not None and triton.exists():
+        raise click.UsageError(f"--triton: {triton} exists already; give another name")
+
+    from vidtok_export.bundle import export
+    from vidtok_ref.checkpoints import find_checkpoint
+    from vidtok_ref.load import build
+
+    weights = checkpoint if checkpoint or seed is not None else find_checkpoint(chosen)
+    model = build(chosen, weights, seed=seed or 0)
+    export(model, out, chunk=chunk, simplify=not no_simplify, force=force, licence=licence, quiet=quiet)
+    if not quiet:
+        size = sum(p.stat().st_size for p in out.iterdir()) / 1e6
+        click.echo(f"{out}: {size:.1f} MB" + ("" if model.seed is None else ", UNTRAINED weights"))
+    if triton is not None:
+        from vidtok_export.triton import write_triton
+        from vidtok_runtime.manifest import read_manifest
+
+        names = write_triton(read_manifest(out), triton, (256, 256))
+        if not quiet:
+            click.echo(f"{triton}: {', '.join(names)}")

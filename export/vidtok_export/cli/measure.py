@@ -1,0 +1,63 @@
+"""`verify` and `quantize`: what a bundle loses, against the reference and in other precisions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vidtok_export.cli.options import CHECKPOINT, FORCE, loud
+
+
+@click.command(epilog="Example: vidtok-export verify tiny-fsq-32768")
+@click.argument("bundle")
+@CHECKPOINT
+@loud
+def verify(bundle: str, checkpoint: Path | None) -> None:
+    """Measure again how far BUNDLE (folder or shipped name) is from the reference, on every installed engine."""
+    from vidtok_export.verify import reference_of, require, table
+    from vidtok_export.verify import verify as measure
+    from vidtok_runtime.bundles import find_bundle
+    from vidtok_runtime.session import usable_providers
+
+    manifest = find_bundle(bundle)
+    model = reference_of(manifest, checkpoint)
+    rows = measure(manifest, model, usable_providers())
+    click.echo(table(rows))
+    require(rows)
+
+
+@click.command(epilog="Example: vidtok-export quantize kl-4chn --precision int8 --precision fp16 --calibrate clips/")
+@click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--precision", "precisions", type=click.Choice(["int8", "fp16"]), multiple=True, default=("int8",))
+@click.option(
+    "--calibrate", type=click.Path(exists=True, path_type=Path), required=True, help="Clips: a folder or .csv list."
+)
+@click.option("--skip-note", "skip_notes", multiple=True, help="Leave out clips with this in their note; repeat.")
+@click.option("--max-loss", default=0.2, show_default=True, help="PSNR that int8 may cost on held-back clips, dB.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@FORCE
+@loud
+def quantize(
+    bundle: Path,
+    precisions: tuple[str, ...],
+    calibrate: Path,
+    skip_notes: tuple[str, ...],
+    max_loss: float,
+    quiet: bool,
+    force: bool,
+) -> None:
+    """Add int8 or fp16 graphs to BUNDLE, made from its float32 graphs, and measure what they cost.
+
+    Layers whose loss is too large stay float. The clips are split as for training: those that are held back
+    judge, the others calibrate.
+    """
+    from vidtok_export.judge import judged
+    from vidtok_export.precision import add_precision
+
+    for precision in dict.fromkeys(precisions):
+        rows = add_precision(
+            bundle, precision, clips=calibrate, skip_notes=skip_notes, most_lost=max_loss, force=force, quiet=quiet
+        )
+        if not quiet:
+            click.echo(judged(rows))

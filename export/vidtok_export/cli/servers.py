@@ -1,0 +1,54 @@
+"""`triton` and `ovms`: a bundle for a model server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vidtok_export.cli.options import FILE, FORCE, PRECISION, SIZE, loud
+
+
+@click.command(epilog="Example: vidtok-export triton tiny-fsq-32768 models/ --size 320x180 --kind gpu")
+@click.argument("bundle")
+@click.argument("folder", type=FILE)
+@SIZE
+@click.option("--kind", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Where it runs.")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Clips that a call may join.")
+@PRECISION
+@FORCE
+@loud
+def triton(
+    bundle: str, folder: Path, size: tuple[int, int], kind: str, batch: int, precision: str | None, force: bool
+) -> None:
+    """Write BUNDLE (folder or shipped name) as the new Triton model repository FOLDER.
+
+    Triton carries the states from request to request (implicit state), so the frames have one size. FOLDER/README.md
+    tells clients what to send. Bundles with flags (version 1.1) take one clip a call whatever --batch says.
+    """
+    from vidtok_export.triton import write_triton
+    from vidtok_runtime.bundles import find_bundle
+
+    manifest = find_bundle(bundle)
+    names = write_triton(manifest, folder, size, kind=kind, precision=precision, batch=batch, force=force)
+    click.echo(f"{folder}: {', '.join(names)}")
+
+
+@click.command(epilog="Example: vidtok-export ovms tiny-fsq-32768 models/ --size 320x180")
+@click.argument("bundle")
+@click.argument("folder", type=FILE)
+@SIZE
+@PRECISION
+@FORCE
+@loud
+def ovms(bundle: str, folder: Path, size: tuple[int, int], precision: str | None, force: bool) -> None:
+    """Write BUNDLE (folder or shipped name) as the new FOLDER for OpenVINO Model Server, with its config.json.
+
+    The states become variables of the models, so the frames have one size. FOLDER/README.md tells clients what to
+    send.
+    """
+    from vidtok_export.ovms import write_ovms
+    from vidtok_runtime.bundles import find_bundle
+
+    names = write_ovms(find_bundle(bundle), folder, size, precision=precision, force=force)
+    click.echo(f"{folder}: {', '.join(names)}")
