@@ -24,18 +24,31 @@ class Watched:
 
 
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])
-def test_states_take_turns_in_two_sets_of_buffers(provider: str) -> None:
+def test_state_buffers_take_turns(provider: str) -> None:
     manifest = find_bundle("tiny-kl-16chn")
     graph = load_graph(manifest, "encoder", provider, None, Options(threads=1))
     watched = Watched(graph.session, graph.entry.states[0].output)
     rng = np.random.default_rng(0)
     chunks = [rng.uniform(-1, 1, (1, 3, 4, 32, 32)).astype(np.float32) for _ in range(7)]
-    stream, other, whole = StatefulGraph(graph.entry, watched), graph.fresh(), graph.fresh()
-    latents = []
-    for chunk in chunks:
-        latents.append(stream.step(chunk)["latent"])
-        other.step(-chunk)  # a second stream through the same session does not disturb the first
+    stream, whole = StatefulGraph(graph.entry, watched), graph.fresh()
+    latents = [stream.step(chunk)["latent"] for chunk in chunks]
     assert len(set(watched.addresses[1:])) == 2
     assert watched.addresses[2:4] == watched.addresses[4:6]
     expected = whole.step(np.concatenate(chunks, axis=2))["latent"]
     np.testing.assert_allclose(np.concatenate(latents, axis=2), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("provider", ["cpu", "openvino"])
+def test_streams_share_one_spare_set_and_do_not_disturb_each_other(provider: str) -> None:
+    graph = load_graph(find_bundle("tiny-kl-16chn"), "encoder", provider, None, Options(threads=1))
+    watched = Watched(graph.session, graph.entry.states[0].output)
+    rng = np.random.default_rng(0)
+    sizes = [(32, 32), (32, 32), (40, 24), (32, 32)]
+    clips = [rng.uniform(-1, 1, (6, 1, 3, 4, *size)).astype(np.float32) for size in sizes]
+    first = StatefulGraph(graph.entry, watched)
+    streams = [first, *(first.fresh() for _ in clips[1:])]
+    found = [[s.step(clip[i])["latent"] for s, clip in zip(streams, clips, strict=True)] for i in range(6)]
+    for n, clip in enumerate(clips):
+        expected = graph.fresh().step(np.concatenate(list(clip), axis=2))["latent"]
+        np.testing.assert_allclose(np.concatenate([row[n] for row in found], axis=2), expected, atol=1e-4)
+    assert len(first._spares) == 1

@@ -18,6 +18,7 @@ from vidtok_runtime.graph_entry import FIRST_CALL, FLUSH_CALL, SECOND_CALL, Grap
 from vidtok_runtime.manifest import Manifest, check_file
 
 Array = NDArray[Any]
+Spare = tuple[tuple[int, ...], dict[str, Array]]  # size of the data, state buffers by output
 Shapes = dict[str, tuple[str, tuple[int | None, ...]]]  # of each name its type and sizes, None where any will do
 
 
@@ -130,11 +131,11 @@ def choose_provider(name: str) -> str:
 class StatefulGraph:
     """A graph of a bundle and the state of one stream through it."""
 
-    def __init__(self, entry: GraphEntry, session: Session) -> None:
+    def __init__(self, entry: GraphEntry, session: Session, spares: list[Spare] | None = None) -> None:
         self.entry = entry
         self.session = session
+        self._spares = [] if spares is None else spares
         self._state: dict[str, Array] | None = None
-        self._spare: dict[str, Array] = {}
         self._calls = 0
 
     @property
@@ -143,8 +144,8 @@ class StatefulGraph:
         return np.dtype(self.entry.inputs[0].dtype)
 
     def fresh(self) -> StatefulGraph:
-        """Another stream through the same loaded graph."""
-        return StatefulGraph(self.entry, self.session)
+        """Another stream through the same loaded graph; the streams of a graph share what memory is spare."""
+        return StatefulGraph(self.entry, self.session, self._spares)
 
     def step(self, x: Array, *, flush: bool = False) -> dict[str, Array]:
         """Run one chunk `N ...` and keep the new states for the next; returns the outputs by name.
@@ -159,9 +160,10 @@ class StatefulGraph:
         flags = {
             f.name: np.full(shape_of(f.axes, {}), not occasions.isdisjoint(f.set), f.dtype) for f in self.entry.flags
         }
-        results = self.session.run({port.name: x, **flags, **self._state}, self._spare)
-        # Two sets of state buffers take turns: what was read in this call is written in the next.
-        self._spare = {s.output: self._state[s.input] for s in self.entry.states}
+        size = (x.shape[0], *x.shape[-2:])
+        results = self.session.run({port.name: x, **flags, **self._state}, self._spare(size))
+        # One set of state buffers more than there are streams: what was read in this call is written in the next.
+        self._spares.append((size, {s.output: self._state[s.input] for s in self.entry.states}))
         self._state = {s.input: results[s.output] for s in self.entry.states}
         outputs = {p.name: results[p.name] for p in self.entry.outputs}
         for name, output in outputs.items():
@@ -170,6 +172,14 @@ class StatefulGraph:
                     f"the {self.entry.role} gave NaN or infinite {name}; its weights or what it was given are damaged"
                 )
         return outputs
+
+    def _spare(self, size: tuple[int, ...]) -> dict[str, Array]:
+        """State buffers that no stream needs any more, if there are some for this size."""
+        try:
+            fits, buffers = self._spares.pop()
+        except IndexError:
+            return {}
+        return buffers if fits == size else {}
 
     def _initial_state(self, x: Array, axes: str) -> dict[str, Array]:
         # The sizes of the first chunk, turned back into the manifest's symbols.
