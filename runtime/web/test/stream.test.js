@@ -109,7 +109,7 @@ test('tokens of other weights are refused, and both are named', async () => {
   const tokens = await tok.encode(video)
   await assert.rejects(kl.decode(tokens), (error) => {
     for (const { variant, weightsSha256 } of [tok.manifest, kl.manifest]) {
-      assert.ok(error.message.includes(`${variant} with weights ${weightsSha256.slice(0, 12)}`))
+      assert.ok(/** @type {Error} */ (error).message.includes(`${variant} with weights ${weightsSha256.slice(0, 12)}`))
     }
     return error instanceof MismatchError
   })
