@@ -28,7 +28,7 @@ def serve(bundles: tuple[str, ...], port: int, host: str, show: bool, engine: Pa
     with Server(host, port, site(bundles, engine)) as server, contextlib.suppress(KeyboardInterrupt):
         if not is_loopback(host):
             logging.getLogger(__name__).warning(
-                "other machines can reach this page, unencrypted; browsers there give it one thread and no camera"
+                "other machines can reach this page, unencrypted; to work there, browsers want it through an HTTPS proxy"
             )
         click.echo(f"{server.address} (Ctrl-C ends it)")
         if show:

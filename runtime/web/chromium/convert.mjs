@@ -1,6 +1,6 @@
 /**
  * node convert.mjs ADDRESS FOLDER FIELDS SOURCE...: choose files (or `test`, or `camera`), run, save both files.
- * FIELDS: JSON of the fields to fill in, by their ids. Prints the figures shown and the megabytes loaded.
+ * FIELDS: JSON of the fields to fill in, by their ids. Prints the figures shown.
  */
 
 import { onPage } from './launch.mjs'

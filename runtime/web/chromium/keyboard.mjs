@@ -43,6 +43,7 @@ await onPage(address, PHONE, async (page) => {
   await reach(page, 'run')
   await keyboard.press('Enter')
   await status(page, /^Encoding/)
+  if ((await page.evaluate(() => document.activeElement?.id)) !== 'run') throw new Error('the focus is lost')
   await reach(page, 'cancel')
   await keyboard.press('Enter')
   await status(page, /^Cancelled/)

@@ -48,9 +48,12 @@ function progress(done, total) {
   part('count').textContent = `${done} of ${total} frames`
 }
 
+const canRun = () => !running && ready && Boolean(part('bundle').value)
+
+/** Both stay in reach of the keyboard: a button that is disabled while it has the focus loses it. */
 function buttons() {
-  part('run').disabled = Boolean(running) || !ready || !part('bundle').value
-  part('cancel').disabled = !running
+  part('run').ariaDisabled = String(!canRun())
+  part('cancel').ariaDisabled = String(!running)
 }
 
 function cancel() {
@@ -98,7 +101,7 @@ function chooseFiles(list) {
 }
 
 async function run() {
-  if (!source || !ready || running) return
+  if (!source || !canRun()) return
   const controller = (running = new AbortController())
   const { signal } = controller
   const [bundle, provider, threads] = [part('bundle').value, part('engine').value, number('threads')]
@@ -144,7 +147,7 @@ async function start() {
   part('engine').options[1].disabled = !adapter
   part('engine-note').textContent = [
     crossOriginIsolated ? [] : 'One thread only: the browser gives more to pages of this machine (localhost) alone.',
-    adapter ? 'What WebGPU cannot do runs in WASM.' : 'WebGPU is not to be had in this browser.',
+    adapter ? 'What WebGPU cannot do runs in WASM.' : 'This browser offers no WebGPU.',
   ]
     .flat()
     .join(' ')

@@ -33,6 +33,7 @@ export class Result {
     part('result').hidden = false
     part('downloads').hidden = part('check').hidden = true
     part('tokens-note').textContent = 'Tokens'
+    part('tokens').style.aspectRatio = `${clip.width} / ${clip.height}` // the padding of the edges is not shown
     this.player.open(clip.frames, clip.fps)
   }
 

@@ -52,7 +52,7 @@ function paint(data, at, t, x, y) {
   } else if (x >= left && x < left + 90 && y >= 160 && y < 220) {
     data.set((x - left) % 30 < 15 ? [40, 60, 150] : [225, 225, 230], at)
   } else {
-    const [light, warm] = [70 + wave((x >> 1) + 2 * t), wave(y - t) >> 1]
+    const [light, warm] = [60 + wave((x >> 1) + 2 * t), wave(y - t) >> 1] // 251 with what is added, at most
     data.set([light + warm, light + 30, light + 64 - warm], at)
   }
 }

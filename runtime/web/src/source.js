@@ -1,5 +1,5 @@
 /** Where the files of a bundle come from: a folder, an address, or a function. */
-import { BundleError, firstLine } from './errors.js'
+import { BundleError, ProviderError, firstLine } from './errors.js'
 import { isNode } from './provider.js'
 
 /** @import { BundleSource } from './index.js' */
@@ -71,10 +71,13 @@ async function readLocal(base, name) {
 }
 
 /**
- * SHA-256 as hexadecimal digits; browsers offer it to https and localhost.
+ * SHA-256 as hexadecimal digits; throws ProviderError in a page that is neither https nor localhost.
  * @param {Uint8Array<ArrayBuffer>} bytes
  */
 export async function sha256(bytes) {
+  if (!globalThis.crypto?.subtle) {
+    throw new ProviderError('checksums need cryptography, which browsers give to https and localhost only; open it there')
+  }
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('')
 }
