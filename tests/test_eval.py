@@ -56,7 +56,8 @@ def test_figures_are_those_of_the_round_trip(clip: Path, bundle: str) -> None:
     left = (frames.shape[2] - 32) // 2
     frames = frames[:, :, left : left + 32]
     tokens = tok.encode(frames)
-    assert row.psnr == pytest.approx(np.mean([psnr(a, b) for a, b in zip(frames, tok.decode(tokens), strict=True)]))
+    expected = np.mean([psnr(a, b) for a, b in zip(frames, tok.decode(tokens), strict=True)])
+    assert row.psnr == pytest.approx(expected, abs=1e-3)  # calls of another length may round a byte the other way
     numbers = tokens.data.size * (15 if tok.manifest.codebook_size else 16)
     assert row.bits_per_pixel == pytest.approx(numbers / (6 * 32 * 32))
     if tok.manifest.codebook_size:

@@ -51,8 +51,8 @@ class Costs:
 
 
 COSTS = {
-    ("cpu", "encoder"): Costs(55.0, 7.0, 9.0, 0.7, 1.7, 1.8),
-    ("cpu", "decoder"): Costs(55.0, 7.0, 7.5, 0.7, 1.6, 1.8),
+    ("cpu", "encoder"): Costs(55.0, 7.0, 9.0, 0.7, 1.7, 1.3),
+    ("cpu", "decoder"): Costs(55.0, 7.0, 7.5, 0.7, 1.6, 1.3),
     ("openvino", "encoder"): Costs(101.5, 8.9, 7.8, 2.0, 3.9, 1.0),
     ("openvino", "decoder"): Costs(101.5, 8.9, 9.0, 2.0, 3.0, 1.0),
 }

@@ -232,8 +232,8 @@ def test_chunk_and_precision(plain: Build, raw: Path, tmp_path: Path) -> None:
     assert "multiple of 4" in plain.run(
         "encode", FSQ, raw, tmp_path / "x.safetensors", "--size", "51x37", "--chunk", 6, code=1
     )
-    assert "int8" in plain.run(
-        "encode", FSQ, raw, tmp_path / "x.safetensors", "--size", "51x37", "--precision", "int8", code=1
+    assert "fp16" in plain.run(
+        "encode", FSQ, raw, tmp_path / "x.safetensors", "--size", "51x37", "--precision", "fp16", code=1
     )
 
 

@@ -28,7 +28,7 @@ def serve(bundles: tuple[str, ...], port: int, host: str, show: bool, engine: Pa
     with Server(host, port, site(bundles, engine)) as server, contextlib.suppress(KeyboardInterrupt):
         if not is_loopback(host):
             logging.getLogger(__name__).warning(
-                "other machines can reach this page, unencrypted; to work there, browsers want it through an HTTPS proxy"
+                "other machines can reach this page, unencrypted; their browsers want it through an HTTPS proxy to work"
             )
         click.echo(f"{server.address} (Ctrl-C ends it)")
         if show:
