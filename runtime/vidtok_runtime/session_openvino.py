@@ -42,10 +42,10 @@ class OpenVinoSession:
         contiguous = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
         with self._turn:
             try:
-                results = self._request.infer(contiguous, share_inputs=True)
+                results = self._request.infer(contiguous, share_inputs=True, share_outputs=True)
             except RuntimeError as error:
                 raise ProviderError(f"OpenVINO failed: {str(error).strip().splitlines()[-1]}") from error
-            # Copies: the request's own buffers are written again by the next call.
+            # Copies: the next call writes the request's own buffers again.
             return {name: _copy(results[i], (spare or {}).get(name)) for i, name in enumerate(self.outputs)}
 
 
