@@ -32,12 +32,11 @@ import psutil
 
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.cli import main as vidtok_run
-from vidtok_runtime.demo import synthetic_frame
+from vidtok_runtime.demo import make_clip
 from vidtok_runtime.metrics import psnr
 from vidtok_runtime.pipeline import decode_file, encode_file
 from vidtok_runtime.tokens import TokenReader
 from vidtok_runtime.video_in import VideoReader
-from vidtok_runtime.video_out import VideoWriter
 
 PUSHES = (1, 7, 2, 23, 5)  # of the second encoding
 GROWTH = 0.02  # that the last quarter of a phase may take beyond the first
@@ -86,14 +85,6 @@ class Phase:
             "most_mib": round(max(self._resident) / MIB, 1),
             "growth": round(last / first - 1, 4),
         }
-
-
-def make(path: Path, frames: int, fps: int, height: int, width: int) -> None:
-    """Write the clip."""
-    with VideoWriter(path, Fraction(fps)) as writer:
-        for i in range(frames):
-            writer.write(synthetic_frame(i, height, width), i)
-        writer.close()
 
 
 def encode_otherwise(tok: Tokenizer, clip: Path) -> Iterator[np.ndarray]:
@@ -166,7 +157,7 @@ def soak(
     frames, minute = round(minutes * 60 * fps), 60 * fps
     clip, tokens, back = folder / "clip.mkv", folder / "tokens.safetensors", folder / "back.mkv"
     say(f"making {frames} frames")
-    make(clip, frames, fps, height, width)
+    make_clip(clip, frames, height, width, fps=Fraction(fps))
     tok = Tokenizer(bundle, provider, threads)
     say("encoding")
     with Phase(every) as encoding:

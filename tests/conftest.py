@@ -20,7 +20,7 @@ from vidtok_export import export
 from vidtok_ref import VARIANTS, VidTok, build
 from vidtok_ref.checkpoints import release_name
 from vidtok_ref.weights import weights_sha256
-from vidtok_runtime.demo import synthetic_frame
+from vidtok_runtime.demo import make_clip, synthetic_frame
 from vidtok_runtime.video_out import VideoWriter
 
 NARROW = {"ch": 8, "ch_mult": (1, 1, 2, 2), "num_res_blocks": 1}
@@ -119,10 +119,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Training material: two clips and one to hold back, a photograph, and a file that is no video."""
     folder = tmp_path_factory.mktemp("train")
     for name, first in (("a", 0), ("b", 20), ("held", 50)):
-        with VideoWriter(folder / f"{name}.mp4") as writer:
-            for i in range(12):
-                writer.write(synthetic_frame(first + i, 144, 144), i)
-            writer.close()
+        make_clip(folder / f"{name}.mp4", 12, 144, 144, first=first)
     cv2.imwrite(str(folder / "photo.png"), synthetic_frame(7, 160, 200))
     (folder / "broken.mp4").write_text("no video")
     return folder

@@ -11,13 +11,12 @@ import pytest
 from vidtok_runtime.baselines import Baselines
 from vidtok_runtime.blocks import BlockTransform, Grid, fit_blocks
 from vidtok_runtime.codecs import CODECS, encode, encode_to
-from vidtok_runtime.demo import synthetic_frame
+from vidtok_runtime.demo import make_clip
 from vidtok_runtime.errors import InputError, VideoError
 from vidtok_runtime.evaluation import Evaluation
 from vidtok_runtime.methods import BlockPca, CodecMethod
 from vidtok_runtime.protocol import Excerpt, Protocol
 from vidtok_runtime.source import Frame
-from vidtok_runtime.video_out import VideoWriter
 
 GRID = Grid(4, 8, 3)
 PROTOCOL = Protocol(frames=9, size=64, fps=None)
@@ -27,10 +26,7 @@ PROTOCOL = Protocol(frames=9, size=64, fps=None)
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     for name, first in (("a", 0), ("b", 70)):
-        with VideoWriter(folder / f"{name}.mp4", Fraction(30)) as writer:
-            for i in range(12):
-                writer.write(synthetic_frame(first + i, 72, 96), i)
-            writer.close()
+        make_clip(folder / f"{name}.mp4", 12, 72, 96, first=first, fps=Fraction(30))
     return folder
 
 

@@ -26,8 +26,7 @@ from vidtok_ref import VARIANTS
 from vidtok_ref.train.cli import main as train_main
 from vidtok_runtime.bundles import SHIPPED
 from vidtok_runtime.cli import main as run_main
-from vidtok_runtime.demo import synthetic_frame
-from vidtok_runtime.video_out import VideoWriter
+from vidtok_runtime.demo import make_clip, synthetic_frame
 
 PROGRAMS: dict[str, click.Command] = {"vidtok-run": run_main, "vidtok-export": export_main, "vidtok-train": train_main}
 SHOWN = {"text", "json", "csv"}  # nothing to run
@@ -35,10 +34,7 @@ IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
 def _clip(path: Path, count: int, rate: int = 25, first: int = 0) -> None:
-    with VideoWriter(path, Fraction(rate)) as writer:
-        for i in range(count):
-            writer.write(synthetic_frame(first + i, 48, 64), i)
-        writer.close()
+    make_clip(path, count, 48, 64, first=first, fps=Fraction(rate))
 
 
 def _run(line: str) -> None:

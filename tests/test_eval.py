@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.cli import main
 from vidtok_runtime.codecs import CODECS
-from vidtok_runtime.demo import synthetic_frame
+from vidtok_runtime.demo import make_clip
 from vidtok_runtime.errors import VideoError
 from vidtok_runtime.evaluation import Evaluation
 from vidtok_runtime.methods import Model
@@ -25,7 +25,6 @@ from vidtok_runtime.protocol import Excerpt, Protocol
 from vidtok_runtime.selection import Selection
 from vidtok_runtime.source import Frame
 from vidtok_runtime.video_in import VideoReader
-from vidtok_runtime.video_out import VideoWriter
 
 
 @pytest.mark.parametrize(
@@ -99,10 +98,7 @@ def test_a_folder(clip: Path, tmp_path: Path) -> None:
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     for name, first in (("a", 0), ("b", 70)):
-        with VideoWriter(folder / f"{name}.mp4", Fraction(30)) as writer:
-            for i in range(17):
-                writer.write(synthetic_frame(first + i, 72, 96), i)
-            writer.close()
+        make_clip(folder / f"{name}.mp4", 17, 72, 96, first=first, fps=Fraction(30))
     return folder
 
 

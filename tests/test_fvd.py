@@ -16,12 +16,11 @@ from vidtok_export.cli import main
 from vidtok_ref.errors import ShapeError, WeightsError
 from vidtok_ref.i3d import I3D, Pool, Unit, load_i3d
 from vidtok_runtime.cli import main as run
-from vidtok_runtime.demo import synthetic_frame
+from vidtok_runtime.demo import make_clip, synthetic_frame
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.frechet import frechet_distance
 from vidtok_runtime.measures import Fvd
 from vidtok_runtime.session import Options
-from vidtok_runtime.video_out import VideoWriter
 
 
 def with_moments(mean: np.ndarray, root: np.ndarray, seed: int = 0, n: int = 50) -> np.ndarray:
@@ -114,10 +113,7 @@ def test_eval_reports_it_and_warns(graph: Path, tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()
     for name in ("a", "b"):
-        with VideoWriter(clips / f"{name}.mp4") as writer:
-            for i in range(9):
-                writer.write(synthetic_frame(i + 100 * (name == "b"), 40, 40), i)
-            writer.close()
+        make_clip(clips / f"{name}.mp4", 9, 40, 40, first=100 * (name == "b"))
     arguments = ["eval", clips, "--size", 32, "--fps", 0, "--fvd", graph, "--provider", "cpu", "--quiet"]
     wrong = CliRunner().invoke(run, list(map(str, arguments)))
     assert wrong.exit_code == 1

@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from vidtok_runtime import Tokenizer, Tokens
 from vidtok_runtime.arrivals import Arrivals
 from vidtok_runtime.cli import main
-from vidtok_runtime.demo import synthetic_frame
+from vidtok_runtime.demo import make_clip
 from vidtok_runtime.errors import OutputError, TokenFileError, VideoError
 from vidtok_runtime.live import stream_into
 from vidtok_runtime.pipeline import decode_file
@@ -31,7 +31,6 @@ from vidtok_runtime.selection import Selection
 from vidtok_runtime.source import Frame
 from vidtok_runtime.tokens import TokenReader
 from vidtok_runtime.video_in import VideoReader
-from vidtok_runtime.video_out import VideoWriter
 
 CPU = ("--provider", "cpu", "--threads", "1", "--quiet")
 COMMAND = [sys.executable, "-m", "vidtok_runtime.cli"]
@@ -50,10 +49,7 @@ def tok() -> Tokenizer:
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fifty frames, 25 a second, of an odd size."""
     path = tmp_path_factory.mktemp("stream") / "clip.mp4"
-    with VideoWriter(path) as writer:
-        for i in range(50):
-            writer.write(synthetic_frame(i, 33, 49), i)
-        writer.close()
+    make_clip(path, 50, 33, 49)
     return path
 
 
@@ -305,7 +301,7 @@ def test_killed_and_resumed(tok: Tokenizer, tmp_path: Path) -> None:
 
 SENDER = """
 import sys, time, av
-from vidtok_runtime.demo import synthetic_frame
+from vidtok_runtime.demo import make_clip, synthetic_frame
 for _ in range(200):  # until the other side listens
     try:
         file = av.open(sys.argv[1], "w", format="rtsp", options={"rtsp_transport": "tcp"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -29,11 +30,20 @@ def synthetic_frame(index: int, height: int = 180, width: int = 320) -> NDArray[
     return image
 
 
-def make_clip(path: Path, frames: int = 50, *, force: bool = False) -> None:
-    """Write the made-up clip."""
-    with VideoWriter(path, force=force) as writer:
+def make_clip(
+    path: Path,
+    frames: int = 50,
+    height: int = 180,
+    width: int = 320,
+    *,
+    first: int = 0,
+    fps: Fraction | None = None,
+    force: bool = False,
+) -> None:
+    """Write so many frames of the made-up clip from the `first` on."""
+    with VideoWriter(path, fps, force=force) as writer:
         for i in range(frames):
-            writer.write(synthetic_frame(i), i)
+            writer.write(synthetic_frame(first + i, height, width), i)
         writer.close()
 
 

@@ -8,7 +8,7 @@ from vidtok_runtime.bundles import find_bundle, shipped_names
 from vidtok_runtime.errors import TokenFileError
 from vidtok_runtime.files import is_file, is_folder
 from vidtok_runtime.manifest import Manifest, ParityRow, check_file
-from vidtok_runtime.segments import joined, segment_number, segments_in
+from vidtok_runtime.segments import has_segments, joined, segment_number, segments_in
 from vidtok_runtime.tokens import TokenInfo, TokenReader
 
 
@@ -17,11 +17,10 @@ def describe(file: str, *, verify: bool = False) -> str:
 
     Raises BundleError, TokenFileError.
     """
-    if file in shipped_names():
+    if file not in shipped_names() and has_segments(Path(file)):
+        return _segments(segments_in(file), verify)
+    if file in shipped_names() or is_folder(Path(file)):
         return _bundle(find_bundle(file), verify)
-    if is_folder(Path(file)):
-        segments = any(Path(file).glob("segment-*.safetensors"))
-        return _segments(segments_in(file), verify) if segments else _bundle(find_bundle(file), verify)
     if not is_file(Path(file)):
         raise TokenFileError(f"{file} does not exist; shipped bundles are {', '.join(shipped_names())}")
     return _tokens(TokenReader(file), verify)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from vidtok_runtime.blocks import BlockTransform
 from vidtok_runtime.codecs import Codec, Coded
 from vidtok_runtime.errors import VideoError
+from vidtok_runtime.manifest import LATENT_BITS
 from vidtok_runtime.metrics import Pixels
 from vidtok_runtime.pipeline import round_trip
 from vidtok_runtime.protocol import Excerpt
@@ -22,7 +22,6 @@ BITS_COUNTED = (
     "bits: log2(codes) a token; 16 a number of a latent or a block transform, as stored in float16, not entropy-coded; "
     "of codecs all coded pictures, without headers"
 )
-_NUMBER = 16.0
 
 
 class Method(Protocol):
@@ -51,7 +50,6 @@ class Model:
         self.tok = tok
         codes = tok.manifest.codebook_size
         self._seen: NDArray[np.bool_] | None = np.zeros(codes, np.bool_) if codes else None
-        self._number = math.log2(codes) if codes else _NUMBER
         self.tokens = 0
         self.bits = 0.0
 
@@ -72,7 +70,7 @@ class Model:
 
         for frame, pixels in round_trip(self.tok, clip, clip.height, clip.width, look):
             yield frame.pixels, pixels
-        self.bits = self._number * numbers
+        self.bits = self.tok.manifest.bits_per_number * numbers
         if self._seen is not None:  # only now: a clip that fails does not count
             self.tokens += numbers
             for found in codes:
@@ -110,7 +108,7 @@ class BlockPca:
     def round_trip(self, clip: Excerpt) -> Iterator[tuple[Pixels, Pixels]]:
         self.bits, grid = 0.0, self._transform.grid
         for group, start, blocks in grid.cut(clip):
-            self.bits += _NUMBER * self._count * len(blocks)
+            self.bits += LATENT_BITS * self._count * len(blocks)
             frames = grid.join(self._transform.apply(blocks, self._count), clip.height, clip.width)
             for frame, pixels in zip(group, frames[start : start + len(group)], strict=True):
                 yield frame.pixels, pixels

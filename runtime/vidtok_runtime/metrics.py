@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
+BEST_PSNR = 100.0  # dB, what equal frames count in a mean
 
 
 def psnr(a: Pixels, b: Pixels) -> float:
@@ -47,7 +48,7 @@ class Quality:
     def add(self, original: Pixels, decoded: Pixels) -> None:
         """Compare one frame, uint8 `H W 3`."""
         self.frames += 1
-        self._psnr += min(100.0, psnr(original, decoded))
+        self._psnr += min(BEST_PSNR, psnr(original, decoded))
         self._ssim += ssim(original, decoded)
         if self._distance is not None:
             self._lpips += self._distance(original, decoded)

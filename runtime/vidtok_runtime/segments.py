@@ -37,12 +37,15 @@ def segments_in(place: str | PathLike[str]) -> list[Path]:
     return found
 
 
+def has_segments(folder: Path) -> bool:
+    """Whether it is a folder with segments in it."""
+    return is_folder(folder) and any(folder.glob("segment-*.safetensors"))
+
+
 def holds_tokens(place: str) -> bool:
     """Whether a name is that of a token file or of a folder of segments, not of a clip."""
     path = Path(place)
-    return path.suffix == ".safetensors" or (
-        is_folder(path) and next(path.glob("segment-*.safetensors"), None) is not None
-    )
+    return path.suffix == ".safetensors" or has_segments(path)
 
 
 def joined(readers: Sequence[TokenReader]) -> TokenInfo:

@@ -40,13 +40,14 @@ class OpenVinoSession:
     def run(self, inputs: Mapping[str, Array], spare: Mapping[str, Array] | None = None) -> dict[str, Any]:
         """Outputs by name."""
         contiguous = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+        spare = spare or {}
         with self._turn:
             try:
                 results = self._request.infer(contiguous, share_inputs=True, share_outputs=True)
             except RuntimeError as error:
                 raise ProviderError(f"OpenVINO failed: {str(error).strip().splitlines()[-1]}") from error
             # Copies: the next call writes the request's own buffers again.
-            return {name: _copy(results[i], (spare or {}).get(name)) for i, name in enumerate(self.outputs)}
+            return {name: _copy(results[i], spare.get(name)) for i, name in enumerate(self.outputs)}
 
 
 def _copy(value: Array, into: Array | None) -> Array:

@@ -54,13 +54,14 @@ class OrtSession:
     def run(self, inputs: Mapping[str, Array], spare: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Outputs by name: arrays, and for states values that stay on the device."""
         binding = self._session.io_binding()
+        spare = spare or {}
         for name, value in inputs.items():
             if isinstance(value, ort.OrtValue):
                 binding.bind_ortvalue_input(name, value)
             else:
                 binding.bind_cpu_input(name, np.ascontiguousarray(value))
         for name in self.outputs:
-            if isinstance(old := (spare or {}).get(name), ort.OrtValue):
+            if isinstance(old := spare.get(name), ort.OrtValue):
                 binding.bind_ortvalue_output(name, old)
                 continue
             device = (self._device, self._device_id) if name in self._resident else ("cpu", 0)

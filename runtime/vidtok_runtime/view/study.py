@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_runtime.metrics import Pixels, psnr, ssim
+from vidtok_runtime.metrics import BEST_PSNR, Pixels, psnr, ssim
 from vidtok_runtime.selection import resize
 from vidtok_runtime.token_info import TokenInfo
 from vidtok_runtime.tokenizer import Tokenizer
@@ -21,8 +21,6 @@ from vidtok_runtime.view.usage import CodeUsage, usage_of
 Array = NDArray[Any]
 LONGEST = 480  # pixels of a picture's longer side
 ERROR_SCALE = 32  # mean absolute difference, of 255, that has the brightest colour
-_BEST_PSNR = 100.0  # dB, what equal frames count
-_NUMBER = 16.0  # bits a number of a latent, as stored in float16
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Study:
         self.height, self.width = decoded.shape[:2]
         quality = None
         if original is not None:
-            quality = min(_BEST_PSNR, psnr(original, decoded))
+            quality = min(BEST_PSNR, psnr(original, decoded))
             self.psnr.add(quality)
             self.ssim.add(ssim(original, decoded))
         if self._samples.wants(self.frames):
@@ -95,9 +93,7 @@ class Study:
     @property
     def bits_per_pixel(self) -> float:
         """log2(codes) a token, 16 a number of a latent."""
-        codes = self.manifest.codebook_size
-        bits = self.numbers * (math.log2(codes) if codes else _NUMBER)
-        return bits / (self.frames * self.height * self.width)
+        return self.numbers * self.manifest.bits_per_number / (self.frames * self.height * self.width)
 
     def token_map(self, sample: Sample) -> Pixels:
         """Colours of a frame's tokens or latents at the size of its picture."""
