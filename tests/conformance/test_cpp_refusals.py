@@ -1,0 +1,153 @@
+"""What the C++ program refuses: bad clips, altered bundles, damaged text, calls that make no sense."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+from cpp_program import (
+    FSQ,
+    HEIGHT,
+    KL,
+    WIDTH,
+    Build,
+    encode,
+    leftovers,
+    y4m,
+)
+
+pytest_plugins = ["cpp_builds"]
+
+
+def test_bad_input_is_one_line(build: Build, raw: Path, pixels: np.ndarray, tmp_path: Path) -> None:
+    tokens = encode(build, raw, tmp_path / "clip.safetensors")
+    before = tokens.read_bytes()
+    out = tmp_path / "out.safetensors"
+    size = ("--size", f"{WIDTH}x{HEIGHT}")
+    clip = y4m(tmp_path / "clip.y4m", pixels, "yuv444p")
+    cut = tmp_path / "cut.y4m"
+    cut.write_bytes(clip.read_bytes()[:-100])
+    assert "middle of frame 20" in build.run("encode", FSQ, cut, out, code=1)
+    short = tmp_path / "short.rgb"
+    short.write_bytes(raw.read_bytes()[:-1])
+    assert "middle of frame 20" in build.run("encode", FSQ, short, out, *size, code=1)
+    deep = y4m(tmp_path / "deep.y4m", pixels, "yuv422p")
+    assert "C422" in build.run("encode", FSQ, deep, out, code=1)
+    empty = tmp_path / "empty.rgb"
+    empty.touch()
+    assert "no frames" in build.run("encode", FSQ, empty, out, *size, code=1)
+    assert "--size" in build.run("encode", FSQ, raw, out, code=1)
+    assert "no file" in build.run("encode", FSQ, tmp_path / "absent.y4m", out, code=1)
+    assert "manifest.json" in build.run("encode", tmp_path / "absent", raw, out, *size, code=1)
+    assert "exists already" in build.run("encode", FSQ, raw, tokens, *size, code=1)
+    assert "does not exist" in build.run("encode", FSQ, raw, tmp_path / "no/where.safetensors", *size, code=1)
+    assert "fsq-32768" in build.run("decode", KL, tokens, tmp_path / "out.rgb", code=1)
+    assert ".y4m, .rgb or .f32" in build.run("decode", FSQ, tokens, tmp_path / "out.mp4", code=1)
+    assert tokens.read_bytes() == before
+    assert not out.exists()
+    assert not leftovers(tmp_path)
+
+
+def test_altered_bundles_are_refused(build: Build, raw: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(FSQ, bundle)
+    call = ("encode", bundle, raw, tmp_path / "out.safetensors", "--size", f"{WIDTH}x{HEIGHT}")
+    graph, manifest = bundle / "encoder.onnx", bundle / "manifest.json"
+    sound, text = graph.read_bytes(), manifest.read_text()
+    graph.write_bytes(sound[:1000] + bytes([sound[1000] ^ 1]) + sound[1001:])
+    assert "altered" in build.run(*call, code=1)
+    graph.write_bytes(b"garbage")
+    manifest.write_text(text.replace(hashlib.sha256(sound).hexdigest(), hashlib.sha256(b"garbage").hexdigest()))
+    assert "cannot be used" in build.run(*call, code=1)
+    graph.write_bytes(sound)
+    for before, after in (
+        ('"N 8 2 H W"', '"N 9 2 H W"'),
+        ('"float32"', '"float16"'),
+        ("state.00.conv_in", "state.00.conv_out"),
+        ('"axes": "N 3 T H W"', '"axes": "N T/4 H W"'),
+        ('"initial": "zeros"', '"initial": "ones"'),
+        ('"encoder_frames": 16', '"encoder_frames": 17'),
+        ('"encoder.onnx"', '"../encoder.onnx"'),
+        ('"format_version": 1', '"format_version": 2'),
+    ):
+        assert before in text
+        manifest.write_text(text.replace(before, after))
+        build.run(*call, code=1)
+    graph.unlink()
+    manifest.write_text(text)
+    assert "encoder.onnx is missing" in build.run(*call, code=1)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_weights_outside_the_graph_are_refused(build: Build, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(FSQ, bundle)
+    graph, manifest = bundle / "encoder.onnx", bundle / "manifest.json"
+    sound = hashlib.sha256(graph.read_bytes()).hexdigest()
+    # A model (field 7) whose graph (5) has a tensor (14) that lies elsewhere.
+    graph.write_bytes(bytes([7 << 3 | 2, 4, 5 << 3 | 2, 2, 14 << 3, 1]))
+    manifest.write_text(manifest.read_text().replace(sound, hashlib.sha256(graph.read_bytes()).hexdigest()))
+    assert "in other files" in build.run("info", bundle, "--verify", code=1)
+
+
+def test_damaged_text_never_crashes(sanitized: Build, raw: Path, tmp_path: Path) -> None:
+    chance = random.Random(7)
+    bundle, tokens = tmp_path / "bundle", tmp_path / "clip.safetensors"
+    shutil.copytree(FSQ, bundle)
+    encode(sanitized, raw, tokens)
+
+    def damage(content: bytes, reach: int) -> bytes:
+        kind, at = chance.randrange(4), chance.randrange(reach)
+        end = at + chance.randrange(1, 40)
+        middle = [bytes([chance.randrange(256)]), b"", content[at:end] * 2, b"9" * 30][kind]
+        return content[:at] + middle + content[end if kind else at + 1 :]
+
+    for file, target, reach in ((bundle / "manifest.json", bundle, 11000), (tokens, tokens, 1100)):
+        sound = file.read_bytes()
+        for content in [b"", b"{", b"[" * 5000, sound[: len(sound) // 2], *(damage(sound, reach) for _ in range(30))]:
+            file.write_bytes(content)
+            done = subprocess.run(
+                [sanitized.folder / "vidtok", "info", target, "--verify"],
+                capture_output=True,
+                text=True,
+                errors="replace",
+            )
+            assert done.returncode in (0, 1), done.stderr
+            assert done.returncode == 0 or re.fullmatch(r"vidtok: [^\n]+\n", done.stderr), done.stderr
+
+
+def test_calls_that_make_no_sense(plain: Build) -> None:
+    for call in (
+        ["encode"],
+        ["fly"],
+        ["info", "a", "--wings"],
+        ["info"],
+        ["info", "a", "--threads"],
+        ["info", "a", "--chunk", "-1"],
+    ):
+        assert "vidtok: " in plain.run(*call, code=2)
+    assert "Example: " in plain.run("--help")
+    done = subprocess.run([plain.folder / "vidtok"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_interrupt_leaves_nothing(plain: Build, tmp_path: Path) -> None:
+    raw = tmp_path / "long.rgb"
+    with raw.open("wb") as file:
+        file.truncate(256 * 256 * 3 * 100_000)  # sparse
+    words = ["encode", FSQ, raw, tmp_path / "out.safetensors", "--size", "256x256", "--threads", "1"]
+    process = subprocess.Popen([plain.folder / "vidtok", *map(str, words)], stderr=subprocess.PIPE, text=True)
+    while not leftovers(tmp_path):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, line = process.communicate(timeout=120)
+    assert (process.returncode, line) == (1, "vidtok: interrupted; nothing was written\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["long.rgb"]
