@@ -1,5 +1,7 @@
-"""A graph's states between calls: two sets of buffers, whatever the engine."""
+"""A graph's states between calls: two sets of buffers, whatever the engine; and a process that outlives its graphs."""
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -52,3 +54,20 @@ def test_streams_share_one_spare_set_and_do_not_disturb_each_other(provider: str
         expected = graph.fresh().step(np.concatenate(list(clip), axis=2))["latent"]
         np.testing.assert_allclose(np.concatenate([row[n] for row in found], axis=2), expected, atol=1e-4)
     assert len(first._spares) == 1
+
+
+def test_signals_after_another_thread_has_dropped_the_tokenizer() -> None:
+    script = """
+import gc, os, signal, threading
+import numpy as np
+from vidtok_runtime import Tokenizer
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+kept = [Tokenizer("tiny-kl-16chn", provider="openvino", threads=1)]
+kept[0].encode(np.zeros((1, 16, 16, 3), np.uint8))
+thread = threading.Thread(target=lambda: (kept.clear(), gc.collect()))
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

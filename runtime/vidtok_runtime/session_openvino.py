@@ -17,6 +17,10 @@ from vidtok_runtime.compiled_cache import cache_file, keep, load
 from vidtok_runtime.errors import BundleError, ProviderError
 from vidtok_runtime.session import Array, Options, Shapes
 
+# One for the process and never dropped: the CPU plugin gives the thread that loads it a stack for signals and unmaps it
+# with the last Core. If another thread drops that, the next signal with a Python handler (Ctrl-C) kills the process.
+_CORE = ov.Core()
+
 
 class OpenVinoSession:
     """A graph on OpenVINO."""
@@ -60,13 +64,12 @@ def _copy(value: Array, into: Array | None) -> Array:
 
 def _compile(path: Path, settings: dict[Any, Any]) -> Any:
     """The compiled graph, out of the cache if it is there."""
-    core = ov.Core()
     named = sorted((str(name), str(value)) for name, value in settings.items())
-    kept = cache_file(path, ov.get_version(), core.get_property("CPU", props.device.full_name), named)
+    kept = cache_file(path, ov.get_version(), _CORE.get_property("CPU", props.device.full_name), named)
     if kept is not None and (blob := load(kept)) is not None:
         with contextlib.suppress(RuntimeError):  # of another machine, perhaps: compile as if it were not there
-            return core.import_model(blob, "CPU", settings)
-    compiled = core.compile_model(path, "CPU", settings)
+            return _CORE.import_model(blob, "CPU", settings)
+    compiled = _CORE.compile_model(path, "CPU", settings)
     if kept is not None:
         keep(kept, compiled.export_model().getvalue())
     return compiled

@@ -100,7 +100,10 @@ public:
                             ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY)};
         if (threads) settings.insert(ov::inference_num_threads(static_cast<int>(threads)));
         try {
-            model_ = ov::Core().compile_model(path.string(), "CPU", settings);
+            // One for the process: the CPU plugin gives the thread that loads it a stack for signals and unmaps it with
+            // the last Core; dropped by another thread, the next signal on that stack would kill the process.
+            static ov::Core core;
+            model_ = core.compile_model(path.string(), "CPU", settings);
         } catch (const std::exception& error) {
             throw BundleError("OpenVINO cannot load " + path.string() + ": " + last_line(error.what()));
         }
