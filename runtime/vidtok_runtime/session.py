@@ -40,7 +40,7 @@ class Session(Protocol):
 class Options:
     """Settings of a session: CPU threads (None: all), device number, outputs that only feed the next call.
 
-    provider_options: names and values for the engine itself: of the CUDA provider (`use_tf32`,
+    provider_options: names and values for the engine itself: of the CUDA provider (`use_tf32`, `enable_cuda_graph`,
     `cudnn_conv_algo_search`, `gpu_mem_limit`...), of ONNX Runtime's session on the CPU, properties of OpenVINO.
     """
 
@@ -61,9 +61,11 @@ def _load_cpu(path: Path, options: Options) -> Session:
 
 
 def _load_cuda(path: Path, options: Options) -> Session:
+    from vidtok_runtime.session_captured import CapturedOrtSession
     from vidtok_runtime.session_ort import OrtSession
 
-    return OrtSession(path, options, "CUDAExecutionProvider")
+    captured = dict(options.provider_options).get("enable_cuda_graph", "0") in ("1", "True", "true")
+    return (CapturedOrtSession if captured else OrtSession)(path, options, "CUDAExecutionProvider")
 
 
 def _load_openvino(path: Path, options: Options) -> Session:

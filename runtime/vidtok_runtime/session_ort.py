@@ -66,12 +66,19 @@ class OrtSession:
                 continue
             device = (self._device, self._device_id) if name in self._resident else ("cpu", 0)
             binding.bind_output(name, *device)
-        try:
-            self._session.run_with_iobinding(binding)
-        except Exception as error:
-            raise ProviderError(f"ONNX Runtime failed: {_first_line(error)}") from error
+        self._run_bound(binding)
         values = dict(zip(self.outputs, binding.get_outputs(), strict=True))
         return {name: v if name in self._resident else v.numpy() for name, v in values.items()}
+
+    def _run_bound(self, binding: Any, graph: str | None = None) -> None:
+        """Run what is bound; graph: number of the CUDA graph that is captured or replayed, -1 for none."""
+        options = ort.RunOptions()
+        if graph is not None:
+            options.add_run_config_entry("gpu_graph_id", graph)
+        try:
+            self._session.run_with_iobinding(binding, options)
+        except Exception as error:
+            raise ProviderError(f"ONNX Runtime failed: {_first_line(error)}") from error
 
 
 def _shapes(nodes: list[Any]) -> Shapes:
