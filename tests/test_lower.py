@@ -68,6 +68,7 @@ ALONG_TIME = [
     (lambda v: layers.TimeConv1d(v, C, C), low.PixelConv1d, (V10, V11, WHOLE)),
     (lambda v: layers.TemporalDown(v, C), low.FoldedTemporalDown, (V10, V11, WHOLE)),
     (lambda v: layers.TemporalUp(v, C), low.FoldedTemporalUp, (V10, WHOLE)),
+    (lambda v: layers.TemporalUp(v, C), low.TapwiseTemporalUp, (V10, WHOLE)),
     (lambda v: layers.LinearTemporalUp(v, C, 2), low.FoldedLinearTemporalUp, (V11,)),
 ]
 
@@ -113,6 +114,11 @@ def test_the_linear_fold_at_boundaries(frames: int) -> None:
     assert (unaware - wanted).abs().max() > 1e-2  # the boundaries make a difference
 
 
+def test_width_decides_how_time_is_doubled() -> None:
+    for channels, form in ((C, low.FoldedTemporalUp), (low.MANY_CHANNELS, low.TapwiseTemporalUp)):
+        assert isinstance(low.temporal_up(layers.TemporalUp(V10, channels)), form)
+
+
 @torch.no_grad()
 def test_linear_doubling() -> None:
     x = torch.arange(5.0).view(1, 1, 5, 1, 1)
@@ -128,6 +134,8 @@ def test_linear_doubling() -> None:
 def test_doubling_layers_remember_little(x: torch.Tensor) -> None:
     _, state = low.FoldedTemporalUp(layers.TemporalUp(V10, C)).step(x, None, None)
     assert state.shape[1:3] == (C, 1)
+    _, state = low.TapwiseTemporalUp(layers.TemporalUp(V10, C)).step(x, None, None)
+    assert state.shape[1:3] == (2 * C, 1)
     _, state = low.FoldedLinearTemporalUp(layers.LinearTemporalUp(V11, C, 1)).step(x, None, None)
     assert {k: tuple(t.shape[1:3]) for k, t in state.items()} == {"prev": (3 * C, 1), "tap0": (C, 1), "tap1": (C, 1)}
 

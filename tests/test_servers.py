@@ -28,6 +28,7 @@ from vidtok_runtime.calls import Calls
 from vidtok_runtime.geometry import to_network
 from vidtok_runtime.graph_entry import FIRST_CALL, FLUSH_CALL, SECOND_CALL, GraphEntry
 from vidtok_runtime.manifest import Manifest, read_manifest
+from vidtok_runtime.session_openvino import CORE
 from vidtok_runtime.stream import DecoderStream, EncoderStream
 from vidtok_runtime.tokens import Tokens
 
@@ -126,8 +127,8 @@ class Ovms:
     """A model of a folder, served as OpenVINO Model Server does: states saved and restored around each request."""
 
     def __init__(self, folder: Path, entry: dict[str, Any]) -> None:
-        model = ov.Core().read_model(folder / entry["base_path"] / "1/model.xml")
-        compiled = ov.Core().compile_model(model, entry["target_device"], entry["plugin_config"])
+        model = CORE.read_model(folder / entry["base_path"] / "1/model.xml")
+        compiled = CORE.compile_model(model, entry["target_device"], entry["plugin_config"])
         self.inputs = {i.any_name for i in compiled.inputs}
         self.names = [o.any_name for o in compiled.outputs]
         self.request = compiled.create_infer_request()

@@ -200,6 +200,55 @@ class FoldedTemporalUp(nn.Module):
         return y if self.reach.causal else y[:, :, 1:-1], remembered
 
 
+def _taps(weight: Tensor, bias: Tensor) -> nn.Conv3d:
+    """A convolution of single frames that gives every temporal tap's part, the bias with the newest one's."""
+    zeros = torch.zeros_like(bias).repeat(2)
+    return _conv3d(torch.cat(weight.unbind(2)).unsqueeze(2), torch.cat([zeros, bias]), padding=(0, 1, 1))
+
+
+class TapwiseTemporalUp(nn.Module):
+    """TemporalUp with every frame convolved once with each of the three taps: half of the work, and more to add up.
+
+    Three frames in a row of the doubled sequence are left, left, right or left, right, right. With `P_k = w_k * x`
+    they give `P_0[left] + P_2[right]` and the one or the other `P_1`. The blend adds alpha under the tap of the
+    output's own frame: the newest for a causal convolution, else the middle one. `P_0` and `P_1` of one frame are
+    remembered.
+    """
+
+    def __init__(self, layer: ref.TemporalUp) -> None:
+        super().__init__()
+        self.reach = copy.copy(layer.conv.reach)
+        self.reach.frames = 1 if self.reach.causal else 2
+        weight, bias, alpha = blended(layer)
+        add_identity(weight, 2 if self.reach.causal else 1, alpha)
+        self.taps = _taps(weight, bias)
+
+    def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
+        if self.reach.causal:
+            p0, p1, p2 = self.taps(x).chunk(3, 1)
+            held, remembered = self.reach.step(torch.cat([p0, p1], 1), state, call)
+            p0, p1 = held.chunk(2, 1)
+        else:
+            x, remembered = self.reach.step(x, state, call)
+            p0, p1, p2 = self.taps(x).chunk(3, 1)
+            p2 = p2[:, :, 1:]
+        both = p0[:, :, :-1] + p2
+        y = torch.stack([both + p1[:, :, :-1], both + p1[:, :, 1:]], dim=3).flatten(2, 3)
+        # The pairs at both ends of a non-causal chunk also give a frame outside of it.
+        return y if self.reach.causal else y[:, :, 1:-1], remembered
+
+
+# From so many channels on less work outweighs more sums (measured: a decoder of 256 and 512 channels gains 10% on
+# OpenVINO and 13% on ONNX Runtime, one of 48 loses 12% on OpenVINO).
+MANY_CHANNELS = 128
+
+
+def temporal_up(layer: ref.TemporalUp) -> FoldedTemporalUp | TapwiseTemporalUp:
+    """TemporalUp in the form that is faster at its width."""
+    channels = len(kernel(layer.conv)[1])
+    return TapwiseTemporalUp(layer) if channels >= MANY_CHANNELS else FoldedTemporalUp(layer)
+
+
 class FoldedLinearTemporalUp(nn.Module):
     """LinearTemporalUp with the convolution before the interpolation: half of the work.
 
@@ -213,8 +262,7 @@ class FoldedLinearTemporalUp(nn.Module):
         super().__init__()
         weight, bias, alpha = blended(layer)
         add_identity(weight, 2, alpha)
-        taps = torch.cat(weight.unbind(2)).unsqueeze(2)
-        self.taps = _conv3d(taps, torch.cat([torch.zeros_like(bias).repeat(2), bias]), padding=(0, 1, 1))
+        self.taps = _taps(weight, bias)
         self.prev = layer.prev
         self.lag = layer.lag
 
@@ -253,7 +301,7 @@ _LOWERED: dict[type[nn.Module], Any] = {
     ref.SpatialDown: FoldedSpatialDown,
     ref.SpatialUp: TransposedSpatialUp,
     ref.TemporalDown: FoldedTemporalDown,
-    ref.TemporalUp: FoldedTemporalUp,
+    ref.TemporalUp: temporal_up,
     ref.LinearTemporalUp: FoldedLinearTemporalUp,
     ref.Attention: PlainAttention,
 }

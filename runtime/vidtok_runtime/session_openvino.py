@@ -19,7 +19,7 @@ from vidtok_runtime.session import Array, Options, Shapes
 
 # One for the process and never dropped: the CPU plugin gives the thread that loads it a stack for signals and unmaps it
 # with the last Core. If another thread drops that, the next signal with a Python handler (Ctrl-C) kills the process.
-_CORE = ov.Core()
+CORE = ov.Core()
 
 
 class OpenVinoSession:
@@ -65,11 +65,11 @@ def _copy(value: Array, into: Array | None) -> Array:
 def _compile(path: Path, settings: dict[Any, Any]) -> Any:
     """The compiled graph, out of the cache if it is there."""
     named = sorted((str(name), str(value)) for name, value in settings.items())
-    kept = cache_file(path, ov.get_version(), _CORE.get_property("CPU", props.device.full_name), named)
+    kept = cache_file(path, ov.get_version(), CORE.get_property("CPU", props.device.full_name), named)
     if kept is not None and (blob := load(kept)) is not None:
         with contextlib.suppress(RuntimeError):  # of another machine, perhaps: compile as if it were not there
-            return _CORE.import_model(blob, "CPU", settings)
-    compiled = _CORE.compile_model(path, "CPU", settings)
+            return CORE.import_model(blob, "CPU", settings)
+    compiled = CORE.compile_model(path, "CPU", settings)
     if kept is not None:
         keep(kept, compiled.export_model().getvalue())
     return compiled
