@@ -31,8 +31,10 @@ export class VideoSource {
   /** @param {number} time seconds */
   async seek(time) {
     const done = event(this.video, 'seeked', this.label)
+    const shown = newPicture(this.video)
     this.video.currentTime = time
     await done
+    await Promise.race([shown, samePicture()])
   }
 
   /**
@@ -67,6 +69,27 @@ export class VideoSource {
     this.video.load()
     URL.revokeObjectURL(this.address)
   }
+}
+
+/**
+ * A busy browser says that it has sought before the picture is there to be drawn.
+ * @param {HTMLVideoElement} video
+ * @returns {Promise<void>} never ends where the place sought has the picture that is shown already
+ */
+function newPicture(video) {
+  return new Promise((resolve) => {
+    if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(() => resolve())
+    else resolve()
+  })
+}
+
+/** @returns {Promise<void>} after three turns of the screen: a new picture would have been shown; a hidden page has none */
+function samePicture() {
+  return new Promise((resolve) => {
+    setTimeout(resolve, 1000)
+    const wait = (/** @type {number} */ turns) => (turns ? requestAnimationFrame(() => wait(turns - 1)) : resolve())
+    wait(3)
+  })
 }
 
 /**
