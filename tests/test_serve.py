@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -186,7 +187,11 @@ def test_a_port_in_use_is_one_line(engine: Path) -> None:
 def test_another_host_is_warned_of_and_ctrl_c_ends_it(engine: Path) -> None:
     command = [sys.executable, "-m", "vidtok_runtime.cli", "serve", "--host", "0.0.0.0", "--port", "0"]
     with subprocess.Popen(
-        [*command, "--engine", str(engine)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--engine", str(engine)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),  # a shell's background ignores it
     ) as process:
         assert process.stdout is not None
         assert re.match(r"http://0\.0\.0\.0:\d+/", process.stdout.readline())

@@ -52,7 +52,8 @@ def address() -> Iterator[str]:
 
 def drive(script: str, *args: object) -> Any:
     """What a script of runtime/web/chromium finds; it fails on errors of the page and on requests to elsewhere."""
-    command = ["node", str(WEB / "chromium" / script), *map(str, args)]
+    # Node 20 was seen to wait forever for its garbage collector's other threads.
+    command = ["node", "--single-threaded-gc", str(WEB / "chromium" / script), *map(str, args)]
     result = subprocess.run(
         command, env={**os.environ, "CHROMIUM": CHROMIUM}, capture_output=True, text=True, timeout=600
     )
