@@ -62,19 +62,24 @@ def test_the_last_weights_are_handed_on_though_others_were_better(
     assert variant.ch == 8
 
 
+def rms_apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    return torch.cat([(a[name] - b[name]).double().flatten() for name in a]).square().mean().sqrt().item()
+
+
 def test_two_processes_equal_one(clips: Path, tmp_path: Path) -> None:
     recipe = tiny(tmp_path, GAN)
-    train(load_recipe(str(recipe)), clips, tmp_path / "one")
-    done = subprocess.run(command(recipe, clips, tmp_path / "two", "--devices", "2"), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    for name, devices in (("one", "1"), ("two", "2")):
+        run = command(recipe, clips, tmp_path / name, "--devices", devices)
+        done = subprocess.run(run, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
     one, two = last_state(tmp_path / "one"), last_state(tmp_path / "two")
     assert one.keys() == two.keys()
-    # Adam divides by the gradient's size, so that rounding may show where it is near zero: a twentieth of one step.
-    assert max((two[name] - one[name]).abs().max().item() for name in one) < 1e-4
+    # Adam divides by the gradient's size, so that rounding shows where it is near zero; all in all a two-hundredth of a
+    # step (measured: a ten-thousandth).
+    assert rms_apart(one, two) < 1e-5
     # Half of every batch, which is what a process sees that nobody talks to, leads somewhere else.
     train(load_recipe(str(tiny(tmp_path, GAN, ("batch = 2", "batch = 1")))), clips, tmp_path / "half")
-    half = last_state(tmp_path / "half")
-    assert max((half[name] - one[name]).abs().max().item() for name in one) > 1e-3
+    assert rms_apart(one, last_state(tmp_path / "half")) > 1e-4
     held = [float(log_rows(tmp_path / run)[-1]["held_back_psnr"]) for run in ("one", "two")]
     assert abs(held[0] - held[1]) < 0.05
     assert len(log_rows(tmp_path / "two")) == 6

@@ -78,7 +78,8 @@ class RayEngine:
                 fn_constructor_args=(recipe,),
                 batch_size=self.batch,
                 batch_format="numpy",
-                compute=ray.data.ActorPoolStrategy(size=min(self.actors, blocks)),
+                # A batch that waits for an actor which another one kills would count as having died with it.
+                compute=ray.data.ActorPoolStrategy(size=min(self.actors, blocks), max_tasks_in_flight_per_actor=1),
                 num_cpus=self.cpus,
                 num_gpus=self.gpus,
                 max_restarts=-1,
