@@ -67,8 +67,8 @@ class CapturedOrtSession(OrtSession):
             binding.bind_output(name, self._device, self._device_id)
         self._run_bound(binding, _NO_CAPTURE)
         found = {name: v.numpy() for name, v in zip(self.outputs, binding.get_outputs(), strict=True)}
-        self._results[sizes] = {name: self._on_device(value) for name, value in found.items()}
-        return {name: self._on_device(v) if name in self._resident else v for name, v in found.items()}
+        there = self._results[sizes] = {name: self._on_device(value) for name, value in found.items()}
+        return {name: there[name] if name in self._resident else value for name, value in found.items()}
 
     def _staged(self, name: str, value: Array) -> ort.OrtValue:
         """The value in the device's buffer for this input and size."""
