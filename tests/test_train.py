@@ -72,17 +72,22 @@ def test_two_processes_equal_one(clips: Path, tmp_path: Path) -> None:
         run = command(recipe, clips, tmp_path / name, "--devices", devices)
         done = subprocess.run(run, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    one, two = last_state(tmp_path / "one"), last_state(tmp_path / "two")
-    assert one.keys() == two.keys()
-    # Adam divides by the gradient's size, so that rounding shows where it is near zero; all in all a two-hundredth of a
-    # step (seven runs: 3e-8 to 9e-6).
-    assert rms_apart(one, two) < 1e-5
     # Half of every batch, which is what a process sees that nobody talks to, leads somewhere else.
     train(load_recipe(str(tiny(tmp_path, GAN, ("batch = 2", "batch = 1")))), clips, tmp_path / "half")
-    assert rms_apart(one, last_state(tmp_path / "half")) > 1e-4
-    held = [float(log_rows(tmp_path / run)[-1]["held_back_psnr"]) for run in ("one", "two")]
+    one, two, half = (last_state(tmp_path / run) for run in ("one", "two", "half"))
+    assert one.keys() == two.keys()
+    # A run repeats to the bit, but batches of one and of two are summed in another order, and Adam's first steps are as
+    # long for a gradient of rounding errors as for any other: RMS 3e-8 to 6e-5 over 20 sets of clips, where the steps
+    # themselves come to 0.1.
+    assert rms_apart(one, two) < rms_apart(one, half) / 200
+    rows = [log_rows(tmp_path / run) for run in ("one", "two", "half")]
+    for name, steps in {"gradient_norm": (0, 1, 2), "adaptive_weight": (2,)}.items():  # before that has effect
+        alone, shared, unshared = ([float(row[step][name]) for step in steps] for row in rows)
+        assert shared == pytest.approx(alone, rel=1e-3)
+        assert unshared != pytest.approx(alone, rel=1e-2)
+    held = [float(row[-1]["held_back_psnr"]) for row in rows[:2]]
     assert abs(held[0] - held[1]) < 0.05
-    assert len(log_rows(tmp_path / "two")) == 6
+    assert len(rows[1]) == 6
 
 
 def test_the_first_process_of_another_node_writes_nothing(
