@@ -16,6 +16,7 @@ from torch.export import Dim
 
 from vidtok_export.errors import ExportError
 from vidtok_export.lower import lower
+from vidtok_export.winograd import write_out
 from vidtok_ref.model import VidTok
 from vidtok_ref.regularizer import Quantizer
 from vidtok_ref.state import Call, flatten, unflatten
@@ -160,4 +161,5 @@ def make_graph(model: VidTok, role: str, *, simplify: bool = True) -> Graph:
         proto, same = onnxsim.simplify(proto)
         if not same:
             raise ExportError(f"onnxsim changed what the {role} computes; export with --no-simplify")
+    write_out(proto, unit["H"] if role == "encoder" else 1)
     return Graph(role, proto, inputs, outputs, flags, states)

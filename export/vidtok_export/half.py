@@ -6,6 +6,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from vidtok_export.compact import is_norm, restore_float
+from vidtok_export.winograd import take_back
 
 # Normalisation, attention scores, and the rounding and counting of FSQ stay in float32.
 _FULL = {"ReduceMean", "ReduceSum", "Sub", "Sqrt", "Reciprocal", "Div", "MatMul", "Softmax", "Tanh", "Round", "Floor"}
@@ -100,6 +101,7 @@ def to_half(model: onnx.ModelProto, states: set[str]) -> None:
     Normalisation, attention scores and FSQ's rounding stay in float32.
     """
     restore_float(model)
+    take_back(model)
     graph = shape_inference.infer_shapes(model).graph
     values = [*graph.input, *graph.value_info, *graph.output]
     types = {v.name: v.type.tensor_type.elem_type for v in values} | {t.name: t.data_type for t in graph.initializer}

@@ -13,6 +13,7 @@ from onnxruntime.quantization.calibrate import create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from vidtok_export.compact import is_norm, restore_float
+from vidtok_export.winograd import take_back
 from vidtok_runtime.session import Array
 
 _CONV = ["Conv", "ConvTranspose"]
@@ -35,6 +36,7 @@ class Quantizable:
 
     def __init__(self, model: onnx.ModelProto, feeds: list[Feed]) -> None:
         restore_float(model)
+        take_back(model)
         for i, node in enumerate(model.graph.node):
             node.name = f"{node.op_type}.{i}"  # simplified graphs have no names
         self._bytes = model.SerializeToString()
