@@ -90,16 +90,32 @@ def _straight(manifest: Manifest, model: VidTok, case: Case, work: Path) -> Path
     return work / name
 
 
+def _unlike_new(model: VidTok) -> None:
+    """Give norms scales and shifts: those of a new network are 1 and 0, and simplification leaves them out."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.LayerNorm):
+            torch.nn.init.normal_(layer.weight, 1, 0.1, generator=generator)
+            torch.nn.init.normal_(layer.bias, 0, 0.1, generator=generator)
+    model.seed = None  # says that it cannot be built again from there
+
+
 def _bundle_of(bundle: str | None, variant: str, ch: int | None, work: Path) -> Manifest:
     """The given bundle, or one of the untrained variant, made unless the folder has it."""
     from vidtok_export import export
     from vidtok_ref import build
+    from vidtok_ref.weights import write_weights
 
     if bundle:
         return find_bundle(bundle)
     folder = work / f"{Path(variant).name}{f'-ch{ch}' if ch else ''}"
     if not folder.is_dir():
-        export(build(variant, **({"ch": ch} if ch else {})), folder, quiet=False)
+        model = build(variant, **({"ch": ch} if ch else {}))
+        _unlike_new(model)
+        export(model, folder, quiet=False)
+        write_weights(model, folder / "weights.safetensors")
     return find_bundle(folder)
 
 
