@@ -120,9 +120,13 @@ def test_tiles_are_cut_only_where_rows_may_be_left_over():
     assert [name for name in names if name in ("y", "tall")] == ["y", "y", "tall", "y", "y"]
 
 
-def test_graphs_of_it_equal_the_reference(bundle: Path, shallow: VidTok, tmp_path: Path, monkeypatch):
+@pytest.fixture
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd, "MANY_INPUTS", 8)
     monkeypatch.setattr(winograd, "MANY_OUTPUTS", 8)
+
+
+def test_graphs_of_it_equal_the_reference(bundle: Path, shallow: VidTok, tmp_path: Path, few_are_many: None):
     copy = shutil.copytree(bundle, tmp_path / "bundle")
     raw = json.loads((copy / "manifest.json").read_text())
     for entry in raw["graphs"]:
@@ -137,9 +141,7 @@ def test_graphs_of_it_equal_the_reference(bundle: Path, shallow: VidTok, tmp_pat
     require(verify(read_manifest(copy), shallow))
 
 
-def test_half_precision_sees_whole_convolutions(bundle: Path, monkeypatch):
-    monkeypatch.setattr(winograd, "MANY_INPUTS", 8)
-    monkeypatch.setattr(winograd, "MANY_OUTPUTS", 8)
+def test_half_precision_sees_whole_convolutions(bundle: Path, few_are_many: None):
     entry = read_manifest(bundle).graph("encoder", "cpu", "fp32")
     model = onnx.load(bundle / entry.file)
     restore_float(model)

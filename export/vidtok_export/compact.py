@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -32,6 +34,13 @@ def store_half(model: onnx.ModelProto) -> None:
         casts.append(helper.make_node("Cast", [stored], [name], to=TensorProto.FLOAT))
     for i, node in enumerate(casts):
         graph.node.insert(i, node)
+
+
+def put(graph: onnx.GraphProto, part: str, items: Iterable[onnx.NodeProto | TensorProto]) -> None:
+    """Replace the nodes (or initializers) of a graph; copies, since clearing the old ones empties what came of them."""
+    copies = [type(item).FromString(item.SerializeToString()) for item in items]
+    graph.ClearField(part)
+    getattr(graph, part).extend(copies)
 
 
 def restore_float(model: onnx.ModelProto) -> None:

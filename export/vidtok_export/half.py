@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from vidtok_export.compact import is_norm, restore_float
+from vidtok_export.compact import is_norm, put, restore_float
 from vidtok_export.winograd import take_back
 
 # Normalisation, attention scores, and the rounding and counting of FSQ stay in float32.
@@ -116,9 +116,6 @@ def to_half(model: onnx.ModelProto, states: set[str]) -> None:
     for port in (*model.graph.input, *model.graph.output):
         if port.name in states:
             port.type.tensor_type.elem_type = TensorProto.FLOAT16
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in convert.nodes]
-    weights = [onnx.TensorProto.FromString(t.SerializeToString()) for t in convert.initializers()]
-    for part, items in (("node", nodes), ("initializer", weights)):
-        model.graph.ClearField(part)
-        getattr(model.graph, part).extend(items)
+    put(model.graph, "node", convert.nodes)
+    put(model.graph, "initializer", convert.initializers())
     model.graph.ClearField("value_info")

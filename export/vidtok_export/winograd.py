@@ -10,6 +10,8 @@ from __future__ import annotations
 import onnx
 from onnx import NodeProto, helper, parser
 
+from vidtok_export.compact import put
+
 # From so many inputs and outputs on the sums cost less than the products they save (measured). Levels with fewer
 # channels have more pixels, and with them the memory that parts of a sum take.
 MANY_INPUTS, MANY_OUTPUTS = 128, 256
@@ -136,7 +138,7 @@ def _fits(node: NodeProto, weight: list[int]) -> bool:
 
 def _written_out(node: NodeProto, number: int, depth: int, whole: bool) -> list[NodeProto]:
     """The nodes that take a convolution's place; depth: its kernel's length in time."""
-    renamed = {"": "", **dict(zip(("x", "w", "b"), node.input, strict=True)), "y": node.output[0]}
+    renamed = dict(zip(("x", "w", "b", "y"), (*node.input, *node.output), strict=True))
     nodes = []
     for step in _steps(whole):
         inputs = [renamed[i] for i in step.input]
@@ -174,7 +176,7 @@ def write_out(model: onnx.ModelProto, multiple: int) -> None:
             stride = _attributes(node).get("strides", [1, 1, 1])[1] if kernel else 1
             rows = rows * stride if node.op_type == "ConvTranspose" else rows // stride
             multiples |= dict.fromkeys(node.output, rows)
-    _put(model, nodes)
+    put(model.graph, "node", nodes)
 
 
 def take_back(model: onnx.ModelProto) -> None:
@@ -190,7 +192,7 @@ def take_back(model: onnx.ModelProto) -> None:
         if result == "y":
             nodes.append(_whole(steps))
             steps = {}
-    _put(model, nodes)
+    put(model.graph, "node", nodes)
 
 
 def _whole(steps: dict[str, NodeProto]) -> NodeProto:
@@ -205,9 +207,3 @@ def _whole(steps: dict[str, NodeProto]) -> NodeProto:
         strides=found["strides"],
         pads=[0, 1, 1, 0, 1, 1],
     )
-
-
-def _put(model: onnx.ModelProto, nodes: list[NodeProto]) -> None:
-    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    model.graph.ClearField("node")
-    model.graph.node.extend(copies)
