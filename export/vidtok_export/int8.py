@@ -42,6 +42,7 @@ class Quantizable:
         self._bytes = model.SerializeToString()
         weights = {t.name: t for t in model.graph.initializer}
         self.convolutions = [n.name for n in model.graph.node if n.op_type in _CONV and not is_norm(n, weights)]
+        self._transposed = {n.name: n.input[0] for n in model.graph.node if n.op_type == "ConvTranspose"}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "graph.onnx"
             path.write_bytes(self._bytes)
@@ -55,7 +56,11 @@ class Quantizable:
             self._ranges: Any = calibrator.compute_data()
 
     def model(self, quantized: set[str]) -> onnx.ModelProto:
-        """A copy in which the named convolutions take unsigned 8-bit inputs and signed 8-bit kernels by channel."""
+        """A copy in which the named convolutions take unsigned 8-bit inputs and signed 8-bit kernels by channel.
+
+        Transposed ones take signed inputs around 0: OpenVINO leaves them in float32 with any other zero.
+        """
+        signed = [{"quant_type": QuantType.QInt8, "symmetric": True}]
         quantizer = QDQQuantizer(
             onnx.load_from_string(self._bytes),
             per_channel=True,
@@ -67,6 +72,7 @@ class Quantizable:
             nodes_to_exclude=[],
             op_types_to_quantize=_CONV,
             extra_options={
+                "TensorQuantOverrides": {tensor: signed for name, tensor in self._transposed.items() if name in quantized},
                 "WeightSymmetric": True,
                 "QuantizeBias": False,
                 "OpTypesToExcludeOutputQuantization": _CONV,

@@ -32,19 +32,25 @@ def choose_frames(times: NDArray[np.float64], part: DataPart, rng: Generator) ->
 
 
 def cut_video(clip: Clip, part: DataPart, rng: Generator) -> Pixels:
-    """A random piece of a clip, uint8 `frames size size 3`, perhaps run backwards; raises VideoError."""
+    """A random piece of a clip, uint8 `frames size size 3`, perhaps shrunk or run backwards; raises VideoError."""
     pixels = clip.take(choose_frames(clip.times, part, rng))
     if part.reverse and rng.random() < 0.5:
         pixels = pixels[::-1]
-    top = int(rng.integers(0, pixels.shape[1] - part.size + 1))
-    left = int(rng.integers(0, pixels.shape[2] - part.size + 1))
-    return pixels[:, top : top + part.size, left : left + part.size]
+    side = part.size
+    if part.zoom[1] > 1:
+        side = round(side * np.exp(rng.uniform(*np.log(part.zoom))))
+    top = int(rng.integers(0, pixels.shape[1] - side + 1))
+    left = int(rng.integers(0, pixels.shape[2] - side + 1))
+    pixels = pixels[:, top : top + side, left : left + side]
+    if side == part.size:
+        return pixels
+    return np.stack([cv2.resize(frame, (part.size, part.size), interpolation=cv2.INTER_AREA) for frame in pixels])
 
 
 def pan_image(image: Pixels, part: DataPart, rng: Generator) -> Pixels:
     """A photograph under a smooth random pan and zoom, uint8 `frames size size 3`."""
     n, size = part.frames, part.size
-    first, last = np.exp(rng.uniform(np.log(0.8), np.log(2.2)) + rng.normal(0, 0.04, 2))
+    first, last = np.exp(rng.uniform(np.log(0.8 * part.zoom[0]), np.log(2.2 * part.zoom[1])) + rng.normal(0, 0.04, 2))
     zoom = np.linspace(first, last, n)
     # Shrunk once and properly: the warp below takes single pixels, which alias when it shrinks.
     if zoom.min() > 1:
@@ -61,3 +67,20 @@ def pan_image(image: Pixels, part: DataPart, rng: Generator) -> Pixels:
         flags = cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
         frames.append(cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101))
     return np.stack(frames)
+
+
+def vary(pixels: Pixels, part: DataPart, rng: Generator) -> Pixels:
+    """A sample (uint8 `T H W 3`) perhaps mirrored, turned or recoloured, the same in all of its frames."""
+    if part.flip and rng.random() < 0.5:
+        pixels = pixels[:, :, ::-1]
+    if part.turn and rng.random() < 0.5:
+        pixels = pixels.swapaxes(1, 2)
+    if part.colour and rng.random() < 0.5:
+        contrast, brightness, gains = rng.normal(0, part.colour), rng.normal(0, part.colour), rng.normal(0, part.colour, 3)
+        # About the mean, so that contrast is not brightness; gains of the channels are the light's colour.
+        mean = pixels.mean()
+        table = np.arange(256)[:, None] * np.exp(gains / 2)
+        table = (table - mean) * np.exp(contrast) + mean + 128 * brightness
+        table = np.clip(np.rint(table), 0, 255).astype(np.uint8)
+        pixels = np.stack([table[:, i][pixels[..., i]] for i in range(3)], axis=-1)
+    return np.ascontiguousarray(pixels)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vidtok_ref.errors import DataError
 from vidtok_ref.train.clips import FileClip, Pixels, read_image
-from vidtok_ref.train.cut import cut_video, pan_image
+from vidtok_ref.train.cut import cut_video, pan_image, vary
 from vidtok_ref.train.material import Material
 from vidtok_ref.train.recipe import DataPart
 from vidtok_runtime.errors import VideoError
@@ -48,9 +48,7 @@ class Samples(Dataset[tuple[Pixels, int, list[str]]]):
             except VideoError as error:
                 skipped.append(str(error))
                 continue
-            if self.part.flip and rng.random() < 0.5:
-                clip = clip[:, :, ::-1]
-            return np.ascontiguousarray(clip), number, skipped
+            return vary(clip, self.part, rng), number, skipped
         raise DataError(f"{_TRIES} files drawn in a row cannot be read, the last: {skipped[-1]}")
 
     def _cut(self, rng: Generator) -> Pixels:

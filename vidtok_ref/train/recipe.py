@@ -41,6 +41,9 @@ class DataPart:
     fps: tuple[float, ...] = (0.0,)  # frames a second, one is drawn a sample; 0: every or every second frame
     flip: bool = True
     reverse: bool = True
+    turn: bool = False  # rows and columns exchanged in half of the samples
+    zoom: tuple[float, ...] = (1.0, 1.0)  # least, greatest: a crop of a video is so much larger, and shrunk
+    colour: float = 0.0  # standard deviation of contrast, brightness and the channels' gains; in half of the samples
     image_share: float = 0.25  # samples made of photographs, if there are any
     cache: bool = True  # decode everything once and keep it; false: read each sample from its file
     max_clip_frames: int = 160  # kept of a clip when cached
@@ -146,6 +149,13 @@ class Recipe:
                 raise DataError(f"{name} learning_rate must be above 0, got {rate:g}")
         if data.short_side < data.size:
             raise DataError(f"[data] short_side {data.short_side} is less than size {data.size}; no crop fits")
+        if len(data.zoom) != 2 or not 1 <= data.zoom[0] <= data.zoom[1] <= data.short_side / data.size:
+            raise DataError(
+                f"[data] zoom is two numbers, rising, from 1 to short_side / size = {data.short_side / data.size:g}, "
+                f"got {list(data.zoom)}"
+            )
+        if data.colour < 0:
+            raise DataError(f"[data] colour must be 0 or more, got {data.colour:g}")
         if not data.fps or min(data.fps) < 0:
             raise DataError(f"[data] fps must list rates of 0 or more, got {list(data.fps)}")
         if not (len(optimizer.betas) == len(self.gan.betas) == 2):
