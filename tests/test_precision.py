@@ -67,6 +67,18 @@ def test_runs_and_streams(precise: Path, frames: np.ndarray, precision: str, pro
     assert np.abs(streamed - video).mean() < 2e-3
 
 
+def test_transposed_convolutions_take_signed_inputs_around_zero(precise: Path) -> None:
+    model = onnx.load(precise / "decoder.int8.onnx")
+    made = {output: node for node in model.graph.node for output in node.output}
+    zeros = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    inputs = [made[n.input[0]] for n in model.graph.node if n.op_type == "ConvTranspose"]
+    quantized = [zeros[node.input[2]] for node in inputs if node.op_type == "DequantizeLinear"]
+    assert quantized
+    assert all(zero.dtype == np.int8 and zero == 0 for zero in quantized)
+    others = [made[n.input[0]] for n in model.graph.node if n.op_type == "Conv"]
+    assert {zeros[node.input[2]].dtype for node in others if node.op_type == "DequantizeLinear"} == {np.dtype(np.uint8)}
+
+
 def test_types_inside(precise: Path) -> None:
     half = onnx.load(precise / "encoder.fp16.onnx")
     types = {p.name: p.type.tensor_type.elem_type for p in (*half.graph.input, *half.graph.output)}

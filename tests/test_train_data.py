@@ -13,7 +13,7 @@ import torch
 from vidtok_ref import ModelError
 from vidtok_ref.errors import DataError
 from vidtok_ref.train.clips import FileClip, HeldClip
-from vidtok_ref.train.cut import choose_frames, cut_video
+from vidtok_ref.train.cut import choose_frames, cut_video, vary
 from vidtok_ref.train.loader import Numbers, Samples, make_loader
 from vidtok_ref.train.material import list_files, load_material
 from vidtok_ref.train.recipe import DataPart
@@ -142,6 +142,34 @@ def test_samples_are_cut_flipped_and_reversed(clips: Path) -> None:
     samples = Samples(load_material(clips, still), still, 0)
     times = [samples[i][0].astype(int) for i in range(8)]
     assert all(clip.shape == (5, 32, 32, 3) for clip in times)
+
+
+def test_zoom_shrinks_a_larger_crop(clips: Path) -> None:
+    clip = HeldClip(clips / "a.mp4", 40, 100)
+    part = replace(PART, size=20, zoom=(2.0, 2.0), reverse=False, frames=1)
+    cut = cut_video(clip, part, np.random.default_rng(0)).astype(int)
+    assert cut.shape == (1, 20, 20, 3)
+    # A crop of twice the size, each pixel the mean of four, of some frame and place.
+    frames = clip.pixels[: len(clip.pixels) // 2 * 2].astype(float)
+    places = range(frames.shape[2] - 39)
+    shrunk = [frames[:, :40, x : x + 40].reshape(-1, 20, 2, 20, 2, 3).mean((2, 4)) for x in places]
+    assert min(np.abs(s - cut).max((1, 2, 3)).min() for s in shrunk) <= 1
+
+
+def test_a_sample_is_varied_as_a_whole() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    plain = replace(PART, flip=False)
+    assert (vary(pixels, plain, np.random.default_rng(0)) == pixels).all()
+    views = [vary(pixels, replace(PART, turn=True), np.random.default_rng(i)) for i in range(30)]
+    same = [pixels, pixels[:, :, ::-1], pixels.swapaxes(1, 2), pixels[:, :, ::-1].swapaxes(1, 2)]
+    assert {view.tobytes() for view in views} == {np.ascontiguousarray(one).tobytes() for one in same}
+    for seed in range(30):
+        recoloured = vary(pixels, replace(plain, colour=0.2), np.random.default_rng(seed))
+        for channel in range(3):  # one rising curve a channel, the same in all frames
+            before, after = pixels[..., channel].ravel(), recoloured[..., channel].ravel().astype(int)
+            assert (np.diff(after[np.argsort(before, kind="stable")]) >= 0).all()
+    recoloured = [vary(pixels, replace(plain, colour=0.2), np.random.default_rng(i)) for i in range(30)]
+    assert 5 < sum((one == pixels).all() for one in recoloured) < 25
 
 
 @pytest.mark.parametrize("cache", [True, False])

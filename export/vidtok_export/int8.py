@@ -60,7 +60,7 @@ class Quantizable:
 
         Transposed ones take signed inputs around 0: OpenVINO leaves them in float32 with any other zero.
         """
-        signed = [{"quant_type": QuantType.QInt8, "symmetric": True}]
+        inputs = [tensor for name, tensor in self._transposed.items() if name in quantized]
         quantizer = QDQQuantizer(
             onnx.load_from_string(self._bytes),
             per_channel=True,
@@ -72,7 +72,7 @@ class Quantizable:
             nodes_to_exclude=[],
             op_types_to_quantize=_CONV,
             extra_options={
-                "TensorQuantOverrides": {tensor: signed for name, tensor in self._transposed.items() if name in quantized},
+                "TensorQuantOverrides": {i: [{"quant_type": QuantType.QInt8, "symmetric": True}] for i in inputs},
                 "WeightSymmetric": True,
                 "QuantizeBias": False,
                 "OpTypesToExcludeOutputQuantization": _CONV,

@@ -76,10 +76,10 @@ def vary(pixels: Pixels, part: DataPart, rng: Generator) -> Pixels:
     if part.turn and rng.random() < 0.5:
         pixels = pixels.swapaxes(1, 2)
     if part.colour and rng.random() < 0.5:
-        contrast, brightness, gains = rng.normal(0, part.colour), rng.normal(0, part.colour), rng.normal(0, part.colour, 3)
+        contrast, brightness, *gains = rng.normal(0, part.colour, 5)
         # About the mean, so that contrast is not brightness; gains of the channels are the light's colour.
         mean = pixels.mean()
-        table = np.arange(256)[:, None] * np.exp(gains / 2)
+        table = np.arange(256)[:, None] * np.exp(np.array(gains) / 2)
         table = (table - mean) * np.exp(contrast) + mean + 128 * brightness
         table = np.clip(np.rint(table), 0, 255).astype(np.uint8)
         pixels = np.stack([table[:, i][pixels[..., i]] for i in range(3)], axis=-1)
