@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -12,8 +13,11 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, numpy_helper
 
+from vidtok_export.bundle import ROLES
+from vidtok_export.choose import Int8Choice
 from vidtok_export.cli import main
 from vidtok_export.compact import restore_float, store_half
+from vidtok_export.int8 import count_products
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.cli import main as run
 from vidtok_runtime.protocol import Protocol
@@ -77,6 +81,34 @@ def test_transposed_convolutions_take_signed_inputs_around_zero(precise: Path) -
     assert all(zero.dtype == np.int8 and zero == 0 for zero in quantized)
     others = [made[n.input[0]] for n in model.graph.node if n.op_type == "Conv"]
     assert {zeros[node.input[2]].dtype for node in others if node.op_type == "DequantizeLinear"} == {np.dtype(np.uint8)}
+
+
+def test_integers_go_where_they_save_most_for_their_error() -> None:
+    choice = object.__new__(Int8Choice)
+    work = {"wide": 1000, "narrow": 10, "last": 2000}
+    choice.graphs = {role: SimpleNamespace(products=work) for role in ROLES}
+    choice.error = 1.0
+    choice.cost = {("decoder", "wide"): 0.02, ("decoder", "narrow"): 0.01, ("decoder", "last"): 0.2}
+    assert choice.within(0.1) == {"encoder": set(), "decoder": {"wide"}}  # 0.1 dB are 2.3% of the error
+    assert choice.within(0.15)["decoder"] == {"wide", "narrow"}  # 3.5%: the last does not fit, what comes after it does
+    assert choice.within(1.0)["decoder"] == {"wide", "narrow", "last"}
+    assert choice.within(0.0)["decoder"] == set()
+
+
+def test_products_are_counted_where_the_kernel_meets_them() -> None:
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "down"], ["y"], name="down", strides=[1, 2, 2], pads=[0, 1, 1, 0, 1, 1]),
+        onnx.helper.make_node("ConvTranspose", ["y", "up"], ["z"], name="up", strides=[1, 2, 2]),
+    ]
+    ports = [onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xz"]
+    kernels = {"down": np.ones((6, 4, 1, 3, 3), "f4"), "up": np.ones((6, 5, 1, 2, 2), "f4")}
+    graph = onnx.helper.make_graph(
+        nodes, "g", ports[:1], ports[1:], [numpy_helper.from_array(k, name) for name, k in kernels.items()]
+    )
+    model = onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 18)])
+    found = count_products(model, ["down", "up"], {"x": np.ones((1, 4, 3, 8, 8), "f4")})
+    assert found == {"down": 6 * 3 * 4 * 4 * 4 * 9, "up": 6 * 3 * 4 * 4 * 5 * 4}
+    assert len(model.graph.output) == 1
 
 
 def test_types_inside(precise: Path) -> None:

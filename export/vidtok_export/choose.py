@@ -68,13 +68,17 @@ class Int8Choice:
             self.cost[role, name] = float(np.mean(added))
 
     def within(self, loss: float) -> dict[str, set[str]]:
-        """The convolutions that together cost at most `loss` dB, if errors add up; the dearest stay float."""
+        """Convolutions that together cost at most `loss` dB, if errors add up: the cheapest for their work first."""
         budget, chosen = self.error * (10 ** (loss / 10) - 1), {role: set[str]() for role in ROLES}
-        for (role, name), cost in sorted(self.cost.items(), key=lambda item: item[1]):
-            budget -= cost
-            if budget < 0:
-                break
-            chosen[role].add(name)
+
+        def price(item: tuple[tuple[str, str], float]) -> float:
+            (role, name), cost = item
+            return cost / self.graphs[role].products[name]
+
+        for (role, name), cost in sorted(self.cost.items(), key=price):
+            if cost <= budget:
+                budget -= cost
+                chosen[role].add(name)
         return chosen
 
 

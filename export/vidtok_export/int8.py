@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import onnx
+from onnx import TensorProto, helper
+from onnxruntime import InferenceSession
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -28,8 +31,27 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         return next(self._feeds, None)
 
 
+def count_products(model: onnx.ModelProto, names: list[str], feed: Feed) -> dict[str, int]:
+    """Multiplications that each of the named convolutions takes in a call of these inputs."""
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    kernels = {t.name: list(t.dims) for t in model.graph.initializer}
+    found = [node for node in model.graph.node if node.name in names]
+    for node in found:
+        # Every input of a transposed convolution meets the whole kernel, and every output of any other.
+        counted = node.input[0] if node.op_type == "ConvTranspose" else node.output[0]
+        model.graph.node.append(helper.make_node("Size", [counted], [f"{node.name}.size"]))
+        model.graph.output.append(helper.make_tensor_value_info(f"{node.name}.size", TensorProto.INT64, []))
+    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    sizes = session.run([f"{node.name}.size" for node in found], feed)
+    return {
+        node.name: int(size) * math.prod(kernels[node.input[1]][1:]) for node, size in zip(found, sizes, strict=True)
+    }
+
+
 class Quantizable:
     """A graph, the ranges of what its convolutions take, and copies with any of them quantized.
+
+    products: multiplications of each convolution in one of the calls.
 
     feeds: inputs of calls from the middle of streams as from their start, states included.
     """
@@ -43,6 +65,7 @@ class Quantizable:
         weights = {t.name: t for t in model.graph.initializer}
         self.convolutions = [n.name for n in model.graph.node if n.op_type in _CONV and not is_norm(n, weights)]
         self._transposed = {n.name: n.input[0] for n in model.graph.node if n.op_type == "ConvTranspose"}
+        self.products = count_products(model, self.convolutions, feeds[-1])
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "graph.onnx"
             path.write_bytes(self._bytes)
