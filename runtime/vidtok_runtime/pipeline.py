@@ -58,21 +58,25 @@ def round_trip(
     width: int,
     look: Callable[[Array], None] | None = None,
 ) -> Iterator[tuple[Frame, Array]]:
-    """Every frame of one stream with what comes back of it, uint8 `H W 3`; `look` is shown the latents or tokens."""
+    """Every frame of one stream with what comes back of it, uint8 `H W 3`; `look` is shown the latents or tokens.
+
+    Calls are those of `encode_file` and `decoded_frames`, so that pixels are theirs to the bit.
+    """
     encoder, decoder = tok.encoder(), tok.decoder(height=height, width=width)
     waiting: deque[Frame] = deque()
 
-    def decoded(data: Array) -> Iterator[Array]:
-        if look is not None:
-            look(data)
-        yield from decoder.push(data) if len(data) else ()
+    def encoded() -> Iterator[Array]:
+        for chunk in _chunks(frames, tok.plan("encoder", height, width).chunk * tok.manifest.time_factor):
+            waiting.extend(chunk)
+            yield from encoder.push(np.stack([frame.pixels for frame in chunk]))
+        yield from encoder.finish()
 
     def outcomes() -> Iterator[Array]:
-        step = tok.plan("encoder", height, width).chunk * tok.manifest.time_factor
-        for chunk in _chunks(frames, step):
-            waiting.extend(chunk)
-            yield from decoded(encoder.push(np.stack([frame.pixels for frame in chunk])))
-        yield from decoded(encoder.finish())
+        for latents in _chunks(encoded(), tok.plan("decoder", height, width).chunk):
+            data = np.stack(latents)
+            if look is not None:
+                look(data)
+            yield from decoder.push(data)
         yield from decoder.finish()
 
     for pixels in outcomes():

@@ -36,7 +36,7 @@ await onPage(address, PHONE, async (page) => {
   await keyboard.press('Enter')
   await status(page, /^Ready/)
   await reach(page, 'short')
-  await keyboard.press('Home') // the smallest
+  await keyboard.press('End') // the largest: work enough to be cancelled, on a fast machine and a starved one
   await reach(page, 'frames')
   await keyboard.press('Control+A')
   await keyboard.type('300')
@@ -48,6 +48,8 @@ await onPage(address, PHONE, async (page) => {
   await keyboard.press('Enter')
   await status(page, /^Cancelled/)
 
+  await reach(page, 'short')
+  await keyboard.press('Home')
   await reach(page, 'frames')
   await keyboard.press('Control+A')
   await keyboard.type('9')
