@@ -51,9 +51,8 @@ def count_products(model: onnx.ModelProto, names: list[str], feed: Feed) -> dict
 class Quantizable:
     """A graph, the ranges of what its convolutions take, and copies with any of them quantized.
 
-    products: multiplications of each convolution in one of the calls.
-
     feeds: inputs of calls from the middle of streams as from their start, states included.
+    products: multiplications of each convolution in one of the calls.
     """
 
     def __init__(self, model: onnx.ModelProto, feeds: list[Feed]) -> None:
