@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from vidtok_ref.regularizer import FiniteScalarQuantizer
 from vidtok_ref.train.gan import Discriminator, adaptive_weight, hinge, lecam, non_saturating
 from vidtok_ref.train.losses import Objective, entropy_weight, log_error
 from vidtok_ref.train.recipe import GanPart, LossPart
+from vidtok_ref.train.usage import MEMORY, CodeUsage
 
 
 def test_reconstruction_terms_by_hand() -> None:
@@ -64,10 +66,49 @@ def test_regularizer_terms_are_weighted_and_annealed() -> None:
     terms = {"kl": torch.tensor(960.0), "entropy": torch.tensor(-2.0), "commitment": torch.tensor(4.0)}
     total = Objective(part).regularization(terms, video, 1000)
     assert total.item() == pytest.approx(1e-3 * 960 / 96 - 0.4 + 1)
+    used = Objective(replace(part, usage=0.5)).regularization({"usage": torch.tensor(-3.0)}, video, 0)
+    assert used.item() == pytest.approx(-1.5)
     total = Objective(replace(part, per="frame")).regularization({"kl": terms["kl"]}, video, 0)
     assert total.item() == pytest.approx(0.96)
     endless = {"kl": torch.tensor(torch.inf), "commitment": terms["commitment"]}
     assert Objective(replace(part, kl=0)).regularization(endless, video, 0).item() == pytest.approx(1)
+
+
+E2 = math.exp(-2)
+
+
+def test_usage_is_minus_the_entropy_of_the_codes() -> None:
+    quantizer = FiniteScalarQuantizer((4, 2, 8))
+    usage = CodeUsage(quantizer)
+    everywhere = quantizer.from_indices(torch.arange(64)[None, None, None]) * quantizer._half(torch.empty(1))
+    # Ends of a channel have one neighbour, so that the use is even but for a small share.
+    assert usage(everywhere).item() == pytest.approx(-math.log(64), abs=0.02)
+    assert usage.seen.sum().item() == pytest.approx(1)
+    one_code = torch.zeros(1, 3, 1, 1, 5)
+    values = [usage(one_code).item() for _ in range(3 * round(1 / (1 - MEMORY)))]
+    assert values == sorted(values)  # the more often it was seen, the dearer
+    spread = [[1, E2, E2], [1, E2], [1, E2, E2]]  # of one token over its cell and its neighbours, in each channel
+    own = sum(p / sum(ps) * math.log(p / sum(ps)) for ps in spread for p in ps)
+    assert values[-1] == pytest.approx(own, abs=0.1)
+
+
+def test_usage_spreads_levels_that_the_released_entropy_leaves_alone() -> None:
+    quantizer = FiniteScalarQuantizer((8, 8))
+    torch.manual_seed(0)
+    normal = 0.3 * torch.randn(1, 2, 1, 40, 40)  # signs are even, outer levels nearly empty
+
+    def codes_after(term: str) -> int:
+        scale = torch.ones(1, 2, 1, 1, 1, requires_grad=True)
+        usage, descent = CodeUsage(quantizer), torch.optim.Adam([scale], lr=0.02)
+        for _ in range(100):
+            h = normal * scale
+            loss = usage(quantizer.bound(h)) if term == "usage" else quantizer.regularize(h)[1]["entropy"]
+            descent.zero_grad()
+            loss.backward()
+            descent.step()
+        return quantizer(normal * scale.detach()).indices.unique().numel()  # type: ignore[union-attr]
+
+    assert codes_after("entropy") < codes_after("usage") == 64
 
 
 def test_gan_losses_by_hand() -> None:

@@ -22,7 +22,10 @@ from vidtok_ref.train.run import train
 SCALE = ("l2 = 1.0", 'l2 = 1.0\nlog_variance = true\nper = "frame"\npsnr = 0.1')
 
 
-@pytest.mark.parametrize("changes", [(), (GAN, SCALE)], ids=["plain", "gan"])
+USAGE = [("kl-4chn", "fsq-4096"), ("l2 = 1.0", "l2 = 1.0\nusage = 0.1")]
+
+
+@pytest.mark.parametrize("changes", [(), (GAN, SCALE), USAGE], ids=["plain", "gan", "usage"])
 def test_a_resumed_run_equals_an_undisturbed_one(
     clips: Path, tmp_path: Path, changes: tuple[tuple[str, str], ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

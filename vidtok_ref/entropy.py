@@ -27,6 +27,19 @@ def _joint(log_probabilities: list[Tensor]) -> Tensor:
     return reduce(lambda a, b: (a[:, :, None] + b[:, None, :]).flatten(1), log_probabilities).exp()
 
 
+def mean_distribution(choices: list[Tensor]) -> Tensor:
+    """Mean over n tokens of the distribution over all combinations of their channels' choices, in two axes.
+
+    choices: the logarithms of each channel's distribution, `n L_i`. The mean is no product, but with the channels in
+    two halves it is one matrix product: `A^T B / n`, A and B being the tokens' distributions over the codes of each
+    half. That holds 2 n sqrt(K) + K numbers instead of n K.
+    """
+    certain = torch.zeros_like(choices[0][:, :1])  # a choice of one, so that a single channel has halves, too
+    middle = len(choices) // 2
+    a, b = _joint([certain, *choices[:middle]]), _joint(choices[middle:])
+    return a.T @ b / len(a)
+
+
 def entropy_gap(h: Tensor, channel_codes: list[Tensor], inverse_temperature: float = INVERSE_TEMPERATURE) -> Tensor:
     """Mean entropy of the tokens' code distributions minus the entropy of their mean distribution, in nats (a scalar).
 
@@ -35,9 +48,7 @@ def entropy_gap(h: Tensor, channel_codes: list[Tensor], inverse_temperature: flo
     softmax over c of `2 * inverse_temperature * <h_i, c>`, and the mean is over all processes.
 
     The inner product is a sum over the channels, so this softmax over K codes is exactly a product of one small
-    softmax a channel. Hence the entropy of a token is the sum of its channels' entropies. The mean distribution is no
-    product, but with the channels in two halves it is one matrix product: `A^T B / n`, A and B being the n tokens'
-    distributions over the codes of each half. That holds 2 n sqrt(K) + K numbers instead of n K.
+    softmax a channel. Hence the entropy of a token is the sum of its channels' entropies.
     """
     with torch.autocast(h.device.type, enabled=False):
         channels = h.float().transpose(0, 1).flatten(1)
@@ -46,8 +57,5 @@ def entropy_gap(h: Tensor, channel_codes: list[Tensor], inverse_temperature: flo
             for x, codes in zip(channels, channel_codes, strict=True)
         ]
         token_entropy = -torch.stack([(log_p.exp() * log_p).sum(1) for log_p in choices]).sum(0).mean()
-        certain = torch.zeros_like(choices[0][:, :1])  # a choice of one, so that a single channel has halves, too
-        middle = len(choices) // 2
-        a, b = _joint([certain, *choices[:middle]]), _joint(choices[middle:])
-        mean = mean_over_processes(a.T @ b / len(a))
+        mean = mean_over_processes(mean_distribution(choices))
         return token_entropy + (mean * mean.clamp(min=_LEAST).log()).sum()

@@ -73,12 +73,13 @@ class Objective(nn.Module):
         return total + part.psnr * terms["psnr"] if part.psnr else total
 
     def regularization(self, terms: Mapping[str, Tensor], video: Tensor, step: int) -> Tensor:
-        """Terms of the regularizer (`kl` in nats a clip, `entropy`, `commitment`), weighted as at `step`."""
+        """Terms of the regularizer (`kl` in nats a clip, `entropy`, `commitment`, `usage`), weighted as at `step`."""
         part = self.part
         weights = {
             "kl": part.kl if part.per == "frame" else part.kl / video[0].numel(),
             "entropy": entropy_weight(part, step),
             "commitment": part.commitment,
+            "usage": part.usage,
         }
         total = torch.zeros((), device=video.device)
         for name, term in terms.items():

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from vidtok_ref.errors import DataError, DivergedError
 from vidtok_ref.layers import kernel
 from vidtok_ref.model import VidTok
-from vidtok_ref.regularizer import DiagonalGaussian, Encoded
+from vidtok_ref.regularizer import ChannelQuantizer, DiagonalGaussian, Encoded
 from vidtok_ref.train.average import update_average
 from vidtok_ref.train.gan import Discriminator, adaptive_weight, non_saturating
 from vidtok_ref.train.loader import Batch, Numbers, Samples, make_loader, to_tensor
@@ -27,6 +27,7 @@ from vidtok_ref.train.material import Material
 from vidtok_ref.train.optimizer import learning_rate, make_optimizer
 from vidtok_ref.train.recipe import Recipe
 from vidtok_ref.train.recompute import recompute_blocks
+from vidtok_ref.train.usage import CodeUsage
 
 # Of a recipe's settings, those besides [report] that may change when a run resumes: how long it is, what is advised
 # against divergence, and what changes the work but not its aim.
@@ -77,6 +78,10 @@ class Training(L.LightningModule):
         if recipe.model.compile:
             model.features, model.decode = torch.compile(model.features), torch.compile(model.decode)  # type: ignore[method-assign]
         self.objective = Objective(recipe.loss, perceptual)
+        self.usage = None
+        if recipe.loss.usage and not self.frozen:
+            assert isinstance(model.regularization, ChannelQuantizer)
+            self.usage = CodeUsage(model.regularization)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             self.discriminator = Discriminator(recipe.gan) if recipe.gan.weight else None
@@ -113,7 +118,10 @@ class Training(L.LightningModule):
             group["lr"] = rate
         video = to_tensor(batch.video)
         with torch.set_grad_enabled(not self.frozen):
-            encoded, penalties = self.model.regularization.regularize(self.model.features(video))  # type: ignore[operator]
+            h = self.model.features(video)
+            encoded, penalties = self.model.regularization.regularize(h)  # type: ignore[operator]
+            if self.usage is not None:
+                penalties["usage"] = self.usage(self.model.regularization.bound(h))  # type: ignore[operator]
         latent = encoded.latent
         if encoded.log_variance is not None:
             latent = sample_latent(encoded, recipe.seed, batch.number.tolist())

@@ -87,6 +87,7 @@ class LossPart:
     entropy: float = 0.1
     entropy_boost: float = 3.0  # times the entropy weight at first, falling to once over `entropy_steps`
     entropy_steps: int = 2000
+    usage: float = 0.0  # FSQ, LFQ: of an even use of the whole codebook, which `entropy` does not reach
 
 
 @dataclass(frozen=True)

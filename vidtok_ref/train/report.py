@@ -18,7 +18,7 @@ from vidtok_ref.train.validate import psnr, reconstruct, write_pictures
 from vidtok_ref.weights import write_weights
 
 COLUMNS = (
-    *("step", "loss", "l1", "l2", "perceptual", "psnr", "kl", "entropy", "entropy_weight", "commitment"),
+    *("step", "loss", "l1", "l2", "perceptual", "psnr", "kl", "entropy", "entropy_weight", "commitment", "usage"),
     *("log_variance", "generator", "adaptive_weight", "discriminator", "lecam"),
     *("learning_rate", "gradient_norm", "seconds_a_step", "held_back_psnr", "best_psnr"),
 )

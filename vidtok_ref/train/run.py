@@ -70,13 +70,15 @@ def first_model(recipe: Recipe, material: Material, init: Path | None = None) ->
     return model
 
 
-def _check_sizes(recipe: Recipe) -> None:
+def _check_variant(recipe: Recipe) -> None:
     variant = find_variant(recipe.model.variant, **recipe.model.overrides)
     for name, size in {"size": recipe.data.size, "held_back_size": recipe.data.held_back_size}.items():
         if size % variant.spatial_factor:
             raise DataError(
                 f"[data] {name} of {variant.name} must be a multiple of {variant.spatial_factor}, got {size}"
             )
+    if recipe.loss.usage and variant.regularizer not in ("fsq", "lfq"):
+        raise DataError(f"[loss] usage is for fsq and lfq; {variant.name} has {variant.regularizer}")
 
 
 @contextlib.contextmanager
@@ -144,7 +146,7 @@ def train(
     """
     if recipe.data.batch % (devices * nodes):
         raise DataError(f"[data] batch {recipe.data.batch} cannot be shared evenly by {devices * nodes} processes")
-    _check_sizes(recipe)
+    _check_variant(recipe)
     last = run / LAST
     perceptual = _perceptual(recipe)
     resumes = last.is_file()
