@@ -51,7 +51,7 @@ def ort() -> Build:
     return Build(BUILD / "ort", "cpu")
 
 
-@pytest.fixture(params=["plain", "sanitized", "ort"])
+@pytest.fixture(params=["plain", pytest.param("sanitized", marks=pytest.mark.slow), "ort"])
 def build(request: pytest.FixtureRequest) -> Build:
     return request.getfixturevalue(request.param)
 

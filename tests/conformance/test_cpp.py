@@ -1,4 +1,4 @@
-"""The C++ runtime, built as docs/cpp.md says, plain and under sanitizers, held to the kit and to Python's bytes."""
+"""The C++ runtime, built as docs/cpp.md says, plain and (slow) under sanitizers, held to the kit and Python's bytes."""
 
 from __future__ import annotations
 
