@@ -51,10 +51,10 @@ class Costs:
 
 
 COSTS = {
-    ("cpu", "encoder"): Costs(55.0, 7.0, 9.0, 0.7, 1.7, 1.3),
-    ("cpu", "decoder"): Costs(55.0, 7.0, 7.5, 0.7, 1.6, 1.3),
-    ("openvino", "encoder"): Costs(101.5, 8.9, 7.8, 2.0, 3.9, 1.0),
-    ("openvino", "decoder"): Costs(101.5, 8.9, 9.0, 2.0, 3.0, 1.0),
+    ("cpu", "encoder"): Costs(64.0, 3.7, 9.1, 0.7, 1.8, 1.3),
+    ("cpu", "decoder"): Costs(64.0, 3.7, 7.7, 0.7, 1.7, 1.3),
+    ("openvino", "encoder"): Costs(111.0, 4.7, 8.0, 1.9, 3.7, 1.0),
+    ("openvino", "decoder"): Costs(111.0, 4.7, 9.7, 1.9, 3.0, 1.0),
 }
 # Copies of a chunk's pixels in float32 that numpy holds at once: see `geometry.to_network`, `from_network`.
 PIXEL_COPIES = {"encoder": 3, "decoder": 4}
