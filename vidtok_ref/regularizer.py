@@ -91,6 +91,13 @@ class ChannelQuantizer(Quantizer):
         """The digits, counted from the middle, that the output of `bound` stands for."""
         raise NotImplementedError
 
+    def digits(self, like: Tensor) -> list[Tensor]:
+        """The digits of each channel, counted from the middle; float32 on the device of `like`."""
+        return [
+            torch.arange(n, dtype=torch.float32, device=like.device) - half
+            for n, half in zip(self.levels, self.half, strict=True)
+        ]
+
     def forward(self, h: Tensor) -> Encoded:
         bounded = self.bound(h)
         digits = self.nearest(bounded)
@@ -100,8 +107,7 @@ class ChannelQuantizer(Quantizer):
     def regularize(self, h: Tensor) -> tuple[Encoded, Terms]:
         """The codes, `entropy` (`entropy_gap`, nats) and `commitment` (mean square of `h` minus its code)."""
         encoded = self(h)
-        digits = (torch.arange(n, dtype=torch.float32, device=h.device) for n in self.levels)
-        channel_codes = [(d - half) / half for d, half in zip(digits, self.half, strict=True)]
+        channel_codes = [digits / half for digits, half in zip(self.digits(h), self.half, strict=True)]
         commitment = F.mse_loss(h.float(), encoded.latent.detach())
         return encoded, {"entropy": entropy_gap(h, channel_codes), "commitment": commitment}
 

@@ -26,10 +26,7 @@ class CodeUsage(nn.Module):
 
     def __init__(self, quantizer: ChannelQuantizer) -> None:
         super().__init__()
-        self.digits = [
-            torch.arange(n, dtype=torch.float32) - half
-            for n, half in zip(quantizer.levels, quantizer.half, strict=True)
-        ]
+        self.digits = quantizer.digits  # the method alone: the quantizer is the model's
         size = math.prod(quantizer.levels)
         self.register_buffer("seen", torch.full((size,), 1 / size))
 
@@ -42,10 +39,10 @@ class CodeUsage(nn.Module):
         with torch.autocast(bounded.device.type, enabled=False):
             channels = bounded.float().transpose(0, 1).flatten(1)
             choices = [
-                torch.log_softmax(-SHARPNESS * (x[:, None] - digits.to(x.device)).square(), dim=1)
-                for x, digits in zip(channels, self.digits, strict=True)
+                torch.log_softmax(-SHARPNESS * (x[:, None] - digits).square(), dim=1)
+                for x, digits in zip(channels, self.digits(channels), strict=True)
             ]
             use = mean_over_processes(mean_distribution(choices)).flatten()
             with torch.no_grad():
-                self.seen.lerp_(use.detach(), 1 - MEMORY)
+                self.seen.lerp_(use, 1 - MEMORY)
             return (use * self.seen.clamp(min=_LEAST / len(use)).log()).sum()
