@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from vidtok_runtime.cli import main
 from vidtok_runtime.demo import synthetic_frame
 from vidtok_runtime.video_in import VideoReader
+from vidtok_runtime.video_out import Output, VideoWriter
 
 CPU = ("--provider", "cpu", "--threads", "1", "--quiet")
 PICTURES = [synthetic_frame(3 * i, 48, 64) for i in range(12)]
@@ -20,6 +21,15 @@ PICTURES = [synthetic_frame(3 * i, 48, 64) for i in range(12)]
 
 def run(*args: object) -> Result:
     return CliRunner().invoke(main, [str(a) for a in args])
+
+
+def lossless(path: Path, pictures: list[np.ndarray]) -> Path:
+    """A video file (.mkv) of RGB pictures, the same in every run; lossy encoders round now so, now so."""
+    with VideoWriter(path, output=Output("ffv1")) as writer:
+        for i, pixels in enumerate(pictures):
+            writer.write(pixels, i)
+        writer.close()
+    return path
 
 
 def make(

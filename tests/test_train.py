@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner
 from conftest import NARROW
 from lightning.pytorch.utilities import rank_zero_only
+from material import lossless
 from safetensors import safe_open
 from safetensors.torch import load_file
 from training import GAN, command, last_state, log_rows, tiny
@@ -24,6 +25,7 @@ from vidtok_ref.train.recipe import load_recipe
 from vidtok_ref.train.report import Report
 from vidtok_ref.train.run import first_model, train
 from vidtok_ref.weights import embedded_variant, write_weights
+from vidtok_runtime.demo import synthetic_frame
 
 
 def test_a_run_leaves_log_pictures_and_what_it_skipped(whole: Path) -> None:
@@ -66,8 +68,12 @@ def rms_apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
     return torch.cat([(a[name] - b[name]).double().flatten() for name in a]).square().mean().sqrt().item()
 
 
-def test_two_processes_equal_one(clips: Path, tmp_path: Path) -> None:
-    recipe = tiny(tmp_path, GAN)
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    recipe, clips = tiny(tmp_path, GAN), tmp_path / "clips"
+    clips.mkdir()
+    for name, first in (("a", 0), ("b", 20), ("held", 50)):
+        lossless(clips / f"{name}.mkv", [synthetic_frame(first + i, 144, 144) for i in range(12)])
+    cv2.imwrite(str(clips / "photo.png"), synthetic_frame(7, 160, 200))
     for name, devices in (("one", "1"), ("two", "2")):
         run = command(recipe, clips, tmp_path / name, "--devices", devices)
         done = subprocess.run(run, capture_output=True, text=True)

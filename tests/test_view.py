@@ -10,13 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from material import run
+from material import lossless, run
 
 from vidtok_runtime import Tokenizer, Tokens
 from vidtok_runtime.demo import synthetic_frame
 from vidtok_runtime.metrics import psnr
 from vidtok_runtime.video_in import VideoReader
-from vidtok_runtime.video_out import Output, VideoWriter
 from vidtok_runtime.view.charts import ticks
 from vidtok_runtime.view.run import view_clip, view_tokens
 from vidtok_runtime.view.spread import Curve, Spread
@@ -52,14 +51,6 @@ class Page(HTMLParser):
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attrs for name, attrs in self.found if name == tag]
-
-
-def lossless(path: Path, pictures: list[np.ndarray]) -> Path:
-    with VideoWriter(path, output=Output("ffv1")) as writer:
-        for i, pixels in enumerate(pictures):
-            writer.write(pixels, i)
-        writer.close()
-    return path
 
 
 @pytest.fixture(scope="module")
