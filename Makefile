@@ -7,7 +7,7 @@ lint:
 type:
 	$(PYTHON) -m mypy
 test:
-	$(PYTHON) -m pytest -m "not slow" -n 2 --dist loadfile
+	$(PYTHON) -m pytest -m "not slow" -n 2 --dist worksteal
 slow:
 	$(PYTHON) -m pytest -m slow
 docs:

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -60,6 +61,15 @@ def test_the_same_as_local(clips: Path, tmp_path: Path) -> None:
     assert len(found[1]) == 4 + 2
 
 
+def running_actor() -> psutil.Process:
+    while True:
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):  # another one that ended meanwhile
+                if "ray::MapWorker" in process.name():
+                    return process
+        time.sleep(0.02)
+
+
 @pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize("times", [1, 3])
 def test_an_actor_that_is_killed(clips: Path, tmp_path: Path, times: int) -> None:
@@ -77,7 +87,7 @@ def test_an_actor_that_is_killed(clips: Path, tmp_path: Path, times: int) -> Non
                     time.sleep(0.02)
                 else:
                     break
-            (actor,) = (p for p in psutil.Process().children(recursive=True) if "ray::MapWorker" in p.name())
+            actor = running_actor()
             if times == 1:
                 good[0].rename(pipe)
             actor.kill()
