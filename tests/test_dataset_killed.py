@@ -127,12 +127,13 @@ def test_a_worker_that_is_killed(source: Path, tmp_path: Path) -> None:
     def kill() -> None:
         while True:
             try:
-                os.close(os.open(work[0].url, os.O_WRONLY | os.O_NONBLOCK))
+                writer = os.open(work[0].url, os.O_WRONLY | os.O_NONBLOCK)
             except OSError:  # nobody reads yet
                 time.sleep(0.02)
             else:
                 break
         active_children()[0].kill()
+        os.close(writer)  # not before, or the reader would come to an end
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
