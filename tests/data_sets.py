@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 from click.testing import Result
@@ -24,3 +26,12 @@ def content(folder: Path) -> dict[str, bytes]:
 def records(folder: Path, kind: str) -> list[dict[str, object]]:
     lines = [line for path in folder.glob("ledger*.jsonl") for line in path.read_text().splitlines()]
     return [record for record in map(json.loads, lines) if kind in record]
+
+
+def writer_of(pipe: Path | str) -> int:
+    """The descriptor of a pipe's writing end, once somebody reads the pipe, who waits until it is closed."""
+    while True:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads yet
+            time.sleep(0.02)

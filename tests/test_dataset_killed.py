@@ -16,7 +16,7 @@ from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
-from data_sets import OPTIONS, content, dataset, records
+from data_sets import OPTIONS, content, dataset, records, writer_of
 
 from vidtok_runtime.dataset.clips import list_clips
 from vidtok_runtime.dataset.local import LocalEngine
@@ -125,13 +125,7 @@ def test_a_worker_that_is_killed(source: Path, tmp_path: Path) -> None:
     work = jobs(source, tmp_path)
 
     def kill() -> None:
-        while True:
-            try:
-                writer = os.open(work[0].url, os.O_WRONLY | os.O_NONBLOCK)
-            except OSError:  # nobody reads yet
-                time.sleep(0.02)
-            else:
-                break
+        writer = writer_of(work[0].url)
         active_children()[0].kill()
         os.close(writer)  # not before, or the reader would come to an end
 

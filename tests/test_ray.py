@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -14,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 from click.testing import CliRunner
+from data_sets import writer_of
 
 from vidtok_runtime.cli import main
 from vidtok_runtime.dataset.ray_engine import RayEngine
@@ -61,13 +61,13 @@ def test_the_same_as_local(clips: Path, tmp_path: Path) -> None:
     assert len(found[1]) == 4 + 2
 
 
-def running_actor() -> psutil.Process:
-    while True:
-        for process in psutil.Process().children(recursive=True):
-            with suppress(psutil.Error):  # another one that ended meanwhile
-                if "ray::MapWorker" in process.name():
-                    return process
-        time.sleep(0.02)
+def running_actors() -> list[psutil.Process]:
+    actors = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # another one that ended meanwhile
+            if "ray::MapWorker" in process.name():
+                actors.append(process)
+    return actors
 
 
 @pytest.mark.usefixtures("cluster")
@@ -80,14 +80,8 @@ def test_an_actor_that_is_killed(clips: Path, tmp_path: Path, times: int) -> Non
 
     def kill() -> None:
         for _ in range(times):
-            while True:
-                try:
-                    writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-                except OSError:  # nobody reads yet
-                    time.sleep(0.02)
-                else:
-                    break
-            actor = running_actor()
+            writer = writer_of(pipe)
+            (actor,) = running_actors()
             if times == 1:
                 good[0].rename(pipe)
             actor.kill()
