@@ -54,16 +54,8 @@ def restore_float(model: onnx.ModelProto) -> None:
 
 
 def is_norm(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
-    """Whether a convolution is part of a lowered normalisation over the channels.
-
-    Its 1x1x1 kernel treats all channels alike: it takes their mean, or off the diagonal there is one number only.
-    """
+    """Whether a convolution takes the mean over the channels, as lowered normalisations do."""
     if node.op_type != "Conv" or node.input[1] not in weights:
         return False
     kernel = numpy_helper.to_array(weights[node.input[1]])
-    outputs, inputs = kernel.shape[:2]
-    if inputs == 1 or outputs not in (1, inputs) or kernel.size != outputs * inputs:
-        return False
-    matrix = kernel.reshape(outputs, inputs)
-    rest = matrix if outputs == 1 else matrix[~np.eye(inputs, dtype=bool)]
-    return bool((rest == rest.flat[0]).all())
+    return bool(kernel.shape[0] == 1 < kernel.shape[1] == kernel.size and (kernel == kernel.flat[0]).all())

@@ -15,6 +15,7 @@ import openvino.properties.hint as hints
 
 from vidtok_runtime.compiled_cache import cache_file, keep, load
 from vidtok_runtime.errors import BundleError, ProviderError
+from vidtok_runtime.openvino_means import reduce_means
 from vidtok_runtime.session import Array, Options, Shapes
 
 # One for the process and never dropped: the CPU plugin gives the thread that loads it a stack for signals and unmaps it
@@ -65,11 +66,13 @@ def _copy(value: Array, into: Array | None) -> Array:
 def _compile(path: Path, settings: dict[Any, Any]) -> Any:
     """The compiled graph, out of the cache if it is there."""
     named = sorted((str(name), str(value)) for name, value in settings.items())
-    kept = cache_file(path, ov.get_version(), CORE.get_property("CPU", props.device.full_name), named)
+    kept = cache_file(path, ov.get_version(), CORE.get_property("CPU", props.device.full_name), named, "reduced means")
     if kept is not None and (blob := load(kept)) is not None:
         with contextlib.suppress(RuntimeError):  # of another machine, perhaps: compile as if it were not there
             return CORE.import_model(blob, "CPU", settings)
-    compiled = CORE.compile_model(path, "CPU", settings)
+    model = CORE.read_model(path)
+    reduce_means(model)
+    compiled = CORE.compile_model(model, "CPU", settings)
     if kept is not None:
         keep(kept, compiled.export_model().getvalue())
     return compiled
