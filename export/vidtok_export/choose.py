@@ -12,6 +12,7 @@ from tqdm import tqdm
 from vidtok_export.bundle import ROLES
 from vidtok_export.clips import Clip, Recorder, decode, encode, in_short_calls
 from vidtok_export.int8 import Quantizable
+from vidtok_runtime.graph_entry import GraphEntry
 from vidtok_runtime.manifest import Manifest, check_file
 from vidtok_runtime.metrics import psnr
 from vidtok_runtime.session import Options, Session, StatefulGraph, load_graph
@@ -37,13 +38,17 @@ class Int8Choice:
         }
         self._measure([np.ascontiguousarray(clip[PROBE]) for clip in clips[:2]], quiet)
 
+    def entry(self, role: str) -> GraphEntry:
+        """A role's row of the manifest with the states of its quantized graph."""
+        return self.graphs[role].doublings.entry(self._float[role].entry)
+
     def load(self, role: str, integers: set[str]) -> StatefulGraph:
         """The graph of a role on ONNX Runtime with these convolutions quantized."""
         from vidtok_runtime.session_ort import OrtSession
 
         path = self._folder / f"{role}.try.onnx"
         path.write_bytes(self.graphs[role].model(integers).SerializeToString())
-        entry = self._float[role].entry
+        entry = self.entry(role)
         options = Options(resident=frozenset(s.output for s in entry.states))
         session: Session = OrtSession(path, options, "CPUExecutionProvider")
         return StatefulGraph(entry, session)

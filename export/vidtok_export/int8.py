@@ -16,6 +16,7 @@ from onnxruntime.quantization.calibrate import create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from vidtok_export.compact import is_norm, restore_float
+from vidtok_export.doubling import transpose_doublings
 from vidtok_export.winograd import take_back
 from vidtok_runtime.session import Array
 
@@ -52,7 +53,7 @@ class Quantizable:
     """A graph, the ranges of what its convolutions take, and copies with any of them quantized.
 
     feeds: inputs of calls from the middle of streams as from their start, states included.
-    products: multiplications of each convolution in one of the calls.
+    products: multiplications of each convolution in one of the calls. doublings: what is remembered otherwise now.
     """
 
     def __init__(self, model: onnx.ModelProto, feeds: list[Feed]) -> None:
@@ -60,14 +61,12 @@ class Quantizable:
         take_back(model)
         for i, node in enumerate(model.graph.node):
             node.name = f"{node.op_type}.{i}"  # simplified graphs have no names
-        self._bytes = model.SerializeToString()
         weights = {t.name: t for t in model.graph.initializer}
         self.convolutions = [n.name for n in model.graph.node if n.op_type in _CONV and not is_norm(n, weights)]
-        self._transposed = {n.name: n.input[0] for n in model.graph.node if n.op_type == "ConvTranspose"}
         self.products = count_products(model, self.convolutions, feeds[-1])
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "graph.onnx"
-            path.write_bytes(self._bytes)
+            path.write_bytes(model.SerializeToString())
             calibrator = create_calibrator(
                 path,
                 _CONV,
@@ -76,6 +75,10 @@ class Quantizable:
             )
             calibrator.collect_data(_Reader(feeds))
             self._ranges: Any = calibrator.compute_data()
+        self.doublings = transpose_doublings(model)
+        self._ranges.data |= {now: self._ranges[before] for now, before in self.doublings.inputs.items()}
+        self._transposed = {n.name: n.input[0] for n in model.graph.node if n.op_type == "ConvTranspose"}
+        self._bytes = model.SerializeToString()
 
     def model(self, quantized: set[str]) -> onnx.ModelProto:
         """A copy in which the named convolutions take unsigned 8-bit inputs and signed 8-bit kernels by channel.

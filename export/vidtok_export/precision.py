@@ -19,28 +19,25 @@ from vidtok_export.compact import store_half
 from vidtok_export.errors import ExportError, TargetError
 from vidtok_export.half import to_half
 from vidtok_export.judge import judge, require_judged
+from vidtok_runtime.graph_entry import GraphEntry
 from vidtok_runtime.manifest import Manifest, check_file, read_manifest, sha256_of
-from vidtok_runtime.session import Options, load_graph, usable_providers
+from vidtok_runtime.session import Options, choose_provider, load_graph, usable_providers
 
-PROVIDERS_OF = {"int8": ["cpu", "openvino"], "fp16": ["cuda", "cpu"]}
+# ONNX Runtime is no faster in int8 than in float32 (docs/speed.md), and slower in transposed convolutions.
+PROVIDERS_OF = {"int8": ["openvino"], "fp16": ["cuda", "cpu"]}
 
 
-def _write(manifest: Manifest, role: str, precision: str, model: onnx.ModelProto) -> dict[str, Any]:
-    """Write a graph into the bundle's folder; returns its row of the manifest."""
-    entry = manifest.graph(role, "cpu", "fp32")
-    path = manifest.folder / f"{role}.{precision}.onnx"
+def _write(folder: Path, entry: GraphEntry, precision: str, model: onnx.ModelProto) -> dict[str, Any]:
+    """Write a graph into the bundle's folder; returns its row of the manifest, made from that of the float32 graph."""
+    path = folder / f"{entry.role}.{precision}.onnx"
     store_half(model)
     path.write_bytes(model.SerializeToString())
-    states = entry.states
-    if precision == "fp16":
-        states = tuple(replace(state, dtype="float16") for state in states)
     made = replace(
         entry,
         file=path.name,
         sha256=sha256_of(path),
         precision=precision,
         providers=tuple(PROVIDERS_OF[precision]),
-        states=states,
     )
     return asdict(made)
 
@@ -51,7 +48,8 @@ def _half(manifest: Manifest) -> list[dict[str, Any]]:
         entry = manifest.graph(role, "cpu", "fp32")
         model = onnx.load(check_file(manifest, entry))
         to_half(model, {name for s in entry.states for name in (s.input, s.output)})
-        rows.append(_write(manifest, role, "fp16", model))
+        halved = replace(entry, states=tuple(replace(state, dtype="float16") for state in entry.states))
+        rows.append(_write(manifest.folder, halved, "fp16", model))
     return rows
 
 
@@ -69,7 +67,7 @@ def _int8(manifest: Manifest, clips: list[Any], held: list[Any], most_lost: floa
     rows = []
     for role in ROLES:
         graph = choice.graphs[role]
-        row = _write(manifest, role, "int8", graph.model(chosen[role]))
+        row = _write(manifest.folder, choice.entry(role), "int8", graph.model(chosen[role]))
         kept = [name for name in graph.convolutions if name not in chosen[role]]
         rows.append(row | {"convolutions": len(graph.convolutions), "kept_float": kept})
     return rows
@@ -94,6 +92,9 @@ def add_precision(
     manifest = read_manifest(bundle)
     if any(g.precision == precision for g in manifest.graphs) and not force:
         raise TargetError(f"{bundle} has {precision} graphs already; give --force to replace them")
+    usable = [p for p in PROVIDERS_OF[precision] if p in usable_providers()]
+    if not usable:  # to judge it on
+        choose_provider(PROVIDERS_OF[precision][0])
     training, held = read_clips(clips, skip_notes)
     part = bundle.with_name(f"{bundle.name}.{os.getpid()}.part")
     try:
@@ -108,7 +109,6 @@ def add_precision(
         raw["graphs"] = [*raw["graphs"], *make[precision]()]
         save_manifest(raw, part)
         written = read_manifest(part)
-        usable = [p for p in PROVIDERS_OF[precision] if p in usable_providers()]
         rows = [judge(written, precision, provider, held) for provider in usable]
         limit = most_lost if precision == "int8" else None
         require_judged(rows, limit)
