@@ -13,6 +13,7 @@ from vidtok_export.client_rules import client_rules
 from vidtok_export.errors import ExportError
 from vidtok_export.served import README, Served, new_folder, served
 from vidtok_runtime.manifest import Manifest
+from vidtok_runtime.openvino_means import reduce_means
 from vidtok_runtime.session_openvino import CORE
 
 CONFIG = "config.json"
@@ -47,6 +48,7 @@ def stateful(model: Served) -> Any:
     """The graph as an OpenVINO model of fixed picture size whose states are variables that are zero after a reset."""
     try:
         graph = CORE.read_model(str(model.file))
+        reduce_means(graph)
         shapes = {port.name: ov.PartialShape(model.dims(port.axes)) for port in model.entry.ports["inputs"].values()}
         graph.reshape(shapes)
         manager = Manager()

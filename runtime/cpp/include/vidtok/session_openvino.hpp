@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "openvino_means.hpp"
 #include "session.hpp"
 
 namespace vidtok {
@@ -103,7 +104,9 @@ public:
             // One for the process: the CPU plugin gives the thread that loads it a stack for signals and unmaps it with
             // the last Core; dropped by another thread, the next signal on that stack would kill the process.
             static ov::Core core;
-            model_ = core.compile_model(path.string(), "CPU", settings);
+            const std::shared_ptr<ov::Model> graph = core.read_model(path.string());
+            reduce_means(*graph);
+            model_ = core.compile_model(graph, "CPU", settings);
         } catch (const std::exception& error) {
             throw BundleError("OpenVINO cannot load " + path.string() + ": " + last_line(error.what()));
         }
