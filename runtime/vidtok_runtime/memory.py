@@ -53,8 +53,8 @@ class Costs:
 COSTS = {
     ("cpu", "encoder"): Costs(63.8, 3.7, 8.2, 0.8, 1.9, 1.3),
     ("cpu", "decoder"): Costs(63.8, 3.7, 8.0, 0.8, 1.3, 1.3),
-    ("openvino", "encoder"): Costs(105.2, 5.0, 8.5, 1.5, 3.0, 1.0),
-    ("openvino", "decoder"): Costs(105.2, 5.0, 8.4, 1.5, 2.5, 1.0),
+    ("openvino", "encoder"): Costs(105.2, 5.0, 8.5, 1.9, 3.0, 1.0),
+    ("openvino", "decoder"): Costs(105.2, 5.0, 8.4, 1.9, 2.5, 1.0),
 }
 # Copies of a chunk's pixels in float32 that numpy holds at once: see `geometry.to_network`, `from_network`.
 PIXEL_COPIES = {"encoder": 3, "decoder": 4}
