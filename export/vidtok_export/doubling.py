@@ -59,17 +59,18 @@ def transpose_doublings(model: onnx.ModelProto) -> Doublings:
         taps = _taps(kernel)
         made = {"taps": taps, "bias": bias[-taps.shape[1] :]}
         x, before = conv.input[0], []
-        state, new = ([name for node in inside for name in names(node) if name in ports] for names in (_takes, _gives))
-        if state:
+        state = next((name for node in inside for name in node.input if name in ports), None)
+        if state is not None:
+            new = next(name for node in inside for name in node.output if name in ports)
             made |= {name: np.array(value) for name, value in _LAST.items()}
             x = f"{end}.x"
             before = [
-                helper.make_node("Concat", [state[0], conv.input[0]], [x], x, axis=2),
-                helper.make_node("Slice", [x, *(f"{end}.{name}" for name in _LAST)], [new[0]], f"{end}.newest"),
+                helper.make_node("Concat", [state, conv.input[0]], [x], x, axis=2),
+                helper.make_node("Slice", [x, *(f"{end}.{name}" for name in _LAST)], [new], f"{end}.newest"),
             ]
-            for name in (state[0], new[0]):
+            for name in (state, new):
                 ports[name].type.tensor_type.shape.dim[1].dim_value = taps.shape[1]
-            done.channels[state[0]] = taps.shape[1]
+            done.channels[state] = taps.shape[1]
         done.inputs[x] = conv.input[0]
         takes = [x, f"{end}.taps", f"{end}.bias"]
         zeros = next((list(a.ints) for a in conv.attribute if a.name == "pads"), [0] * 6)
@@ -83,14 +84,6 @@ def transpose_doublings(model: onnx.ModelProto) -> Doublings:
         put(graph, "initializer", [t for t in graph.initializer if t.name in used])
         graph.ClearField("value_info")
     return done
-
-
-def _takes(node: NodeProto) -> list[str]:
-    return list(node.input)
-
-
-def _gives(node: NodeProto) -> list[str]:
-    return list(node.output)
 
 
 def _doubling(
@@ -108,15 +101,15 @@ def _doubling(
             continue
         inside.append(node)
         if node.op_type == "Reshape" and axes[node.output[0]] == 5:
-            return inside if _end_alone_is_used(graph, inside) else None
+            return inside if _take_from_end(graph, inside) else None
         if node.op_type not in _BETWEEN or (len(inside) == 1 and node.op_type not in ("Split", "Reshape")):
             return None
         reached |= set(node.output)
     return None
 
 
-def _end_alone_is_used(graph: onnx.GraphProto, inside: list[NodeProto]) -> bool:
-    """Whether nothing but the last node's output is used outside; what is reshaped once more is taken from there."""
+def _take_from_end(graph: onnx.GraphProto, inside: list[NodeProto]) -> bool:
+    """Let what is reshaped once more be taken from the last node; False, nothing changed, where others look inside."""
     end, hidden = inside[-1], {name for node in inside[:-1] for name in node.output}
     own = {node.output[0] for node in inside}
     users = [node for node in graph.node if node.output[0] not in own and hidden & set(node.input)]
