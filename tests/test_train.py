@@ -122,7 +122,7 @@ def test_the_second_stage_leaves_the_encoder_alone(clips: Path, tmp_path: Path, 
     assert not torch.equal(state["model.decoder.conv_out.conv.weight"], before["decoder.conv_out.conv.weight"])
     half = build("kl-4chn", ch=4, ch_mult=(1, 1, 2, 2), num_res_blocks=2)
     write_weights(half, tmp_path / "other.safetensors")
-    wide = replace(recipe, model=replace(recipe.model, overrides={**NARROW, "ch_mult": (1, 1, 2, 3)}))
+    wide = replace(recipe, model=replace(recipe.model, overrides={**NARROW, "ch_mult": (1, 1, 2, 4)}))
     with pytest.raises(DataError, match="whole encoder"):
         train(wide, clips, tmp_path / "other", tmp_path / "other.safetensors")
 

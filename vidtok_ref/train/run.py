@@ -28,7 +28,6 @@ from vidtok_ref.train.recipe import Recipe
 from vidtok_ref.train.report import Report
 from vidtok_ref.train.resume import LAST, RunCheckpoints
 from vidtok_ref.train.start import start_from_linear
-from vidtok_ref.train.widen import widen
 from vidtok_ref.variant import VARIANTS, find_variant
 from vidtok_ref.weights import read_weights
 from vidtok_runtime.errors import OutputError
@@ -44,7 +43,7 @@ def _start_clips(material: Material, recipe: Recipe) -> Tensor:
 def first_model(recipe: Recipe, material: Material, init: Path | None = None) -> VidTok:
     """The model of a recipe with its first weights: those of `init` (or the recipe's) where they fit, or its start.
 
-    A narrower model's are widened. Raises DataError, VariantError, WeightsError.
+    Raises DataError, VariantError, WeightsError.
     """
     part = recipe.model
     model = build(part.variant, seed=recipe.seed, **part.overrides)
@@ -58,7 +57,7 @@ def first_model(recipe: Recipe, material: Material, init: Path | None = None) ->
             raise DataError("the encoder is not trained by this recipe; give the weights of the stage before by --init")
         return model
     given, own = read_weights(init), model.state_dict()
-    fits = widen(given, own, recipe.seed)
+    fits = {k: t.float() for k, t in given.items() if k in own and own[k].shape == t.shape}
     new = sorted(own.keys() - fits.keys())
     if not fits:
         raise DataError(f"{init} shares no tensor with {model.variant.name}")
