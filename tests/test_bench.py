@@ -147,7 +147,7 @@ def test_a_stream_carries_its_state(bundle: Path, role: str) -> None:
 
 
 def test_the_first_call_of_version_1_1_is_one_latent(exported: Callable[[VidTok], Path]) -> None:
-    folder = exported(build("kl-4chn-v1.1", **SHALLOW))
+    folder = exported(build("fsq-32768-v1.1", **SHALLOW))
     call = graph_call(str(folder), "decoder", "cpu", None, 8, 8, 8, 1, 0)
     lengths = [call()["video"].shape[2] for _ in range(3)]  # type: ignore[index]
     assert lengths == [4, 8, 8]

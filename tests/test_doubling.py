@@ -35,9 +35,9 @@ def decoded(model: onnx.ModelProto, entry: GraphEntry, folder: Path) -> np.ndarr
     ("name", "ch_mult", "many", "replaced"),
     [
         ("kl-4chn", (1, 1), 8, 1),
-        ("kl-4chn", (1, 1), 128, 1),
+        pytest.param("kl-4chn", (1, 1), 128, 1, marks=pytest.mark.slow),
         ("kl-4chn", (2, 2), 8, 2),
-        ("kl-4chn-noncausal", (1, 1), 8, 2),
+        pytest.param("kl-4chn-noncausal", (1, 1), 8, 2, marks=pytest.mark.slow),
         ("kl-4chn-noncausal", (2, 2), 128, 2),
     ],
 )

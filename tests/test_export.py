@@ -45,6 +45,7 @@ def test_verification_notices_other_weights(bundle: Path, shallow: VidTok) -> No
         require(verify(manifest, other, ("cpu",)))
 
 
+@pytest.mark.slow
 def test_without_simplification(tmp_path: Path) -> None:
     folder = export(build("kl-4chn", **SHALLOWEST), tmp_path / "plain", simplify=False)
     assert all(row["passed"] for row in read_manifest(folder).raw["parity"]["rows"])

@@ -201,6 +201,9 @@ def test_tokens_alone_decode_to_the_same(model: VidTok) -> None:
     assert torch.equal(model.encode(video, chunk=1).indices, encoded.indices)
 
 
+@pytest.mark.parametrize(
+    "model", ["vq", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fsq", "lfq"))], indirect=True
+)
 def test_bundles_of_every_quantizer(model: VidTok, tmp_path: Path) -> None:
     """The export measures parity itself; the runtime then gives the reference's tokens."""
     write_weights(model, tmp_path / "model.safetensors")

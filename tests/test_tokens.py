@@ -41,7 +41,7 @@ def tok(request: pytest.FixtureRequest) -> Tokenizer:
     return Tokenizer(request.param, provider="cpu", threads=1)
 
 
-@pytest.fixture(scope="module", params=["kl-4chn-v1.1", "kl-4chn-noncausal"])
+@pytest.fixture(scope="module", params=["fsq-32768-v1.1", "kl-4chn-noncausal"])
 def other(request: pytest.FixtureRequest, exported: Callable[[VidTok], Path]) -> Tokenizer:
     return Tokenizer(exported(build(request.param, **SHALLOW)), provider="cpu", threads=1)
 

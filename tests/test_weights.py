@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from conftest import ABSENT, NARROW, REFERENCE
+from conftest import ABSENT, REFERENCE, SHALLOWEST
 from safetensors.torch import save_file
 
 from vidtok_export.cli import main
@@ -133,7 +133,7 @@ def test_convert(released: Path, tmp_path: Path) -> None:
 
 
 def test_export_takes_the_variant_inside_and_verify_measures_again(tmp_path: Path) -> None:
-    model = build("kl-4chn", seed=5, **NARROW)
+    model = build("kl-4chn", seed=5, **SHALLOWEST)
     weights, bundle = tmp_path / "w.safetensors", tmp_path / "bundle"
     save_file(model.state_dict(), weights, {"variant": json.dumps(model.variant.to_dict())})
     done = cli("--checkpoint", weights, "--out", bundle)
@@ -141,7 +141,7 @@ def test_export_takes_the_variant_inside_and_verify_measures_again(tmp_path: Pat
     measured = cli("verify", bundle, "--checkpoint", weights)
     assert measured.exit_code == 0, measured.output
     assert measured.output.count("passed") == 2
-    save_file(build("kl-4chn", seed=6, **NARROW).state_dict(), tmp_path / "other.safetensors")
+    save_file(build("kl-4chn", seed=6, **SHALLOWEST).state_dict(), tmp_path / "other.safetensors")
     other = cli("verify", bundle, "--checkpoint", tmp_path / "other.safetensors")
     assert other.exit_code == 1
     assert "give --checkpoint the file" in other.stderr
