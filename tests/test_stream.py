@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from vidtok_runtime.arrivals import Arrivals
 from vidtok_runtime.cli import main
 from vidtok_runtime.demo import make_clip
 from vidtok_runtime.errors import OutputError, TokenFileError, VideoError
-from vidtok_runtime.live import stream_into
+from vidtok_runtime.live import _placed, stream_into
 from vidtok_runtime.pipeline import decode_file
 from vidtok_runtime.segment_writer import Segmentation, SegmentFolder
 from vidtok_runtime.segments import segments_in
@@ -100,6 +101,27 @@ def test_resuming_a_file_loses_nothing(tok: Tokenizer, clip: Path, tmp_path: Pat
         assert timestamps(tmp_path / "out") == [frame.pts for frame in reader]
     again = stream_into(tok, clip, tmp_path / "out", plan=plan, resume=True, quiet=True)
     assert again.frames == again.segments == 0
+
+
+def test_resuming_what_cannot_be_reopened_one_step_behind(tok: Tokenizer, clip: Path, tmp_path: Path) -> None:
+    """The first frame that arrives has the timestamp that it would be given: no shift at all."""
+    stream_into(tok, clip, tmp_path / "out", selection=Selection(end=Fraction(20, 25)), quiet=True)
+    last = TokenReader(segments_in(tmp_path / "out")[-1])
+    with VideoReader(clip) as reader:
+        frames = list(reader)[20:]
+        placed = _placed(SimpleNamespace(replays=False, fps=reader.fps, time_base=reader.time_base), last)
+        assert [placed(frame).pts for frame in frames] == [frame.pts for frame in frames]
+
+
+def test_a_folder_of_segments_is_decoded_from_inside(
+    tok: Tokenizer, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream_into(tok, clip, tmp_path / "out", selection=Selection(end=Fraction(1, 5)), quiet=True)
+    monkeypatch.chdir(tmp_path / "out")
+    refused = run("decode", ".", *CPU)
+    assert refused.exit_code == 2
+    assert "give one with --out" in refused.stderr
+    assert run("decode", ".", "-o", "video.mp4", *CPU).exit_code == 0
 
 
 def test_segments_that_do_not_belong_together(tok: Tokenizer, clip: Path, tmp_path: Path) -> None:

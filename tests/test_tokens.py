@@ -201,6 +201,15 @@ def test_other_formats(tok: Tokenizer, tmp_path: Path, suffix: str, half: bool) 
         convert_file(source, middle)
 
 
+def test_timestamps_that_do_not_rise_are_not_written(tok: Tokenizer, tmp_path: Path) -> None:
+    tokens = tok.encode(clip_of(5))
+    with TokenWriter(tmp_path / "a.safetensors", tokens.info.codebook_size) as writer:
+        writer.append(tokens.data)
+        with pytest.raises(InputError, match="do not rise"):
+            writer.close(tokens.info, np.array([0, 1, 1, 2, 3]))
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_other_tools_read(tok: Tokenizer, tmp_path: Path) -> None:
     source = tmp_path / "clip.safetensors"
     tokens = tok.encode(clip_of(9))

@@ -100,14 +100,16 @@ def _placed(reader: VideoReader, last: TokenReader | None) -> Callable[[Frame], 
     """Gives a frame its timestamp behind the last segment; None for a frame that is there already."""
     if last is None:
         return lambda frame: frame
-    end, shift = int(last.pts()[-1]), 0
+    end = int(last.pts()[-1])
+    shift: int | None = None
     if reader.replays:
         return lambda frame: frame if frame.pts > end else None
 
     def behind(frame: Frame) -> Frame:
         nonlocal shift
         step = max(1, round(1 / (reader.fps * reader.time_base)))
-        shift = shift or end + step - frame.pts
+        if shift is None:
+            shift = end + step - frame.pts
         return replace(frame, pts=frame.pts + shift)
 
     return behind

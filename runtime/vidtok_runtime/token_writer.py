@@ -63,6 +63,8 @@ class TokenWriter:
             info.check_shape(self._name, self._type, shape)
             if len(pts) != info.num_frames:
                 raise ValueError(f"{info.num_frames} frames do not have as many timestamps, but {len(pts)}")
+            if np.any(np.diff(pts) <= 0):
+                raise ValueError("its timestamps do not rise")
         except ValueError as error:
             raise InputError(f"these tokens do not fit their description: {error}") from error
         size = math.prod(shape) * np.dtype(DTYPES[self._type]).itemsize

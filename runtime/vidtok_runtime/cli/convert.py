@@ -91,7 +91,7 @@ def decode(
     from vidtok_runtime.segments import segments_in
     from vidtok_runtime.tokens import TokenReader
 
-    out = out or tokens.with_suffix(".decoded.mp4")
+    out = target_of(str(tokens), out, ".decoded.mp4")
     found = bundle or find_bundle_of(TokenReader(segments_in(tokens)[0]).info)
     tok = tokenizer(found)
     info = decode_file(tok, tokens, out, start=start, end=end, output=output, force=force, quiet=quiet)
