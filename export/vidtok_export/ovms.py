@@ -24,14 +24,13 @@ _SEQUENCES = (
 )
 
 
-def write_ovms(
-    manifest: Manifest, out: Path, size: tuple[int, int], *, precision: str | None = None, force: bool = False
-) -> list[str]:
+def write_ovms(manifest: Manifest, out: Path, size: tuple[int, int], *, force: bool = False) -> list[str]:
     """Write models and `config.json` for frames of a size (width, height); returns the names of the models.
 
-    Raises TargetError, BundleError, ExportError.
+    They are the float32 graphs: OpenVINO cannot compile 8-bit ones whose states are variables. Raises TargetError,
+    BundleError, ExportError.
     """
-    models = served(manifest, size, "openvino", precision)
+    models = served(manifest, size, "openvino", "fp32")
     names = [model.name for model in models]
     with new_folder(out, {README, CONFIG, *names}, force=force) as folder:
         for model in models:
@@ -63,8 +62,7 @@ def stateful(model: Served) -> Any:
 def _entry(model: Served) -> dict[str, Any]:
     """A model's settings; OpenVINO would else take bfloat16 where the processor has it, and tokens would differ."""
     entry: dict[str, Any] = {"name": model.name, "base_path": model.name, "target_device": "CPU"}
-    if model.entry.precision == "fp32":
-        entry["plugin_config"] = {"INFERENCE_PRECISION_HINT": "f32"}
+    entry["plugin_config"] = {"INFERENCE_PRECISION_HINT": "f32"}
     return entry | ({"stateful": True} if model.entry.states else {})
 
 

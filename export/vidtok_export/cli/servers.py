@@ -38,17 +38,16 @@ def triton(
 @click.argument("bundle")
 @click.argument("folder", type=FILE)
 @SIZE
-@PRECISION
 @FORCE
 @loud
-def ovms(bundle: str, folder: Path, size: tuple[int, int], precision: str | None, force: bool) -> None:
+def ovms(bundle: str, folder: Path, size: tuple[int, int], force: bool) -> None:
     """Write BUNDLE (folder or shipped name) as the new FOLDER for OpenVINO Model Server, with its config.json.
 
     The states become variables of the models, so the frames have one size. FOLDER/README.md tells clients what to
-    send.
+    send. The models are the float32 graphs.
     """
     from vidtok_export.ovms import write_ovms
     from vidtok_runtime.bundles import find_bundle
 
-    names = write_ovms(find_bundle(bundle), folder, size, precision=precision, force=force)
+    names = write_ovms(find_bundle(bundle), folder, size, force=force)
     click.echo(f"{folder}: {', '.join(names)}")
