@@ -93,6 +93,11 @@ def _check_target(out: Path, force: bool) -> None:
         raise TargetError(f"{out} exists and is no bundle, so it stays; give --out another name")
 
 
+def named(folder: Path) -> Path:
+    """A folder by a path that ends in its name, beside which another can be made; `.` does not."""
+    return folder if folder.name else folder.resolve()
+
+
 def put_in_place(part: Path, out: Path) -> None:
     """Give a complete folder its name; what stood there goes only then."""
     old = out.with_name(f"{out.name}.{os.getpid()}.old")
@@ -118,7 +123,7 @@ def export(
     frames, which are 4 latents), which users may change. The folder appears only when its graphs have passed.
     Raises TargetError, ExportError, ParityError.
     """
-    out = Path(out)
+    out = named(Path(out))
     _check_target(out, force)
     part = out.with_name(f"{out.name}.{os.getpid()}.part")
 

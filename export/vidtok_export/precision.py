@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx
 
-from vidtok_export.bundle import ROLES, put_in_place, save_manifest
+from vidtok_export.bundle import ROLES, named, put_in_place, save_manifest
 from vidtok_export.choose import Int8Choice, choose, mean_psnr
 from vidtok_export.clips import read_clips
 from vidtok_export.compact import store_half
@@ -89,6 +89,7 @@ def add_precision(
     judged on the held-back ones. most_lost: PSNR that int8 may cost there, dB. The bundle is as it was until
     everything has passed. Raises TargetError, ExportError, BundleError, DataError.
     """
+    bundle = named(bundle)
     manifest = read_manifest(bundle)
     if any(g.precision == precision for g in manifest.graphs) and not force:
         raise TargetError(f"{bundle} has {precision} graphs already; give --force to replace them")
