@@ -83,7 +83,7 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
     folder = tmp_path / "frames"
     folder.mkdir()
     for i, picture in enumerate(PICTURES):
-        cv2.imwrite(str(folder / f"frame{i}.png"), picture[:, :, ::-1])  # frame10 comes after frame9
+        cv2.imwrite(str(folder / f"1²{i}.png"), picture[:, :, ::-1])  # 1²10 comes after 1²9
     (folder / "notes.txt").write_text("not an image")
     found, times, _ = read(folder, Selection(fps=Fraction(10)))
     assert all(np.array_equal(a, b) for a, b in zip(found, PICTURES, strict=True))
@@ -93,7 +93,7 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
     assert len(found) == 7
     assert run("encode", folder, *CPU).exit_code == 0
     assert TokenReader(tmp_path / "frames.safetensors").info.num_frames == 12
-    cv2.imwrite(str(folder / "frame99.png"), PICTURES[0][:20])
+    cv2.imwrite(str(folder / "1²99.png"), PICTURES[0][:20])
     with pytest.raises(VideoError, match="changes its frame size"):
         read(folder)
     assert read(folder, Selection(size="32x32"))[0][-1].shape == (32, 32, 3)

@@ -144,6 +144,11 @@ def test_another_name_for_this_machine_is_refused(server: serve.Server) -> None:
         assert ask(server, "/bundles.json", Host=host)[0] == 421
 
 
+def test_the_usual_port_is_left_out() -> None:
+    assert "localhost" in serve._hosts("localhost", 80)
+    assert "localhost" not in serve._hosts("localhost", 8000)
+
+
 def test_a_bundle_that_is_named_is_served(engine: Path, tmp_path: Path) -> None:
     mine = tmp_path / "my bundle"
     shutil.copytree(SHIPPED / "tiny-fsq-32768", mine)

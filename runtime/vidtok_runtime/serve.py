@@ -102,6 +102,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _hosts(name: str, port: int) -> set[str]:
+    """What requests may call this machine.
+
+    Another site's name that is made to point here must not read the bundles (DNS rebinding).
+    """
+    names = {name, "localhost", "127.0.0.1", "[::1]"}
+    return {f"{n}:{port}" for n in names} | (names if port == 80 else set())  # a port that clients leave out
+
+
 class Server(http.server.ThreadingHTTPServer):
     """Serves `pages` and nothing else; raises ServerError when the address cannot be taken."""
 
@@ -116,9 +125,7 @@ class Server(http.server.ThreadingHTTPServer):
             ) from error
         name = f"[{host}]" if ":" in host else host
         self.address = f"http://{name}:{self.server_port}/"
-        # Another site's name that is made to point here must not read the bundles (DNS rebinding).
-        names = {name, "localhost", "127.0.0.1", "[::1]"}
-        self.hosts = {f"{n}:{self.server_port}" for n in names} if is_loopback(host) else None
+        self.hosts = _hosts(name, self.server_port) if is_loopback(host) else None
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing where the browser went away."""

@@ -54,7 +54,7 @@ class FileClip:
             count, fps = reader.frame_count or 1, reader.fps
         self.times = np.arange(count) / float(fps)
         self.path = path
-        self._container = av.open(str(path), metadata_errors="replace")
+        self._container = av.open(f"file:{path}", metadata_errors="replace")
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
         self._convert = ToRgb()

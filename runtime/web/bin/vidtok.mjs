@@ -69,7 +69,10 @@ function numbers(name, text, separator = ',') {
  */
 function numberOf(values, name) {
   const text = values[name]
-  return text === undefined ? undefined : numbers(name, text)[0]
+  if (text === undefined) return undefined
+  const found = numbers(name, text)
+  if (found.length > 1) throw new UsageError(`--${name} is '${text}', not one whole number`)
+  return found[0]
 }
 
 /**

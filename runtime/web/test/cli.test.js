@@ -50,6 +50,7 @@ test('faults are one line, and nothing is left behind', () => {
     [2, /--size is '', not whole/, 'encode', FSQ, 'clip.rgb', 'x.safetensors'],
     [2, /'--wrong'/, 'encode', '--wrong'],
     [2, /--threads is 'x'/, 'encode', FSQ, 'clip.rgb', 'x.safetensors', '--size', '12x10', '--threads', 'x'],
+    [2, /--gop is '2,3', not one/, 'encode', FSQ, 'clip.rgb', 'x.safetensors', ...size, '--gop', '2,3'],
     [1, /no whole frames of 12x11/, 'encode', FSQ, 'clip.rgb', 'x.safetensors', '--size', '12x11'],
     [1, /ENOENT/, 'encode', FSQ, 'none.rgb', 'x.safetensors', ...size],
     [1, /ends neither/, 'encode', FSQ, 'clip.mp4', 'x.safetensors', ...size],
