@@ -136,6 +136,8 @@ public:
             Ort::SessionOptions settings;
             settings.SetIntraOpNumThreads(static_cast<int>(threads ? threads : std::thread::hardware_concurrency()));
             settings.SetLogSeverityLevel(3);
+            // A plan of the whole call's memory holds more at once: a third of the peak, for a few percent of the speed.
+            settings.DisableMemPattern();
             session_ = Ort::Session(env_, path.c_str(), settings);
             const Ort::AllocatorWithDefaultOptions allocator;
             for (std::size_t i = 0; i < session_.GetInputCount(); ++i) {
