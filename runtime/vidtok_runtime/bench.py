@@ -72,12 +72,6 @@ class Bench:
         """The figures as text."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
-    @staticmethod
-    def from_json(text: str) -> Bench:
-        """Inverse of `to_json`."""
-        figures = json.loads(text)
-        return Bench(**figures | {"rows": [Row(**row | {"case": Case(**row["case"])}) for row in figures["rows"]]})
-
     def by_case(self) -> dict[Case, list[Row]]:
         """The rows of each case."""
         return {

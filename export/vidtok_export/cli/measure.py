@@ -29,7 +29,15 @@ def verify(bundle: str, checkpoint: Path | None) -> None:
 
 @click.command(epilog="Example: vidtok-export quantize kl-4chn --precision int8 --precision fp16 --calibrate clips/")
 @click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--precision", "precisions", type=click.Choice(["int8", "fp16"]), multiple=True, default=("int8",))
+@click.option(
+    "--precision",
+    "precisions",
+    type=click.Choice(["int8", "fp16"]),
+    multiple=True,
+    default=("int8",),
+    show_default=True,
+    help="Repeat for both.",
+)
 @click.option(
     "--calibrate", type=click.Path(exists=True, path_type=Path), required=True, help="Clips: a folder or .csv list."
 )
