@@ -61,8 +61,12 @@ def stateful(model: Served) -> Any:
 
 def _entry(model: Served) -> dict[str, Any]:
     """A model's settings; OpenVINO would else take bfloat16 where the processor has it, and tokens would differ."""
-    entry: dict[str, Any] = {"name": model.name, "base_path": model.name, "target_device": "CPU"}
-    entry["plugin_config"] = {"INFERENCE_PRECISION_HINT": "f32"}
+    entry = {
+        "name": model.name,
+        "base_path": model.name,
+        "target_device": "CPU",
+        "plugin_config": {"INFERENCE_PRECISION_HINT": "f32"},
+    }
     return entry | ({"stateful": True} if model.entry.states else {})
 
 
