@@ -7,6 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
+
+from numpy.typing import NDArray
 
 from vidtok_runtime.display import Display
 from vidtok_runtime.errors import InputError, MismatchError
@@ -22,6 +25,13 @@ KINDS = {"latent": ("F16", "F32"), "indices": ("U16", "U32", "I32")}
 # No clip comes near these; a header that goes beyond them must not cost memory.
 _MOST_FRAMES, _MOST_PIXELS, _MOST_ROW = 2**40, 2**16, 2**28
 _MOST = {"num_frames": _MOST_FRAMES, "skip": _MOST_FRAMES, "height": _MOST_PIXELS, "width": _MOST_PIXELS}
+
+
+def rising(pts: NDArray[Any]) -> NDArray[Any]:
+    """Timestamps that rise; raises ValueError for others."""
+    if (pts[1:] <= pts[:-1]).any():
+        raise ValueError("its timestamps do not rise")
+    return pts
 
 
 @dataclass(frozen=True)

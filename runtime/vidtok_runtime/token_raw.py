@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from vidtok_runtime.files import PartFile, is_file
-from vidtok_runtime.token_info import DTYPES, KINDS, TokenInfo
-from vidtok_runtime.token_sample import Member, Sample, arrays, read_json, rising
+from vidtok_runtime.token_info import DTYPES, KINDS, TokenInfo, rising
+from vidtok_runtime.token_sample import Member, Sample, arrays, read_json
 
 
 def write_raw(sample: Sample, out: Path, *, force: bool) -> None:

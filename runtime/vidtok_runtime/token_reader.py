@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vidtok_runtime.errors import TokenFileError
 from vidtok_runtime.fields import Fields, parse_json
 from vidtok_runtime.files import is_file
-from vidtok_runtime.token_info import DTYPES, FORMAT, FORMAT_VERSION, TokenInfo
+from vidtok_runtime.token_info import DTYPES, FORMAT, FORMAT_VERSION, TokenInfo, rising
 
 Array = NDArray[Any]
 _MOST_HEADER = 2**20  # bytes; ours has 2,048
@@ -133,9 +133,10 @@ class TokenReader:
     def pts(self) -> Array:
         """Timestamp of every frame, int64 in units of the time base, rising."""
         pts = self._load("pts", 0, self.info.num_frames)
-        if (pts[1:] <= pts[:-1]).any():
-            raise TokenFileError(f"{self.path} is damaged: its timestamps do not rise; encode the clip again")
-        return pts
+        try:
+            return rising(pts)
+        except ValueError as error:
+            raise TokenFileError(f"{self.path} is damaged: {error}; encode the clip again") from error
 
     def verify(self) -> None:
         """Raise TokenFileError unless the numbers are those that were written."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.fields import Fields, parse_json
-from vidtok_runtime.token_info import DTYPES, KINDS, TokenInfo
+from vidtok_runtime.token_info import DTYPES, KINDS, TokenInfo, rising
 
 Array = NDArray[Any]
 PIECE = 2**20  # bytes read at once
@@ -93,13 +93,6 @@ def arrays(member: Member, dtype: str, shape: tuple[int, ...], start: int) -> It
             count = min(step, shape[0] - first)
             content = _read(file, count * row * np.dtype(DTYPES[dtype]).itemsize)
             yield np.frombuffer(content, DTYPES[dtype]).reshape(count, *shape[1:])
-
-
-def rising(pts: Array) -> Array:
-    """Timestamps that rise; raises ValueError for others."""
-    if (pts[1:] <= pts[:-1]).any():
-        raise ValueError("its timestamps do not rise")
-    return pts
 
 
 def _read_header(member: Member) -> tuple[str, tuple[int, ...], int]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.files import PartFile
-from vidtok_runtime.token_info import DTYPES, TokenInfo, storage_dtype
+from vidtok_runtime.token_info import DTYPES, TokenInfo, rising, storage_dtype
 
 Array = NDArray[Any]
 _HEADER = 2048  # bytes, length field included; a multiple of 8
@@ -63,8 +63,7 @@ class TokenWriter:
             info.check_shape(self._name, self._type, shape)
             if len(pts) != info.num_frames:
                 raise ValueError(f"{info.num_frames} frames do not have as many timestamps, but {len(pts)}")
-            if np.any(np.diff(pts) <= 0):
-                raise ValueError("its timestamps do not rise")
+            rising(pts)
         except ValueError as error:
             raise InputError(f"these tokens do not fit their description: {error}") from error
         size = math.prod(shape) * np.dtype(DTYPES[self._type]).itemsize
