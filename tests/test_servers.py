@@ -317,7 +317,7 @@ def test_ovms_keeps_the_tokens(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("server", ["triton", "ovms"])
-def test_commands(server: str, tmp_path: Path) -> None:
+def test_commands(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "models"
     result = run(server, KIT / "kl-causal-v1.1", out, "--size", "22x14")
     assert result.exit_code == 0, result.output
@@ -335,6 +335,9 @@ def test_commands(server: str, tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     assert run(server, KIT / "kl-causal-v1.1", out, "--size", "8", "--force").exit_code == 0
     assert "8x8" in (out / "README.md").read_text()
+    monkeypatch.chdir(out)
+    assert run(server, KIT / "kl-causal-v1.1", ".", "--size", "16x8", "--force").exit_code == 0
+    assert "16x8" in (out / "README.md").read_text()
     (out / "mine").mkdir()
     assert run(server, KIT / "kl-causal-v1.1", out, "--force").exit_code == 1
     assert (out / "mine").is_dir()

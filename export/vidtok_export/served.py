@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidtok_export.bundle import ROLES, put_in_place
+from vidtok_export.bundle import ROLES, named, put_in_place
 from vidtok_export.errors import TargetError
 from vidtok_runtime.graph_entry import FIRST_CALL, Flag, GraphEntry, shape_of
 from vidtok_runtime.manifest import Manifest, check_file
@@ -72,6 +72,7 @@ def new_folder(out: Path, holds: set[str], *, force: bool) -> Iterator[Path]:
 
     With `force` it replaces one that holds nothing but the files and folders named in `holds`.
     """
+    out = named(out)
     check_target(out, holds, force=force)
     part = out.with_name(f"{out.name}.{os.getpid()}.part")
     try:
