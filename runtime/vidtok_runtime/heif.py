@@ -5,13 +5,15 @@ FFmpeg gives the tiles one by one and PyAV does not tell where they go; the boxe
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
+
+from vidtok_runtime.errors import VideoError
+from vidtok_runtime.files import is_file
 
 _MOST_BYTES = 1 << 24  # of the box that describes the items
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
@@ -22,8 +24,8 @@ class Heif:
     """The primary picture: tiles, as ids of items row by row, that fill `height` by `width` pixels.
 
     steps: what is then done to it, in this order: ("clap", left, right, top, bottom) pixels cut off, ("irot", quarters
-    anticlockwise), ("imir", axis: 0 swaps top and bottom, 1 left and right). alpha: another picture is its opacity. film: there is one
-    besides, of which this is a picture.
+    anticlockwise), ("imir", axis: 0 swaps top and bottom, 1 left and right). alpha: another picture is its opacity.
+    film: this is only a picture of the film that the file holds.
     """
 
     tiles: tuple[int, ...]
@@ -63,8 +65,8 @@ class _Reader:
 
 
 def read_heif(path: str) -> Heif | None:
-    """Describe the primary picture of a file; None for other files and for what cannot be made out."""
-    if not os.path.isfile(path):
+    """Describe the primary picture of a file; None for other files. Raises VideoError where it is not well-formed."""
+    if not is_file(Path(path)):
         return None  # a pipe would lose what is read here
     try:
         with Path(path).open("rb") as file:
@@ -82,9 +84,11 @@ def read_heif(path: str) -> Heif | None:
                 else:
                     file.seek(size, 1)
                 head = file.read(8)
-            return None if meta is None else _describe(meta, path, film=head[4:] == b"moov")
-    except (OSError, ValueError, LookupError, struct.error, ZeroDivisionError, StopIteration, OverflowError):
-        return None
+            return None if meta is None or b"pitm" not in meta else _describe(meta, path, film=head[4:] == b"moov")
+    except OSError:
+        return None  # who opens it as a film says why
+    except (ValueError, LookupError, struct.error, ZeroDivisionError, OverflowError) as error:
+        raise VideoError(f"{path} does not say well what its picture is made of; convert it to .png first") from error
 
 
 def _describe(meta: bytes, path: str, film: bool) -> Heif:
@@ -100,7 +104,7 @@ def _describe(meta: bytes, path: str, film: bool) -> Heif:
         layout = _Reader(_content(boxes, primary, path))
         _, flags, rows, columns = (layout.number(1) for _ in range(4))
         width, height = (layout.number(4 if flags & 1 else 2) for _ in range(2))
-        tiles = next(tuple(to) for name, item, to in links if (name, item) == (b"dimg", primary))
+        tiles = tuple(part for name, item, to in links if (name, item) == (b"dimg", primary) for part in to)
         if len(tiles) != (rows + 1) * (columns + 1):
             raise ValueError("the grid has another number of tiles")
     else:
@@ -124,8 +128,8 @@ def _steps(own: list[tuple[bytes, bytes]], width: int, height: int) -> Iterator[
         elif name == b"clap":
             numbers = struct.unpack(">IIIIiIiI", value[:32])
             kept_width, kept_height, right, down = (Fraction(*numbers[i : i + 2]) for i in (0, 2, 4, 6))
-            left, top = (width - kept_width) / 2 + right, (height - kept_height) / 2 + down
-            yield "clap", *map(int, (left, width - left - kept_width, top, height - top - kept_height))
+            left, top = int((width - kept_width) / 2 + right), int((height - kept_height) / 2 + down)
+            yield "clap", left, width - left - int(kept_width), top, height - top - int(kept_height)
 
 
 def _kinds(iinf: bytes) -> dict[int, str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -12,6 +12,7 @@ import av
 from vidtok_runtime.colour import ToRgb
 from vidtok_runtime.display import Display
 from vidtok_runtime.errors import InputError, VideoError
+from vidtok_runtime.files import is_file
 from vidtok_runtime.matroska import missing_bytes
 from vidtok_runtime.source import TRANSPARENT, Damage, Frame, Opening
 from vidtok_runtime.source_film import Film, find_film, is_animated_webp, transparent
@@ -47,7 +48,7 @@ class ContainerSource:
         scheme = url.partition(":")[0].lower()
         self.path = "stdin" if scheme == "pipe" else url.removeprefix("file:")
         self.live = scheme in _LIVE
-        self.replays = scheme == "file" and os.path.isfile(self.path)  # not a pipe with a name
+        self.replays = scheme == "file" and is_file(Path(self.path))  # not a pipe with a name
         self._url = url
         self._opening = opening
         self._timeout = NETWORK_TIMEOUT if scheme not in ("file", "pipe") else None
