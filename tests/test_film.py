@@ -19,6 +19,7 @@ from material import CPU, PICTURES, difference, make, numbered, read, run
 
 from vidtok_ref.train.clips import FileClip, read_image
 from vidtok_runtime.errors import VideoError
+from vidtok_runtime.heif import Heif, read_heif
 from vidtok_runtime.source import Damage, Opening
 from vidtok_runtime.tokens import TokenReader
 
@@ -267,6 +268,24 @@ def test_never_one_tile_of_a_picture(tmp_path: Path, tiles: tuple[Avif, np.ndarr
     assert result.returncode == 1
     assert result.stderr.count(b"\n") == 1
     assert not (tmp_path / "t.safetensors").exists()
+
+
+def test_boxes_that_mean_nothing(tmp_path: Path, tiles: tuple[Avif, np.ndarray]) -> None:
+    """Whatever bytes are changed: a description or one line."""
+    whole = tiles[0].write(tmp_path / "a.avif", 3, (120, 180), CROP, TURN, alpha=True).read_bytes()
+    rng = np.random.default_rng(0)
+    head = whole.index(b"mdat")
+    seen = set()
+    for _ in range(1500):
+        changed = bytearray(whole[: rng.integers(head) if rng.random() < 0.1 else len(whole)])
+        for at in rng.integers(0, min(head, len(changed)), rng.integers(1, 4)) if changed else ():
+            changed[at] = rng.choice([0, 1, 255, rng.integers(256)])
+        (tmp_path / "b.avif").write_bytes(changed)
+        try:
+            seen.add(type(read_heif(str(tmp_path / "b.avif"))))
+        except VideoError:
+            seen.add(VideoError)
+    assert seen == {Heif, type(None), VideoError}
 
 
 def test_the_opacity_of_a_picture_is_another_picture(tmp_path: Path, tiles: tuple[Avif, np.ndarray]) -> None:

@@ -5,6 +5,7 @@ FFmpeg gives the tiles one by one and PyAV does not tell where they go; the boxe
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from vidtok_runtime.errors import VideoError
 from vidtok_runtime.files import is_file
 
 _MOST_BYTES = 1 << 24  # of the box that describes the items
+_LAYOUT_BYTES = 12  # of a grid, at most
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 
 
@@ -70,25 +72,36 @@ def read_heif(path: str) -> Heif | None:
         return None  # a pipe would lose what is read here
     try:
         with Path(path).open("rb") as file:
-            head = file.read(8)
-            if head[4:] != b"ftyp":
-                return None
-            meta = None
-            while len(head) == 8 and head[4:] != b"moov":
-                size, kind = int.from_bytes(head[:4], "big"), head[4:]
-                size = int.from_bytes(file.read(8), "big") - 16 if size == 1 else size - 8
-                if kind == b"meta" and size <= _MOST_BYTES:
-                    meta = file.read(size)
-                elif size < 0:
-                    break  # to the end of the file
-                else:
-                    file.seek(size, 1)
-                head = file.read(8)
-            return None if meta is None or b"pitm" not in meta else _describe(meta, path, film=head[4:] == b"moov")
+            meta, film = _meta(file)
     except OSError:
-        return None  # who opens it as a film says why
-    except (ValueError, LookupError, struct.error, ZeroDivisionError, OverflowError) as error:
+        return None  # who opens it next says why
+    if b"pitm" not in meta:
+        return None
+    try:
+        return _describe(meta, path, film)
+    except (OSError, ValueError, LookupError, struct.error, ZeroDivisionError, OverflowError) as error:
+        if film:
+            return None  # which is read without
         raise VideoError(f"{path} does not say well what its picture is made of; convert it to .png first") from error
+
+
+def _meta(file: BinaryIO) -> tuple[bytes, bool]:
+    """The box that describes items, empty where none is, and whether there is a film."""
+    meta = b""
+    head = file.read(8)
+    if head[4:] != b"ftyp":
+        return meta, False
+    while len(head) == 8 and head[4:] != b"moov":
+        size = int.from_bytes(head[:4], "big")
+        size = int.from_bytes(file.read(8), "big") - 16 if size == 1 else size - 8
+        if size < 0:
+            break  # up to the end of the file
+        if head[4:] == b"meta" and size <= _MOST_BYTES:
+            meta = file.read(size)
+        else:
+            file.seek(size, os.SEEK_CUR)
+        head = file.read(8)
+    return meta, head[4:] == b"moov"
 
 
 def _describe(meta: bytes, path: str, film: bool) -> Heif:
@@ -101,7 +114,7 @@ def _describe(meta: bytes, path: str, film: bool) -> Heif:
     properties = _properties(boxes[b"iprp"])
     own = properties[primary]
     if _kinds(boxes[b"iinf"])[primary] == "grid":
-        layout = _Reader(_content(boxes, primary, path))
+        layout = _Reader(_layout(boxes, primary, path))
         _, flags, rows, columns = (layout.number(1) for _ in range(4))
         width, height = (layout.number(4 if flags & 1 else 2) for _ in range(2))
         tiles = tuple(part for name, item, to in links if (name, item) == (b"dimg", primary) for part in to)
@@ -168,8 +181,8 @@ def _properties(iprp: bytes) -> dict[int, list[tuple[bytes, bytes]]]:
     return found
 
 
-def _content(boxes: dict[bytes, bytes], wanted: int, path: str) -> bytes:
-    """The bytes of an item, which lie in the box `idat` or anywhere in the file."""
+def _layout(boxes: dict[bytes, bytes], wanted: int, path: str) -> bytes:
+    """The bytes of a layout, which lie in the box `idat` or anywhere in the file."""
     reader = _Reader(boxes[b"iloc"])
     version = reader.version()[0]
     sizes = reader.number(2)
@@ -182,7 +195,7 @@ def _content(boxes: dict[bytes, bytes], wanted: int, path: str) -> bytes:
         parts = []
         for _ in range(reader.number(2)):
             reader.number(index_size if version else 0)
-            parts.append((base + reader.number(offset_size), reader.number(length_size)))
+            parts.append((base + reader.number(offset_size), min(reader.number(length_size), _LAYOUT_BYTES)))
         if item == wanted and method == 1:
             return b"".join(boxes[b"idat"][at : at + length] for at, length in parts)
         if item == wanted and method == 0:
@@ -193,4 +206,4 @@ def _content(boxes: dict[bytes, bytes], wanted: int, path: str) -> bytes:
 
 def _piece(file: BinaryIO, at: int, length: int) -> bytes:
     file.seek(at)
-    return file.read(min(length, _MOST_BYTES))
+    return file.read(length)

@@ -173,7 +173,7 @@ class ContainerSource:
                 raise VideoError(f"{self.path} cannot be read any further: {reason}") from error
             return
 
-    def _check_index(self, packets: int, error: OSError) -> None:
+    def _check_index(self, packets: int, error: Exception) -> None:
         """Raise VideoError where frames have gone by when FFmpeg gets to know where they are."""
         seen = not self.replays and "mp4" in self._container.format.name and self._stream.index_entries
         if seen and not packets and not isinstance(error, av.error.ExitError):

@@ -38,7 +38,8 @@ def find_film(container: Any, path: str, wanted: int | None = None) -> Film:
     if stream is None:
         there = ", ".join(f"{s.index} ({_size(told[s.index])})" for s in videos)
         if wanted is None:
-            raise VideoError(f"{path} has no video stream" + (f" but attached pictures: {there}" if there else ""))
+            covers = f" but attached pictures, of which --stream takes one: {there}" if there else ""
+            raise VideoError(f"{path} has no video stream{covers}")
         raise VideoError(f"{path} has no video stream {wanted}; its video streams are {there or 'none'}")
     check_decoder(container, path, stream)
     crop = re.search(r"^ +Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)$", told[stream.index], re.M)
