@@ -151,9 +151,19 @@ class Avif:
         return coded, whole[at : at + int.from_bytes(whole[at : at + 4], "big")]
 
     def write(
-        self, path: Path, columns: int, size: tuple[int, int], *steps: bytes, grid: bool = True, alpha: bool = False
+        self,
+        path: Path,
+        columns: int,
+        size: tuple[int, int],
+        *steps: bytes,
+        grid: bool = True,
+        alpha: bool = False,
+        film: bytes = b"",
     ) -> Path:
-        """The tiles as one picture of height and width `size`; item 1 is the whole, the tiles are 2, 3 ..."""
+        """The tiles as one picture of height and width `size`; item 1 is the whole, the tiles are 2, 3 ...
+
+        film: an MP4 with its index at the end, of which they are then a picture.
+        """
         count = len(self.tiles)
         items = [(1, b"grid")] * grid + [(2 + i, b"av01") for i in range(count)]
         iinf = full(
@@ -195,9 +205,10 @@ class Avif:
                 box("idat", layout),
             )
 
-        kind = box("ftyp", b"avif", bytes(4), b"avifmif1miaf")
-        start = len(kind) + len(meta(0)) + 8
-        path.write_bytes(kind + meta(start) + box("mdat", *(coded for coded, _ in self.tiles)))
+        index = film.index(b"moov") - 4 if film else 0
+        first = film[:index] or box("ftyp", b"avif", bytes(4), b"avifmif1miaf")
+        start = len(first) + len(meta(0)) + len(film[index:]) + 8
+        path.write_bytes(first + meta(start) + film[index:] + box("mdat", *(coded for coded, _ in self.tiles)))
         return path
 
 
@@ -293,6 +304,26 @@ def test_the_opacity_of_a_picture_is_another_picture(tmp_path: Path, tiles: tupl
     clip = avif.write(tmp_path / "a.avif", 1, (64, 64), grid=False, alpha=True)
     [picture], _, reader = read(clip)
     assert difference(picture, tiles[1][:64, :64]) < 8
+    assert reader.notes() == [LINE]
+
+
+def test_tiles_in_a_data_set(tmp_path: Path, tiles: tuple[Avif, np.ndarray]) -> None:
+    (tmp_path / "clips").mkdir()
+    tiles[0].write(tmp_path / "clips/a.avif", 3, (120, 180))
+    result = run("dataset", tmp_path / "clips", tmp_path / "set", *CPU)
+    assert result.exit_code == 0, result.output
+    [tokens] = (tmp_path / "set").rglob("*.safetensors")
+    info = TokenReader(tokens).info
+    assert (info.num_frames, info.height, info.width) == (1, 120, 180)
+
+
+def test_the_opacity_of_an_animation_is_another_film(tmp_path: Path, tiles: tuple[Avif, np.ndarray]) -> None:
+    film = make(tmp_path / "a.mp4", codec="libsvtav1", options={"crf": "5"}).read_bytes()
+    avif = Avif([tiles[1][:64, :64], tiles[1][64:, :64]])
+    clip = avif.write(tmp_path / "a.avif", 1, (64, 64), grid=False, alpha=True, film=film)
+    pictures, _, reader = read(clip)
+    assert len(pictures) == 12
+    assert difference(pictures[7], PICTURES[7]) < 11
     assert reader.notes() == [LINE]
 
 
