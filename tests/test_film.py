@@ -95,6 +95,30 @@ def test_cover_art_is_not_the_film(tmp_path: Path) -> None:
     assert cover.shape == (96, 96, 3)
 
 
+def test_threads_choose_the_same_film(tmp_path: Path) -> None:
+    """What FFmpeg says of a file goes through a log that all threads share; none of it goes astray."""
+    clip = str(with_cover(tmp_path / "a.mp4"))
+    script = f"""
+import threading
+from vidtok_runtime.video_in import VideoReader
+
+def look():
+    for _ in range(40):
+        with VideoReader({clip!r}) as reader:
+            widths.append(reader.width)
+
+widths = []
+threads = [threading.Thread(target=look) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(set(widths), len(widths))
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ("{64} 160\n", "")
+
+
 def test_a_preview_is_not_the_film(tmp_path: Path) -> None:
     clip = streams(tmp_path / "a.mkv", [(24, 32), (48, 64), (24, 32)])
     assert [picture.shape for picture in read(clip)[0]] == [(48, 64, 3)] * 12
@@ -277,6 +301,7 @@ def test_never_one_tile_of_a_picture(tmp_path: Path, tiles: tuple[Avif, np.ndarr
         check=False,
     )
     assert result.returncode == 1
+    assert b"give it as a file" in result.stderr
     assert result.stderr.count(b"\n") == 1
     assert not (tmp_path / "t.safetensors").exists()
 

@@ -77,6 +77,8 @@ class ContainerSource:
             )
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
+            if isinstance(error, av.error.PatchWelcomeError) and not self.replays:
+                reason = "FFmpeg would have to go back in it; give it as a file"  # a picture in tiles
             raise VideoError(f"{self.path} cannot be opened as a video or image: {reason}") from error
         try:
             film = find_film(container, self.path, self._opening.stream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from av.stream import Disposition
 
 from vidtok_runtime.errors import VideoError
 
+# What other threads' decoders say while one asks is for those who listen to this log, not for stderr.
+logging.getLogger("libav").addHandler(logging.NullHandler())
 _LOCK = threading.Lock()
 _WORTH_OF_DEFAULT = 5_000_000  # pixels, as in FFmpeg's own choice
 
