@@ -72,7 +72,7 @@ def test_frames_through_pipes(tmp_path: Path, stream: str, shape: tuple[int, int
     assert run("encode", clip, "-o", tokens, *CPU).exit_code == 0
     assert run("decode", tokens, "-o", tmp_path / "b.mkv", "--codec", "ffv1", *CPU).exit_code == 0
     raw = subprocess.run(
-        [*command, "decode", tokens, "-o", "-", "--stream", stream, *CPU[:-1]], capture_output=True, check=True
+        [*command, "decode", tokens, "-o", "-", "--stdout", stream, *CPU[:-1]], capture_output=True, check=True
     )
     assert b"9 frames" in raw.stderr
     wanted = read(tmp_path / "b.mkv")[0]

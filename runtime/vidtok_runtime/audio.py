@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 
+from vidtok_runtime.source_film import codec_of
 from vidtok_runtime.video_in import VideoReader
 
 
@@ -37,8 +38,9 @@ class AudioCopy:
             try:
                 self._targets[stream.index] = output.add_stream_from_template(stream)
             except ValueError:
-                name = stream.codec_context.name
-                self._notes.append(f"sound of the codec {name} is left out: {output.format.name} does not take it")
+                name, knows = codec_of(self._container, stream), stream.codec_context is not None
+                reason = f"{output.format.name} does not take it" if knows else "this FFmpeg has no decoder for it"
+                self._notes.append(f"sound of the codec {name} is left out: {reason}")
 
     def packets(self, until: Fraction | None) -> Iterator[Any]:
         """The packets up to a time of the output, in seconds; None: all that are left."""

@@ -6,6 +6,7 @@ the full one. Primaries and transfer are handed on as they are, never converted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -48,14 +49,26 @@ def _orient(pixels: NDArray[np.uint8], frame: av.VideoFrame) -> tuple[NDArray[np
     return np.ascontiguousarray(pixels[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]), swapped
 
 
+def cut(pixels: NDArray[np.uint8], crop: Sequence[int]) -> NDArray[np.uint8]:
+    """`H W 3` without so many pixels at its left, right, top and bottom; raises VideoError where nothing is left."""
+    left, right, top, bottom = crop
+    height, width = pixels.shape[:2]
+    if min(crop) < 0 or left + right >= width or top + bottom >= height:
+        raise VideoError(f"its crop {left}:{right}:{top}:{bottom} leaves nothing of pictures of {width}x{height}")
+    return pixels[top : height - bottom, left : width - right]
+
+
 class ToRgb:
     """Turns decoded frames into upright uint8 `H W 3` RGB; `display` is that of the latest frame.
 
-    Alpha is dropped: the colour below it counts. 10 and more bits are reduced to 8.
+    Alpha is dropped: the colour below it counts. 10 and more bits are reduced to 8. crop: see `cut`, before the turn;
+    upright: follow the display matrix.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, crop: Sequence[int] = (0, 0, 0, 0), *, upright: bool = True) -> None:
         self._reformatter = VideoReformatter()
+        self._crop = crop
+        self._upright = upright
         self.display = Display()
 
     def __call__(self, frame: av.VideoFrame, aspect: Fraction | None) -> NDArray[np.uint8]:
@@ -86,7 +99,8 @@ class ToRgb:
         pixels = np.asarray(rgb.to_ndarray(), np.uint8)
         if grey and frame.color_range == ColorRange.MPEG:  # FFmpeg takes all grey for full range
             pixels = _LIMITED_GREY[pixels]
-        pixels, swapped = _orient(pixels, frame)
+        pixels = cut(pixels, self._crop)
+        pixels, swapped = _orient(pixels, frame) if self._upright else (pixels, False)
         self.display = replace(colours, pixel_aspect=1 / colours.pixel_aspect) if swapped else colours
         return pixels
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from vidtok_runtime.errors import VideoError
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.selection import Selection
-from vidtok_runtime.source import Frame
+from vidtok_runtime.source import Frame, Opening
 from vidtok_runtime.video_in import VideoReader
 
 _MOST_KEPT = 2**26  # bytes of pixels of one clip
@@ -21,17 +21,20 @@ _MOST_KEPT = 2**26  # bytes of pixels of one clip
 class Protocol:
     """What is measured of a clip; None anywhere: as the clip is.
 
-    The first `frames` frames at `fps`, the shorter side resized to `size` pixels (area), the centre square cut out.
+    The first `frames` frames at `fps`, the shorter side resized to `size` pixels (area), the centre square cut out, of
+    FFmpeg's video stream `stream`.
     """
 
     frames: int | None = 17
     size: int | None = 256
     fps: Fraction | None = Fraction(30)
+    stream: int | None = None
 
     def __str__(self) -> str:
         picture = f"centre {self.size}x{self.size} of shorter side {self.size}" if self.size else "whole pictures"
         rate = f"{float(self.fps):g} frames a second" if self.fps else "own frame rate"
-        return f"{self.frames or 'all'} frames at {rate}, {picture}; means over frames, then over clips"
+        stream = "" if self.stream is None else f" of stream {self.stream}"
+        return f"{self.frames or 'all'} frames{stream} at {rate}, {picture}; means over frames, then over clips"
 
 
 def published_frames(manifest: Manifest) -> int:
@@ -55,7 +58,7 @@ class Excerpt:
 
     def _reader(self) -> VideoReader:
         size = str(self.protocol.size) if self.protocol.size else None
-        return VideoReader(self.path, Selection(fps=self.protocol.fps, size=size))
+        return VideoReader(self.path, Selection(fps=self.protocol.fps, size=size), Opening(stream=self.protocol.stream))
 
     def __iter__(self) -> Iterator[Frame]:
         bytes_needed = 3 * (self.protocol.frames or _MOST_KEPT) * self.height * self.width

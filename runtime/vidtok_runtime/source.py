@@ -22,6 +22,9 @@ class Frame:
     pts: int
 
 
+TRANSPARENT = "it has transparency, which is dropped: the colours below it count"
+
+
 class Damage(Enum):
     """What becomes of a damaged source: an error, counted unless the end is missing, or counted in any case."""
 
@@ -32,11 +35,16 @@ class Damage(Enum):
 
 @dataclass(frozen=True)
 class Opening:
-    """How a source is opened. raw: `WxH:FORMAT:FPS` of frames without header; options: FFmpeg's, by name."""
+    """How a source is opened.
+
+    raw: `WxH:FORMAT:FPS` of frames without header; options: FFmpeg's, by name; stream: FFmpeg's number of the video
+    stream to take, None for its own choice.
+    """
 
     damage: Damage = Damage.REFUSED
     raw: str | None = None
     options: tuple[tuple[str, str], ...] = ()
+    stream: int | None = None
 
 
 class Source(Protocol):

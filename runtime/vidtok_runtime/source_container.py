@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -11,8 +12,10 @@ import av
 from vidtok_runtime.colour import ToRgb
 from vidtok_runtime.display import Display
 from vidtok_runtime.errors import InputError, VideoError
+from vidtok_runtime.files import is_file
 from vidtok_runtime.matroska import missing_bytes
-from vidtok_runtime.source import Damage, Frame, Opening
+from vidtok_runtime.source import TRANSPARENT, Damage, Frame, Opening
+from vidtok_runtime.source_film import Film, find_film, is_animated_webp, transparent
 
 NETWORK_TIMEOUT = 30.0  # seconds without an answer
 _LIVE = ("rtsp", "rtsps", "rtp", "udp", "tcp", "rtmp", "rtmps")
@@ -34,32 +37,33 @@ def raw_options(raw: str) -> dict[str, str]:
 
 
 class ContainerSource:
-    """The first video stream of what FFmpeg calls by a URL: `file:NAME`, `pipe:0`, `rtsp://...`. Raises VideoError.
+    """The film (see `find_film`) in what FFmpeg calls by a URL: `file:NAME`, `pipe:0`, `rtsp://...`. Raises VideoError.
 
     Packets that are damaged or cannot be decoded are an error or are left out and counted, as `opening` says; so are
-    missing frames at the end, where the header promises a number of frames or a duration.
+    missing frames at the end, where the header promises a number of frames or a duration. alpha: another stream is
+    known to hold its opacity.
     """
 
-    def __init__(self, url: str, opening: Opening) -> None:
+    def __init__(self, url: str, opening: Opening, *, alpha: bool = False) -> None:
         scheme = url.partition(":")[0].lower()
         self.path = "stdin" if scheme == "pipe" else url.removeprefix("file:")
         self.live = scheme in _LIVE
-        self.replays = scheme == "file"
+        self.replays = scheme == "file" and is_file(Path(self.path))  # not a pipe with a name
         self._url = url
         self._opening = opening
         self._timeout = NETWORK_TIMEOUT if scheme not in ("file", "pipe") else None
-        self._container, self._stream = self._open()
+        self._container, (self._stream, crop) = self._open()
         self.fps = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
         self.time_base = Fraction(self._stream.time_base or 1 / self.fps)
         self.frame_count = self._promised()
         self.sound = bool(self._container.streams.audio)
-        self._convert = ToRgb()
+        self._convert = ToRgb(crop)
         self._decoded = self._interlaced = self._damaged = self._patched = self._gaps = self._lost = 0
         self._missing = ""
-        self._alpha = False
+        self._alpha = alpha
         self._sought = self._ended = False
 
-    def _open(self) -> tuple[Any, Any]:
+    def _open(self) -> tuple[Any, Film]:
         # pattern_type: a file name with a % in it is no pattern
         options = {"pattern_type": "none", **dict(self._opening.options)}
         kind = None
@@ -73,14 +77,17 @@ class ContainerSource:
             )
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
+            if isinstance(error, av.error.PatchWelcomeError) and not self.replays:
+                reason = "FFmpeg would have to go back in it; give it as a file"  # a picture in tiles
             raise VideoError(f"{self.path} cannot be opened as a video or image: {reason}") from error
-        if not container.streams.video:
+        try:
+            film = find_film(container, self.path, self._opening.stream)
+        except VideoError:
             container.close()
-            raise VideoError(f"{self.path} has no video stream")
-        stream = container.streams.video[0]
+            raise
         # Threads that decode a frame each would hold as many frames back.
-        stream.thread_type = "SLICE" if self.live else "AUTO"
-        return container, stream
+        film.stream.thread_type = "SLICE" if self.live else "AUTO"
+        return container, film
 
     def _promised(self) -> int | None:
         if self._stream.frames:
@@ -96,7 +103,7 @@ class ContainerSource:
     def seek(self, pts: int) -> None:
         if not self.replays or self._ended:
             return  # what lies before is decoded and thrown away
-        probe, stream = self._open()
+        probe, (stream, _) = self._open()
         try:
             probe.seek(pts, stream=stream)
             first = next(probe.decode(stream), None)
@@ -136,7 +143,7 @@ class ContainerSource:
                     self._lost += round((pts - before) / step) - 1
                 self._decoded += 1
                 self._interlaced += raw.interlaced_frame
-                self._alpha |= any(component.is_alpha for component in raw.format.components)
+                self._alpha |= transparent(packet, raw)
                 yield Frame(self._convert(raw, self._stream.sample_aspect_ratio), pts)
                 if self._sought and not sought:
                     break
@@ -144,22 +151,39 @@ class ContainerSource:
 
     def _packets(self) -> Iterator[Any]:
         """All packets, going on behind those that cannot be read."""
-        failures = 0
+        packets = failures = 0
         while True:
             try:
                 for packet in self._container.demux(self._stream):
-                    failures = 0
+                    if not packets and is_animated_webp(packet):
+                        raise VideoError(
+                            f"{self.path} is an animated WebP, which this FFmpeg cannot decode; convert it to .gif, "
+                            ".png or a video first"
+                        )
+                    packets, failures = packets + 1, 0
                     yield packet
             except av.InvalidDataError as error:
+                self._check_index(packets, error)
                 failures += 1
                 if failures > _MOST_FAILURES:
                     raise self._broken(str(error.strerror)) from error
                 self._found_damage(str(error.strerror))
                 continue
             except (av.FFmpegError, OSError) as error:
+                self._check_index(packets, error)
                 reason = "no answer in time" if isinstance(error, av.error.ExitError) else error.strerror
                 raise VideoError(f"{self.path} cannot be read any further: {reason}") from error
             return
+
+    def _check_index(self, packets: int, error: Exception) -> None:
+        """Raise VideoError where frames have gone by when FFmpeg gets to know where they are."""
+        seen = not self.replays and "mp4" in self._container.format.name and self._stream.index_entries
+        if seen and not packets and not isinstance(error, av.error.ExitError):
+            place = "a server that gives no parts of a file" if self._timeout else "a pipe"
+            raise VideoError(
+                f"{self.path}: this MP4 has its index at the end and cannot be read from {place}; give it as a file, "
+                "or bring its index to the front: ffmpeg -i IN -c copy -movflags +faststart OUT"
+            ) from error
 
     def _found_damage(self, reason: str, packets: int = 1) -> None:
         if self._opening.damage is Damage.REFUSED:
@@ -209,7 +233,7 @@ class ContainerSource:
         if self._interlaced:
             lines.append(f"{self._interlaced} frames are interlaced and taken as they are, both fields in one picture")
         if self._alpha:
-            lines.append("it has transparency, which is dropped: the colours below it count")
+            lines.append(TRANSPARENT)
         return lines
 
     def close(self) -> None:

@@ -9,10 +9,20 @@ from pathlib import Path
 
 from vidtok_runtime.display import Display
 from vidtok_runtime.errors import VideoError
-from vidtok_runtime.source import Frame, Opening
+from vidtok_runtime.heif import read_heif
+from vidtok_runtime.source import Frame, Opening, Source
 from vidtok_runtime.source_container import ContainerSource
+from vidtok_runtime.source_heif import HeifPicture
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".heic", ".heif"}
+
+
+def open_file(path: str, opening: Opening) -> Source:
+    """A picture or a film; raises VideoError."""
+    heif = read_heif(path) if opening.stream is None else None
+    if heif is not None and not heif.film:
+        return HeifPicture(path, heif)
+    return ContainerSource(f"file:{path}", opening, alpha=heif is not None and heif.alpha)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
@@ -52,7 +62,7 @@ class ImageFolder:
     def frames(self) -> Iterator[Frame]:
         while self._next < len(self._paths):
             index, self._next = self._next, self._next + 1
-            source = ContainerSource(f"file:{self._paths[index]}", self._opening)
+            source = open_file(str(self._paths[index]), self._opening)
             try:
                 frame = next(source.frames(), None)
                 self.display = source.display

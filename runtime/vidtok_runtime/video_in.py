@@ -17,7 +17,7 @@ from vidtok_runtime.selection import Selection, fit_size, fitted
 from vidtok_runtime.source import Frame, Opening, Source
 from vidtok_runtime.source_camera import Camera
 from vidtok_runtime.source_container import ContainerSource
-from vidtok_runtime.source_images import ImageFolder
+from vidtok_runtime.source_images import ImageFolder, open_file
 
 
 class Kind(Enum):
@@ -56,7 +56,7 @@ def open_source(place: str | PathLike[str], fps: Fraction | None, opening: Openi
         case Kind.ADDRESS:
             return ContainerSource(name, opening)
         case Kind.FILE:
-            return ContainerSource(f"file:{name}", opening)
+            return open_file(name, opening)
 
 
 class VideoReader:

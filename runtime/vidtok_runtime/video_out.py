@@ -51,18 +51,18 @@ STREAMS = {"y4m": Codec("wrapped_avframe", None), "rawvideo": Codec("rawvideo", 
 class Output:
     """How a video is written.
 
-    codec: h264, h265 or ffv1 (lossless); crf: 0 (best) .. 51, None for the default; stream: y4m or rawvideo (8-bit
+    codec: h264, h265 or ffv1 (lossless); crf: 0 (best) .. 51, None for the default; stdout: y4m or rawvideo (8-bit
     RGB), what stdout gets. Raises InputError.
     """
 
     codec: str = "h264"
     crf: int | None = None
-    stream: str = "y4m"
+    stdout: str = "y4m"
 
     def __post_init__(self) -> None:
-        if self.codec not in CODECS or self.stream not in STREAMS:
+        if self.codec not in CODECS or self.stdout not in STREAMS:
             raise InputError(
-                f"codecs are {', '.join(CODECS)} and streams {', '.join(STREAMS)}, got {self.codec!r}, {self.stream!r}"
+                f"codecs are {', '.join(CODECS)}, on stdout {', '.join(STREAMS)}; got {self.codec!r}, {self.stdout!r}"
             )
         if self.crf is not None and (CODECS[self.codec].crf is None or not 0 <= self.crf <= 51):
             raise InputError(f"a crf is 0..51 of a lossy codec, got {self.crf} for {self.codec}")
@@ -89,12 +89,12 @@ class VideoWriter:
         output = output or Output()
         self._target = None if fspath(path) == STDOUT else PartFile(path, force=force)
         self._suffix = self._target.path.suffix.lower() if self._target else ""
-        self._codec = CODECS[output.codec] if self._target else STREAMS[output.stream]
+        self._codec = CODECS[output.codec] if self._target else STREAMS[output.stdout]
         self._options = dict(self._codec.options)
         if self._codec.crf is not None:
             self._options["crf"] = str(self._codec.crf if output.crf is None else output.crf)
         if self._target is None:
-            self._format = {"y4m": "yuv4mpegpipe", "rawvideo": "rawvideo"}[output.stream]
+            self._format = {"y4m": "yuv4mpegpipe", "rawvideo": "rawvideo"}[output.stdout]
         elif self._suffix in _CONTAINERS:
             self._format = _CONTAINERS[self._suffix]
             if self._format not in self._codec.containers:

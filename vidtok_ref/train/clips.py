@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vidtok_runtime.colour import ToRgb
 from vidtok_runtime.errors import VideoError
 from vidtok_runtime.selection import Selection, resize
+from vidtok_runtime.source_film import find_film
 from vidtok_runtime.video_in import VideoReader
 
 Pixels = NDArray[np.uint8]
@@ -55,9 +56,9 @@ class FileClip:
         self.times = np.arange(count) / float(fps)
         self.path = path
         self._container = av.open(f"file:{path}", metadata_errors="replace")
-        self._stream = self._container.streams.video[0]
+        self._stream, crop = find_film(self._container, str(path))
         self._stream.thread_type = "AUTO"
-        self._convert = ToRgb()
+        self._convert = ToRgb(crop)
 
     def take(self, index: NDArray[np.int64]) -> Pixels:
         assert self._stream.time_base is not None

@@ -97,6 +97,7 @@ def dataset(
         "half": half,
         **{name: None if value is None else str(value) for name, value in asdict(selection).items()},
         "opening": [opening.damage.value, opening.raw, *map("=".join, opening.options)],
+        **({} if opening.stream is None else {"stream": opening.stream}),
     }
     made = functools.partial(tokenizer, tok.manifest.folder.absolute(), provider=tok.provider, threads=threads)
     plan = Plan(tries=retries + 1, **options)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from vidtok_runtime.cli.options import FILE, FORCE, GIVEN, command, engine, rate
+from vidtok_runtime.cli.options import FILE, FORCE, GIVEN, STREAM, command, engine, rate
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.tokenizer import Tokenizer
 
@@ -36,6 +36,7 @@ def _baselines(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -
 @click.option("--frames", type=click.IntRange(0), help="First frames; 0: whole clips.  [default: 17; non-causal: 16]")
 @click.option("--size", type=click.IntRange(0), default=256, show_default=True, help="Centre square; 0: as it is.")
 @click.option("--fps", callback=rate, default="30", show_default=True, help="Frame rate; 0: the clip's own.")
+@STREAM
 @click.option("--lpips", type=GIVEN, help="Also measure LPIPS with this graph of vidtok-export metric.")
 @click.option("--fvd", type=GIVEN, help="Also measure FVD with this graph of vidtok-export metric.")
 @click.option(
@@ -55,6 +56,7 @@ def evaluate(
     frames: int | None,
     size: int,
     fps: Fraction | None,
+    stream: int | None,
     lpips: Path | None,
     fvd: Path | None,
     baselines: tuple[str, ...],
@@ -79,7 +81,7 @@ def evaluate(
     lines = evaluate_folder(
         tokenizers,
         folder,
-        lambda default: Protocol((default if frames is None else frames) or None, size or None, fps),
+        lambda default: Protocol((default if frames is None else frames) or None, size or None, fps, stream),
         baselines=Baselines(baselines, pca_clips, pca_file, force=outputs["force"]),
         measures=Measures(
             Lpips(lpips, first.provider, first.options) if lpips else None,

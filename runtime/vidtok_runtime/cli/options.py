@@ -104,12 +104,16 @@ RANGE = [
 ]
 DEBUG = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 FORCE = click.option("--force", is_flag=True, help="Replace an existing output.")
+STREAM = click.option(
+    "--stream", type=click.IntRange(0), help="FFmpeg's number of the video stream to take.  [default: its own choice]"
+)
 SOURCE = [
     click.option("--start", callback=_seconds, help="Begin at this time: seconds, MM:SS or HH:MM:SS."),
     click.option("--end", callback=_seconds, help="End before this time."),
     click.option("--fps", callback=rate, help="Frames a second, by repeating or leaving out; of a folder: its rate."),
     click.option("--size", help="Resize first: WIDTHxHEIGHT, or the shorter side in pixels."),
     click.option("--fit", type=click.Choice(FITS), default="stretch", show_default=True, help="Into WIDTHxHEIGHT."),
+    STREAM,
     click.option("--raw", metavar="WxH[:FORMAT[:FPS]]", help="The input is raw frames, like 320x240:rgb24:25."),
     click.option("--input-option", "pairs", multiple=True, callback=_pairs, help="KEY=VALUE for FFmpeg; repeat."),
     click.option("--keep-going", is_flag=True, help="Take what is there of a truncated clip."),
@@ -118,7 +122,7 @@ OUTPUT = [
     click.option("--codec", type=click.Choice(list(CODECS)), default="h264", show_default=True, help="ffv1: lossless."),
     click.option("--crf", type=click.IntRange(0, 51), help="Quality, 0 is best.  [default: h264 18, h265 20]"),
     click.option(
-        "--stream", type=click.Choice(list(STREAMS)), default="y4m", show_default=True, help="What '-o -' gets."
+        "--stdout", type=click.Choice(list(STREAMS)), default="y4m", show_default=True, help="What '-o -' gets."
     ),
 ]
 
@@ -201,7 +205,7 @@ def source(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options of a source, and give `function` the `selection` and the `opening` made of them."""
 
     @functools.wraps(function)
-    def call(*args: Any, raw: str | None, pairs: Any, keep_going: bool, **kwargs: Any) -> None:
+    def call(*args: Any, stream: int | None, raw: str | None, pairs: Any, keep_going: bool, **kwargs: Any) -> None:
         chosen = {name: kwargs.pop(name) for name in ("start", "end", "fps", "size", "fit")}
         try:
             selection = Selection(**chosen)
@@ -209,7 +213,7 @@ def source(function: Callable[..., None]) -> Callable[..., None]:
                 raw_options(raw)
         except InputError as error:
             raise click.UsageError(str(error)) from error
-        opening = Opening(Damage.ACCEPTED if keep_going else Damage.COUNTED, raw, pairs)
+        opening = Opening(Damage.ACCEPTED if keep_going else Damage.COUNTED, raw, pairs, stream)
         function(*args, selection=selection, opening=opening, **kwargs)
 
     return _add(SOURCE, call)
@@ -219,9 +223,9 @@ def written(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options of a video that is written, and give `function` the `output` made of them."""
 
     @functools.wraps(function)
-    def call(*args: Any, codec: str, crf: int | None, stream: str, **kwargs: Any) -> None:
+    def call(*args: Any, codec: str, crf: int | None, stdout: str, **kwargs: Any) -> None:
         try:
-            output = Output(codec, crf, stream)
+            output = Output(codec, crf, stdout)
         except InputError as error:
             raise click.UsageError(str(error)) from error
         function(*args, output=output, **kwargs)

@@ -18,7 +18,7 @@ from vidtok_runtime.files import files_in
 
 VIDEOS = {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"}
 VIDEOS |= {".ogv", ".ts", ".webm", ".wmv", ".y4m"}
-PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+PICTURES = {".avif", ".bmp", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _NOTES = (".txt", ".json")  # beside a clip, as webdataset has them: its caption, its metadata
 _LONGEST_NOTE = 1 << 20  # bytes
 
