@@ -39,7 +39,7 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of a session: CPU threads (None: as `machine.cores`), device number, outputs that only feed the next call.
+    """Settings of a session: CPU threads (None: one a core), device number, outputs that only feed the next call.
 
     provider_options: names and values for the engine itself: of the CUDA provider (`use_tf32`, `enable_cuda_graph`,
     `cudnn_conv_algo_search`, `gpu_mem_limit`...), of ONNX Runtime's session on the CPU, properties of OpenVINO.

@@ -37,12 +37,12 @@ class Tokenizer:
     """Encode video to tokens and back.
 
     bundle: folder, shipped name, `Manifest`, or None for the default. provider: auto, cpu, cuda, openvino.
-    threads: CPU threads, None for one on each core that this process may use. precision: as listed in the manifest, None
-    for its first. window: frames a window of a non-causal variant, a multiple of the manifest's (default: 16, as published).
-    Its windows are independent, so a slight jump may show at a seam; tokens decode in the windows that they were
-    made in. max_memory: bytes or text such as `4GB` that the process may take, as far as a prediction can tell: calls
-    become shorter, which changes no result, and if need be frames are cut into tiles, which changes it a little; threads
-    that encode and decode take turns. None: calls become shorter, no more, where the memory that is free would not do.
+    threads: CPU threads, None for one on each core that this process may use. precision: as listed in the manifest,
+    None for its first. window: frames a window of a non-causal variant, a multiple of the manifest's (default: 16, as
+    published). Its windows are independent, so a slight jump may show at a seam; tokens decode in the windows that they
+    were made in. max_memory: bytes or text such as `4GB` that the process may take, as far as a prediction can tell:
+    calls become shorter, which changes no result, and if need be frames are cut into tiles, which changes it a little;
+    threads that encode and decode take turns. None: calls become shorter, no more, where free memory would not do.
     provider_options: the engine's own settings by name (see `session.Options`); token files name them beside the
     provider. Raises BundleError, ProviderError, InputError.
     """
