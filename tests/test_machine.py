@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -212,3 +215,41 @@ def test_a_data_set_with_little_memory(
     assert "vidtok: calls of 4 frames, since 16 would take more than the 110MB that are free" in capfd.readouterr().err
     found, wanted = content(tmp_path / "out"), content(undisturbed)
     assert {n for n in found if n.endswith(".safetensors")} == {n for n in wanted if n.endswith(".safetensors")}
+
+
+CPP = """
+#include <cassert>
+#include <iostream>
+#include <sched.h>
+#include "vidtok/machine.hpp"
+int main(int, char** arguments) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    sched_setaffinity(0, sizeof one, &one);
+    assert(vidtok::detail::cores() == 1);
+    std::cout << vidtok::detail::core_quota(arguments[1]);
+}
+"""
+
+
+@pytest.mark.skipif(not shutil.which("g++") or sys.platform != "linux", reason="affinity and quotas of Linux")
+def test_cores_in_cpp(tmp_path: Path) -> None:
+    (tmp_path / "main.cpp").write_text(CPP)
+    include = Path(__file__).parents[1] / "runtime/cpp/include"
+    subprocess.run(["g++", "-std=c++17", f"-I{include}", tmp_path / "main.cpp", "-o", tmp_path / "main"], check=True)
+
+    def quota() -> str:
+        return subprocess.run([tmp_path / "main", tmp_path], check=True, capture_output=True, text=True).stdout
+
+    assert quota() == "0"
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu/cpu.cfs_quota_us").write_text("-1\n")
+    (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000\n")
+    assert quota() == "0"
+    (tmp_path / "cpu/cpu.cfs_quota_us").write_text("250000\n")
+    assert quota() == "2.5"
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert quota() == "2.5"
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    assert quota() == "1.5"
