@@ -62,7 +62,7 @@ PIXEL_COPIES = {"encoder": 3, "decoder": 4}
 # What `vidtok-run` takes beside: MiB of PyAV, OpenCV and the command line with an engine; bytes for each pixel of a
 # frame to read a clip (the decoder's frames, colours in float) and to write one (x264 looks ahead by 40 frames).
 COMMAND = {"cpu": 40, "openvino": 60}
-CLIP_BYTES = {"encoder": 135, "decoder": 240}
+CLIP_BYTES = {"encoder": 70, "decoder": 240}
 IN_HAND = 0.1  # share of a limit that a prediction may be wrong by
 
 
