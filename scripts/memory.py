@@ -2,14 +2,16 @@
 
 python scripts/memory.py measure --bundle tiny-kl-16chn --size 256x256 --chunk 4 >> rows.jsonl
 python scripts/memory.py fit rows.jsonl
-python scripts/memory.py check --max-memory 4GB --size 1920x1080
+python scripts/memory.py check --size 1280x720 --max-memory 3GB
 python scripts/memory.py length --size 64x64
 python scripts/memory.py seams --bundle tiny-fsq-32768 --tile 256
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,7 +25,7 @@ import numpy as np
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundles import find_bundle
 from vidtok_runtime.demo import synthetic_frame
-from vidtok_runtime.memory import COSTS, PIXEL_COPIES, Counts
+from vidtok_runtime.memory import COSTS, PIXEL_COPIES, Counts, parse_memory
 from vidtok_runtime.network import reach
 from vidtok_runtime.plan import Plan
 from vidtok_runtime.tiles import Tiling
@@ -32,6 +34,7 @@ from vidtok_runtime.video_out import VideoWriter
 ROLES = ("encoder", "decoder")
 ENGINES = ("cpu", "openvino")
 MIB = 2**20
+LIMITS = ("150MB", "200MB", "300MB", "500MB", "1GB", "2GB", "3GB", "4GB")
 # Of the process itself; ru_maxrss also counts the parent from which it was started.
 PEAK = "print('peak', next(s.split()[1] for s in open('/proc/self/status') if s.startswith('VmHWM')), file=sys.stderr)"
 
@@ -48,6 +51,17 @@ def _peak(code: str) -> tuple[float, str]:
         raise click.ClickException(done.stderr)
     text, _, peak = done.stderr.rpartition("peak ")
     return int(peak) * 1024, text.strip()
+
+
+def _run(*arguments: str | Path) -> tuple[float | None, str]:
+    """Bytes at the peak of a `vidtok-run` (None: it refused its limit), and what it wrote to stderr."""
+    command = [*map(str, arguments), "--force", "--quiet"]
+    try:
+        return _peak(f"from vidtok_runtime.cli import main; main({command!r}, standalone_mode=False)")
+    except click.ClickException as error:
+        if "does not fit into" not in error.message:
+            raise
+        return None, error.message.strip()
 
 
 @click.group()
@@ -143,21 +157,36 @@ def _clip(path: Path, frames: int, height: int, width: int) -> None:
 
 @main.command()
 @bundle_option
-@size_option
-@click.option("--max-memory", default="4GB", show_default=True)
-@click.option("--frames", default=9, show_default=True)
+@click.option("--size", "sizes", multiple=True, default=["64x64", "256x256", "640x360", "1280x720"], show_default=True)
+@click.option("--max-memory", "limits", multiple=True, default=LIMITS, show_default=True)
+@click.option("--frames", default=17, show_default=True)
 @click.option("--provider", "providers", multiple=True, default=ENGINES, show_default=True)
-def check(bundle: str, size: tuple[int, int], max_memory: str, frames: int, providers: tuple[str, ...]) -> None:
-    """Peak of `vidtok-run` encode and decode under a limit beside its own prediction."""
+def check(
+    bundle: str, sizes: tuple[str, ...], limits: tuple[str, ...], frames: int, providers: tuple[str, ...]
+) -> None:
+    """Peak of `vidtok-run` encode, decode and reconstruct under limits, beside its own prediction."""
+    over = runs = 0
+    os.environ["VIDTOK_CACHE"] = ""  # compiling a graph counts, too
     with tempfile.TemporaryDirectory() as name:
-        clip, tokens, back = (Path(name) / n for n in ("clip.mp4", "clip.safetensors", "back.mp4"))
-        _clip(clip, frames, *size)
-        for provider in providers:
-            for arguments in (["encode", clip, "-o", tokens], ["decode", tokens, "-o", back]):
-                options = ["--bundle", bundle, "--provider", provider, "--max-memory", max_memory, "--force", "--quiet"]
-                command = [str(a) for a in (*arguments, *options)]
-                peak, text = _peak(f"from vidtok_runtime.cli import main; main({command!r}, standalone_mode=False)")
-                print(f"{provider:<10}{arguments[0]} {size[1]}x{size[0]}: {peak / 1e9:.2f} GB; {text}", flush=True)
+        for size in sizes:
+            clip, tokens, back = (Path(name) / f"{size}{suffix}" for suffix in (".mp4", ".safetensors", ".mkv"))
+            width, height = map(int, size.split("x"))
+            _clip(clip, frames, height, width)
+            _run("encode", clip, "-o", tokens, "--bundle", bundle)
+            commands = (
+                ["encode", clip, "-o", tokens],
+                ["decode", tokens, "-o", back],
+                ["reconstruct", clip, "-o", back],
+            )
+            for provider, command in itertools.product(providers, commands):
+                for limit in limits:
+                    peak, text = _run(*command, "--bundle", bundle, "--provider", provider, "--max-memory", limit)
+                    runs, over = runs + (peak is not None), over + ((peak or 0) > parse_memory(limit))
+                    found = "refused" if peak is None else f"{peak / 1e6:.0f}MB, {peak / parse_memory(limit):.2f}"
+                    print(f"{size:<10}{provider:<9} {command[0]:<12}{limit:<7}{found:<15}{text}", flush=True)
+                    if "calls of 16 frames" in text:
+                        break  # a larger limit changes nothing
+    print(f"{over} of {runs} runs came above their limit")
 
 
 @main.command()

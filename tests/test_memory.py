@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +16,13 @@ from click.testing import CliRunner
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundles import find_bundle
 from vidtok_runtime.cli import main
-from vidtok_runtime.demo import synthetic_frame
+from vidtok_runtime.demo import make_clip, synthetic_frame
 from vidtok_runtime.errors import BundleError, InputError
+from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.memory import format_memory, parse_memory
 from vidtok_runtime.network import reach
 from vidtok_runtime.plan import Plan
+from vidtok_runtime.session import StatefulGraph
 from vidtok_runtime.tiles import Axis, Tiling
 
 SHIPPED = ("tiny-kl-16chn", "tiny-fsq-32768")
@@ -161,6 +165,104 @@ def test_a_limit_that_shortens_calls_changes_nothing(bundle: str, provider: str,
 
     assert np.mean(np.abs(tight("encoder").encode(video).data - wanted.data) > 1e-4) < 1e-3
     assert np.abs(tight("decoder").decode(wanted).astype(int) - free.decode(wanted)).max() <= 1
+
+
+def test_a_stream_outlives_what_its_tokenizer_drops(video: np.ndarray) -> None:
+    tok = limited("1GB")
+    tokens, stream = tok.encode(video), tok.encoder()
+    frames = tok.decode(tokens)  # leaves the encoder loaded, since a stream goes through it
+    both = tok.plan("decoder", 96, 128).tiles
+    assert set(both) == {"encoder", "decoder"}
+    assert np.array_equal(np.concatenate([stream.push(video), stream.finish()]), tokens.data)
+    del stream
+    assert np.array_equal(tok.decode(tokens), frames)
+    assert set(tok._loaded) == {"decoder"}
+    grouped = tok.encode(video, gop=1)
+    tok.decode(grouped)
+    tok.encode(video)
+    assert set(tok._loaded) == {"encoder"}
+
+
+def test_threads_share_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vidtok_runtime import tokenizer as module
+
+    graphs: dict[str, StatefulGraph] = {}
+
+    def load(manifest: Manifest, role: str, *rest: object) -> StatefulGraph:
+        time.sleep(0.001)  # others run meanwhile, as they do while a graph loads
+        return StatefulGraph(graphs[role].entry, graphs[role].session)
+
+    tok = limited("1GB", "encoder", "decoder")
+    graphs |= tok._loaded
+    clip = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
+    tokens = tok.encode(clip)
+    frames = tok.decode(tokens)
+    monkeypatch.setattr(module, "load_graph", load)
+
+    def encode() -> bool:
+        return np.array_equal(tok.encode(clip).data, tokens.data)
+
+    def decode() -> bool:
+        return np.array_equal(tok.decode(tokens), frames)
+
+    def stream() -> bool:
+        stream = tok.encoder()
+        time.sleep(0.002)
+        return np.array_equal(np.concatenate([stream.push(clip), stream.finish()]), tokens.data)
+
+    def stream_back() -> bool:
+        stream = tok.decoder(5, 16, 16)
+        time.sleep(0.002)
+        return np.array_equal(np.concatenate([stream.push(tokens.data), stream.finish()]), frames)
+
+    with ThreadPoolExecutor(6) as pool:
+        jobs = [pool.submit(work) for _ in range(15) for work in (encode, decode, stream, stream_back, encode, decode)]
+        assert all(job.result() for job in jobs)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
+@pytest.mark.parametrize(
+    ("provider", "size", "limit"),
+    [
+        ("cpu", (64, 64), "145MB"),
+        ("cpu", (64, 64), "200MB"),
+        ("openvino", (64, 64), "300MB"),
+        ("cpu", (320, 192), "500MB"),
+        *(
+            pytest.param(provider, (720, 1280), limit, marks=pytest.mark.slow)
+            for provider in ("cpu", "openvino")
+            for limit in ("1.5GB", "3GB", "4GB")
+        ),
+    ],
+)
+def test_whole_processes_stay_below_their_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str, size: tuple[int, int], limit: str
+) -> None:
+    monkeypatch.setenv("VIDTOK_CACHE", "")  # compiling a graph counts, too
+    clip, tokens, back = (tmp_path / name for name in ("clip.mp4", "clip.safetensors", "back.mp4"))
+    make_clip(clip, 17, *size)
+    options = ["--provider", provider, "--threads", "2", "--quiet", "--force", "--max-memory"]
+    peaks = []
+    for command in (["encode", clip, "-o", tokens], ["decode", tokens, "-o", back], ["reconstruct", clip, "-o", back]):
+        peak, text = peak_of(*command, *options, limit)
+        if "does not fit into" in text:
+            peak_of(*command, *options, "20GB")  # so that there is something to decode
+            continue
+        assert peak <= parse_memory(limit), (command[0], text)
+        peaks.append(peak)
+    assert peaks
+
+
+def peak_of(*arguments: str | Path) -> tuple[int, str]:
+    """Bytes at the peak of a `vidtok-run`, and what it wrote to stderr."""
+    code = (
+        "import sys\nfrom vidtok_runtime.cli import main\n"
+        "try: main(sys.argv[1:], standalone_mode=False)\n"
+        "finally: print(next(s.split()[1] for s in open('/proc/self/status') if s[:5] == 'VmHWM'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stderr
+    return int(done.stdout.split()[-1]) * 1024, done.stderr
 
 
 @pytest.mark.parametrize("bundle", SHIPPED)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from vidtok_runtime.errors import BundleError, InputError, ProviderError
+from vidtok_runtime.machine import cores
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.session import choose_provider, usable_providers
 
@@ -92,5 +92,5 @@ def cases(
     for size in sizes:
         if size < s or size % s:
             raise InputError(f"a side of {manifest.variant} is a multiple of {s} pixels, got {size}")
-    count = threads or os.cpu_count() or 1
+    count = threads or cores()
     return [Case(role, frames, size, size, count, device_id) for size in sizes for role in ROLES]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vidtok_runtime.bundles import DEFAULT
 from vidtok_runtime.errors import VidtokError
+from vidtok_runtime.machine import cores, free_memory
 from vidtok_runtime.session import PROVIDERS, unavailable
 
 # What is needed, then what extras bring.
@@ -48,7 +49,7 @@ def report(findings: dict[str, Any]) -> Iterator[str]:
     yield _line("Python", f"{machine['python']} ({machine['executable']})")
     yield _line("system", machine["system"])
     yield _line(
-        "threads", f"{machine['usable_cores']} of {machine['cores']} cores may be used; a session takes all cores"
+        "threads", f"{machine['usable_cores']} of {machine['cores']} cores may be used; a session takes as many threads"
     )
     for name in ("memory_bytes", "memory_available_bytes"):
         if machine[name] is not None:
@@ -85,9 +86,6 @@ def _version(name: str) -> str | None:
 
 
 def _machine() -> dict[str, Any]:
-    from vidtok_runtime.dataset.local import cores
-
-    total, available = _memory()
     return {
         "system": platform.platform(),
         "processor": platform.machine(),
@@ -95,19 +93,18 @@ def _machine() -> dict[str, Any]:
         "executable": sys.executable,
         "cores": os.cpu_count(),
         "usable_cores": cores(),
-        "memory_bytes": total,
-        "memory_available_bytes": available,
+        "memory_bytes": _memory(),
+        "memory_available_bytes": free_memory(),
     }
 
 
-def _memory() -> tuple[int | None, int | None]:
-    """Bytes in all and available, where the system says so."""
+def _memory() -> int | None:
+    """Bytes of the machine, where the system says so."""
     try:
-        text = Path("/proc/meminfo").read_text()
+        found = re.search(r"MemTotal: +(\d+) kB", Path("/proc/meminfo").read_text())
     except OSError:
-        return None, None
-    found = {name: int(size) * 1024 for name, size in re.findall(r"(\w+): +(\d+) kB", text)}
-    return found.get("MemTotal"), found.get("MemAvailable")
+        return None
+    return int(found[1]) * 1024 if found else None
 
 
 def _video() -> dict[str, Any]:

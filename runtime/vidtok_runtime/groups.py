@@ -19,12 +19,15 @@ Array = NDArray[Any]
 class _Groups:
     """Cuts what is pushed at the ends of groups of `length` and runs each group through a stream of its own."""
 
-    def __init__(self, start: Callable[[], EncoderStream | DecoderStream], length: int | None) -> None:
-        self._start = start
-        self._stream = start()
+    def __init__(self, length: int | None) -> None:
+        self._stream = self._begin()
         self._length = self._room = length or sys.maxsize
         self._shape: tuple[int, ...] | None = None
         self._finished = False
+
+    def _begin(self) -> EncoderStream | DecoderStream:
+        """The stream of the next group."""
+        raise NotImplementedError
 
     def _push(self, items: Array) -> Array:
         if self._finished:
@@ -36,7 +39,7 @@ class _Groups:
         out = []
         while len(items):
             if self._room == 0:
-                self._stream, self._room = self._start(), self._length
+                self._stream, self._room = self._begin(), self._length
             piece, items = items[: self._room], items[self._room :]
             self._room -= len(piece)
             out.append(self._stream.push(piece))
@@ -59,8 +62,12 @@ class EncoderGroups(_Groups):
     """
 
     def __init__(self, start: Callable[[], EncoderStream], timing: Timing) -> None:
-        super().__init__(start, timing.group_frames)
+        self._start = start
+        super().__init__(timing.group_frames)
         self.num_frames = 0
+
+    def _begin(self) -> EncoderStream:
+        return self._start()
 
     def push(self, frames: Array) -> Array:
         """Take any number of frames; returns every latent that is complete. Raises InputError."""
@@ -89,7 +96,8 @@ class DecoderGroups(_Groups):
         self._most = timing.group_frames or sys.maxsize
         self._left = None if num_frames is None else skip + num_frames
         self._skip = skip
-        super().__init__(lambda: start(self._next()), timing.group)
+        self._start = start
+        super().__init__(timing.group)
 
     def push(self, data: Array) -> Array:
         """Take any number of latents; returns every frame they complete. Raises InputError."""
@@ -102,13 +110,12 @@ class DecoderGroups(_Groups):
             raise InputError(f"the tokens end {self._left} frames too early; the stream is incomplete")
         return out
 
-    def _next(self) -> int | None:
-        """Frames of the next group; None: all that its latents hold."""
+    def _begin(self) -> DecoderStream:
         if self._left is None:
-            return None
+            return self._start(None)  # all that its latents hold
         count = min(self._most, self._left)
         self._left -= count
-        return count
+        return self._start(count)
 
     def _after_skip(self, frames: Array) -> Array:
         skipped = min(self._skip, len(frames))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.graph_entry import GraphEntry, shape_of
+from vidtok_runtime.machine import free_memory
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.network import stages
 from vidtok_runtime.tiles import Tiling
@@ -51,13 +52,18 @@ class Costs:
 
 
 COSTS = {
-    ("cpu", "encoder"): Costs(63.8, 3.7, 8.2, 0.8, 1.9, 1.3),
+    ("cpu", "encoder"): Costs(63.8, 3.7, 8.2, 1.2, 1.9, 1.3),
     ("cpu", "decoder"): Costs(63.8, 3.7, 8.0, 0.8, 1.3, 1.3),
     ("openvino", "encoder"): Costs(105.2, 5.0, 8.5, 1.9, 3.0, 1.0),
     ("openvino", "decoder"): Costs(105.2, 5.0, 8.4, 1.9, 2.5, 1.0),
 }
 # Copies of a chunk's pixels in float32 that numpy holds at once: see `geometry.to_network`, `from_network`.
 PIXEL_COPIES = {"encoder": 3, "decoder": 4}
+# What `vidtok-run` takes beside: MiB of PyAV, OpenCV and the command line with an engine; bytes for each pixel of a
+# frame to read a clip (the decoder's frames, colours in float) and to write one (x264 looks ahead by 40 frames).
+COMMAND = {"cpu": 40, "openvino": 60}
+CLIP_BYTES = {"encoder": 70, "decoder": 240}
+IN_HAND = 0.1  # share of a limit that a prediction may be wrong by
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class Counts:
     states: int
     idle_states: int
     pixels: int
+    frame: int
 
     @classmethod
     def of(cls, manifest: Manifest, graph: GraphEntry, tiles: Tiling, chunk: int) -> Counts:
@@ -93,6 +100,7 @@ class Counts:
             states=states,
             idle_states=states * (tiles.count - 1),
             pixels=_FLOAT * 3 * frames * tiles.rows.length * tiles.columns.length * multiple**2,
+            frame=tiles.rows.length * tiles.columns.length * multiple**2,
         )
 
     def peak(self, costs: Costs, role: str) -> float:
@@ -107,15 +115,27 @@ class Counts:
         )
 
 
+def affordable(provider: str) -> int | None:
+    """Bytes that a `vidtok-run` of this machine may come to at its peak; None where that is not known."""
+    free = free_memory()
+    if free is None or provider not in COMMAND:
+        return None
+    return free + round((COSTS[provider, "encoder"].process + COMMAND[provider]) * _MIB)  # which it has by now
+
+
 def predict(
     manifest: Manifest, graphs: Sequence[GraphEntry], provider: str, tiles: dict[str, Tiling], chunk: int
 ) -> int:
-    """Peak bytes of a process that runs one stream through each graph; raises InputError where nothing was measured."""
-    if any((provider, graph.role) not in COSTS for graph in graphs):
-        measured = sorted({name for name, _ in COSTS})
+    """Peak bytes of a `vidtok-run` that takes one stream through each graph, with a tenth in hand.
+
+    Raises InputError where nothing was measured.
+    """
+    if provider not in COMMAND:
+        measured = sorted(COMMAND)
         raise InputError(f"memory was measured on {', '.join(measured)}, not on {provider}; leave max-memory out")
     costs = {graph.role: COSTS[provider, graph.role] for graph in graphs}
-    total = max(c.process for c in costs.values()) * _MIB
+    total = (max(c.process for c in costs.values()) + COMMAND[provider]) * _MIB
     for graph in graphs:
-        total += Counts.of(manifest, graph, tiles[graph.role], chunk).peak(costs[graph.role], graph.role)
-    return round(total)
+        counts = Counts.of(manifest, graph, tiles[graph.role], chunk)
+        total += counts.peak(costs[graph.role], graph.role) + CLIP_BYTES[graph.role] * counts.frame
+    return round(total / (1 - IN_HAND))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vidtok_runtime.errors import InputError
+from vidtok_runtime.errors import BundleError, InputError
 from vidtok_runtime.graph_entry import GraphEntry
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.memory import format_memory, predict
@@ -16,7 +17,7 @@ from vidtok_runtime.tiles import Tiling
 
 @dataclass(frozen=True)
 class Plan:
-    """How to cut a stream: latents a graph call, tiles of each role, bytes at the peak (None: without a limit)."""
+    """How to cut a stream: latents a graph call, tiles of each role, bytes at the peak (None: not predicted)."""
 
     chunk: int
     tiles: dict[str, Tiling]
@@ -44,6 +45,29 @@ class Planner:
     provider: str
     limit: int
     chunks: range
+
+    def shorten(self, height: int, width: int) -> Plan:
+        """The longest calls that fit, of whole frames of `height` x `width` latents; the shortest if none do.
+
+        As long as allowed where the variant does not tell its layers.
+        """
+        whole = {graph.role: Tiling.of(height, width) for graph in self.graphs}
+        plan = Plan(self.chunks[-1], whole)
+        with contextlib.suppress(BundleError):
+            for chunk in reversed(self.chunks):
+                plan = self._plan(whole, chunk)
+                if self._fits(plan):
+                    break
+        return plan
+
+    def why(self, plan: Plan) -> str:
+        """One line for people about a plan that `shorten` made."""
+        f = self.manifest.time_factor
+        text = (
+            f"calls of {plan.chunk * f} frames, since {self.chunks[-1] * f} would take more than the "
+            f"{format_memory(self.limit)} that are free"
+        )
+        return text if self._fits(plan) else f"{text}, as these may, too; --max-memory cuts frames into tiles"
 
     def choose(self, height: int, width: int) -> Plan:
         """The first plan that fits frames of `height` x `width` latents; raises InputError with what would fit.
@@ -80,7 +104,10 @@ class Planner:
     def _plans(self, height: int, width: int) -> Iterator[Plan]:
         for index, tiles in enumerate(self._grids(height, width)):
             for chunk in reversed(self.chunks) if index == 0 else self.chunks[:1]:
-                yield Plan(chunk, tiles, predict(self.manifest, self.graphs, self.provider, tiles, chunk))
+                yield self._plan(tiles, chunk)
+
+    def _plan(self, tiles: dict[str, Tiling], chunk: int) -> Plan:
+        return Plan(chunk, tiles, predict(self.manifest, self.graphs, self.provider, tiles, chunk))
 
     def _grids(self, height: int, width: int) -> Iterator[dict[str, Tiling]]:
         """Whole frames, then ever smaller tiles: of each number of tiles the smallest that overlap enough."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +39,7 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of a session: CPU threads (None: all), device number, outputs that only feed the next call.
+    """Settings of a session: CPU threads (None: one a core), device number, outputs that only feed the next call.
 
     provider_options: names and values for the engine itself: of the CUDA provider (`use_tf32`, `enable_cuda_graph`,
     `cudnn_conv_algo_search`, `gpu_mem_limit`...), of ONNX Runtime's session on the CPU, properties of OpenVINO.
@@ -137,6 +138,7 @@ class StatefulGraph:
         self.entry = entry
         self.session = session
         self._spares = [] if spares is None else spares
+        self._streams: weakref.WeakSet[StatefulGraph] = weakref.WeakSet()
         self._state: dict[str, Array] | None = None
         self._calls = 0
 
@@ -147,7 +149,14 @@ class StatefulGraph:
 
     def fresh(self) -> StatefulGraph:
         """Another stream through the same loaded graph; the streams of a graph share what memory is spare."""
-        return StatefulGraph(self.entry, self.session, self._spares)
+        stream = StatefulGraph(self.entry, self.session, self._spares)
+        self._streams.add(stream)
+        return stream
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a stream that `fresh` gave is still there."""
+        return bool(self._streams)
 
     def step(self, x: Array, *, flush: bool = False) -> dict[str, Array]:
         """Run one chunk `N ...` and keep the new states for the next; returns the outputs by name.

@@ -15,6 +15,7 @@ import openvino.properties.hint as hints
 
 from vidtok_runtime.compiled_cache import cache_file, keep, load
 from vidtok_runtime.errors import BundleError, ProviderError
+from vidtok_runtime.machine import cores
 from vidtok_runtime.openvino_means import reduce_means
 from vidtok_runtime.session import Array, Options, Shapes
 
@@ -30,9 +31,10 @@ class OpenVinoSession:
         settings: dict[Any, Any] = {
             hints.inference_precision: ov.Type.f32,
             hints.performance_mode: hints.PerformanceMode.LATENCY,
+            # Every session that pins takes the same first cores: two on one machine would share one.
+            hints.enable_cpu_pinning: False,
+            props.inference_num_threads: options.threads or cores(),
         }
-        if options.threads:
-            settings[props.inference_num_threads] = options.threads
         settings |= dict(options.provider_options)
         try:
             compiled = _compile(path, settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from vidtok_runtime.errors import BundleError, ProviderError
+from vidtok_runtime.machine import cores
 from vidtok_runtime.session import Array, Options, Shapes
 
 
@@ -20,7 +20,7 @@ class OrtSession:
 
     def __init__(self, path: Path, options: Options, provider: str) -> None:
         settings = ort.SessionOptions()
-        settings.intra_op_num_threads = options.threads or os.cpu_count() or 1
+        settings.intra_op_num_threads = options.threads or cores()
         settings.log_severity_level = 3
         # A plan of the whole call's memory holds more at once: a third of the peak, for a few percent of the speed.
         settings.enable_mem_pattern = False

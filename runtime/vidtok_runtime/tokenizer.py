@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from os import PathLike
@@ -15,9 +17,10 @@ from numpy.typing import NDArray
 from vidtok_runtime.bundles import find_bundle
 from vidtok_runtime.calls import Calls
 from vidtok_runtime.errors import InputError, MismatchError
+from vidtok_runtime.graph_entry import GraphEntry
 from vidtok_runtime.groups import DecoderGroups, EncoderGroups
 from vidtok_runtime.manifest import Manifest
-from vidtok_runtime.memory import parse_memory
+from vidtok_runtime.memory import COMMAND, affordable, parse_memory
 from vidtok_runtime.plan import Plan, Planner
 from vidtok_runtime.session import Options, StatefulGraph, choose_provider, load_graph
 from vidtok_runtime.stream import DecoderStream, EncoderStream, Start
@@ -25,16 +28,21 @@ from vidtok_runtime.tiles import TiledCalls, Tiling, make_calls
 from vidtok_runtime.timing import Timing
 from vidtok_runtime.tokens import TokenInfo, Tokens
 
+# Of the process, since a lock of its own would keep a Tokenizer from being pickled.
+_TURN = threading.RLock()  # a limit speaks of the process: what stays below one does so one after the other
+_BOOKS = threading.RLock()  # over what is loaded and planned
+
 
 class Tokenizer:
     """Encode video to tokens and back.
 
     bundle: folder, shipped name, `Manifest`, or None for the default. provider: auto, cpu, cuda, openvino.
-    threads: CPU threads, None for all. precision: as listed in the manifest, None for its first.
-    window: frames a window of a non-causal variant, a multiple of the manifest's (default: 16, as published).
-    Its windows are independent, so a slight jump may show at a seam; tokens decode in the windows that they were
-    made in. max_memory: bytes or text such as `4GB` that the process may take, as far as a prediction can tell: calls
-    become shorter, which changes no result, and if need be frames are cut into tiles, which changes it a little.
+    threads: CPU threads, None for one on each core that this process may use. precision: as listed in the manifest,
+    None for its first. window: frames a window of a non-causal variant, a multiple of the manifest's (default: 16, as
+    published). Its windows are independent, so a slight jump may show at a seam; tokens decode in the windows that they
+    were made in. max_memory: bytes or text such as `4GB` that the process may take, as far as a prediction can tell:
+    calls become shorter, which changes no result, and if need be frames are cut into tiles, which changes it a little;
+    threads that encode and decode take turns. None: calls become shorter, no more, where free memory would not do.
     provider_options: the engine's own settings by name (see `session.Options`); token files name them beside the
     provider. Raises BundleError, ProviderError, InputError.
     """
@@ -55,11 +63,13 @@ class Tokenizer:
             self._check_window(window)
         self._asked_window = window
         self.max_memory = None if max_memory is None else parse_memory(max_memory)
+        self.available: int | None = None  # bytes without a limit; None: what is free at the first call
         self.options = Options(threads, device_id, tuple((provider_options or {}).items()))
         self.provider = choose_provider(provider)
         self.precision = self.manifest.graph("encoder", self.provider, precision).precision
         self._loaded: dict[str, StatefulGraph] = {}
         self._plans: dict[object, Plan] = {}
+        self._told = False
 
     def encode(self, video: NDArray[Any], fps: Fraction | None = None, gop: int | None = None) -> Tokens:
         """Tokenize a clip `[T, H, W, 3]`, uint8 or float32 in -1..1, of any length and size; raises InputError.
@@ -70,17 +80,17 @@ class Tokenizer:
         video = np.asarray(video)
         if video.ndim == 4 and len(video) == 0:
             raise InputError("the clip has no frames")
-        self._make_room("decoder")
-        stream = self.encoder(gop)
-        data = np.concatenate([stream.push(video), stream.finish()])
+        with self._alone("encoder"):
+            stream = self.encoder(gop)
+            data = np.concatenate([stream.push(video), stream.finish()])
         info = self.describe(len(video), video.shape[1], video.shape[2], fps, gop=gop)
         return Tokens(data, info, np.arange(len(video)))
 
     def decode(self, tokens: Tokens, dtype: str = "uint8") -> NDArray[Any]:
         """The clip back as `[N, H, W, 3]` uint8, or float32 in -1..1; raises MismatchError, InputError."""
-        self._make_room("encoder")
-        stream = self.decoder_of(tokens.info, dtype)
-        return np.concatenate([stream.push(tokens.data), stream.finish()])
+        with self._alone("decoder"):
+            stream = self.decoder_of(tokens.info, dtype)
+            return np.concatenate([stream.push(tokens.data), stream.finish()])
 
     def encoder(self, gop: int | None = None) -> EncoderStream | EncoderGroups:
         """A new stream of frames to tokens; with `gop` its state starts anew every so many latents."""
@@ -130,22 +140,39 @@ class Tokenizer:
     def plan(self, role: str, height: int, width: int, window: int | None = None) -> Plan:
         """How a stream of frames of a size in pixels is cut; raises InputError when `max_memory` is too little.
 
-        The streams of all graphs loaded so far are taken to run at the same time.
+        The streams of all graphs loaded so far are taken to run at the same time. Without `max_memory`, calls are as
+        long as the manifest says, or shorter so as to fit into the memory that is free; frames are never cut.
         """
         manifest = self.manifest
         size = (-(-height // manifest.spatial_multiple), -(-width // manifest.spatial_multiple))
         window = window or self.window
         longest = manifest.encoder_chunk // manifest.time_factor if role == "encoder" else manifest.decoder_chunk
         longest = window // manifest.time_factor if window else longest
-        if self.max_memory is None:
-            return Plan(longest, {role: Tiling.of(*size)})
         chunks = range(longest if window else 1, longest + 1)  # windows cannot be cut
-        graphs = tuple(graph.entry for graph in self._loaded.values())
-        key = (size, chunks, tuple(self._loaded))
-        if key not in self._plans:
-            self._plans[key] = Planner(manifest, graphs, self.provider, self.max_memory, chunks).choose(*size)
-            print(f"vidtok: {self._plans[key].text(manifest)}", file=sys.stderr)
-        return self._plans[key]
+        with _BOOKS:
+            roles = tuple(dict.fromkeys([*self._loaded, role]))
+            key = (size, chunks, roles)
+            if key not in self._plans:
+                graphs = tuple(manifest.graph(r, self.provider, self.precision) for r in roles)
+                self._plans[key] = self._choose(graphs, chunks, *size)
+            return self._plans[key]
+
+    def _choose(self, graphs: tuple[GraphEntry, ...], chunks: range, height: int, width: int) -> Plan:
+        """The plan for frames of a size in latents, and a line about it."""
+        if self.max_memory is not None:
+            plan = Planner(self.manifest, graphs, self.provider, self.max_memory, chunks).choose(height, width)
+            print(f"vidtok: {plan.text(self.manifest)}", file=sys.stderr)
+            return plan
+        if self.available is None:
+            self.available = affordable(self.provider)
+        if self.available is None or self.provider not in COMMAND:
+            return Plan(chunks[-1], {graph.role: Tiling.of(height, width) for graph in graphs})
+        planner = Planner(self.manifest, graphs, self.provider, self.available, chunks)
+        plan = planner.shorten(height, width)
+        if plan.chunk < chunks[-1] and not self._told:
+            print(f"vidtok: {planner.why(plan)}", file=sys.stderr)
+            self._told = True
+        return plan
 
     def describe(
         self,
@@ -212,12 +239,22 @@ class Tokenizer:
 
         return start
 
-    def _make_room(self, other: str) -> None:
-        """Under a limit, one direction at a time: drop the graph of the other."""
-        if self.max_memory is not None:
-            self._loaded.pop(other, None)
+    @contextlib.contextmanager
+    def _alone(self, role: str) -> Iterator[None]:
+        """Under a limit, one clip and one direction at a time: the other's graph is dropped, unless it has streams."""
+        if self.max_memory is None:
+            yield
+            return
+        with _TURN:
+            with _BOOKS:
+                for other in [r for r, graph in self._loaded.items() if r != role and not graph.in_use]:
+                    del self._loaded[other]
+            yield
 
     def _graph(self, role: str) -> StatefulGraph:
-        if role not in self._loaded:
-            self._loaded[role] = load_graph(self.manifest, role, self.provider, self.precision, self.options)
-        return self._loaded[role].fresh()
+        with _BOOKS:
+            if role in self._loaded:
+                return self._loaded[role].fresh()
+        graph = load_graph(self.manifest, role, self.provider, self.precision, self.options)
+        with _BOOKS:
+            return self._loaded.setdefault(role, graph).fresh()

@@ -44,7 +44,7 @@ Raw files hold frames [T, H, W, 3] without a header: .rgb 0..255, .f32 float32 i
 else BT.601.
 
   --provider openvino|cpu   inference engine: OpenVINO or ONNX Runtime      [the first that was built in]
-  --threads N               CPU threads                                     [all]
+  --threads N               CPU threads                                     [one a core]
   --precision NAME          as the bundle offers                            [its first]
   --chunk N                 frames a graph call at most                     [the bundle's]
   --window N                frames a window, of non-causal variants         [the bundle's]

@@ -12,6 +12,7 @@ import click
 
 from vidtok_runtime.cli.options import COMMON, FOLDER, command, engine, source
 from vidtok_runtime.errors import InputError, QuarantineError
+from vidtok_runtime.machine import cores
 from vidtok_runtime.selection import Selection
 from vidtok_runtime.source import Opening
 from vidtok_runtime.tokenizer import Tokenizer
@@ -73,7 +74,7 @@ def dataset(
     and the .txt and .json beside a clip of a folder or shard, go into index.parquet. Clips that fail are listed with
     the reason in quarantine.csv, and the exit code is 1. A worker has as many threads as there are cores for each.
     """
-    from vidtok_runtime.dataset.local import LocalEngine, cores
+    from vidtok_runtime.dataset.local import LocalEngine
     from vidtok_runtime.dataset.plan import Engine, Plan
     from vidtok_runtime.dataset.ray_engine import RayEngine
     from vidtok_runtime.dataset.run import tokenize_dataset

@@ -94,7 +94,7 @@ ENGINE = [
     click.option(
         "--provider-option", "engine_pairs", multiple=True, callback=_pairs, help="KEY=VALUE for the engine; repeat."
     ),
-    click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all]"),
+    click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: one a core]"),
     click.option("--window", type=click.IntRange(1), help="Frames a window, non-causal variants only.  [default: 16]"),
     click.option("--max-memory", callback=_memory, help="Shorter calls, then tiles, to stay below, as 4GB."),
 ]

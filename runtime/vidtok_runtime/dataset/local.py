@@ -19,13 +19,6 @@ from vidtok_runtime.dataset.worker import Job, Outcome, Recipe, Worker
 from vidtok_runtime.errors import ProviderError, VidtokError
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 @dataclass(frozen=True)
 class LocalEngine:
     """Runs jobs in `workers` processes; a clip that takes longer than `time_limit` seconds is stopped."""
@@ -36,7 +29,9 @@ class LocalEngine:
     def run(self, recipe: Recipe, jobs: Sequence[Job]) -> Generator[Outcome]:
         """Outcomes as they come, one a job; raises ProviderError when the workers cannot start."""
         waiting = deque(jobs)
-        pool = [_Process(recipe) for _ in range(min(self.workers, len(jobs)))]
+        count = min(self.workers, len(jobs))
+        recipe = recipe.shared(count)  # before they take any, so that one that is replaced gets no less
+        pool = [_Process(recipe) for _ in range(count)]
         try:
             while waiting or any(process.job for process in pool):
                 ends = [process.ends for process in pool if process.ends]

@@ -16,6 +16,7 @@ import numpy as np
 
 from vidtok_runtime.dataset.worker import Job, Outcome, Recipe, Worker
 from vidtok_runtime.errors import ProviderError
+from vidtok_runtime.machine import cores
 
 _DEATHS = 2  # times that a batch may lose its actor and be given to another
 
@@ -75,7 +76,7 @@ class RayEngine:
             warnings.simplefilter("ignore", DeprecationWarning)
             return ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
                 _Actor,
-                fn_constructor_args=(recipe,),
+                fn_constructor_args=(recipe, self.actors, self.cpus),
                 batch_size=self.batch,
                 batch_format="numpy",
                 # A batch that waits for an actor which another one kills would count as having died with it.
@@ -90,8 +91,9 @@ class RayEngine:
 class _Actor:
     """A worker with its session, fed by batches of rows."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._worker = Worker(recipe)
+    def __init__(self, recipe: Recipe, actors: int, cpus: float) -> None:
+        here = max(1, int(cores() // cpus)) if cpus else actors  # that fit on this machine
+        self._worker = Worker(recipe.shared(min(actors, here)))
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         rows = zip(batch["clip"], batch["url"], batch["target"], strict=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vidtok_runtime.errors import MismatchError, OutputError, TokenFileError, VidtokError
+from vidtok_runtime.machine import free_memory
 from vidtok_runtime.manifest import sha256_of
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tokens import TokenInfo, TokenReader
@@ -18,10 +19,19 @@ _OF_THE_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 
 @dataclass(frozen=True)
 class Recipe:
-    """How clips become tokens: makes the tokenizer of a worker, and the keywords of `encode_file`."""
+    """How clips become tokens: makes the tokenizer of a worker, and the keywords of `encode_file`.
+
+    available: bytes that calls of a worker stay within by being shorter, None where that is not known.
+    """
 
     tokenizer: Callable[[], Tokenizer]
     encode: Mapping[str, Any]
+    available: int | None = None
+
+    def shared(self, workers: int) -> Recipe:
+        """For so many workers on this machine: each gets its part of the memory that is free now."""
+        free = free_memory()
+        return self if free is None else replace(self, available=free // workers)
 
 
 class Job(NamedTuple):
@@ -49,6 +59,7 @@ class Worker:
 
         self._encode = dict(recipe.encode)
         self._tok = recipe.tokenizer()
+        self._tok.available = recipe.available
         self._tok.encoder()  # loads the graph now: what is wrong with it is no clip's fault
         cv2.setNumThreads(self._tok.options.threads or -1)
 

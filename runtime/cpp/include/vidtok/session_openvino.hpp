@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "machine.hpp"
 #include "openvino_means.hpp"
 #include "session.hpp"
 
@@ -98,8 +99,10 @@ class OpenVinoSession final : public Session {
 public:
     OpenVinoSession(const fs::path& path, std::size_t threads) {
         ov::AnyMap settings{ov::hint::inference_precision(ov::element::f32),
-                            ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY)};
-        if (threads) settings.insert(ov::inference_num_threads(static_cast<int>(threads)));
+                            ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
+                            // Every session that pins takes the same first cores: two on one machine would share one.
+                            ov::hint::enable_cpu_pinning(false),
+                            ov::inference_num_threads(static_cast<int>(threads ? threads : cores()))};
         try {
             // One for the process: the CPU plugin gives the thread that loads it a stack for signals and unmaps it with
             // the last Core; dropped by another thread, the next signal on that stack would kill the process.
@@ -135,7 +138,7 @@ private:
 
 }  // namespace detail
 
-/// OpenVINO on the CPU with so many threads; 0: all.
+/// OpenVINO on the CPU with so many threads; 0: one a core that the process may use.
 inline Engine openvino(std::size_t threads = 0) {
     return {"openvino", [threads](const fs::path& path) -> std::unique_ptr<Session> {
                 return std::make_unique<detail::OpenVinoSession>(path, threads);

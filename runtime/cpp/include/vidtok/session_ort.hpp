@@ -4,8 +4,8 @@
 #include <onnxruntime_cxx_api.h>
 
 #include <cstring>
-#include <thread>
 
+#include "machine.hpp"
 #include "session.hpp"
 
 namespace vidtok {
@@ -134,7 +134,7 @@ public:
     OrtSession(const fs::path& path, std::size_t threads) {
         try {
             Ort::SessionOptions settings;
-            settings.SetIntraOpNumThreads(static_cast<int>(threads ? threads : std::thread::hardware_concurrency()));
+            settings.SetIntraOpNumThreads(static_cast<int>(threads ? threads : cores()));
             settings.SetLogSeverityLevel(3);
             // A plan of the whole call's memory holds more at once: a third of the peak, for a few percent of the speed.
             settings.DisableMemPattern();
@@ -178,7 +178,7 @@ private:
 
 }  // namespace detail
 
-/// ONNX Runtime on the CPU with so many threads; 0: all.
+/// ONNX Runtime on the CPU with so many threads; 0: one a core that the process may use.
 inline Engine onnxruntime(std::size_t threads = 0) {
     return {"cpu", [threads](const fs::path& path) -> std::unique_ptr<Session> {
                 return std::make_unique<detail::OrtSession>(path, threads);
