@@ -140,7 +140,7 @@ def test_what_a_list_asks_in_vain(source: Path, tmp_path: Path) -> None:
     assert (failure["clip"], failure["tries"]) == ("line 3", "0")
     assert (tmp_path / "out/a.safetensors").is_file()
     table.write_text("file\nhttps://127.0.0.1:1/b.mp4\n")
-    with pytest.raises(InputError, match="line 2: https://.* is an address"):
+    with pytest.raises(InputError, match=r"line 2: https://.* is an address"):
         list_clips(table)
 
 
