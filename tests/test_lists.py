@@ -262,7 +262,7 @@ def test_settings_that_were_removed_are_written_again(tmp_path: Path) -> None:
         Ledger(tmp_path, "", {"size": 32})
 
 
-@pytest.mark.parametrize("room", [100, 1300])  # within the settings, within the plan or later
+@pytest.mark.parametrize("room", [100, 500])  # ends within the settings, within the plan
 def test_a_ledger_on_a_full_disk(source: Path, tmp_path: Path, room: int) -> None:
     resource = pytest.importorskip("resource", reason="only POSIX systems limit the size of a file")
     out = tmp_path / "out"
