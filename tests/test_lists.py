@@ -14,6 +14,8 @@ import tarfile
 from functools import partial
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from data_sets import OPTIONS, content, dataset
 from material import run
@@ -129,11 +131,11 @@ def test_a_set_with_everything_odd_about_it(source: Path, tmp_path: Path) -> Non
 def test_what_a_list_asks_in_vain(source: Path, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes((source / "a.mp4").read_bytes())
     table = tmp_path / "list.csv"
-    table.write_text("file,start,clip_end,caption\na.mp4,0,0.2,x\nhttps://127.0.0.1:1/b.mp4,0,1,y\n")
+    table.write_text("file,start,clipEnd,restart,caption\na.mp4,0,0.2,0,x\nhttps://127.0.0.1:1/b.mp4,0,1,0,y\n")
     result = dataset(table, tmp_path / "out", "--workers", 1)
     assert result.exit_code == 1
     first, second, last = result.stderr.splitlines()
-    assert "the columns start, clip_end only go into the index" in first
+    assert "the columns start, clipEnd only go into the index" in first
     assert "line 3: https://127.0.0.1:1/b.mp4 is an address" in second
     assert "1 of 2 clips could not be tokenized" in last
     (failure,) = csv.DictReader((tmp_path / "out/quarantine.csv").open())
@@ -182,10 +184,8 @@ def test_what_copying_tools_leave(source: Path, tmp_path: Path) -> None:
     assert [clip.name for clip in list_clips(tmp_path / "s.tar")] == ["s/x/a.mp4"]
     pictures = tmp_path / "pictures"
     pictures.mkdir()
-    assert run("demo", "--out", tmp_path / "demo", *OPTIONS).exit_code == 0
     for name in ("0.png", "1.png"):
-        (picture,) = list((tmp_path / "demo").glob("*.png"))[:1]
-        (pictures / name).write_bytes(picture.read_bytes())
+        cv2.imwrite(str(pictures / name), np.zeros((32, 32, 3), np.uint8))
     (pictures / "._0.png").write_text("no picture")
     assert run("encode", pictures, "-o", tmp_path / "t.safetensors", *OPTIONS).exit_code == 0
 

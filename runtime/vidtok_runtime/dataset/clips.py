@@ -24,8 +24,8 @@ VIDEOS |= {".ogv", ".ts", ".webm", ".wmv", ".y4m"}
 PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _NOTES = (".txt", ".json")  # beside a clip, as webdataset has them: its caption, its metadata
 _LONGEST_NOTE = 1 << 24  # bytes
-# Columns that seem to ask for a part of a clip.
-_OF_A_PART = re.compile(r"(.*_)?(start|begin|end|stop|duration|timestamps?|segments?)(_.*)?", re.IGNORECASE)
+# A column with one of these words in its name seems to ask for a part of a clip.
+_OF_A_PART = {"start", "begin", "end", "stop", "segment", "segments", "timestamp", "timestamps"}
 
 
 class Piece(NamedTuple):
@@ -139,7 +139,7 @@ def _of_list(path: Path) -> Iterator[Clip]:
     table = read_list(path)
     if table.oddities:
         _log.warning("%s: %s", path, few(table.oddities))
-    asking = [column for column in table.columns if _OF_A_PART.fullmatch(column)]
+    asking = [column for column in table.columns if not _OF_A_PART.isdisjoint(_words(column))]
     if asking:
         _log.warning(
             "%s: clips are taken whole: the columns %s only go into the index; cut the clips first to have parts",
@@ -158,6 +158,11 @@ def _of_list(path: Path) -> Iterator[Clip]:
                 yield replace(clip, columns=row.columns)
         else:
             yield Clip(plain_name(str(name)), Piece(row.file), row.columns)
+
+
+def _words(column: str) -> list[str]:
+    """Lower-case words of clip_start, startTime, END."""
+    return [word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+", column)]
 
 
 def _of_shard(path: Path, name: PurePosixPath) -> Iterator[Clip]:
