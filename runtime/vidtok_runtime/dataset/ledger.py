@@ -123,7 +123,7 @@ def _checked(record: object) -> Record:
     if type(record[kind]) is not (dict if kind == "settings" else str):
         raise ValueError(f"{kind} is {reprlib.repr(record[kind])}")
     for name, wanted in _HOLDS[kind].items():
-        value = record.get(name)
+        value: Any = record.get(name)
         if type(value) is not wanted or (wanted is int and not 0 <= value < 2**62):
             raise ValueError(f"{name} of {kind} is {reprlib.repr(value)}")
     if kind == "packed" and not all(type(clip) is str for clip in record["clips"]):
