@@ -18,6 +18,7 @@ from material import run
 
 from vidtok_runtime import Tokenizer, Tokens
 from vidtok_runtime.errors import BundleError, InputError, OutputError, TokenFileError
+from vidtok_runtime.files import PartFile
 from vidtok_runtime.token_convert import convert_file
 
 
@@ -204,6 +205,31 @@ def test_raw_files_that_lie(tokens: Path, tmp_path: Path) -> None:
     refused(raw, "need 3 latents")
     (tmp_path / "raw.json").unlink()
     refused(raw, "not beside it")
+
+
+def test_raw_pairs_that_do_not_belong_together(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw, about, other = tmp_path / "raw.bin", tmp_path / "raw.json", tmp_path / "other.safetensors"
+    convert_file(tokens, raw)
+    first = {path: path.read_bytes() for path in (raw, about)}
+    loaded = Tokens.load(tokens)
+    Tokens(np.zeros_like(loaded.data), loaded.info, loaded.pts).save(other)
+    commit, committed = PartFile.commit, []
+
+    def killed(part: PartFile) -> None:
+        if committed:
+            raise KeyboardInterrupt
+        committed.append(part)
+        commit(part)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PartFile, "commit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            convert_file(other, raw, force=True)
+    assert (raw.read_bytes() == first[raw], about.read_bytes() == first[about]) == (False, True)
+    refused(raw, "describes another file")
+    convert_file(other, raw, force=True)
+    convert_file(raw, tmp_path / "back.safetensors")
+    assert (tmp_path / "back.safetensors").read_bytes() == other.read_bytes()
 
 
 def test_clocks_do_not_matter(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,10 @@ def test_a_disk_that_fills_up(tmp_path: Path) -> None:
         subprocess.run(["umount", disk], check=True)
 
 
-def test_sigterm(clip: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "ignored"), [(signal.SIGTERM, None), (signal.SIGHUP, None), (signal.SIGTERM, signal.SIGHUP)]
+)
+def test_signals_to_end(clip: Path, tmp_path: Path, number: signal.Signals, ignored: signal.Signals | None) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
     # Frames that never end: the second one is told to wait until the signal.
@@ -79,12 +83,60 @@ def test_sigterm(clip: Path, tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=partial(signal.signal, ignored, signal.SIG_IGN) if ignored else None,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "working\n"
     assert [p.suffix for p in folder.iterdir()] == [".part"]
-    process.send_signal(signal.SIGTERM)
+    if ignored:  # as nohup has SIGHUP
+        process.send_signal(ignored)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 143
-    assert errors.splitlines() == ["vidtok-run: stopped by SIGTERM"]
+    assert process.returncode == 128 + number
+    assert errors.splitlines() == [f"vidtok-run: stopped by {number.name}"]
     assert list(folder.iterdir()) == []
+
+
+def shell(redirected: str, *args: object) -> subprocess.CompletedProcess[str]:
+    """The command line under a shell's redirections, with stdout as strict as a UTF-8 locale has it."""
+    command = [sys.executable, "-m", "vidtok_runtime.cli", *map(str, args)]
+    return subprocess.run(
+        ["sh", "-c", f'"$@" {redirected}', "sh", *command],
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+        capture_output=True,
+        check=False,
+        encoding="utf-8",
+        errors="surrogateescape",
+    )
+
+
+def test_closed_descriptors(clip: Path, tmp_path: Path) -> None:
+    options = ("--provider", "cpu", "--threads", 1)
+    assert shell("", "encode", clip, "-o", tmp_path / "t.safetensors", *options).returncode == 0
+    for i, closed in enumerate(("2>&-", "0<&- 1>&- 2>&-", "1>&- 2>&-")):
+        out = tmp_path / f"{i}.safetensors"
+        done = shell(closed, "encode", clip, "-o", out, *options)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert out.read_bytes() == (tmp_path / "t.safetensors").read_bytes()
+    for lost, why in ((">&-", "Bad file descriptor"), ("> /dev/full", "No space left on device")):
+        done = shell(lost, "decode", tmp_path / "t.safetensors", "-o", "-", "--quiet", *options)
+        assert done.returncode == 1
+        assert done.stderr.startswith("vidtok-run: error: ")
+        assert why in done.stderr
+        assert done.stderr.count("\n") == 1
+    done = shell("> /dev/full", "info", tmp_path / "t.safetensors")
+    assert (done.returncode, done.stderr) == (1, "vidtok-run: error: [Errno 28] No space left on device\n")
+    done = shell("| head -c 10", "reconstruct", clip, "-o", "-", "--quiet", *options)
+    assert "Traceback" not in done.stderr
+    done = shell("2>&1 | true", "encode", clip, "-o", tmp_path / "u.safetensors", *options)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_names_that_are_no_utf8(clip: Path, tmp_path: Path) -> None:
+    named = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    named.write_bytes(clip.read_bytes())
+    done = shell("", "encode", named, "--quiet", "--provider", "cpu")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = shell("", "encode", named, "--force", "--provider", "cpu")
+    assert done.stdout.startswith(str(named.with_suffix(".safetensors")))

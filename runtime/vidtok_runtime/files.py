@@ -3,20 +3,59 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from vidtok_runtime.errors import OutputError
+from vidtok_runtime.lists import few
+
+_log = logging.getLogger(__name__)
+_KEPT = 40  # letters of a target's name in that of its part
 
 
 def files_in(place: Path) -> list[Path]:
-    """All files below a folder in order, or the one file."""
-    return [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
+    """All files below a folder in order, or the one file. Links are followed, but not back into a folder above.
+
+    What cannot be read is said in a line.
+    """
+    if is_file(place):
+        return [place]
+    lost: list[str] = []
+    files = sorted(_walk(place, frozenset(), lost))
+    if lost:
+        _log.warning("%s: left out: %s", place, few(lost))
+    return files
+
+
+def _walk(folder: Path, above: frozenset[tuple[int, int]], lost: list[str]) -> Iterator[Path]:
+    try:
+        status = folder.stat()
+        paths = list(folder.iterdir())
+    except OSError as error:
+        lost.append(f"the folder {folder}: {error.strerror}")
+        return
+    own = status.st_dev, status.st_ino
+    if own in above:
+        return
+    for path in paths:
+        if is_folder(path):
+            yield from _walk(path, above | {own}, lost)
+        elif is_file(path):
+            yield path
+        elif path.is_symlink():
+            lost.append(f"{path}, a link that leads to no file")
+
+
+def is_hidden(path: PurePath) -> bool:
+    """Whether it is what systems and copying tools leave beside files: .DS_Store, ._clip.mp4, __MACOSX."""
+    return path.name.startswith(".") or "__MACOSX" in path.parts
 
 
 def is_file(path: Path) -> bool:
@@ -33,6 +72,12 @@ def is_folder(path: Path) -> bool:
         return stat.S_ISDIR(path.stat().st_mode)
     except (OSError, ValueError):
         return False
+
+
+def part_stem(path: Path) -> str:
+    """What the name of a part begins with: the target's, which is cut where it is long, as names have a limit."""
+    name = path.name
+    return name if len(name) <= _KEPT else f"{name[:_KEPT]}~{sha256(os.fsencode(name)).hexdigest()[:8]}"
 
 
 class PartFile:
@@ -58,8 +103,8 @@ class PartFile:
             raise OutputError(f"{self.path} is a folder; name a file")
         if not is_folder(self.path.parent):
             raise OutputError(f"the folder {self.path.parent} does not exist; create it first")
-        # Random, since process ids repeat across containers; cut, since the name may be as long as names can be.
-        self.part = self.path.with_name(f"{self.path.name[:50]}.{os.getpid()}-{secrets.token_hex(4)}.part")
+        # Random, since process ids repeat across containers.
+        self.part = self.path.with_name(f"{part_stem(self.path)}.{os.getpid()}-{secrets.token_hex(4)}.part")
         self._file: BinaryIO | None = None
 
     def open(self) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vidtok_runtime.errors import OutputError, TokenFileError
 from vidtok_runtime.files import is_folder
+from vidtok_runtime.locks import lock
 from vidtok_runtime.tokens import TokenInfo, TokenReader
 
 _DIGITS = 8
@@ -75,17 +76,14 @@ def alone_in(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from error
     with contextlib.ExitStack() as stack:
-        try:
-            import fcntl
-        except ImportError:
-            pass  # not a POSIX system: nothing keeps a second writer out
-        else:
-            handle = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, handle)
+        if os.name == "posix":  # elsewhere no folder can be opened, and nothing keeps a second writer out
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                handle = os.open(folder, os.O_RDONLY)
             except OSError as error:
-                raise OutputError(f"another vidtok-run stream writes into {folder}; name another folder") from error
+                raise OutputError(f"the folder {folder} cannot be read: {error.strerror}") from error
+            stack.callback(os.close, handle)
+            if not lock(handle, folder):
+                raise OutputError(f"another vidtok-run stream writes into {folder}; name another folder")
             for part in folder.glob("segment-*.part"):
                 part.unlink(missing_ok=True)
         yield

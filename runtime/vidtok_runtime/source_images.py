@@ -45,7 +45,8 @@ class ImageFolder:
         self.fps = fps or Fraction(25)
         self.time_base = 1 / self.fps
         try:
-            paths = [path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES]
+            found = Path(folder).iterdir()
+            paths = [path for path in found if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
         except OSError as error:
             raise VideoError(f"{folder} cannot be read: {error.strerror}") from error
         self._paths = sorted(paths, key=_natural)

@@ -6,11 +6,14 @@ import functools
 import io
 import json
 from collections.abc import Iterator
+from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from vidtok_runtime.files import PartFile, is_file
+from vidtok_runtime.manifest import sha256_of
 from vidtok_runtime.token_info import DTYPES, KINDS, TokenInfo, rising
 from vidtok_runtime.token_sample import Member, Sample, arrays, read_json
 
@@ -22,20 +25,27 @@ def write_raw(sample: Sample, out: Path, *, force: bool) -> None:
     """
     numbers, description = PartFile(out, force=force), PartFile(out.with_suffix(".json"), force=force)
     pts = sample.pts()
+    sum256 = sha256()
     try:
         numbers.open()
-        for piece in sample.pieces():
-            numbers.write(piece.tobytes())
-        numbers.write(pts.tobytes())
+        for piece in chain(sample.pieces(), [pts]):
+            content = piece.tobytes()
+            numbers.write(content)
+            sum256.update(content)
+        about = {
+            "info": sample.info.to_metadata(),
+            sample.kind: {"dtype": DTYPES[sample.dtype], "shape": list(sample.shape), "offset": 0},
+            "pts": {"dtype": DTYPES["I64"], "shape": list(pts.shape), "offset": sample.size},
+            "sha256": sum256.hexdigest(),
+        }
+        description.open()
+        description.write(json.dumps(about, indent=1).encode() + b"\n")
+        # Both are whole by now. What is killed between the two names leaves a pair that its hash gives away.
         numbers.commit()
+        description.commit()
     finally:
         numbers.discard()
-    about = {
-        "info": sample.info.to_metadata(),
-        sample.kind: {"dtype": DTYPES[sample.dtype], "shape": list(sample.shape), "offset": 0},
-        "pts": {"dtype": DTYPES["I64"], "shape": list(pts.shape), "offset": sample.size},
-    }
-    description.write_whole(json.dumps(about, indent=1).encode() + b"\n")
+        description.discard()
 
 
 def read_raw(path: Path) -> Iterator[Sample]:
@@ -61,4 +71,6 @@ def read_raw(path: Path) -> Iterator[Sample]:
     )
     if total != sample.size + 8 * info.num_frames:
         raise ValueError(f"it has {total:,} bytes, its description promises {sample.size + 8 * info.num_frames:,}")
+    if sha256_of(path) != about.sha256("sha256"):
+        raise ValueError(f"{beside.name} describes another file: one of the two is older")
     yield sample

@@ -10,6 +10,7 @@ import click
 
 from vidtok_ref.errors import ModelError
 from vidtok_ref.train.recipe import RECIPES, load_recipe
+from vidtok_runtime.cli.descriptors import settle
 from vidtok_runtime.errors import VidtokError
 
 _SHIPPED = ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
@@ -68,6 +69,7 @@ def main(
     average at the end, to take after training with LPIPS or a GAN, which cost PSNR), last.ckpt, log.csv, pictures/
     and skipped.txt. On several machines, start the same command on each, as for any torch.distributed job.
     """
+    settle()
     try:
         chosen = load_recipe(recipe)
         if steps:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +11,9 @@ from tqdm import tqdm
 from vidtok_ref.errors import DataError
 from vidtok_ref.train.clips import HeldClip, Pixels, read_image
 from vidtok_ref.train.recipe import DataPart
-from vidtok_runtime.errors import VideoError
+from vidtok_runtime.errors import InputError, VideoError
+from vidtok_runtime.files import files_in, is_hidden
+from vidtok_runtime.lists import Row, few, read_list
 
 VIDEO = {".mp4", ".avi", ".mkv", ".webm", ".mov", ".3gp"}
 IMAGE = {".jpg", ".jpeg", ".png"}
@@ -37,32 +38,28 @@ class Material:
     skipped: list[str] = field(default_factory=list)
 
 
-def _rows(table: Path) -> list[dict[str, str]]:
+def _rows(table: Path, quiet: bool) -> list[Row]:
     try:
-        with table.open(newline="") as file:
-            reader = csv.DictReader(file)
-            rows, columns = list(reader), reader.fieldnames or ()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table} is no CSV list that can be read: {error}") from error
-    if "file" not in columns:
-        raise DataError(f"{table} has no column `file`; its columns are {', '.join(columns) or 'none'}")
-    for number, row in enumerate(rows, start=1):
-        if not row["file"]:
-            raise DataError(f"{table}: row {number} names no file; give each row its path in the column `file`")
-    return rows
+        listed = read_list(table)
+    except InputError as error:
+        raise DataError(str(error)) from error
+    odd = [*listed.oddities, *(f"line {row.line} is left out: {row.fault}" for row in listed.rows if row.fault)]
+    if odd and not quiet:
+        tqdm.write(f"{table}: {few(odd)}")
+    return [row for row in listed.rows if not row.fault]
 
 
 def _entry(path: Path, row: dict[str, str]) -> Entry:
     return Entry(path, row.get("note") or "", row.get("split") or "train")
 
 
-def _sources(folder: Path) -> dict[Path, dict[str, str]]:
+def _sources(folder: Path, quiet: bool) -> dict[Path, dict[str, str]]:
     """Rows of the nearest SOURCES.csv, if there is one, by resolved path, or by name where nothing is at the path."""
     for parent in (folder, *folder.resolve().parents[:2]):
         table = parent / "SOURCES.csv"
         if table.is_file():
-            rows = [((parent / row["file"]).resolve(), row) for row in _rows(table)]
-            return {path if path.exists() else Path(path.name): row for path, row in rows}
+            rows = [(row.file.resolve(), row.columns) for row in _rows(table, quiet)]
+            return {path if path.exists() else Path(path.name): columns for path, columns in rows}
     return {}
 
 
@@ -86,13 +83,14 @@ def list_files(data: Path, part: DataPart, quiet: bool = False) -> list[Entry]:
     Where neither `split` nor the recipe holds anything back, every tenth video is. Raises DataError.
     """
     if data.is_dir():
-        rows = _sources(data)
+        rows = _sources(data, quiet)
         entries = [
             _entry(path, rows.get(path.resolve()) or rows.get(Path(path.name)) or {})
-            for path in sorted(data.rglob("*"))
+            for path in files_in(data)
+            if not is_hidden(path.relative_to(data))
         ]
     elif data.suffix.lower() == ".csv":
-        entries = [_entry(data.parent / row["file"], row) for row in _rows(data)]
+        entries = [_entry(row.file, row.columns) for row in _rows(data, quiet)]
     else:
         raise DataError(f"{data} is neither a folder nor a .csv list; give one of these")
     if part.skip_notes and not quiet and not any(entry.note for entry in entries):

@@ -52,7 +52,8 @@ class Report(L.Callback):
     def __init__(self, run: Path) -> None:
         self.run = run
         self.unreadable = run / "skipped.txt"
-        self.skipped = set(self.unreadable.read_text().splitlines()) if self.unreadable.is_file() else set()
+        known = self.unreadable.read_text("utf-8", "surrogateescape") if self.unreadable.is_file() else ""
+        self.skipped = {line for line in known.split("\n") if line}
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, Training)
@@ -101,7 +102,7 @@ class Report(L.Callback):
         self.skipped.add(line)
         tqdm.write(f"skipped: {line}")
         if write:
-            with self.unreadable.open("a") as file:
+            with self.unreadable.open("a", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(f"{line}\n")
 
     @staticmethod

@@ -13,7 +13,8 @@ import click
 from vidtok_export.errors import ExportError
 from vidtok_ref.errors import ModelError
 from vidtok_ref.variant import Variant, find_variant
-from vidtok_runtime.cli.options import clean_exit_on_sigterm
+from vidtok_runtime.cli.descriptors import settle
+from vidtok_runtime.cli.options import clean_exit_on_signals
 from vidtok_runtime.errors import VidtokError
 
 FILE = click.Path(path_type=Path)
@@ -28,8 +29,9 @@ def loud(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def call(*args: Any, debug: bool, **kwargs: Any) -> None:
+        settle()
         try:
-            with clean_exit_on_sigterm("vidtok-export"):
+            with clean_exit_on_signals("vidtok-export"):
                 function(*args, **kwargs)
         except (ExportError, ModelError, VidtokError) as error:
             if debug:

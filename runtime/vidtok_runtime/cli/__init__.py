@@ -8,6 +8,7 @@ import click
 
 from vidtok_runtime.cli import bench, convert, dataset, doctor, evaluate, inspect, serve, tokens, view
 from vidtok_runtime.cli import stream as streams
+from vidtok_runtime.cli.descriptors import settle
 
 
 class _Warnings(logging.Handler):
@@ -24,6 +25,7 @@ class _Warnings(logging.Handler):
 @click.version_option(package_name="vidtok-onnx")
 def main() -> None:
     """Tokenize video and turn tokens back into video, without PyTorch."""
+    settle()
     logging.getLogger("vidtok_runtime").handlers = [_Warnings(logging.WARNING)]
 
 

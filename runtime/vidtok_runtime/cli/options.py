@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import signal
 import sys
@@ -134,23 +135,32 @@ def _add(options: list[Callable[..., Any]], function: Callable[..., None]) -> Ca
     return function
 
 
+def endings() -> list[signal.Signals]:
+    """The signals that ask this process to end, SIGTERM and SIGHUP, but for those ignored (as nohup has them)."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has one
+    return [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+
+
 @contextlib.contextmanager
-def clean_exit_on_sigterm(program: str = "vidtok-run") -> Iterator[None]:
-    """Turn SIGTERM into SystemExit(143) meanwhile, so that what is half-written is removed as after any error."""
+def clean_exit_on_signals(program: str = "vidtok-run") -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into SystemExit(128 + number), so that what is half-written goes as after any error."""
     if threading.current_thread() is not threading.main_thread():  # signals go to the main thread only
         yield
         return
 
     def stop(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
-        click.echo(f"{program}: stopped by SIGTERM", err=True)
+        for each in before:  # a second one must not interrupt the cleaning up
+            signal.signal(each, signal.SIG_IGN)
+        with contextlib.suppress(OSError):  # the terminal is gone
+            click.echo(f"{program}: stopped by {signal.Signals(number).name}", err=True)
         sys.exit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in endings()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def command(*options: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -160,10 +170,10 @@ def command(*options: Callable[..., Any]) -> Callable[[Callable[..., None]], Cal
         @functools.wraps(function)
         def call(*args: Any, debug: bool, **kwargs: Any) -> None:
             try:
-                with clean_exit_on_sigterm():
+                with clean_exit_on_signals():
                     function(*args, **kwargs)
-            except VidtokError as error:
-                if debug:
+            except (VidtokError, OSError) as error:
+                if debug or getattr(error, "errno", None) == errno.EPIPE:  # click ends quietly when nobody reads on
                     raise
                 click.echo(f"vidtok-run: error: {error}", err=True)
                 sys.exit(1)

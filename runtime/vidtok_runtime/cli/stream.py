@@ -11,21 +11,21 @@ from typing import Any
 
 import click
 
-from vidtok_runtime.cli.options import COMMON, FOLDER, command, engine, source
+from vidtok_runtime.cli.options import COMMON, FOLDER, command, endings, engine, source
 from vidtok_runtime.selection import Selection
 from vidtok_runtime.source import Opening
 from vidtok_runtime.tokenizer import Tokenizer
 
 
 def _stop_on_signals() -> threading.Event:
-    """An event that Ctrl-C and SIGTERM set; the second one acts as ever."""
+    """An event that Ctrl-C, SIGTERM and SIGHUP set; the second one acts as ever."""
     stop = threading.Event()
 
     def set_once(number: int, _: Any) -> None:
         stop.set()
         signal.signal(number, before[signal.Signals(number)])
 
-    before = {number: signal.signal(number, set_once) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, set_once) for number in (signal.SIGINT, *endings())}
     return stop
 
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
+import logging
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from vidtok_runtime.errors import InputError
-from vidtok_runtime.files import files_in
+from vidtok_runtime.fields import parse_json
+from vidtok_runtime.files import files_in, is_hidden
+from vidtok_runtime.lists import few, plain_name, read_list, text_of, whole_characters
+
+_log = logging.getLogger(__name__)
 
 VIDEOS = {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"}
 VIDEOS |= {".ogv", ".ts", ".webm", ".wmv", ".y4m"}
 PICTURES = {".avif", ".bmp", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _NOTES = (".txt", ".json")  # beside a clip, as webdataset has them: its caption, its metadata
-_LONGEST_NOTE = 1 << 20  # bytes
+_LONGEST_NOTE = 1 << 24  # bytes
+# A column with one of these words in its name seems to ask for a part of a clip.
+_OF_A_PART = {"start", "begin", "end", "stop", "segment", "segments", "timestamp", "timestamps"}
 
 
 class Piece(NamedTuple):
@@ -37,35 +42,57 @@ class Piece(NamedTuple):
         return f"subfile,,start,{self.offset},end,{self.offset + self.size},,:file://{self.path}"
 
     def read(self) -> bytes:
-        """The content, cut at a mebibyte."""
+        """The content; raises OSError, and ValueError where it is too long to be a note."""
         with self.path.open("rb") as file:
             file.seek(self.offset)
-            return file.read(_LONGEST_NOTE if self.size is None else min(self.size, _LONGEST_NOTE))
+            content = file.read(_LONGEST_NOTE + 1 if self.size is None else min(self.size, _LONGEST_NOTE + 1))
+        if len(content) > _LONGEST_NOTE:
+            raise ValueError(f"it has more than {_LONGEST_NOTE:,} bytes")
+        return content
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A clip: its `name` in the data set (a path with `/`), where it is, and what is known about it."""
+    """A clip: its `name` in the data set (a path with `/`), where it is, and what is known about it.
+
+    notes: the files beside it by suffix. fault: why it cannot be read, as far as that is known without trying.
+    """
 
     name: str
     piece: Piece
     columns: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[Piece, ...] = ()
+    notes: Mapping[str, Piece] = field(default_factory=dict)
+    fault: str = ""
 
-    def metadata(self) -> dict[str, str]:
-        """Columns of the list, the text beside the clip as `caption` and the entries of the JSON beside it."""
-        found = dict(self.columns)
-        for note in self.notes:
-            text = note.read().decode(errors="replace")
+    def metadata(self) -> tuple[dict[str, str], list[str]]:
+        """Columns of the list, the text beside the clip as `caption` and the entries of the JSON beside it.
+
+        And what is wrong with these.
+        """
+        found, faults = dict(self.columns), []
+        for suffix, note in self.notes.items():
             try:
-                values = json.loads(text)
-            except ValueError:
-                values = None
-            if isinstance(values, dict):
-                found |= {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
-            else:
-                found["caption"] = text.strip()
-        return found
+                values = _noted(suffix, note.read())
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or error
+                faults.append(f"the {suffix} of {self.name} cannot be read and is left out: {reason}")
+                continue
+            whole = {whole_characters(key): whole_characters(value) for key, value in values.items()}
+            if whole != values:
+                faults.append(f"the {suffix} of {self.name} holds halves of characters, which are replaced")
+            found |= whole
+        return found, faults
+
+
+def _noted(suffix: str, content: bytes) -> dict[str, str]:
+    """What a note says, by name; raises ValueError."""
+    text = text_of(content)
+    if suffix == ".txt":
+        return {"caption": text.strip()}
+    values = parse_json(text.encode())
+    if not isinstance(values, dict):
+        raise ValueError("it is no JSON object")
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
 
 def list_clips(place: Path) -> list[Clip]:
@@ -85,51 +112,57 @@ def list_clips(place: Path) -> list[Clip]:
         raise InputError(f"{place} is neither a folder nor a list (.csv, .txt) nor a shard (.tar)")
     if not clips:
         raise InputError(f"{place} holds no clips ({' '.join(sorted(VIDEOS | PICTURES))})")
+    faults = [f"{clip.name}: {clip.fault}" for clip in clips if clip.fault]
+    if len(faults) == len(clips):
+        raise InputError(f"{place} names no clips that can be read: {few(faults)}")
     name, count = Counter(clip.name for clip in clips).most_common(1)[0]
     if count > 1:
         raise InputError(f"{place} names {name} {count} times; name every clip once")
+    if faults:
+        _log.warning("%s: left out: %s", place, few(faults))
     return clips
 
 
 def _of_folder(folder: Path) -> Iterator[Clip]:
-    # A leading dot hides what copying tools leave beside a file.
-    files = [path for path in files_in(folder) if not path.name.startswith(".")]
+    files = [path for path in files_in(folder) if not is_hidden(path.relative_to(folder))]
     known = set(files)
     for path in files:
         relative = PurePosixPath(path.relative_to(folder).as_posix())
         if path.suffix.lower() == ".tar":
             yield from _of_shard(path, relative.with_suffix(""))
         elif path.suffix.lower() in VIDEOS | PICTURES:
-            notes = (path.with_suffix(suffix) for suffix in _NOTES)
-            yield Clip(str(relative), Piece(path), notes=tuple(Piece(n) for n in notes if n in known))
+            notes = {suffix: Piece(note) for suffix in _NOTES if (note := path.with_suffix(suffix)) in known}
+            yield Clip(plain_name(str(relative)), Piece(path), notes=notes)
 
 
 def _of_list(path: Path) -> Iterator[Clip]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a list: {getattr(error, 'strerror', None) or error}") from error
-    rows: Iterable[dict[str, str]]
-    if path.suffix.lower() == ".csv":
-        reader = csv.DictReader(text.splitlines(keepends=True))
-        if "file" not in (reader.fieldnames or ()):
-            raise InputError(f"{path} has no column `file`; its columns are {', '.join(reader.fieldnames or ())}")
-        rows = ({k: v or "" for k, v in row.items() if isinstance(k, str)} for row in reader)
-    else:
-        rows = ({"file": line.strip()} for line in text.splitlines())
-    for row in rows:
-        if not row["file"]:
+    table = read_list(path)
+    if table.oddities:
+        _log.warning("%s: %s", path, few(table.oddities))
+    asking = [column for column in table.columns if not _OF_A_PART.isdisjoint(_words(column))]
+    if asking:
+        _log.warning(
+            "%s: clips are taken whole: the columns %s only go into the index; cut the clips first to have parts",
+            path,
+            ", ".join(asking),
+        )
+    for row in table.rows:
+        if row.fault:
+            yield Clip(f"line {row.line}", Piece(row.file), row.columns, fault=row.fault)
             continue
-        file = Path(os.path.normpath(path.parent / row["file"]))
         # Outside the list's folder the whole path is the name, so that it does not depend on the other rows.
-        inside = file.is_relative_to(path.parent)
-        name = PurePosixPath(*(file.relative_to(path.parent).parts if inside else file.parts[1:]))
-        columns = {k: v for k, v in row.items() if k != "file"}
-        if file.suffix.lower() == ".tar":
-            for clip in _of_shard(file, name.with_suffix("")):
-                yield Clip(clip.name, clip.piece, columns, clip.notes)
+        inside = row.file.is_relative_to(path.parent)
+        name = PurePosixPath(*(row.file.relative_to(path.parent).parts if inside else row.file.parts[1:]))
+        if row.file.suffix.lower() == ".tar":
+            for clip in _of_shard(row.file, name.with_suffix("")):
+                yield replace(clip, columns=row.columns)
         else:
-            yield Clip(str(name), Piece(file), columns)
+            yield Clip(plain_name(str(name)), Piece(row.file), row.columns)
+
+
+def _words(column: str) -> list[str]:
+    """Lower-case words of clip_start, startTime, END."""
+    return [word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+", column)]
 
 
 def _of_shard(path: Path, name: PurePosixPath) -> Iterator[Clip]:
@@ -138,7 +171,7 @@ def _of_shard(path: Path, name: PurePosixPath) -> Iterator[Clip]:
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
-                if member.isreg() and not member.issparse():
+                if member.isreg() and not member.issparse() and not is_hidden(PurePosixPath(member.name)):
                     key, suffix = _split(member.name)
                     samples.setdefault(key, {})[suffix] = Piece(path, member.offset_data, member.size)
                 tar.members = []  # type: ignore[attr-defined] # else it keeps every header
@@ -148,10 +181,12 @@ def _of_shard(path: Path, name: PurePosixPath) -> Iterator[Clip]:
         clip = min((s for s in sample if "." + s.rpartition(".")[2] in VIDEOS | PICTURES), key=_rank, default=None)
         if clip is None:
             continue
+        named = plain_name(f"{name}/{key}.{clip}")
         if PurePosixPath(key).is_absolute() or ".." in PurePosixPath(key).parts:
-            raise InputError(f"{path} has a member {key}.{clip}, which leads out of its folder; leave the file out")
-        notes = (sample.get(suffix[1:]) for suffix in _NOTES)
-        yield Clip(str(name / f"{key}.{clip}"), sample[clip], notes=tuple(note for note in notes if note))
+            yield Clip(named, sample[clip], fault="its name leads out of its folder; name it otherwise in the tar")
+            continue
+        notes = {suffix: sample[suffix[1:]] for suffix in _NOTES if suffix[1:] in sample}
+        yield Clip(str(PurePosixPath(named)), sample[clip], notes=notes)
 
 
 def _split(member: str) -> tuple[str, str]:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import sys
+import reprlib
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vidtok_runtime.errors import OutputError
+from vidtok_runtime.fields import parse_json
+from vidtok_runtime.locks import lock
 
 Record = dict[str, Any]
+
+# What a record of a kind holds, beside the kind itself.
+_HOLDS: dict[str, dict[str, type]] = {
+    "settings": {},
+    "planned": {"file": str},
+    "done": {"file": str, "sha256": str, "size": int, "frames": int, "height": int, "width": int},
+    "failed": {"tries": int, "reason": str},
+    "packed": {"clips": list, "sha256": str, "size": int},
+}
 
 
 class Ledger:
@@ -29,37 +40,43 @@ class Ledger:
         self.packed: dict[str, Record] = {}
         self._settings = json.loads(json.dumps(settings))
         self.path = folder / f"ledger{tag}.jsonl"
+        self._settled = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("a+b")
+            # Without a buffer nothing is left that closing would try to write again.
+            self._file = self.path.open("a+b", buffering=0)
         except OSError as error:
             raise OutputError(f"{folder} cannot hold a ledger: {error.strerror}") from error
         try:
-            _lock(self._file.fileno(), self.path)
+            if not lock(self._file.fileno(), self.path):
+                raise OutputError(f"{self.path} is in use by another run; wait for it, or give every run its --shard")
             self._read()
         except BaseException:
             self._file.close()
             raise
 
     def _read(self) -> None:
-        self._file.seek(0)
-        content = self._file.read()
-        self._file.truncate(content.rfind(b"\n") + 1)
         for path in sorted(self.path.parent.glob("ledger*.jsonl")):
-            self._take(path, content if path == self.path else path.read_bytes())
-        if b"\n" not in content:
+            try:
+                content = path.read_bytes()
+                if path == self.path:
+                    self._file.truncate(content.rfind(b"\n") + 1)
+            except OSError as error:
+                raise OutputError(f"{path} cannot be read: {error.strerror}") from error
+            self._take(path, content)
+        if not self._settled:
             self.append({"settings": self._settings})
 
     def _take(self, path: Path, content: bytes) -> None:
         for number, line in enumerate(content.split(b"\n")[:-1], 1):
             try:
-                self._apply(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                if isinstance(error, OutputError):
-                    raise
+                record = _checked(parse_json(line))
+            except ValueError as error:
                 raise OutputError(
-                    f"{path} is damaged in line {number}; remove the line, and its clip is looked at again"
+                    f"{path} is damaged in line {number}: {error}; remove the line, and its clip is looked at again"
                 ) from error
+            self._apply(record)
+            self._settled |= path == self.path and "settings" in record
 
     def _apply(self, record: Record) -> None:
         kind = next(iter(record))
@@ -78,16 +95,15 @@ class Ledger:
             self.failed.pop(key, None)
         elif kind == "failed":
             self.failed[key] = record
-        elif kind == "packed":
-            self.packed[key] = record
         else:
-            raise ValueError(kind)
+            self.packed[key] = record
 
     def append(self, *records: Record) -> None:
         """Write records and make them durable; raises OutputError."""
+        content = b"".join(json.dumps(record).encode() + b"\n" for record in records)
         try:
-            self._file.write(b"".join(json.dumps(record).encode() + b"\n" for record in records))
-            self._file.flush()
+            while content:  # a disk that is nearly full takes a part
+                content = content[self._file.write(content) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
@@ -99,13 +115,22 @@ class Ledger:
         self._file.close()
 
 
-def _lock(descriptor: int, path: Path) -> None:
-    """Refuse a second run; the system lets go of the lock when the process ends, however it ends."""
-    if sys.platform == "win32":
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise OutputError(f"{path} is in use by another run; wait for it, or give every run its --shard") from error
+def _checked(record: object) -> Record:
+    """A record that has what its kind needs; raises ValueError."""
+    kind = next(iter(record), None) if isinstance(record, dict) else None
+    if not isinstance(record, dict) or kind not in _HOLDS:
+        raise ValueError(f"{reprlib.repr(record)} is no record")
+    if type(record[kind]) is not (dict if kind == "settings" else str):
+        raise ValueError(f"{kind} is {reprlib.repr(record[kind])}")
+    for name, wanted in _HOLDS[kind].items():
+        value: Any = record.get(name)
+        if type(value) is not wanted or (wanted is int and not 0 <= value < 2**62):
+            raise ValueError(f"{name} of {kind} is {reprlib.repr(value)}")
+    if kind == "packed" and not all(type(clip) is str for clip in record["clips"]):
+        raise ValueError("clips of packed are no names")
+    if type(record.get("fps", "")) not in (str, type(None)):
+        raise ValueError(f"fps is {reprlib.repr(record['fps'])}")
+    file = PurePosixPath(record[kind] if kind == "packed" else record.get("file", "x"))
+    if file.is_absolute() or not file.name or ".." in file.parts or "\0" in str(file):
+        raise ValueError(f"{reprlib.repr(str(file))} is no file of the data set")
+    return record

@@ -109,7 +109,10 @@ class _Process:
 
 def _serve(line: connection.Connection, recipe: Recipe) -> None:
     """Say None when ready (or what is wrong), then an outcome for every job."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends its workers
+    # What goes to all of a group, as Ctrl-C does, is for the parent, which ends its workers.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     tqdm.set_lock(threading.RLock())  # its own is shared between processes and left behind by one that is killed
     threading.Thread(target=_follow_parent, daemon=True).start()
     try:

@@ -69,7 +69,11 @@ class RayEngine:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.max_errored_blocks = -1  # batches that cannot be saved must not end the others
-        rows = [{"clip": job.clip, "url": job.url, "target": str(job.target.absolute())} for job in jobs]
+        # Names as bytes, since a table holds no text that is not UTF-8.
+        rows = [
+            {"clip": job.clip, "url": os.fsencode(job.url), "target": os.fsencode(job.target.absolute())}
+            for job in jobs
+        ]
         blocks = -(-len(rows) // self.batch)  # a task a batch, so that its rows come when they are there
         with warnings.catch_warnings():
             # The limit of retries is a deprecated option; without it, a clip that kills its actor is tried for ever.
@@ -97,5 +101,5 @@ class _Actor:
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         rows = zip(batch["clip"], batch["url"], batch["target"], strict=True)
-        jobs = (Job(str(clip), str(url), Path(target)) for clip, url, target in rows)
+        jobs = (Job(str(clip), os.fsdecode(url), Path(os.fsdecode(target))) for clip, url, target in rows)
         return {"outcome": np.array([json.dumps(self._worker.attempt(job)) for job in jobs])}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,11 @@ from vidtok_runtime.dataset.plan import Engine, Plan, Summary
 from vidtok_runtime.dataset.shards import Sample, Tars
 from vidtok_runtime.dataset.worker import Job, Outcome, Recipe
 from vidtok_runtime.errors import OutputError
+from vidtok_runtime.files import is_file, part_stem
+from vidtok_runtime.lists import few
 from vidtok_runtime.manifest import sha256_of
+
+_log = logging.getLogger(__name__)
 
 
 def tokenize_dataset(
@@ -43,7 +49,7 @@ def tokenize_dataset(
     if plan.per_tar:  # which clips share a tar follows from all of them
         names = sha256("\n".join(clip.name for clip in clips).encode()).hexdigest()
         settings |= {"clips a tar": plan.per_tar, "shards": plan.shard[1], "clips": names}
-    with closing(Ledger(out, plan.tag, settings)) as ledger:
+    with contextlib.closing(Ledger(out, plan.tag, settings)) as ledger:
         return _Run(clips, out, ledger, plan, quiet).do(recipe, engine)
 
 
@@ -53,14 +59,17 @@ class _Run:
     def __init__(self, clips: Sequence[Clip], out: Path, ledger: Ledger, plan: Plan, quiet: bool) -> None:
         self._out, self._ledger, self._plan, self._quiet = out, ledger, plan, quiet
         self._numbers = {clip.name: number for number, clip in enumerate(clips)}
-        files = token_names(clips, ledger.planned)
-        self._clips = {clip.name: clip for clip in clips[plan.shard[0] :: plan.shard[1]]}
+        files = token_names([clip for clip in clips if not clip.fault], ledger.planned)
+        ours = clips[plan.shard[0] :: plan.shard[1]]
+        self._clips = {clip.name: clip for clip in ours if not clip.fault}
+        self._unreadable = [clip for clip in ours if clip.fault]
         self._files = {name: files[name] for name in self._clips}
         self._tars = Tars(out, self._ledger, list(self._clips), plan.per_tar, plan.tag, self._sample)
         self._index, self._quarantine = (
             out / name.format(plan.tag) for name in ("index{}.parquet", "quarantine{}.csv")
         )
         self._failed: set[str] = set()
+        self._oddities: dict[str, None] = {}
         self._done_now = self._frames = 0
         self._begin = time.monotonic()
 
@@ -74,11 +83,13 @@ class _Run:
         finally:
             self._sweep()
         self._write_tables()
+        if self._oddities:
+            _log.warning("captions and attributes: %s", few(list(self._oddities)))
         return Summary(
-            clips=len(self._clips),
+            clips=len(self._clips) + len(self._unreadable),
             done=len(self._clips) - len(self._failed),
             done_now=self._done_now,
-            quarantined=len(self._failed),
+            quarantined=len(self._failed) + len(self._unreadable),
             frames=self._frames,
             seconds=time.monotonic() - self._begin,
             quarantine=self._quarantine,
@@ -95,7 +106,7 @@ class _Run:
         if len(new) == len(self._clips):
             places += [*self._tars.paths(), self._index, self._quarantine]
         for place in places:
-            if place.exists():
+            if os.path.lexists(place):
                 raise OutputError(
                     f"{place} exists already and is not of this data set; move it away, or name another folder"
                 )
@@ -105,9 +116,11 @@ class _Run:
     def _sweep(self) -> None:
         """Remove what killed processes left half-written."""
         ours = {*map(self._target, self._clips), *self._tars.paths(), self._index, self._quarantine}
+        begun = {path.with_name(part_stem(path)) for path in ours}
         for part in self._out.rglob("*.part"):
-            if part.with_name(part.name.rsplit(".", 2)[0]) in ours:
-                part.unlink(missing_ok=True)
+            if part.with_name(part.name.rsplit(".", 2)[0]) in begun:
+                with contextlib.suppress(OSError):
+                    part.unlink()
 
     def _check_finished(self) -> None:
         """Forget clips and tars whose file is not what was recorded; they are done again."""
@@ -121,7 +134,7 @@ class _Run:
                 del ledger.done[name]
 
     def _intact(self, path: Path, record: Mapping[str, Any]) -> bool:
-        if not path.is_file() or path.stat().st_size != record["size"]:
+        if not is_file(path) or path.stat().st_size != record["size"]:
             return False
         return not self._plan.verify or sha256_of(path) == record["sha256"]
 
@@ -147,7 +160,7 @@ class _Run:
         begun = len(self._clips) - len(left)
         with tqdm(total=len(self._clips), initial=begun, unit="clip", disable=self._quiet) as bar:
             while left:  # once, and again for clips that may still succeed
-                with closing(engine.run(recipe, left)) as outcomes:
+                with contextlib.closing(engine.run(recipe, left)) as outcomes:
                     for outcome in outcomes:
                         bar.update(self._take(outcome))
                         rate = self._frames / (time.monotonic() - self._begin)
@@ -176,21 +189,28 @@ class _Run:
         return {"clip": name, **{key: value for key, value in self._ledger.done[name].items() if key != "done"}}
 
     def _sample(self, name: str, own_file: bool) -> Sample:
-        facts = {**self._clips[name].metadata(), **self._facts(name)}
+        facts = {**self._metadata(name), **self._facts(name)}
         return Sample(self._key(name), self._target(name) if own_file else None, facts)
+
+    def _metadata(self, name: str) -> dict[str, str]:
+        found, faults = self._clips[name].metadata()
+        self._oddities |= dict.fromkeys(faults)
+        return found
 
     def _key(self, name: str) -> str:
         return f"{self._numbers[name]:09d}"
 
     def _write_tables(self) -> None:
-        write_quarantine(self._quarantine, [self._ledger.failed[n] for n in self._clips if n in self._failed])
+        failed = [self._ledger.failed[name] for name in self._clips if name in self._failed]
+        failed += [{"failed": clip.name, "tries": 0, "reason": clip.fault} for clip in self._unreadable]
+        write_quarantine(self._quarantine, failed)
         missing = index_missing()
         if missing:
             print(f"vidtok: no {self._index.name}: {missing}", file=sys.stderr)
             return
         tars, rows = self._tars.packed(), []
-        for name, clip in self._clips.items():
+        for name in self._clips:
             if name in self._ledger.done:
                 place = {"tar": tars[name], "file": f"{self._key(name)}.safetensors"} if name in tars else {}
-                rows.append(({**self._facts(name), **place}, clip.metadata()))
+                rows.append(({**self._facts(name), **place}, self._metadata(name)))
         write_index(self._index, rows)

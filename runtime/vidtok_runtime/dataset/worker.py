@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from vidtok_runtime.errors import MismatchError, OutputError, TokenFileError, VidtokError
 from vidtok_runtime.machine import free_memory
+from vidtok_runtime.files import is_file
 from vidtok_runtime.manifest import sha256_of
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tokens import TokenInfo, TokenReader
@@ -97,7 +98,7 @@ class Worker:
         }
 
     def _finished(self, target: Path) -> TokenInfo | None:
-        if not target.is_file():
+        if not is_file(target):
             return None
         try:
             reader = TokenReader(target)
