@@ -99,7 +99,7 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a clip, tokens of which only the head is read, and outputs that exist."""
     folder = tmp_path_factory.mktemp("taken")
     make_clip(folder / "clip.mp4", 3, 16, 16)
-    tokens = Path(__file__).parent / "conformance/kit/kl-causal.safetensors"
+    tokens = Path(__file__).parent / "conformance/kit/kl-causal-v1.1.tokens.safetensors"
     shutil.copyfile(tokens, folder / "tokens.safetensors")
     shutil.copytree(SHIPPED / "tiny-kl-16chn", folder / "bundle")
     for name in ("out.safetensors", "out.mp4", "out.html", "out.json", "out.png", "out.npz", "out.onnx"):

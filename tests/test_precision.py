@@ -13,13 +13,13 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, numpy_helper
 
-from vidtok_export.bundle import ROLES
 from vidtok_export.choose import Int8Choice
 from vidtok_export.cli import main
 from vidtok_export.compact import restore_float, store_half
 from vidtok_export.int8 import count_products
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.cli import main as run
+from vidtok_runtime.graph_entry import ROLES
 from vidtok_runtime.protocol import Protocol
 
 

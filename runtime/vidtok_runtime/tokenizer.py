@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,6 +25,8 @@ from vidtok_runtime.stream import DecoderStream, EncoderStream, Start
 from vidtok_runtime.tiles import TiledCalls, Tiling, make_calls
 from vidtok_runtime.timing import Timing
 from vidtok_runtime.tokens import TokenInfo, Tokens
+
+_log = logging.getLogger(__name__)
 
 
 class Tokenizer:
@@ -58,6 +61,7 @@ class Tokenizer:
         self.options = Options(threads, device_id, tuple((provider_options or {}).items()))
         self.provider = choose_provider(provider)
         self.precision = self.manifest.graph("encoder", self.provider, precision).precision
+        self._said = {self.precision}  # precisions of tokens that need no (further) word
         self._loaded: dict[str, StatefulGraph] = {}
         self._plans: dict[object, Plan] = {}
 
@@ -110,6 +114,7 @@ class Tokenizer:
     def decoder_of(self, info: TokenInfo, dtype: str = "uint8") -> DecoderStream | DecoderGroups:
         """A new stream of the tokens that `info` describes to their frames; raises MismatchError."""
         info.check_bundle(self.manifest)
+        self._say_precision(info.precision)
         if self._asked_window not in (None, info.window):
             raise MismatchError(
                 f"these tokens were made in windows of {info.window} frames, windows of {self._asked_window} were "
@@ -199,6 +204,15 @@ class Tokenizer:
             raise InputError(f"{self.manifest.variant} is causal and has no windows; leave window out")
         if window < f or window % f:
             raise InputError(f"a window of {self.manifest.variant} is a multiple of {f} frames, got {window}")
+
+    def _say_precision(self, made_in: str) -> None:
+        """Warn, once for each precision, that tokens are decoded in another one than they were made in."""
+        if made_in not in self._said:
+            self._said.add(made_in)
+            _log.warning(
+                "tokens made in %s are decoded in %s, which gives slightly other frames; --precision %s gives its own",
+                *(made_in, self.precision, made_in),
+            )
 
     def _start(self, graph: StatefulGraph, window: int | None) -> Start:
         """What begins the graph calls of a stream as soon as the size of its frames is known."""
