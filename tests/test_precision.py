@@ -67,6 +67,33 @@ def test_runs_and_streams(precise: Path, frames: np.ndarray, precision: str, pro
     assert np.abs(streamed - video).mean() < 2e-3
 
 
+def test_other_precisions_are_said_once(
+    precise: Path, frames: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = Tokenizer(precise, "openvino", threads=1, precision="int8").encode(frames)
+    caplog.clear()
+    exact = Tokenizer(precise, "openvino", threads=1)
+    exact.decode(exact.encode(frames))
+    assert not caplog.records
+    exact.decode(made)
+    exact.decode(made.slice(0, 3))
+    (said,) = caplog.records
+    assert said.getMessage().startswith("tokens made in int8 are decoded in fp32")
+
+    monkeypatch.chdir(tmp_path)
+    made.save("clip.safetensors")
+    command = ["decode", "clip.safetensors", "--bundle", str(precise), "--provider", "openvino", "--quiet", "--force"]
+    other, same = (CliRunner().invoke(run, [*command, "--precision", p]) for p in ("fp32", "int8"))
+    assert (other.exit_code, same.exit_code) == (0, 0), other.output + same.output
+    assert other.stderr.splitlines() == [f"vidtok-run: warning: {said.getMessage()}"]
+    assert not same.stderr
+    for place, label in (("clip.safetensors", "made with"), (str(precise), "parity openvino int8")):
+        (line,) = (
+            line for line in CliRunner().invoke(run, ["info", place]).output.splitlines() if line.startswith(label)
+        )
+        assert line.endswith("; int8 tokens are not those of fp32")
+
+
 def test_transposed_convolutions_take_signed_inputs_around_zero(precise: Path) -> None:
     model = onnx.load(precise / "decoder.int8.onnx")
     made = {output: node for node in model.graph.node for output in node.output}
