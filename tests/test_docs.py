@@ -209,6 +209,16 @@ def test_examples_of_the_help_texts_exist(monkeypatch: pytest.MonkeyPatch) -> No
         _parse(line)
 
 
+def test_every_command_has_an_example() -> None:
+    def walk(command: click.Command, path: str) -> Iterator[str]:
+        if f"{path} " not in f"{command.epilog or ''} ":
+            yield path
+        for name, child in getattr(command, "commands", {}).items():
+            yield from walk(child, f"{path} {name}")
+
+    assert [path for name, command in PROGRAMS.items() for path in walk(command, name)] == []
+
+
 def _texts_of_the_code() -> list[list[str]]:
     """Every text of the sources that has words in it, in pieces between what is filled in."""
     found = []

@@ -210,8 +210,8 @@ class Tokenizer:
         if made_in not in self._said:
             self._said.add(made_in)
             _log.warning(
-                "tokens made in %s are decoded in %s, which gives slightly other frames; --precision %s gives its own",
-                *(made_in, self.precision, made_in),
+                f"tokens made in {made_in} are decoded in {self.precision}, which gives slightly other frames; "
+                f"--precision {made_in} gives its own"
             )
 
     def _start(self, graph: StatefulGraph, window: int | None) -> Start:

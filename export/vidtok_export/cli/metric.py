@@ -10,7 +10,10 @@ from vidtok_export.cli.options import FILE, FORCE, loud
 from vidtok_runtime.files import PartFile
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: vidtok-export metric lpips --weights vgg16-397923af.pth",
+)
 def metric() -> None:
     """Turn the networks of LPIPS and FVD into graphs for `vidtok-run eval`, from weights that are here already."""
 
