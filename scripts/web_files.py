@@ -20,8 +20,8 @@ class WebFiles(BuildHookInterface):
         inside, places = "vidtok_runtime/web", build_data["force_include"]
         for part in ("page", "src"):
             places[str(web / part)] = f"{inside}/{part}"
-        dist = web / "node_modules/onnxruntime-web/dist"
+        dist = Path("node_modules/onnxruntime-web/dist")
         for engine in json.loads((web / "page/engines.json").read_bytes()).values():
             files = [dist / name for name in engine["files"]]
-            if all(file.is_file() for file in files):
-                places.update({str(file): f"{inside}/ort/{file.name}" for file in files})
+            if all((web / file).is_file() for file in files):
+                places.update({str(web / file): f"{inside}/{file}" for file in files})

@@ -58,14 +58,45 @@ def test_reconstruct_side_by_side(clip: Path, tmp_path: Path) -> None:
         assert sum(1 for _ in reader) == 11
 
 
-def test_demo(tmp_path: Path) -> None:
-    result = run("demo", "--out", tmp_path / "d", "--quiet", "--provider", "cpu")
+def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("demo", "--provider", "cpu", "--threads", 1)
     assert result.exit_code == 0, result.output
-    picture = cv2.imread(str(tmp_path / "d/side-by-side.png"))
-    assert picture.shape == (360, 960, 3)
-    again = run("demo", "--out", tmp_path / "d", "--quiet", "--provider", "cpu")
+    folder, lines = Path("vidtok-demo"), result.stdout.splitlines()
+    assert sorted(path.suffix for path in folder.iterdir()) == sorted([".mp4", ".safetensors"] * 2 + [".mp4", ".png"])
+    for name in BUNDLES:
+        (line,) = (line for line in lines if line.startswith(f"{name}: PSNR "))
+        assert 20 < float(line.split()[2]) < 50
+        (line,) = (line for line in lines if f"{name}.safetensors: " in line)
+        assert f"{(folder / name).with_suffix('.safetensors').stat().st_size:,} bytes" in line
+    assert "no compressed clip" in result.stdout
+    picture = cv2.imread(str(folder / "side-by-side.png"))
+    assert picture.shape == (3 * (180 + 26), 960, 3)
+    tops = [picture[top + 26 : top + 206] for top in range(0, len(picture), 206)]  # the clip, then a model each
+    errors = [float(np.abs(tops[0].astype(int) - other).mean()) for other in tops[1:]]
+    assert all(0 < error < 20 for error in errors)
+    following = [line.split()[1:] for line in lines[lines.index("Try next:") + 1 :]]
+    assert len(following) == 3
+    for args in following:
+        more = [] if args[0] == "info" else ["--provider", "cpu", "--threads", "1"]
+        more += ["--end", "0.1"] if args[0] == "reconstruct" else []
+        done = run(*args, *more)
+        assert done.exit_code == 0, done.output
+    again = run("demo", "--quiet", "--provider", "cpu")
     assert again.exit_code == 1
     assert "clip.mp4 exists already" in again.stderr
+
+
+def test_demo_with_a_clip_and_one_bundle(clip: Path, tmp_path: Path) -> None:
+    options = ("--bundle", "tiny-fsq-32768", "--size", "32", "--end", "0.2", "--provider", "cpu")
+    result = run("demo", "--clip", clip, "--out", tmp_path / "d", *options)
+    assert result.exit_code == 0, result.output
+    assert Tokens.load(tmp_path / "d/tiny-fsq-32768.safetensors").info.height == 32
+    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == [
+        "side-by-side.png",
+        "tiny-fsq-32768.mp4",
+        "tiny-fsq-32768.safetensors",
+    ]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (20, 30)])

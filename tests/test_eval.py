@@ -140,6 +140,25 @@ def test_bundles_and_baselines_in_one_table_and_picture(clips: Path, tmp_path: P
     assert picture.startswith("<?xml")
 
 
+@pytest.mark.parametrize("bundle", ["tiny-kl-16chn", "tiny-fsq-32768"])
+@pytest.mark.parametrize("half", [False, True])
+def test_bits_a_pixel_are_those_of_info_and_view(clips: Path, tmp_path: Path, bundle: str, half: bool) -> None:
+    clip, tokens, figures = clips / "a.mp4", tmp_path / "a.safetensors", tmp_path / "a.json"
+    whole = ("--frames", 0, "--fps", 0, "--size", 0, "--bundle", bundle, "--json", figures)
+    assert run(clip, *whole).exit_code == 0
+    mean = json.loads(figures.read_text())["results"][0]["mean"]["bits_per_pixel"]
+    encode = ("encode", clip, "-o", tokens, "--bundle", bundle, "--provider", "cpu", *(["--half"] if half else []))
+    assert CliRunner().invoke(main, [str(a) for a in encode]).exit_code == 0
+    info = CliRunner().invoke(main, ["info", str(tokens)]).stdout
+    (line,) = (line for line in info.splitlines() if line.startswith("tokens "))
+    assert line.split()[1:5] == [f"{mean:.4f}", "bits", "a", "pixel:"]
+    (line,) = (line for line in info.splitlines() if line.startswith("size "))
+    stored = 8 * tokens.stat().st_size / (17 * 72 * 96)
+    assert f"{tokens.stat().st_size:,} bytes, {stored:.4f} bits a pixel as stored" in line
+    view = ("view", tokens, "-o", tmp_path / "a.html", "--provider", "cpu")
+    assert f"bits a pixel {mean:.4f}" in CliRunner().invoke(main, [str(a) for a in view]).stdout
+
+
 def test_the_same_figures_make_the_same_bytes(clips: Path, tmp_path: Path) -> None:
     # Without codecs: on pictures as small as these x264 and x265 do not always find the same.
     outputs = {kind: tmp_path / kind for kind in ("figures.json", "rd.svg", "clips.png")}

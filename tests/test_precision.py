@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,13 +14,14 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, numpy_helper
 
-from vidtok_export.bundle import ROLES
 from vidtok_export.choose import Int8Choice
 from vidtok_export.cli import main
 from vidtok_export.compact import restore_float, store_half
 from vidtok_export.int8 import count_products
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.cli import main as run
+from vidtok_runtime.demo import synthetic_frame
+from vidtok_runtime.graph_entry import ROLES
 from vidtok_runtime.protocol import Protocol
 
 
@@ -65,6 +67,34 @@ def test_runs_and_streams(precise: Path, frames: np.ndarray, precision: str, pro
     data = np.concatenate([*(encoder.push(frames[i : i + 1]) for i in range(len(frames))), encoder.finish()])
     streamed = np.concatenate([*(decoder.push(data[i : i + 1]) for i in range(len(data))), decoder.finish()])
     assert np.abs(streamed - video).mean() < 2e-3
+
+
+def test_other_precisions_are_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tok = Tokenizer("tiny-fsq-32768", "cpu", threads=1)
+    own = tok.encode(np.stack([synthetic_frame(i, 16, 24) for i in range(9)]), gop=1)
+    made = replace(own, info=replace(own.info, precision="int8"))
+    tok.decode(own)
+    assert not caplog.records
+    tok.decode(made)
+    tok.decode(made.slice(1, 5))
+    (said,) = caplog.records
+    assert said.getMessage().startswith("tokens made in int8 are decoded in fp32")
+
+    monkeypatch.chdir(tmp_path)
+    own.save("own.safetensors")
+    made.save("made.safetensors")
+    for name, lines in (("own", []), ("made", [f"vidtok-run: warning: {said.getMessage()}"])):
+        command = ["decode", f"{name}.safetensors", "--provider", "cpu", "--threads", "1", "--quiet"]
+        result = CliRunner().invoke(run, command)
+        assert result.exit_code == 0, result.output
+        assert result.stderr.splitlines() == lines
+        described = CliRunner().invoke(run, ["info", f"{name}.safetensors"]).output
+        assert ("; int8 tokens are not those of fp32" in described) == bool(lines)
+    described = CliRunner().invoke(run, ["info", "tiny-fsq-32768"]).output
+    (line,) = (line for line in described.splitlines() if line.startswith("parity openvino int8"))
+    assert line.endswith("; int8 tokens are not those of fp32")
 
 
 def test_transposed_convolutions_take_signed_inputs_around_zero(precise: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import importlib.util
 import json
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -14,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -170,7 +173,7 @@ def test_what_cannot_be_served_is_one_line(engine: Path, tmp_path: Path, monkeyp
         serve.site([str(tmp_path / "tiny-kl-16chn")], engine)
     with pytest.raises(BundleError, match="neither a bundle folder nor a shipped bundle"):
         serve.site([str(tmp_path / "none")], engine)
-    with pytest.raises(ServerError, match=r"npm ci --prefix .*--engine"):
+    with pytest.raises(ServerError, match=r"npm ci --ignore-scripts --prefix .*--engine"):
         serve.site((), tmp_path)
     monkeypatch.setattr(serve, "_CHECKOUT", tmp_path)
     with pytest.raises(ServerError, match="the browser page is not in"):
@@ -206,3 +209,42 @@ def test_another_host_is_warned_of_and_ctrl_c_ends_it(engine: Path) -> None:
     assert out == "stopped\n"
     assert "other machines can reach this page" in err
     assert len(err.splitlines()) == 1
+
+
+def test_the_line_about_a_missing_engine_works(
+    engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    web = tmp_path / "with a space/web"  # as an installed package, without the engine
+    for part in ("page", "src"):
+        shutil.copytree(WEB / part, web / part)
+    monkeypatch.setattr(serve, "_INSTALLED", web)
+    result = CliRunner().invoke(main, ["serve", "--port", "0"])
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    (command,) = re.findall("`(npm .+?)`", line)
+    program, what, *options, package = shlex.split(command)
+    assert (program, what, options) == ("npm", "install", ["--ignore-scripts", "--prefix", str(web)])
+    version = json.loads((WEB / "package.json").read_text())["dependencies"]["onnxruntime-web"]
+    assert package == f"onnxruntime-web@{version}"
+    # What npm does with it:
+    shutil.copytree(engine, web / "node_modules/onnxruntime-web/dist")
+    assert "/ort/ort-wasm-simd-threaded.wasm" in serve.site()
+
+
+def test_the_wheel_has_the_engine_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hatchling = pytest.importorskip("hatchling", reason="hatchling, which builds the wheel, is not installed")
+    assert hatchling
+    spec = importlib.util.spec_from_file_location("web_files", WEB.parents[1] / "scripts/web_files.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    shutil.copytree(WEB / "page", tmp_path / "runtime/web/page")
+    (tmp_path / "runtime/web" / serve.ENGINE).mkdir(parents=True)
+    names = [name for row in ENGINES.values() for name in row["files"]]
+    for name in names:
+        (tmp_path / "runtime/web" / serve.ENGINE / name).write_text(name)
+    placed: dict[str, dict[str, str]] = {"force_include": {}}
+    module.WebFiles.initialize(SimpleNamespace(root=str(tmp_path)), "standard", placed)
+    wanted = {f"vidtok_runtime/web/{serve.ENGINE}/{name}" for name in names}
+    assert set(placed["force_include"].values()) == {*wanted, "vidtok_runtime/web/page", "vidtok_runtime/web/src"}

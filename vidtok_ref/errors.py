@@ -1,5 +1,10 @@
 """What can go wrong while a reference model is described, built or loaded."""
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
 
 class ModelError(Exception):
     """Base of every error that `vidtok_ref` raises on purpose; its text names the cure."""
@@ -27,3 +32,14 @@ class MissingError(ModelError, ImportError):
 
 class DivergedError(ModelError, ArithmeticError):
     """A training run whose loss or gradient is no longer a finite number."""
+
+
+@contextlib.contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Turn the import of a library that is not installed into MissingError, which names the extra that brings it."""
+    try:
+        yield
+    except MissingError:
+        raise
+    except ImportError as error:
+        raise MissingError(f"this needs the extra `{extra}` ({error}); pip install 'vidtok-onnx[{extra}]'") from error

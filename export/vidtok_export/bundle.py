@@ -14,12 +14,13 @@ from vidtok_export.compact import store_half
 from vidtok_export.errors import ExportError, TargetError
 from vidtok_export.graph import OPSET, Graph, make_graph
 from vidtok_export.operations import operation_counts
+from vidtok_export.targets import check_bundle, named, put_in_place
 from vidtok_export.verify import PROVIDERS, Parity, require, table, verify
 from vidtok_ref.model import VidTok
 from vidtok_ref.weights import weights_sha256
+from vidtok_runtime.graph_entry import ROLES
 from vidtok_runtime.manifest import FORMAT, FORMAT_VERSION, read_manifest, sha256_of
 
-ROLES = ("encoder", "decoder")
 _TWO_GB = 2**31 - 2**20  # protobuf's limit, with room for the rest of the graph
 _TOOLS = ("vidtok-onnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "openvino")
 
@@ -84,29 +85,6 @@ def save_manifest(manifest: dict[str, Any], folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
-def _check_target(out: Path, force: bool) -> None:
-    """Raise TargetError when `out` may not be replaced: never anything but a bundle, and that with `force` only."""
-    if out.is_dir() and (out / "manifest.json").is_file():
-        if not force:
-            raise TargetError(f"{out} exists already; give --force to replace it")
-    elif out.exists():
-        raise TargetError(f"{out} exists and is no bundle, so it stays; give --out another name")
-
-
-def named(folder: Path) -> Path:
-    """A folder by a path that ends in its name, beside which another can be made; `.` does not."""
-    return folder if folder.name else folder.resolve()
-
-
-def put_in_place(part: Path, out: Path) -> None:
-    """Give a complete folder its name; what stood there goes only then."""
-    old = out.with_name(f"{out.name}.{os.getpid()}.old")
-    if out.exists():
-        out.rename(old)
-    part.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def export(
     model: VidTok,
     out: str | os.PathLike[str],
@@ -124,7 +102,7 @@ def export(
     Raises TargetError, ExportError, ParityError.
     """
     out = named(Path(out))
-    _check_target(out, force)
+    check_bundle(out, force=force)
     part = out.with_name(f"{out.name}.{os.getpid()}.part")
 
     def say(text: str) -> None:
@@ -147,7 +125,7 @@ def export(
         require(rows)
         manifest["parity"]["rows"] = [row.to_row() for row in rows]
         save_manifest(manifest, part)
-        _check_target(out, force)  # something may have come there meanwhile
+        check_bundle(out, force=force)  # something may have come there meanwhile
         put_in_place(part, out)
     except OSError as error:
         raise TargetError(f"{out} cannot be written: {error.strerror or error}") from error

@@ -9,10 +9,9 @@ import numpy as np
 import onnx
 from tqdm import tqdm
 
-from vidtok_export.bundle import ROLES
 from vidtok_export.clips import Clip, Recorder, decode, encode, in_short_calls
 from vidtok_export.int8 import Quantizable
-from vidtok_runtime.graph_entry import GraphEntry
+from vidtok_runtime.graph_entry import ROLES, GraphEntry
 from vidtok_runtime.manifest import Manifest, check_file
 from vidtok_runtime.metrics import psnr
 from vidtok_runtime.session import Options, Session, StatefulGraph, load_graph

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from vidtok_export.bundle import ROLES
 from vidtok_export.choose import mean_psnr
 from vidtok_export.clips import Clip
 from vidtok_export.errors import ParityError
 from vidtok_export.verify import run_in_calls
 from vidtok_runtime.geometry import to_network
+from vidtok_runtime.graph_entry import ROLES
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.session import Array, Options, load_graph
 

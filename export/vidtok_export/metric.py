@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx
@@ -15,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from vidtok_export.errors import ExportError, ParityError, TargetError
+from vidtok_export.errors import ExportError, ParityError
 from vidtok_export.graph import OPSET
 from vidtok_ref.i3d import LEAST_FRAMES, SIZE, load_i3d
 from vidtok_ref.perceptual import find_backbone, load_lpips
+from vidtok_runtime.files import PartFile
 from vidtok_runtime.manifest import sha256_of
 from vidtok_runtime.measures import METRIC
 from vidtok_runtime.session import Options
@@ -30,9 +30,9 @@ _TOLERANCE = 1e-3  # of the largest output; float32 through some twenty convolut
 def export_lpips(out: Path, net: str = "vgg", weights: Path | None = None, *, force: bool = False) -> None:
     """Write LPIPS as a graph: `a`, `b` float32 `N 3 H W` in -1..1 to `distance` `N`.
 
-    weights: as for `load_lpips`. Raises TargetError before any work, ModelError, ExportError, ParityError.
+    weights: as for `load_lpips`. Raises OutputError before any work, ModelError, ExportError, ParityError.
     """
-    _check_target(out, force)
+    target = PartFile(out, force=force)
     path = find_backbone(net, weights)
     model = load_lpips(net, path).eval()
     n, h, w = Dim("n"), Dim("h", min=32), Dim("w", min=32)
@@ -40,15 +40,15 @@ def export_lpips(out: Path, net: str = "vgg", weights: Path | None = None, *, fo
     generator = torch.Generator().manual_seed(0)
     # Two different pictures: of equal ones every graph says 0.
     examples = {name: torch.rand(2, 3, 64, 72, generator=generator) * 2 - 1 for name in ("a", "b")}
-    _write(model, examples, (dims, dims), "distance", out, {METRIC: "lpips", "net": net, "weights": sha256_of(path)})
+    _write(model, examples, (dims, dims), "distance", target, {METRIC: "lpips", "net": net, "weights": sha256_of(path)})
 
 
 def export_fvd(out: Path, weights: Path, frames: int = 17, *, force: bool = False) -> None:
     """Write I3D as a graph: `video` float32 `N 3 frames 224 224` in -1..1 to `features` `N 400`.
 
-    weights: a state dict of pytorch-i3d. Raises TargetError before any work, ModelError, ExportError, ParityError.
+    weights: a state dict of pytorch-i3d. Raises OutputError before any work, ModelError, ExportError, ParityError.
     """
-    _check_target(out, force)
+    target = PartFile(out, force=force)
     if frames < LEAST_FRAMES:
         raise ExportError(f"I3D needs at least {LEAST_FRAMES} frames, got {frames}")
     model = load_i3d(weights)
@@ -56,14 +56,7 @@ def export_fvd(out: Path, weights: Path, frames: int = 17, *, force: bool = Fals
     # The length is fixed, for the padding in time depends on it.
     example = torch.rand(2, 3, frames, SIZE, SIZE, generator=generator) * 2 - 1
     about = {METRIC: "fvd", "frames": str(frames), "size": str(SIZE), "weights": sha256_of(weights)}
-    _write(model, {"video": example}, ({0: Dim("n")},), "features", out, about)
-
-
-def _check_target(out: Path, force: bool) -> None:
-    if out.exists() and not force:
-        raise TargetError(f"{out} exists already; give --force to replace it")
-    if not out.parent.is_dir():
-        raise TargetError(f"the folder {out.parent} does not exist; create it first")
+    _write(model, {"video": example}, ({0: Dim("n")},), "features", target, about)
 
 
 def _write(
@@ -71,7 +64,7 @@ def _write(
     examples: Mapping[str, Tensor],
     dims: tuple[dict[int, Any], ...],
     output: str,
-    out: Path,
+    target: PartFile,
     metadata: dict[str, str],
 ) -> None:
     """Trace, compare on ONNX Runtime, and give the graph its name."""
@@ -95,15 +88,13 @@ def _write(
     assert program is not None
     proto = program.model_proto
     onnx.helper.set_model_props(proto, metadata)
-    part = out.with_name(f"{out.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(proto.SerializeToString())
-        _compare(model, examples, output, part)
-        os.replace(part, out)
-    except OSError as error:
-        raise TargetError(f"{out} cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+
+    def fill(file: BinaryIO) -> None:
+        file.write(proto.SerializeToString())
+        file.flush()
+        _compare(model, examples, output, target.part)
+
+    target.write_through(fill)
 
 
 def _compare(model: nn.Module, examples: Mapping[str, Tensor], output: str, graph: Path) -> None:

@@ -11,12 +11,12 @@ from openvino.passes import MakeStateful, Manager
 
 from vidtok_export.client_rules import client_rules
 from vidtok_export.errors import ExportError
-from vidtok_export.served import README, Served, new_folder, served
+from vidtok_export.repository import CONFIG, added_to, joined_config, rules_name
+from vidtok_export.served import Served, served
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.openvino_means import reduce_means
 from vidtok_runtime.session_openvino import CORE
 
-CONFIG = "config.json"
 _SEQUENCES = (
     "The requests of a clip are one sequence: add the inputs `sequence_id` (uint64 `[1]`, not 0, no other clip's at "
     "that time) and `sequence_control_input` (uint32 `[1]`: 1 with the first request, 2 with the last, else 0). Send "
@@ -25,22 +25,21 @@ _SEQUENCES = (
 
 
 def write_ovms(manifest: Manifest, out: Path, size: tuple[int, int], *, force: bool = False) -> list[str]:
-    """Write models and `config.json` for frames of a size (width, height); returns the names of the models.
+    """Add models for frames of a size (width, height) to a folder and its `config.json`; returns their names.
 
     They are the float32 graphs: OpenVINO cannot compile 8-bit ones whose states are variables. Raises TargetError,
     BundleError, ExportError.
     """
     models = served(manifest, size, "openvino", "fp32")
-    names = [model.name for model in models]
-    with new_folder(out, {README, CONFIG, *names}, force=force) as folder:
+    with added_to(out, manifest.variant, force=force) as folder:
+        config = joined_config(out, [_entry(model) for model in models], force=force)
         for model in models:
             version = folder / model.name / "1"
             version.mkdir(parents=True)
             ov.save_model(stateful(model), str(version / "model.xml"), compress_to_fp16=False)
-        config = {"model_config_list": [{"config": _entry(model)} for model in models]}
         (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-        (folder / README).write_text(_readme(models, size), encoding="utf-8")
-    return names
+        (folder / rules_name(manifest.variant)).write_text(_readme(models, size), encoding="utf-8")
+    return [model.name for model in models]
 
 
 def stateful(model: Served) -> Any:

@@ -12,14 +12,15 @@ from typing import Any
 
 import onnx
 
-from vidtok_export.bundle import ROLES, named, put_in_place, save_manifest
+from vidtok_export.bundle import save_manifest
 from vidtok_export.choose import Int8Choice, choose, mean_psnr
 from vidtok_export.clips import read_clips
 from vidtok_export.compact import store_half
 from vidtok_export.errors import ExportError, TargetError
 from vidtok_export.half import to_half
 from vidtok_export.judge import judge, require_judged
-from vidtok_runtime.graph_entry import GraphEntry
+from vidtok_export.targets import check_precision, named, put_in_place
+from vidtok_runtime.graph_entry import ROLES, GraphEntry
 from vidtok_runtime.manifest import Manifest, check_file, read_manifest, sha256_of
 from vidtok_runtime.session import Options, choose_provider, load_graph, usable_providers
 
@@ -91,8 +92,7 @@ def add_precision(
     """
     bundle = named(bundle)
     manifest = read_manifest(bundle)
-    if any(g.precision == precision for g in manifest.graphs) and not force:
-        raise TargetError(f"{bundle} has {precision} graphs already; give --force to replace them")
+    check_precision(manifest, precision, force=force)
     usable = [p for p in PROVIDERS_OF[precision] if p in usable_providers()]
     if not usable:  # to judge it on
         choose_provider(PROVIDERS_OF[precision][0])

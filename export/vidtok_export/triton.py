@@ -9,7 +9,8 @@ from pathlib import Path
 import onnx
 
 from vidtok_export.client_rules import client_rules
-from vidtok_export.served import README, Served, new_folder, served
+from vidtok_export.repository import added_to, rules_name
+from vidtok_export.served import Served, served
 from vidtok_runtime.graph_entry import Port
 from vidtok_runtime.manifest import Manifest
 
@@ -42,22 +43,21 @@ def write_triton(
     batch: int = 1,
     force: bool = False,
 ) -> list[str]:
-    """Write a model repository for frames of a size (width, height); returns the names of its models.
+    """Add the models of a bundle, for frames of a size (width, height), to a model repository; returns their names.
 
     kind: cpu or gpu. batch: sequences (windows, of a non-causal bundle) that one call may put together. Raises
     TargetError, BundleError.
     """
     models = served(manifest, size, "cuda" if kind == "gpu" else "cpu", precision)
-    names = [model.name for model in models]
-    with new_folder(out, {README, *names}, force=force) as folder:
+    with added_to(out, manifest.variant, force=force) as folder:
         for model in models:
             version = folder / model.name / "1"
             version.mkdir(parents=True)
             shutil.copyfile(model.file, version / "model.onnx")
             config = folder / model.name / "config.pbtxt"
             config.write_text(triton_config(model, kind, batch), encoding="utf-8")
-        (folder / README).write_text(_readme(models, size, kind), encoding="utf-8")
-    return names
+        (folder / rules_name(manifest.variant)).write_text(_readme(models, size, kind), encoding="utf-8")
+    return [model.name for model in models]
 
 
 def triton_config(model: Served, kind: str, batch: int) -> str:

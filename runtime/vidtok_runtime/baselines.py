@@ -35,7 +35,8 @@ def parse_baseline(text: str) -> tuple[str, int | None]:
 class Baselines:
     """Baselines by name, and where block transforms come from: fitted on `pca_clips`, kept in `pca_file`.
 
-    With both, the transform is fitted and written; with the file alone, read. Raises InputError.
+    With both, the transform is fitted and written; with the file alone, read. Raises InputError, and OutputError where
+    the file is to be written and is there already.
     """
 
     names: tuple[str, ...] = ()
@@ -52,6 +53,8 @@ class Baselines:
             raise InputError("--baseline pca needs --pca-clips FOLDER to be fitted on, or --pca FILE.npz made earlier")
         if (self.pca_clips or self.pca_file) and not self._numbers:
             raise InputError("--pca and --pca-clips are for --baseline pca; give that, too")
+        if self.pca_clips and self.pca_file:
+            PartFile(self.pca_file, force=self.force)
 
     def missing(self) -> list[str]:
         """Why codecs are left out, one line each."""
@@ -77,10 +80,8 @@ class Baselines:
                     "--pca-clips"
                 )
         else:
-            if self.pca_file is not None:
-                if self._transforms:
-                    raise InputError("these bundles need several block transforms, a file holds one; leave out --pca")
-                PartFile(self.pca_file, force=self.force)
+            if self.pca_file is not None and self._transforms:
+                raise InputError("these bundles need several block transforms, a file holds one; leave out --pca")
             clips = tqdm(files_in(self.pca_clips), desc="block transform", unit="clip", disable=quiet)
             transform = fit_blocks(clips, grid, protocol)
             if self.pca_file is not None:

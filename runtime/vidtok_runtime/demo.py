@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,12 +11,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.bundles import SHIPPED, find_bundle
 from vidtok_runtime.errors import OutputError
 from vidtok_runtime.files import PartFile
-from vidtok_runtime.pipeline import decode_file, encode_file
+from vidtok_runtime.manifest import Manifest
+from vidtok_runtime.metrics import Pixels, Quality
+from vidtok_runtime.pipeline import decoded_frames, encode_file, progress
+from vidtok_runtime.selection import Selection
+from vidtok_runtime.source import Opening
 from vidtok_runtime.tokenizer import Tokenizer
+from vidtok_runtime.tokens import TokenInfo, TokenReader
 from vidtok_runtime.video_in import VideoReader
 from vidtok_runtime.video_out import VideoWriter
+from vidtok_runtime.view.pictures import png
+from vidtok_runtime.view.sheet import texts
+from vidtok_runtime.view.study import shrunk
+
+_FRAMES, _COLUMNS = 33, 3  # of the made-up clip; of the picture
 
 
 def synthetic_frame(index: int, height: int = 180, width: int = 320) -> NDArray[np.uint8]:
@@ -47,40 +60,101 @@ def make_clip(
         writer.close()
 
 
-def side_by_side(
-    original: Path, decoded: Path, count: int, picture: Path, columns: int = 3, *, force: bool = False
-) -> None:
-    """PNG with frames of the original above the same frames of the reconstruction, evenly spread over `count`."""
-    wanted = sorted({round(i * (count - 1) / max(1, columns - 1)) for i in range(columns)})
-    rows = []
-    for path in (original, decoded):
-        with VideoReader(path) as reader:
-            rows.append(np.concatenate([f.pixels for i, f in enumerate(reader) if i in wanted], axis=1))
-    done, content = cv2.imencode(".png", np.concatenate(rows)[:, :, ::-1])
-    assert done
-    PartFile(picture, force=force).write_whole(content.tobytes())
+class _Model:
+    """A bundle of the demo, the files that are made with it, and after `run` what came of it."""
+
+    def __init__(self, bundle: str | None, folder: Path) -> None:
+        self.manifest = find_bundle(bundle)
+        self.name = self.manifest.folder.resolve().name
+        self.tokens = folder / f"{self.name}.safetensors"
+        self.decoded = folder / f"{self.name}.mp4"
+        self.quality = Quality()
+        self.shown: list[tuple[Pixels, Pixels]] = []  # original and decoded frames for the picture
+
+    def run(
+        self, tok: Tokenizer, clip: Path, selection: Selection | None, opening: Opening | None, **options: bool
+    ) -> TokenInfo:
+        """Write the tokens and the video; options: `force`, `quiet`."""
+        info = encode_file(tok, clip, self.tokens, selection=selection, opening=opening, **options)
+        wanted = {round(i * (info.num_frames - 1) / (_COLUMNS - 1)) for i in range(_COLUMNS)}
+        frames = decoded_frames(tok, TokenReader(self.tokens), slice(0, info.num_frames))
+        with (
+            VideoReader(clip, selection, opening) as source,
+            VideoWriter(self.decoded, info.fps, info.time_base, display=info.display, force=options["force"]) as writer,
+            progress(info.num_frames, "decode", options["quiet"]) as bar,
+        ):
+            for i, (frame, (pixels, pts)) in enumerate(zip(source, frames, strict=True)):
+                self.quality.add(frame.pixels, pixels)
+                writer.write(pixels, pts)
+                if i in wanted:
+                    self.shown.append((shrunk(frame.pixels), shrunk(pixels)))
+                bar.update()
+            writer.close()
+        return info
+
+    def lines(self) -> Iterator[str]:
+        """What came of it, and what the size of the tokens means."""
+        m, size = self.manifest, f"{self.tokens.stat().st_size:,} bytes"
+        yield f"{self.name}: PSNR {self.quality.psnr:.2f} dB, SSIM {self.quality.ssim:.4f}"
+        block = f"{m.time_factor} frames of {m.spatial_multiple}x{m.spatial_multiple} pixels"
+        if m.codebook_size is None:
+            yield f"  {self.tokens}: {size}, {m.latent_channels} numbers for {block}, 4 bytes each (2 with --half)"
+            yield "  that is no compressed clip: the numbers are for models that generate video, uncompressed"
+        else:
+            yield f"  {self.tokens}: {size}, one of {m.codebook_size:,} codes for {block}"
+        yield f"  {self.decoded}: what came back"
 
 
 def run_demo(
-    tok: Tokenizer, folder: Path, clip: Path | None, *, force: bool = False, quiet: bool = False
-) -> list[Path]:
-    """Encode and decode `clip` (None: a made-up one) into `folder`; returns the files written.
+    tokenizer: Callable[[Manifest], Tokenizer],
+    bundles: Iterable[str | None],
+    folder: Path,
+    clip: Path | None = None,
+    *,
+    selection: Selection | None = None,
+    opening: Opening | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> Iterator[str]:
+    """Encode and decode `clip` (None: a made-up one) with every bundle into `folder`; lines that say what came of it.
 
-    Raises OutputError before any work when one of them is there already, without `force`.
+    Raises OutputError before any work when one of the files is there already, without `force`.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from error
-    tokens, decoded, picture = (folder / name for name in ("tokens.safetensors", "decoded.mp4", "side-by-side.png"))
-    made_up = folder / "clip.mp4"
-    written = [*([] if clip else [made_up]), tokens, decoded, picture]
-    for path in written:
+    made_up, picture = folder / "clip.mp4", folder / "side-by-side.png"
+    models = [_Model(bundle, folder) for bundle in bundles]
+    for path in [*([] if clip else [made_up]), *(path for m in models for path in (m.tokens, m.decoded)), picture]:
         PartFile(path, force=force)
     if clip is None:
         clip = made_up
-        make_clip(clip, force=force)
-    info = encode_file(tok, clip, tokens, force=force, quiet=quiet)
-    decode_file(tok, tokens, decoded, force=force, quiet=quiet)
-    side_by_side(clip, decoded, info.num_frames, picture, force=force)
-    return written
+        make_clip(clip, _FRAMES, force=force)
+    for model in models:
+        info = model.run(tokenizer(model.manifest), clip, selection, opening, force=force, quiet=quiet)
+        if model is models[0]:
+            frames = f"{info.num_frames} frames of {info.width}x{info.height}"
+            yield f"{clip}: {clip.stat().st_size:,} bytes; {frames} of it were encoded"
+        yield ""
+        yield from model.lines()
+    rows = {"the clip": [original for original, _ in models[0].shown]}
+    rows |= {f"{m.name}, {m.quality.psnr:.2f} dB": [decoded for _, decoded in m.shown] for m in models}
+    strips = {name: np.concatenate(pictures, axis=1) for name, pictures in rows.items()}
+    table = [part for name, strip in strips.items() for part in (texts(strip.shape[1], {8: name}), strip)]
+    PartFile(picture, force=force).write_whole(png(np.concatenate(table)))
+    yield ""
+    yield f"{picture}: frames of the clip, and below what came back of them"
+    yield ""
+    yield "Try next:"
+    yield from (f"  {shlex.join(['vidtok-run', *line])}" for line in _next_commands(models[-1], clip, folder))
+
+
+def _next_commands(model: _Model, clip: Path, folder: Path) -> list[list[str]]:
+    shipped = model.manifest.folder.parent == SHIPPED
+    bundle = ["--bundle", model.name if shipped else str(model.manifest.folder)]
+    return [
+        ["info", str(model.tokens)],
+        ["view", str(model.tokens), *([] if shipped else bundle)],
+        ["reconstruct", str(clip), "-o", str(folder / "both.mp4"), "--size", "256", "--side-by-side", *bundle],
+    ]

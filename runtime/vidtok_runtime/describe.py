@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+from vidtok_runtime.bits import BITS_COUNTED, bits_per_number, bits_per_pixel
 from vidtok_runtime.bundles import find_bundle, shipped_names
 from vidtok_runtime.errors import TokenFileError
 from vidtok_runtime.files import is_file, is_folder
 from vidtok_runtime.manifest import Manifest, ParityRow, check_file
 from vidtok_runtime.segments import has_segments, joined, segment_number, segments_in
 from vidtok_runtime.tokens import TokenInfo, TokenReader
+
+EXACT = "fp32"  # the precision of the reference
 
 
 def describe(file: str, *, verify: bool = False) -> str:
@@ -59,17 +63,28 @@ def _parity(row: ParityRow) -> str:
     if row.tokens is not None and row.tokens_differing is not None:
         encoder = f"{row.tokens - row.tokens_differing} of {row.tokens} tokens equal"
     lost = "" if row.psnr_lost is None else f", {row.psnr_lost:.2f} dB lost"
-    return f"{encoder}, video {row.video_max_diff:.1e}{lost}"
+    return f"{encoder}, video {row.video_max_diff:.1e}{lost}{_others(row.precision or EXACT)}"
 
 
-def _about(info: TokenInfo, size: int) -> dict[str, object]:
-    """What one file and many segments have in common; size: bytes."""
+def _others(precision: str) -> str:
+    """What must be known of tokens of another precision than that of the reference."""
+    return "" if precision == EXACT else f"; {precision} tokens are not those of {EXACT}"
+
+
+def _about(readers: list[TokenReader], info: TokenInfo) -> dict[str, object]:
+    """What one file and many segments have in common."""
+    size = sum(reader.path.stat().st_size for reader in readers)
+    pixels = info.num_frames, info.height, info.width
+    bits = bits_per_number(info.codebook_size) * sum(math.prod(reader.shape) for reader in readers)
+    made = sorted({f"{reader.info.provider}, {reader.info.precision}" for reader in readers})
     return {
         "variant": info.variant,
         "weights": info.weights_sha256[:16],
         "clip": f"{info.num_frames} frames of {info.width}x{info.height}"
         + (f" at {float(info.fps):.3f} a second" if info.fps else ""),
-        "size": f"{size:,} bytes, {8 * size / (info.num_frames * info.width * info.height):.3f} bits a pixel",
+        "tokens": f"{bits_per_pixel(bits, *pixels):.4f} bits a pixel: {BITS_COUNTED}",
+        "size": f"{size:,} bytes, {bits_per_pixel(8 * size, *pixels):.4f} bits a pixel as stored",
+        "made with": "; ".join(made) + "".join(sorted({_others(reader.info.precision) for reader in readers})),
     }
 
 
@@ -79,10 +94,9 @@ def _segments(paths: list[Path], verify: bool) -> str:
     absent = segment_number(paths[-1]) - segment_number(paths[0]) + 1 - len(paths)
     rows: dict[str, object] = {
         "segments": f"{len(paths)} in {paths[0].parent}" + (f"; {absent} between them are missing" if absent else ""),
-        **_about(info, sum(path.stat().st_size for path in paths)),
+        **_about(readers, info),
         first.kind: f"{'/'.join(sorted({r.dtype for r in readers}))} "
         f"{[sum(r.shape[0] for r in readers), *first.shape[1:]]}",
-        "made with": "; ".join(sorted({f"{r.info.provider}, {r.info.precision}" for r in readers})),
     }
     if info.time_base:
         began, ended = (float(int(pts) * info.time_base) for pts in (first.pts()[0], last.pts()[-1]))
@@ -98,9 +112,8 @@ def _tokens(reader: TokenReader, verify: bool) -> str:
     info = reader.info
     rows: dict[str, object] = {
         "token file": reader.path,
-        **_about(info, reader.path.stat().st_size),
+        **_about([reader], info),
         reader.kind: f"{reader.dtype} {list(reader.shape)}",
-        "made with": f"{info.provider}, {info.precision}",
         "checksum": reader.checksum,
     }
     if info.timing.group is not None:

@@ -11,14 +11,19 @@ from typing import Any
 from tqdm import tqdm
 
 from vidtok_runtime.baselines import Baselines
+from vidtok_runtime.bits import BITS_COUNTED
 from vidtok_runtime.errors import VideoError
 from vidtok_runtime.evaluation import Evaluation, Measures, Result
 from vidtok_runtime.files import PartFile, files_in
 from vidtok_runtime.measures import FVD_CLIPS
-from vidtok_runtime.methods import BITS_COUNTED, Method, Model
+from vidtok_runtime.methods import Method, Model
 from vidtok_runtime.plot import check_picture, clip_by_clip, rate_distortion
 from vidtok_runtime.protocol import Excerpt, Protocol, published_frames
 from vidtok_runtime.tokenizer import Tokenizer
+
+_BITS = (
+    f"bits: {BITS_COUNTED}; a block transform's numbers as a latent's; of codecs all coded pictures, without headers"
+)
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,7 @@ class Table:
             mean = evaluation.mean()
             mean.clip, mean.frames = evaluation.method.name, len(evaluation.results)
             yield _row(mean) + _optional(evaluation.fvd, 9, 1)
-        yield BITS_COUNTED
+        yield _BITS
         fewest = min(len(evaluation.results) for evaluation in self.evaluations)
         if fvd is not None and fewest < FVD_CLIPS:
             yield (
@@ -151,7 +156,7 @@ class Table:
     def to_json(self) -> dict[str, Any]:
         """All figures, and how they were measured."""
         return {
-            "bits": BITS_COUNTED,
+            "bits": _BITS,
             "measures": self._measures.names(),
             "results": [evaluation.to_json() for evaluation in self.evaluations],
             "curves": self.curves,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.bits import bits_per_pixel
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.measures import Fvd, Lpips
 from vidtok_runtime.methods import Method
@@ -69,8 +70,8 @@ class Evaluation:
             key = f"{clip.path} {clip.protocol}"
             self._features.append((fvd.features_of_original(key, originals), fvd.features(decoded)))
         self.bits[clip.path] = self.method.bits
-        bits_per_pixel = self.method.bits / (quality.frames * clip.height * clip.width)
-        row = Result(clip.path.stem, quality.frames, quality.psnr, quality.ssim, bits_per_pixel, quality.lpips)
+        rate = bits_per_pixel(self.method.bits, quality.frames, clip.height, clip.width)
+        row = Result(clip.path.stem, quality.frames, quality.psnr, quality.ssim, rate, quality.lpips)
         self.results.append(row)
         return row
 

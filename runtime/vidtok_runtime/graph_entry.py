@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from vidtok_runtime.fields import Fields
 
+ROLES = ("encoder", "decoder")
 FIRST_CALL, SECOND_CALL, FLUSH_CALL = "first call", "second call", "flush call"
 _DTYPES = ("float32", "float16", "int32", "int64", "uint8", "int8", "bool")
 _AXIS = re.compile("([NTHW])(/[1-9][0-9]?)?|[1-9][0-9]{0,5}")
@@ -82,7 +83,7 @@ class GraphEntry:
 def graph_entry(raw: Fields) -> GraphEntry:
     """A row of `graphs`; raises ValueError for whatever a runtime could not use."""
     entry = GraphEntry(
-        role=raw.one_of("role", ("encoder", "decoder")),
+        role=raw.one_of("role", ROLES),
         file=_file_name(raw),
         sha256=raw.sha256("sha256"),
         precision=raw.text("precision"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from vidtok_runtime.graph_entry import GraphEntry, graph_entry
 
 FORMAT = "vidtok-bundle"
 FORMAT_VERSION = 1
-LATENT_BITS = 16.0  # that a number of a latent counts, as stored in float16
 _MOST_BYTES = 2**24  # of manifest.json
 _MOST_CHUNK = 2**16
 
@@ -82,11 +80,6 @@ class Manifest:
         """Arithmetic of so many frames in the model as published."""
         counts, pixels = self.operations[role], height * width
         return frames * pixels * (counts["pixel"] + counts["pixel_squared"] * pixels)
-
-    @property
-    def bits_per_number(self) -> float:
-        """Bits that a token (log2 of the codes) or a number of a latent counts, not entropy-coded."""
-        return math.log2(self.codebook_size) if self.codebook_size else LATENT_BITS
 
     def rule(self, role: str, window: int | None = None) -> CallRule:
         """How to call the graph of a role; `window` (frames) replaces that of a non-causal bundle."""

@@ -9,19 +9,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.bits import LATENT_BITS, bits_per_number
 from vidtok_runtime.blocks import BlockTransform
 from vidtok_runtime.codecs import Codec, Coded
 from vidtok_runtime.errors import VideoError
-from vidtok_runtime.manifest import LATENT_BITS
 from vidtok_runtime.metrics import Pixels
 from vidtok_runtime.pipeline import round_trip
 from vidtok_runtime.protocol import Excerpt
 from vidtok_runtime.tokenizer import Tokenizer
-
-BITS_COUNTED = (
-    "bits: log2(codes) a token; 16 a number of a latent or a block transform, as stored in float16, not entropy-coded; "
-    "of codecs all coded pictures, without headers"
-)
 
 
 class Method(Protocol):
@@ -70,7 +65,7 @@ class Model:
 
         for frame, pixels in round_trip(self.tok, clip, clip.height, clip.width, look):
             yield frame.pixels, pixels
-        self.bits = self.tok.manifest.bits_per_number * numbers
+        self.bits = bits_per_number(self.tok.manifest.codebook_size) * numbers
         if self._seen is not None:  # only now: a clip that fails does not count
             self.tokens += numbers
             for found in codes:

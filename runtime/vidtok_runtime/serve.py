@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import ipaddress
 import json
+import shlex
 import shutil
 import socket
 import sys
@@ -45,6 +46,7 @@ HEADERS = {
 }
 _INSTALLED = Path(__file__).parent / "web"  # of a wheel
 _CHECKOUT = Path(__file__).parents[1] / "web"
+ENGINE = Path("node_modules/onnxruntime-web/dist")  # where npm puts it, below either of these
 
 
 def site(bundles: Iterable[str] = (), engine: Path | None = None) -> dict[str, Path | bytes]:
@@ -69,15 +71,16 @@ def site(bundles: Iterable[str] = (), engine: Path | None = None) -> dict[str, P
 
 
 def _engine(web: Path, folder: Path | None) -> dict[str, Path]:
-    names = [name for row in json.loads((web / "page/engines.json").read_bytes()).values() for name in row["files"]]
-    inside = web / ("ort" if web == _INSTALLED else "node_modules/onnxruntime-web/dist")
-    folder = folder or inside
+    rows = json.loads((web / "page/engines.json").read_bytes()).values()
+    names = [name for row in rows for name in row["files"]]
+    folder = folder or web / ENGINE
     missing = [name for name in names if not is_file(folder / name)]
     if missing:
-        way = "npm install onnxruntime-web" if web == _INSTALLED else f"npm ci --prefix {web}"
+        packages = [] if web == _CHECKOUT else sorted({row["package"] for row in rows})
+        way = shlex.join(["npm", "install" if packages else "ci", "--ignore-scripts", "--prefix", str(web), *packages])
         raise ServerError(
-            f"onnxruntime-web is not in {folder} ({missing[0]} is missing); get it with `{way}`, "
-            "or name the folder of its files (node_modules/onnxruntime-web/dist) with --engine"
+            f"onnxruntime-web is not in {folder} ({missing[0]} is missing); get it once with `{way}`, or name a folder "
+            "of its files with --engine"
         )
     return {f"/ort/{name}": folder / name for name in names}
 

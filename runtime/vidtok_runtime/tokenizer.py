@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,7 @@ from vidtok_runtime.tokens import TokenInfo, Tokens
 # Of the process, since a lock of its own would keep a Tokenizer from being pickled.
 _TURN = threading.RLock()  # a limit speaks of the process: what stays below one does so one after the other
 _BOOKS = threading.RLock()  # over what is loaded and planned
+_log = logging.getLogger(__name__)
 
 
 class Tokenizer:
@@ -67,6 +69,7 @@ class Tokenizer:
         self.options = Options(threads, device_id, tuple((provider_options or {}).items()))
         self.provider = choose_provider(provider)
         self.precision = self.manifest.graph("encoder", self.provider, precision).precision
+        self._said = {self.precision}  # precisions of tokens that need no (further) word
         self._loaded: dict[str, StatefulGraph] = {}
         self._plans: dict[object, Plan] = {}
         self._told = False
@@ -120,6 +123,7 @@ class Tokenizer:
     def decoder_of(self, info: TokenInfo, dtype: str = "uint8") -> DecoderStream | DecoderGroups:
         """A new stream of the tokens that `info` describes to their frames; raises MismatchError."""
         info.check_bundle(self.manifest)
+        self._say_precision(info.precision)
         if self._asked_window not in (None, info.window):
             raise MismatchError(
                 f"these tokens were made in windows of {info.window} frames, windows of {self._asked_window} were "
@@ -226,6 +230,15 @@ class Tokenizer:
             raise InputError(f"{self.manifest.variant} is causal and has no windows; leave window out")
         if window < f or window % f:
             raise InputError(f"a window of {self.manifest.variant} is a multiple of {f} frames, got {window}")
+
+    def _say_precision(self, made_in: str) -> None:
+        """Warn, once for each precision, that tokens are decoded in another one than they were made in."""
+        if made_in not in self._said:
+            self._said.add(made_in)
+            _log.warning(
+                f"tokens made in {made_in} are decoded in {self.precision}, which gives slightly other frames; "
+                f"--precision {made_in} gives its own"
+            )
 
     def _start(self, graph: StatefulGraph, window: int | None) -> Start:
         """What begins the graph calls of a stream as soon as the size of its frames is known."""

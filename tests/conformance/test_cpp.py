@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
+import subprocess
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from cpp_program import (
     FSQ,
     INSTALL,
     KL,
+    ROOT,
     USE,
     Build,
     bash,
@@ -93,6 +95,20 @@ def test_reads_every_token_file_of_python(build: Build, pixels: np.ndarray, tmp_
         assert (found != expected).mean() < 1e-3, name
 
 
+def test_tokens_of_another_precision_are_decoded_and_it_is_said(plain: Build, raw: Path, tmp_path: Path) -> None:
+    same, other = tmp_path / "same.safetensors", tmp_path / "other.safetensors"
+    tokens = Tokens.load(encode(plain, raw, same))
+    replace(tokens, info=replace(tokens.info, precision="int8")).save(other)
+    for file, said in ((same, ""), (other, "vidtok: warning: tokens made in int8 are decoded in fp32, which gives")):
+        out = file.with_suffix(".rgb")
+        command = [plain.folder / "vidtok", "decode", FSQ, file, out, "--threads", "1", "--quiet"]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert done.stderr.startswith(said)
+        assert done.stderr.count("\n") == bool(said)
+    assert same.with_suffix(".rgb").read_bytes() == other.with_suffix(".rgb").read_bytes()
+
+
 def test_half_rounds_as_numpy(plain: Build, raw: Path, tmp_path: Path) -> None:
     full = Tokens.load(encode(plain, raw, tmp_path / "full.safetensors", bundle=KL)).data
     half = TokenReader(encode(plain, raw, tmp_path / "half.safetensors", "--half", bundle=KL))
@@ -149,11 +165,11 @@ def test_names_beyond_ascii_have_python_s_bytes(plain: Build, pixels: np.ndarray
 
 
 def test_commands_of_the_page(plain: Build, pixels: np.ndarray, raw: Path, tmp_path: Path) -> None:
-    for folder in (FSQ, KL):
-        (tmp_path / folder.name).symlink_to(folder)
+    assert plain.folder == ROOT / "runtime/cpp/build"
+    (tmp_path / "runtime").symlink_to(ROOT / "runtime")  # as at the root, but what is written goes elsewhere
     y4m(tmp_path / "clip.y4m", pixels, "yuv444p")
     np.zeros((5, 48, 64, 3), np.uint8).tofile(tmp_path / "clip.rgb")
-    bash(USE, tmp_path, PATH=f"{plain.folder}{os.pathsep}{environment()['PATH']}")
+    bash(USE, tmp_path)
     assert (tmp_path / "back.f32").stat().st_size == pixels.size * 4
     bash(CONFORM)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from vidtok_ref.errors import ModelError
+from vidtok_ref.errors import ModelError, needs_extra
 from vidtok_ref.train.recipe import RECIPES, load_recipe
 from vidtok_runtime.cli.descriptors import settle
 from vidtok_runtime.errors import VidtokError
@@ -74,10 +74,11 @@ def main(
         chosen = load_recipe(recipe)
         if steps:
             chosen = replace(chosen, steps=steps)
-        import torch
-        from lightning.fabric.utilities.exceptions import MisconfigurationException
+        with needs_extra("train"):
+            import torch
+            from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-        from vidtok_ref.train.run import train
+            from vidtok_ref.train.run import train
 
         if threads:
             torch.set_num_threads(threads)

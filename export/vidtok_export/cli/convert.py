@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vidtok_export.cli.options import FILE, FORCE, VARIANT, chosen_variant, loud
+from vidtok_runtime.files import PartFile
 
 
 @click.command(epilog="Example: vidtok-export convert vidtok_kl_causal_488_4chn.ckpt --variant kl-4chn")
@@ -19,15 +20,14 @@ from vidtok_export.cli.options import FILE, FORCE, VARIANT, chosen_variant, loud
 @loud
 def convert(checkpoint: Path, variant: str | None, out: Path | None, ch: int | None, half: bool, force: bool) -> None:
     """Turn CHECKPOINT into safetensors with the variant inside and nothing but the model."""
+    out = out or checkpoint.with_suffix(".safetensors")
+    PartFile(out, force=force)
+
     import torch
 
-    from vidtok_export.errors import TargetError
     from vidtok_ref.load import build
     from vidtok_ref.weights import write_weights
 
-    out = out or checkpoint.with_suffix(".safetensors")
-    if out.exists() and not force:
-        raise TargetError(f"{out} exists already; give --force to replace it")
     model = build(chosen_variant(variant, checkpoint, ch), checkpoint)
     write_weights(model, out, torch.float16 if half else torch.float32)
     click.echo(f"{out}: {model.variant.name}, {out.stat().st_size / 1e6:.1f} MB")

@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 
 from vidtok_export.cli.options import CHECKPOINT, FILE, VARIANT, chosen_variant, loud
+from vidtok_export.repository import check_room
+from vidtok_export.targets import check_bundle, named
+from vidtok_ref.checkpoints import find_checkpoint
 from vidtok_ref.variant import VARIANTS
 
 
@@ -38,9 +41,9 @@ def _show_list(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option("--ch", type=click.IntRange(1), help="Width, instead of the released 128.")
 @click.option("--chunk", type=click.IntRange(1), default=4, show_default=True, help="Latents a call, or a window.")
 @click.option("--licence", default="MIT", show_default=True, help="Licence of the weights, for the manifest.")
-@click.option("--triton", type=FILE, help="Also write a Triton model repository, as `vidtok-export triton` does.")
+@click.option("--triton", type=FILE, help="Also add it to this model repository, as `vidtok-export triton` does.")
 @click.option("--no-simplify", is_flag=True, help="Skip onnxsim.")
-@click.option("--force", is_flag=True, help="Replace an existing bundle.")
+@click.option("--force", is_flag=True, help="Replace an existing bundle and its models in --triton.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--list", "show", is_flag=True, is_eager=True, expose_value=False, callback=_show_list, help="Variants.")
 @click.version_option(package_name="vidtok-onnx")
@@ -71,14 +74,14 @@ def main(
         raise click.UsageError("give --checkpoint FILE, or --seed N for untrained weights, not both")
     chosen = chosen_variant(variant, checkpoint, ch)
     out = out or Path(Path(chosen.name).name)
-    if triton is not None and triton.exists():
-        raise click.UsageError(f"--triton: {triton} exists already; give another name")
+    check_bundle(named(out), force=force)
+    if triton is not None:
+        check_room(named(triton), chosen.name, force=force)
+    weights = checkpoint if checkpoint or seed is not None else find_checkpoint(chosen)
 
     from vidtok_export.bundle import export
-    from vidtok_ref.checkpoints import find_checkpoint
     from vidtok_ref.load import build
 
-    weights = checkpoint if checkpoint or seed is not None else find_checkpoint(chosen)
     model = build(chosen, weights, seed=seed or 0)
     export(model, out, chunk=chunk, simplify=not no_simplify, force=force, licence=licence, quiet=quiet)
     if not quiet:
@@ -88,6 +91,6 @@ def main(
         from vidtok_export.triton import write_triton
         from vidtok_runtime.manifest import read_manifest
 
-        names = write_triton(read_manifest(out), triton, (256, 256))
+        names = write_triton(read_manifest(out), triton, (256, 256), force=force)
         if not quiet:
             click.echo(f"{triton}: {', '.join(names)}")

@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from vidtok_export.cli.options import CHECKPOINT, FORCE, loud
+from vidtok_export.targets import check_precision
+from vidtok_runtime.manifest import read_manifest
 
 
 @click.command(epilog="Example: vidtok-export verify tiny-fsq-32768")
@@ -60,10 +62,15 @@ def quantize(
     Layers whose loss is too large stay float. The clips are split as for training: those that are held back
     judge, the others calibrate.
     """
+    precisions = tuple(dict.fromkeys(precisions))
+    manifest = read_manifest(bundle)
+    for precision in precisions:
+        check_precision(manifest, precision, force=force)
+
     from vidtok_export.judge import judged
     from vidtok_export.precision import add_precision
 
-    for precision in dict.fromkeys(precisions):
+    for precision in precisions:
         rows = add_precision(
             bundle, precision, clips=calibrate, skip_notes=skip_notes, most_lost=max_loss, force=force, quiet=quiet
         )

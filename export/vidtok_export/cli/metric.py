@@ -7,9 +7,13 @@ from pathlib import Path
 import click
 
 from vidtok_export.cli.options import FILE, FORCE, loud
+from vidtok_runtime.files import PartFile
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: vidtok-export metric lpips --weights vgg16-397923af.pth",
+)
 def metric() -> None:
     """Turn the networks of LPIPS and FVD into graphs for `vidtok-run eval`, from weights that are here already."""
 
@@ -24,9 +28,11 @@ def metric() -> None:
 @loud
 def lpips(net: str, weights: Path | None, out: Path | None, force: bool) -> None:
     """Export LPIPS; needs torchmetrics and torchvision (the extra `eval`)."""
+    out = out or Path(f"lpips-{net}.onnx")
+    PartFile(out, force=force)
+
     from vidtok_export.metric import export_lpips
 
-    out = out or Path(f"lpips-{net}.onnx")
     export_lpips(out, net, weights, force=force)
     click.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB; vidtok-run eval CLIPS --lpips {out}")
 
@@ -39,8 +45,10 @@ def lpips(net: str, weights: Path | None, out: Path | None, force: bool) -> None
 @loud
 def fvd(weights: Path, frames: int, out: Path | None, force: bool) -> None:
     """Export the I3D features of FVD for clips of one length (non-causal variants are measured on 16 frames)."""
+    out = out or Path(f"fvd-{frames}.onnx")
+    PartFile(out, force=force)
+
     from vidtok_export.metric import export_fvd
 
-    out = out or Path(f"fvd-{frames}.onnx")
     export_fvd(out, weights, frames, force=force)
     click.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB; vidtok-run eval CLIPS --fvd {out}")

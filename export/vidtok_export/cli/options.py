@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from vidtok_export.errors import ExportError
-from vidtok_ref.errors import ModelError
+from vidtok_ref.errors import ModelError, needs_extra
 from vidtok_ref.variant import Variant, find_variant
 from vidtok_runtime.cli.descriptors import settle
 from vidtok_runtime.cli.options import clean_exit_on_signals
@@ -25,13 +25,13 @@ DEBUG = click.option("--debug", is_flag=True, help="Show the traceback of an err
 
 
 def loud(function: Callable[..., None]) -> Callable[..., None]:
-    """Turn expected errors into one line on stderr and exit code 1."""
+    """Turn expected errors, and the lack of the extra `export`, into one line on stderr and exit code 1."""
 
     @functools.wraps(function)
     def call(*args: Any, debug: bool, **kwargs: Any) -> None:
         settle()
         try:
-            with clean_exit_on_signals("vidtok-export"):
+            with clean_exit_on_signals("vidtok-export"), needs_extra("export"):
                 function(*args, **kwargs)
         except (ExportError, ModelError, VidtokError) as error:
             if debug:
@@ -61,9 +61,11 @@ PRECISION = click.option("--precision", help="As the bundle offers.  [default: t
 
 def chosen_variant(name: str | None, checkpoint: Path | None, ch: int | None) -> Variant:
     """The named variant, or the one inside the checkpoint."""
-    from vidtok_ref.weights import embedded_variant
+    found: str | Variant | None = name
+    if name is None and checkpoint is not None:
+        from vidtok_ref.weights import embedded_variant
 
-    inside = embedded_variant(checkpoint) if checkpoint and name is None else None
-    if name is None and inside is None:
+        found = embedded_variant(checkpoint)
+    if found is None:
         raise click.UsageError("give --variant NAME (--list shows them), or --checkpoint with one that says it itself")
-    return find_variant(inside or name or "", **({"ch": ch} if ch else {}))
+    return find_variant(found, **({"ch": ch} if ch else {}))

@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 
 from vidtok_export.cli.options import FILE, FORCE, PRECISION, SIZE, loud
+from vidtok_export.repository import check_room
+from vidtok_export.targets import named
+from vidtok_runtime.bundles import find_bundle
 
 
 @click.command(epilog="Example: vidtok-export triton tiny-fsq-32768 models/ --size 320x180 --kind gpu")
@@ -21,15 +24,16 @@ from vidtok_export.cli.options import FILE, FORCE, PRECISION, SIZE, loud
 def triton(
     bundle: str, folder: Path, size: tuple[int, int], kind: str, batch: int, precision: str | None, force: bool
 ) -> None:
-    """Write BUNDLE (folder or shipped name) as the new Triton model repository FOLDER.
+    """Add BUNDLE (folder or shipped name) to the Triton model repository FOLDER, which is made if it is not there.
 
-    Triton carries the states from request to request (implicit state), so the frames have one size. FOLDER/README.md
+    Triton carries the states from request to request (implicit state), so the frames have one size. FOLDER/VARIANT.md
     tells clients what to send. Bundles with flags (version 1.1) take one clip a call whatever --batch says.
     """
-    from vidtok_export.triton import write_triton
-    from vidtok_runtime.bundles import find_bundle
-
     manifest = find_bundle(bundle)
+    check_room(named(folder), manifest.variant, force=force)
+
+    from vidtok_export.triton import write_triton
+
     names = write_triton(manifest, folder, size, kind=kind, precision=precision, batch=batch, force=force)
     click.echo(f"{folder}: {', '.join(names)}")
 
@@ -41,13 +45,15 @@ def triton(
 @FORCE
 @loud
 def ovms(bundle: str, folder: Path, size: tuple[int, int], force: bool) -> None:
-    """Write BUNDLE (folder or shipped name) as the new FOLDER for OpenVINO Model Server, with its config.json.
+    """Add BUNDLE (folder or shipped name) to FOLDER and its config.json, for OpenVINO Model Server.
 
-    The states become variables of the models, so the frames have one size. FOLDER/README.md tells clients what to
-    send. The models are the float32 graphs.
+    FOLDER is made if it is not there. The states become variables of the models, so the frames have one size.
+    FOLDER/VARIANT.md tells clients what to send. The models are the float32 graphs.
     """
-    from vidtok_export.ovms import write_ovms
-    from vidtok_runtime.bundles import find_bundle
+    manifest = find_bundle(bundle)
+    check_room(named(folder), manifest.variant, force=force)
 
-    names = write_ovms(find_bundle(bundle), folder, size, force=force)
+    from vidtok_export.ovms import write_ovms
+
+    names = write_ovms(manifest, folder, size, force=force)
     click.echo(f"{folder}: {', '.join(names)}")

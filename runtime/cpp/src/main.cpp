@@ -20,6 +20,12 @@ namespace {
 
 volatile std::sig_atomic_t interrupted = 0;
 
+/// One line on stderr, whatever the text holds.
+void report(std::string text) {
+    for (char& c : text) c = static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+    std::fprintf(stderr, "vidtok: %s\n", text.c_str());
+}
+
 /// Progress on a terminal; throws where Ctrl-C was pressed, so that nothing half-written stays.
 class Progress {
 public:
@@ -85,6 +91,10 @@ void decode(const Options& options) {
     vidtok::Tokenizer tok = open_tokenizer(options);
     const vidtok::TokenReader reader(options.files[1]);
     reader.verify();
+    if (reader.info().precision != tok.precision()) {
+        report("warning: tokens made in " + reader.info().precision + " are decoded in " + tok.precision() +
+               ", which gives slightly other frames; --precision " + reader.info().precision + " gives its own");
+    }
     FrameWriter writer(options.files[2], reader.info(), options.force);
     vidtok::Decoder decoder = tok.decoder(reader.info());
     {
@@ -116,13 +126,6 @@ void run(const Options& options) {
     }
 }
 
-/// One line on stderr, whatever the text holds.
-int report(int code, std::string text) {
-    for (char& c : text) c = static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    std::fprintf(stderr, "vidtok: %s\n", text.c_str());
-    return code;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -131,10 +134,12 @@ int main(int argc, char** argv) {
         run(parse_options({argv + 1, argv + argc}));
         return 0;
     } catch (const UsageError& error) {
-        return report(2, error.what());
+        report(error.what());
+        return 2;
     } catch (const std::bad_alloc&) {
-        return report(1, "there is not enough memory; frames are too large, or --chunk is");
+        report("there is not enough memory; frames are too large, or --chunk is");
     } catch (const std::exception& error) {
-        return report(1, error.what());
+        report(error.what());
     }
+    return 1;
 }

@@ -12,6 +12,7 @@ from vidtok_runtime.cli.options import (
     FILE,
     FOLDER,
     FORCE,
+    GIVEN,
     RANGE,
     command,
     engine,
@@ -55,7 +56,7 @@ def encode(
     """
     from vidtok_runtime.pipeline import encode_file
 
-    out = target_of(clip, out, ".safetensors")
+    out = target_of(clip, out, ".safetensors", force=force)
     tok = tokenizer(bundle)
     info = encode_file(
         tok, clip, out, selection=selection, opening=opening, half=half, gop=gop, force=force, quiet=quiet
@@ -91,7 +92,7 @@ def decode(
     from vidtok_runtime.segments import segments_in
     from vidtok_runtime.tokens import TokenReader
 
-    out = target_of(str(tokens), out, ".decoded.mp4")
+    out = target_of(str(tokens), out, ".decoded.mp4", force=force)
     found = bundle or find_bundle_of(TokenReader(segments_in(tokens)[0]).info)
     tok = tokenizer(found)
     info = decode_file(tok, tokens, out, start=start, end=end, output=output, force=force, quiet=quiet)
@@ -125,7 +126,7 @@ def reconstruct(
     """
     from vidtok_runtime.pipeline import reconstruct_file
 
-    out = target_of(clip, out, ".recon.mp4")
+    out = target_of(clip, out, ".recon.mp4", force=force)
     tok = tokenizer(bundle)
     quality = reconstruct_file(
         tok,
@@ -141,22 +142,31 @@ def reconstruct(
     say(f"{out}: {quality.frames} frames, PSNR {quality.psnr:.2f} dB, SSIM {quality.ssim:.4f}", out)
 
 
-@click.command(epilog="Example: vidtok-run demo --out demo/ --clip my.mp4")
-@click.option("--clip", type=FILE, help="A clip of your own.  [default: a made-up one]")
+@click.command(epilog="Examples: vidtok-run demo; vidtok-run demo --clip my.mp4 --size 256 --end 5 --out mine/")
+@click.option("--clip", type=GIVEN, help="A clip of your own.  [default: a made-up one]")
 @click.option("--out", "folder", type=FOLDER, default=Path("vidtok-demo"), show_default=True, help="Folder.")
 @command(FORCE, *COMMON)
+@source
 @engine
 def demo(
     clip: Path | None,
     folder: Path,
+    selection: Selection,
+    opening: Opening,
     force: bool,
     bundle: str | None,
     tokenizer: Callable[..., Tokenizer],
     quiet: bool,
 ) -> None:
-    """Encode and decode a clip with the shipped model and write a side-by-side picture."""
+    """Encode and decode a clip with both shipped models, or with --bundle alone, and write a picture of all of it.
+
+    It says what came of the clip, what the sizes of the token files mean, and what to try next.
+    """
+    from vidtok_runtime.bundles import DEFAULT, shipped_names
     from vidtok_runtime.demo import run_demo
 
-    tok = tokenizer(bundle)
-    for path in run_demo(tok, folder, clip, force=force, quiet=quiet):
-        click.echo(path)
+    bundles = [bundle] if bundle else sorted(shipped_names(), key=lambda name: name != DEFAULT)
+    options = {"selection": selection, "opening": opening, "force": force, "quiet": quiet}
+    for line in run_demo(tokenizer, bundles, folder, clip, **options):
+        if not quiet:
+            click.echo(line)

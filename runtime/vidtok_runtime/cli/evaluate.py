@@ -76,18 +76,21 @@ def evaluate(
     from vidtok_runtime.measures import Fvd, Lpips
     from vidtok_runtime.protocol import Protocol
 
+    written = Outputs(**outputs)
+    written.open()  # what is there already is found before an engine is loaded
+    compared = Baselines(baselines, pca_clips, pca_file, force=written.force)
     tokenizers = [tokenizer(bundle) for bundle in bundles or (None,)]
     first = tokenizers[0]
     lines = evaluate_folder(
         tokenizers,
         folder,
         lambda default: Protocol((default if frames is None else frames) or None, size or None, fps, stream),
-        baselines=Baselines(baselines, pca_clips, pca_file, force=outputs["force"]),
+        baselines=compared,
         measures=Measures(
             Lpips(lpips, first.provider, first.options) if lpips else None,
             Fvd(fvd, first.provider, first.options) if fvd else None,
         ),
-        outputs=Outputs(**outputs),
+        outputs=written,
         quiet=quiet,
     )
     for line in lines:

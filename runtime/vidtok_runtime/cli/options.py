@@ -16,13 +16,14 @@ from typing import Any
 import click
 
 from vidtok_runtime.errors import InputError, VidtokError
+from vidtok_runtime.files import PartFile
 from vidtok_runtime.selection import FITS, Selection
 from vidtok_runtime.session import PROVIDERS
 from vidtok_runtime.source import Damage, Opening
 from vidtok_runtime.source_container import raw_options
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.video_in import Kind, kind_of
-from vidtok_runtime.video_out import CODECS, STREAMS, Output
+from vidtok_runtime.video_out import CODECS, STDOUT, STREAMS, Output
 
 
 def rate(_: click.Context, __: click.Parameter, value: str | None) -> Fraction | None:
@@ -243,15 +244,20 @@ def written(function: Callable[..., None]) -> Callable[..., None]:
     return _add(OUTPUT, call)
 
 
-def target_of(place: str, out: Path | None, suffix: str) -> Path:
-    """The output named, or the one beside a file or folder; raises UsageError where there is no beside."""
-    if out is not None:
-        return out
-    if kind_of(place) in (Kind.STDIN, Kind.ADDRESS, Kind.CAMERA) or not Path(place).name:
-        raise click.UsageError(f"{place} gives the output no name; give one with --out")
-    return Path(place).with_suffix(suffix)
+def target_of(place: str, out: Path | None, suffix: str, *, force: bool) -> Path:
+    """The output named, or the one beside a file or folder; raises UsageError where there is no beside.
+
+    Raises OutputError when it is there already or cannot be, before an engine is loaded.
+    """
+    if out is None:
+        if kind_of(place) in (Kind.STDIN, Kind.ADDRESS, Kind.CAMERA) or not Path(place).name:
+            raise click.UsageError(f"{place} gives the output no name; give one with --out")
+        out = Path(place).with_suffix(suffix)
+    if str(out) != STDOUT:
+        PartFile(out, force=force)
+    return out
 
 
 def say(text: str, out: Path) -> None:
     """Print to stdout, or to stderr where stdout is the output."""
-    click.echo(text, err=str(out) == "-")
+    click.echo(text, err=str(out) == STDOUT)

@@ -46,7 +46,7 @@ def view(
     from vidtok_runtime.tokens import TokenReader
     from vidtok_runtime.view.run import view_clip, view_tokens
 
-    out = target_of(place, out, ".view.html")
+    out = target_of(place, out, ".view.html", force=force)
     options = {"force": force, "quiet": quiet}
     if holds_tokens(place):
         if original is None and (selection, opening) != (Selection(), Opening(Damage.COUNTED)):

@@ -31,8 +31,8 @@ def sheet(study: Study) -> bytes:
     across = _LEFT + max(_LEAST, len(samples)) * (_COLUMN + _GAP)
     captions = [f"frame {s.frame}" + ("" if s.psnr is None else f", {s.psnr:.2f} dB") for s in samples]
     headline = ", ".join([study.name, *(f"{name} {value}" for name, value in study.figures().items())])
-    parts = [_texts(across, {_GAP: headline}), _texts(across, {_GAP: reading(study)})]
-    parts.append(_texts(across, {_LEFT + i * (_COLUMN + _GAP): text for i, text in enumerate(captions)}))
+    parts = [texts(across, {_GAP: headline}), texts(across, {_GAP: reading(study)})]
+    parts.append(texts(across, {_LEFT + i * (_COLUMN + _GAP): text for i, text in enumerate(captions)}))
     for what, column in rows.items():
         row = _blank(tall + _GAP, across)
         _write(row, what, _GAP, tall // 2)
@@ -82,10 +82,10 @@ def _blank(height: int, width: int) -> Pixels:
     return np.full((height, width, 3), 255, np.uint8)
 
 
-def _texts(width: int, texts: dict[int, str]) -> Pixels:
-    """A line with texts that begin at some places."""
+def texts(width: int, places: dict[int, str]) -> Pixels:
+    """A line with texts that begin at some places, as a picture."""
     row = _blank(_LINE, width)
-    for left, text in texts.items():
+    for left, text in places.items():
         _write(row, text, left, 18)
     return row
 

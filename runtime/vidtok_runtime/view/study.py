@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.bits import bits_per_number, bits_per_pixel
 from vidtok_runtime.metrics import BEST_PSNR, Pixels, psnr, ssim
 from vidtok_runtime.selection import resize
 from vidtok_runtime.token_info import TokenInfo
@@ -92,8 +93,9 @@ class Study:
 
     @property
     def bits_per_pixel(self) -> float:
-        """log2(codes) a token, 16 a number of a latent."""
-        return self.numbers * self.manifest.bits_per_number / (self.frames * self.height * self.width)
+        """As `eval` counts them."""
+        bits = self.numbers * bits_per_number(self.manifest.codebook_size)
+        return bits_per_pixel(bits, self.frames, self.height, self.width)
 
     def token_map(self, sample: Sample) -> Pixels:
         """Colours of a frame's tokens or latents at the size of its picture."""

@@ -147,6 +147,13 @@ async function decode(bundle, source, out, values) {
   const tokens = await loadTokens(new Uint8Array(readFileSync(source)))
   const file = new PartFile(out, values.force)
   const tok = await load(bundle, values, 'decoder')
+  const made = tokens.info.precision
+  if (made !== tok.precision) {
+    process.stderr.write(
+      `vidtok: warning: tokens made in ${made} are decoded in ${tok.precision}, ` +
+        'which gives slightly other frames\n',
+    )
+  }
   const stream = tok.decoderOf(tokens.info, { dtype })
   const row = tokens.data.length / tokens.length
   let done = 0

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { after, test } from 'node:test'
-import { loadTokens } from '../src/index.js'
+import { loadTokens, saveTokens } from '../src/index.js'
 import { FSQ, KL, clip, largestDifference, place } from './material.js'
 
 const folder = mkdtempSync(`${tmpdir()}/vidtok-`)
@@ -38,6 +38,18 @@ test('options reach the tokens', async () => {
   assert.deepEqual(vidtok('encode', KL, 'clip.rgb', 'kl.safetensors', ...size, '--gop', '2', '--half'), silent)
   const { info, length } = await loadTokens(new Uint8Array(readFileSync(`${folder}/kl.safetensors`)))
   assert.deepEqual([info.gop, info.numFrames, info.fps, length], [2, 9, null, 4])
+})
+
+test('tokens of another precision are decoded, and it is said', async () => {
+  assert.equal(vidtok('encode', KL, 'clip.rgb', 'fp32.safetensors', ...size).status, 0)
+  const tokens = await loadTokens(new Uint8Array(readFileSync(`${folder}/fp32.safetensors`)))
+  const other = { ...tokens, info: { ...tokens.info, precision: 'int8' } }
+  writeFileSync(`${folder}/int8.safetensors`, await saveTokens(other))
+  const { status, stderr } = vidtok('decode', KL, 'int8.safetensors', 'int8.rgb', '--threads', '1')
+  const said = 'vidtok: warning: tokens made in int8 are decoded in fp32, which gives slightly other frames\n'
+  assert.deepEqual([status, stderr], [0, said])
+  assert.deepEqual(vidtok('decode', KL, 'fp32.safetensors', 'fp32.rgb', '--threads', '1'), silent)
+  assert.deepEqual(readFileSync(`${folder}/int8.rgb`), readFileSync(`${folder}/fp32.rgb`))
 })
 
 test('faults are one line, and nothing is left behind', () => {

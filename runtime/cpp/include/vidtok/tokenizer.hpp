@@ -65,6 +65,9 @@ public:
         return Decoder(source("decoder", window()), crop, timing, 0);
     }
 
+    /// Of the graphs, as token files name it.
+    const std::string& precision() const { return precision_; }
+
     /// What a token file made by this tokenizer says about itself.
     TokenInfo describe(std::size_t num_frames, std::size_t height, std::size_t width,
                        std::optional<std::size_t> gop = std::nullopt) const {
