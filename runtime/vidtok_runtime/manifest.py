@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vidtok_runtime.errors import BundleError
-from vidtok_runtime.external_data import refuse_external_data
+from vidtok_runtime.onnx_file import check_onnx_file
 from vidtok_runtime.fields import Fields, parse_json
 from vidtok_runtime.files import is_file
 from vidtok_runtime.graph_entry import GraphEntry, graph_entry
@@ -221,5 +221,5 @@ def check_file(manifest: Manifest, graph: GraphEntry) -> Path:
         raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
     if found != graph.sha256:
         raise BundleError(f"{path} is altered: its SHA-256 is not the manifest's; copy or export the bundle again")
-    refuse_external_data(path)
+    check_onnx_file(path)
     return path

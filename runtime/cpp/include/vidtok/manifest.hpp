@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "external_data.hpp"
+#include "onnx_file.hpp"
 #include "files.hpp"
 #include "graph_entry.hpp"
 
@@ -165,7 +165,7 @@ inline fs::path check_file(const Manifest& manifest, const GraphEntry& graph) {
             throw BundleError(path.string() +
                               " is altered: its SHA-256 is not the manifest's; copy or export the bundle again");
         }
-        refuse_external_data(path);
+        check_onnx_file(path);
     } catch (const FormatError& error) {
         throw BundleError(path.string() + " cannot be used: " + error.what() + "; export the bundle again");
     }
