@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from vidtok_runtime import Tokenizer, VidtokError
 from vidtok_runtime.bundles import SHIPPED
 from vidtok_runtime.describe import describe
-from vidtok_runtime.onnx_file import check_onnx_file
 from vidtok_runtime.manifest import read_manifest
+from vidtok_runtime.onnx_file import check_onnx_file
 from vidtok_runtime.token_convert import convert_file
 from vidtok_runtime.tokens import Tokens
 

@@ -17,9 +17,9 @@ from material import run
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundles import SHIPPED
 from vidtok_runtime.errors import BundleError
-from vidtok_runtime.onnx_file import check_onnx_file
 from vidtok_runtime.manifest import read_manifest
 from vidtok_runtime.measures import Lpips
+from vidtok_runtime.onnx_file import check_onnx_file
 from vidtok_runtime.session import Options
 
 Change = Callable[[dict[str, Any]], None]

@@ -174,6 +174,8 @@ def _manifest(folder: Path, raw: Fields) -> Manifest:
         parity=tuple(_parity(row) for row in raw.fields("parity").rows("rows")),
         operations=_operations(raw.fields("operations")),
     )
+    if flush and flush.integer("keep_frames", 0, f - 1) != manifest.look_ahead:
+        raise ValueError("flush does not keep as many frames as the decoder looks ahead")
     if manifest.encoder_chunk % f or (manifest.window or 0) % f:
         raise ValueError(f"a chunk or window of frames is no multiple of {f}")
     names = {port.name for graph in manifest.graphs for port in (graph.inputs[0], graph.outputs[0])} - {"video"}
@@ -195,8 +197,8 @@ def _parity(row: Fields) -> ParityRow:
         provider=row.text("provider"),
         latent_max_diff=row.number("latent_max_diff") if "latent_max_diff" in has else None,
         video_max_diff=row.number("video_max_diff"),
-        tokens=row.integer("tokens", 0, 2**62) if "tokens" in has else None,
-        tokens_differing=row.integer("tokens_differing", 0, 2**62) if "tokens_differing" in has else None,
+        tokens=row.count("tokens") if "tokens" in has else None,
+        tokens_differing=row.count("tokens_differing") if "tokens_differing" in has else None,
         precision=row.text("precision") if "precision" in has else None,
         psnr_lost=row.number("psnr_lost") if "psnr_lost" in has else None,
     )

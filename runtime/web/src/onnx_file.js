@@ -4,7 +4,7 @@
  * Field numbers are those of onnx.proto3, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3.
  */
 import { BundleError } from './errors.js'
-import { FormError } from './fields.js'
+import { FormError } from './json.js'
 
 /**
  * Operators beyond ONNX's own that vidtok-export writes: `domain name`.

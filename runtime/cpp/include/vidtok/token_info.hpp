@@ -3,6 +3,7 @@
 
 #include <map>
 #include <numeric>
+#include <regex>
 #include <utility>
 
 #include "manifest.hpp"
@@ -31,6 +32,19 @@ inline std::int64_t parse_digits(const std::string& text, std::size_t most_digit
     const std::int64_t value = digits && text.size() <= most_digits ? std::stoll(text) : -1;
     if (value < least || value > most) throw FormatError("'" + text.substr(0, 40) + "' is no number that fits");
     return value;
+}
+
+/// The text, if it tells how pictures are shown: `aspect=1 matrix=1 primaries=1 transfer=1 range=limited`.
+inline std::string check_display(std::string text) {
+    static const std::regex form(
+        "aspect=([0-9]{1,9})(?:/([0-9]{1,9}))? matrix=([0-9]{1,3}) primaries=([0-9]{1,3}) transfer=([0-9]{1,3}) "
+        "range=(?:full|limited)");
+    std::smatch match;
+    bool sound = std::regex_match(text, match, form) && std::stol(match[1]) > 0;
+    if (sound && match[2].matched) sound = std::stol(match[2]) > 0;
+    for (std::size_t i = 3; sound && i <= 5; ++i) sound = std::stol(match[i]) <= 255;
+    if (!sound) throw FormatError("'" + text + "' describes no picture");
+    return text;
 }
 
 }  // namespace detail
@@ -175,7 +189,7 @@ inline TokenInfo parse_token_info(const Fields& values) {
     if (values.has("window")) info.window = number("window", 1, most_other);
     if (values.has("gop")) info.gop = number("gop", 1, most_other);
     info.skip = number("skip", 0, most_frames);
-    if (values.has("display")) info.display = values.text("display");
+    if (values.has("display")) info.display = detail::check_display(values.text("display"));
     if (info.front_frames >= info.time_factor) throw FormatError("more frames in front than a latent holds");
     if (info.window && (info.gop || *info.window % info.time_factor)) {
         throw FormatError("a window that is no multiple of the frames a latent, or one with a gop");
