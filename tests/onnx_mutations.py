@@ -55,7 +55,7 @@ def model(*nodes: onnx.NodeProto) -> onnx.ModelProto:
 SOUND = model(helper.make_node("Add", ["w", "w"], ["y"])).SerializeToString()
 
 
-def bases() -> list[bytes]:
+def _bases() -> list[bytes]:
     """Small models that have a tensor in every place that can hold one."""
     tensor = numpy_helper.from_array(np.ones(2, np.float32), "t")
     inner = helper.make_graph([helper.make_node("Constant", [], ["c"], value=tensor)], "inner", [], [], [tensor])
@@ -70,25 +70,25 @@ def bases() -> list[bytes]:
     return [SOUND, full.SerializeToString()]
 
 
-def tree(content: bytes, letter: str) -> list[list[Any]]:
+def _tree(content: bytes, letter: str) -> list[list[Any]]:
     """[number, wire type, value] of every field; messages that may hold tensors as trees of their own."""
     kinds = onnx_file._MESSAGES[letter]
     fields = []
     for number, wire, first, last in onnx_file._fields(content, 0, len(content)):
         kind, value = kinds[number], content[first:last]
-        fields.append([number, wire, (kind, tree(value, kind)) if kind in CLASSES else value])
+        fields.append([number, wire, (kind, _tree(value, kind)) if kind in CLASSES else value])
     return fields
 
 
-def places(fields: list[list[Any]], letter: str) -> Iterator[tuple[str, list[list[Any]]]]:
+def _places(fields: list[list[Any]], letter: str) -> Iterator[tuple[str, list[list[Any]]]]:
     """Every message of a tree."""
     yield letter, fields
     for _, _, value in fields:
         if isinstance(value, tuple):
-            yield from places(value[1], value[0])
+            yield from _places(value[1], value[0])
 
 
-def written(fields: list[list[Any]], chance: random.Random, odd: float) -> bytes:
+def _written(fields: list[list[Any]], chance: random.Random, odd: float) -> bytes:
     """The bytes of a tree; with the chance `odd`, a number of it is written as no writer would."""
     out = bytearray()
 
@@ -104,7 +104,7 @@ def written(fields: list[list[Any]], chance: random.Random, odd: float) -> bytes
         )
 
     for key, wire, value in fields:
-        content = written(value[1], chance, odd) if isinstance(value, tuple) else value
+        content = _written(value[1], chance, odd) if isinstance(value, tuple) else value
         out += number(key << 3 | wire, tag=True)
         if wire == 2:
             out += number(len(content))
@@ -112,11 +112,11 @@ def written(fields: list[list[Any]], chance: random.Random, odd: float) -> bytes
     return bytes(out)
 
 
-def mutated(chance: random.Random, trees: list[list[list[Any]]]) -> bytes:
+def _mutated(chance: random.Random, trees: list[list[list[Any]]]) -> bytes:
     """A model with some of its fields moved, doubled, renumbered, hidden, or written oddly."""
     copy = _copied(chance.choice(trees))
     for _ in range(chance.randrange(4)):
-        letter, fields = chance.choice(list(places(copy, "M")))
+        letter, fields = chance.choice(list(_places(copy, "M")))
         at = chance.randrange(len(fields) + 1)
         action = chance.choice([0, 0, 0, 1, 2, 3, 4, 5])
         numbers = [n for n, kind in enumerate(onnx_file._MESSAGES[letter]) if kind in "TSEL"] or [chance.randrange(30)]
@@ -134,7 +134,7 @@ def mutated(chance: random.Random, trees: list[list[list[Any]]]) -> bytes:
             fields[at % len(fields)][0] = chance.choice(numbers)
         elif fields:
             fields[at % len(fields)][1] = chance.randrange(8)
-    content = written(copy, chance, chance.choice([0, 0, 0.01, 0.1]))
+    content = _written(copy, chance, chance.choice([0, 0, 0.01, 0.1]))
     if chance.random() < 0.2:
         at = chance.randrange(len(content) + 1)
         content = content[:at] + chance.randbytes(chance.randrange(4)) + content[at + chance.randrange(3) :]
@@ -143,3 +143,17 @@ def mutated(chance: random.Random, trees: list[list[list[Any]]]) -> bytes:
 
 def _copied(fields: list[list[Any]]) -> list[list[Any]]:
     return [[n, w, (v[0], _copied(v[1])) if isinstance(v, tuple) else v] for n, w, v in fields]
+
+
+def mutations(chance: random.Random, count: int) -> Iterator[bytes]:
+    """So many models that are changed at random; most are a changed one with other bytes in a few places."""
+    trees, made = [_tree(content, "M") for content in _bases()], b""
+    for i in range(count):
+        if i % 8 == 0:
+            made = _mutated(chance, trees)
+        content = bytearray(made)
+        for _ in range(chance.randrange(1, 4) if i % 8 and made else 0):
+            content[chance.randrange(len(made))] = chance.choice(
+                [chance.randrange(256), *b"\0\1\2\x2a\x3a\x6a\x70\x80"]
+            )
+        yield bytes(content)

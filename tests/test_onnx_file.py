@@ -14,7 +14,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from onnx import TensorProto, helper
-from onnx_mutations import CLASSES, HIDDEN, SOUND, bases, field, model, mutated, tree
+from onnx_mutations import CLASSES, HIDDEN, SOUND, field, model, mutations
 
 from vidtok_runtime import onnx_file
 from vidtok_runtime.bundles import SHIPPED
@@ -150,10 +150,9 @@ def holds_what_is_refused(parsed: onnx.ModelProto) -> bool:
 
 @pytest.mark.parametrize("count", [QUICK, pytest.param(THOROUGH, marks=pytest.mark.slow)])
 def test_what_passes_is_sound_to_onnx(count: int) -> None:
-    chance, trees = random.Random(5), [tree(content, "M") for content in bases()]
     caught = passed = 0
-    for _ in range(count):
-        content, parsed = mutated(chance, trees), None
+    for content in mutations(random.Random(5), count):
+        parsed = None
         with contextlib.suppress(DecodeError):  # where onnx's parser fails, so do those of the engines
             parsed = onnx.ModelProto.FromString(content)
         try:
@@ -169,5 +168,5 @@ def test_what_passes_is_sound_to_onnx(count: int) -> None:
         for message in messages(parsed):
             unknown = UnknownFieldSet(message) if isinstance(message, tuple(CLASSES.values())) else ()
             assert all(one.wire_type != 2 for one in unknown), content.hex()
-    assert caught > count / 50
+    assert caught > count / 100
     assert passed > count / 20

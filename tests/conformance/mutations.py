@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +58,6 @@ JSON_FILES = {
 }
 
 
-@lru_cache(maxsize=16)
-def _parts(content: bytes) -> list[re.Match[bytes]]:
-    return [part for i, part in enumerate(_PARTS.finditer(content)) if part[0].strip() or i % 10 == 0]
-
-
 def random_edits(chance: random.Random, file: str) -> dict[str, Any]:
     """A case without name and verdict: up to three edits of a manifest or of the header of a token file."""
     raw = (KIT / file).read_bytes()
@@ -77,10 +71,16 @@ def random_edits(chance: random.Random, file: str) -> dict[str, Any]:
             "edits": [{"at": at, "delete": chance.randrange(5), "hex": chance.randbytes(chance.randrange(5)).hex()}],
         }
     for _ in range(chance.choice([1, 1, 1, 2, 3])):
-        parts = _parts(content.rstrip())
+        # Near one place; that its first part may be half of one does no harm.
+        start = chance.randrange(len(content.rstrip()))
+        near = content.rstrip()[start : start + 200]
+        parts = list(_PARTS.finditer(near))
+        numbers = list(re.finditer(rb"[0-9]{1,18}", near))
         found, other = chance.choice(parts), chance.choice(parts)
-        at, size = found.start(), len(found[0])
         action = chance.randrange(7)
+        if action == 6 and numbers:  # a number a little off, also in a text
+            found = chance.choice(numbers)
+        at, size = start + found.start(), len(found[0])
         if action == 0:
             new = chance.choice(_ODD)
         elif action == 1:
@@ -90,18 +90,15 @@ def random_edits(chance: random.Random, file: str) -> dict[str, Any]:
         elif action == 3:  # insert
             size, new = 0, chance.choice([chance.choice(_ODD), other[0]])
         elif action == 4:  # a member once more, or somewhere else
-            members = list(re.finditer(rb'"[a-z_0-9]+":\s*(?:"[^"]*"|[-0-9.]+|null|\[[^][{}]*\])', content))
-            new = chance.choice(members)[0] + b","
-            places = list(re.finditer(rb"\{", content))
-            at, size = chance.choice(places).end(), 0
+            members = list(re.finditer(rb'"[a-z_0-9]+":\s*(?:"[^"]*"|[-0-9.]+|null|\[[^][{}]*\])', near))
+            new = chance.choice(members)[0] + b"," if members else b","
+            at, size = content.find(b"{", chance.choice([0, start])) + 1, 0
         elif action == 5:  # inside a value
             at, size = at + chance.randrange(size), chance.randrange(3)
             new = chance.choice([chance.randbytes(chance.randrange(3)), chance.choice(_ODD).strip(b'"'), b"\\u0031"])
-        else:  # a number a little off, also in a text
-            numbers = list(re.finditer(rb"[0-9]{1,18}", content))
-            found = chance.choice(numbers)
-            at, size = found.start(), len(found[0])
-            new = str(max(0, int(found[0]) + chance.choice([-8, -4, -1, 1, 2, 4, 8, 100]))).encode()
+        else:
+            number = int(found[0]) if found[0].isdigit() else 0
+            new = str(max(0, number + chance.choice([-8, -4, -1, 1, 2, 4, 8, 100]))).encode()
         edits.append({"at": at, "delete": size, "hex": new.hex()})
         content = content[:at] + new + content[at + size :]
     return {"file": file, "edits": edits, **({"part": "header"} if header else {})}

@@ -13,7 +13,7 @@ import pytest
 from cases import KIT
 from cpp_program import BUILD, Build
 from mutations import JSON_FILES, random_edits, whole
-from onnx_mutations import bases, mutated, tree
+from onnx_mutations import mutations
 from refusals import REFUSALS, Refusal, read_refusals
 from test_node import WEB
 
@@ -62,14 +62,14 @@ def test_the_file_is_of_use() -> None:
 @pytest.mark.parametrize("kind", [*JSON_FILES, "encoder.onnx"])
 def test_all_runtimes_judge_random_changes_alike(plain: Build, kind: str, count: int, tmp_path: Path) -> None:
     chance = random.Random(kind)
-    trees = [tree(content, "M") for content in bases()]
+    graphs = mutations(chance, count)
     for start in range(0, count, MOST_CASES):
         cases, refused = [], 0
         for i in range(start, min(count, start + MOST_CASES)):
             if kind in JSON_FILES:
                 raw = random_edits(chance, chance.choice(JSON_FILES[kind]))
             else:
-                raw = whole("fsq-causal/encoder.onnx", mutated(chance, trees))
+                raw = whole("fsq-causal/encoder.onnx", next(graphs))
             case = Refusal(**{"name": f"{i}", "part": "file", "verdict": "", "why": "", **raw})
             said = case.refused(tmp_path)
             if said is not None and "is missing" in said:  # only a reader that has the folder can tell

@@ -3,7 +3,6 @@
 
 #include <map>
 #include <numeric>
-#include <regex>
 #include <utility>
 
 #include "manifest.hpp"
@@ -36,14 +35,29 @@ inline std::int64_t parse_digits(const std::string& text, std::size_t most_digit
 
 /// The text, if it tells how pictures are shown: `aspect=1 matrix=1 primaries=1 transfer=1 range=limited`.
 inline std::string check_display(std::string text) {
-    static const std::regex form(
-        "aspect=([0-9]{1,9})(?:/([0-9]{1,9}))? matrix=([0-9]{1,3}) primaries=([0-9]{1,3}) transfer=([0-9]{1,3}) "
-        "range=(?:full|limited)");
-    std::smatch match;
-    bool sound = std::regex_match(text, match, form) && std::stol(match[1]) > 0;
-    if (sound && match[2].matched) sound = std::stol(match[2]) > 0;
-    for (std::size_t i = 3; sound && i <= 5; ++i) sound = std::stol(match[i]) <= 255;
-    if (!sound) throw FormatError("'" + text + "' describes no picture");
+    std::string_view rest = text;
+    const auto word = [&](std::string_view name) {
+        if (rest.substr(0, name.size()) != name) throw FormatError("'" + text + "' describes no picture");
+        rest.remove_prefix(name.size());
+    };
+    const auto number = [&](std::size_t most_digits, std::int64_t least, std::int64_t most) {
+        const std::string_view digits = rest.substr(0, rest.find_first_not_of("0123456789"));
+        parse_digits(std::string(digits), most_digits, least, most);
+        rest.remove_prefix(digits.size());
+    };
+    word("aspect=");
+    number(9, 1, 999999999);
+    if (rest.substr(0, 1) == "/") {
+        word("/");
+        number(9, 1, 999999999);
+    }
+    for (const std::string_view name : {" matrix=", " primaries=", " transfer="}) {
+        word(name);
+        number(3, 0, 255);
+    }
+    word(" range=");
+    word(rest.substr(0, 1) == "f" ? "full" : "limited");
+    if (!rest.empty()) throw FormatError("'" + text + "' describes more than a picture");
     return text;
 }
 
