@@ -6,14 +6,64 @@ import json
 import re
 import reprlib
 from collections.abc import Collection
+from typing import NoReturn
+
+_MOST_DEPTH = 64  # objects and lists inside each other
+_MOST_NUMBER = 1e300
+_MOST_WHOLE = 2**53 - 1  # what every language can hold
+# Controls, and what shows nothing or turns the direction of writing.
+_HIDDEN = re.compile(
+    "[\0-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e0fff]"
+)
 
 
 def parse_json(content: bytes) -> object:
-    """What JSON text holds; raises ValueError."""
+    """What JSON text holds, by the rules of docs/format.md; raises ValueError."""
     try:
-        return json.loads(content.decode("utf-8"))
+        value = json.loads(
+            content.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_int=lambda digits: int(_in_range(digits)),
+            parse_float=lambda digits: float(_in_range(digits)),
+            parse_constant=_no_constant,
+        )
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    _check(value, 0)
+    return value
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("an object has two values of one name")
+    return values
+
+
+def _in_range(digits: str) -> str:
+    if not abs(float(digits)) < _MOST_NUMBER:
+        raise ValueError(f"the number {digits[:20]} is out of range")
+    return digits
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _check(value: object, depth: int) -> None:
+    """Raise ValueError for what is nested too deeply, and for half a character of UTF-16."""
+    if isinstance(value, str):
+        value.encode()
+    elif isinstance(value, dict | list):
+        if depth == _MOST_DEPTH:
+            raise ValueError("it is nested too deeply")
+        for item in [*value, *value.values()] if isinstance(value, dict) else value:
+            _check(item, depth + 1)
+
+
+def is_printable(text: str) -> bool:
+    """Whether text can be shown on a terminal and shows what it is."""
+    return not _HIDDEN.search(text)
 
 
 class Fields:
@@ -41,25 +91,29 @@ class Fields:
         return None if self._get(name) is None else self.integer(name, least, most)
 
     def integers(self, name: str, most: int) -> tuple[int, ...]:
-        """At most so many whole numbers from 0 to 2^62."""
+        """At most so many whole numbers from 0 to 2^53 - 1."""
         value = self._get(name)
         if not isinstance(value, list) or len(value) > most or any(type(n) is not int for n in value):
             raise self._wrong(name, f"a list of at most {most} whole numbers")
-        if any(not 0 <= n < 2**62 for n in value):
+        if any(not 0 <= n <= _MOST_WHOLE for n in value):
             raise self._wrong(name, "a list of sizes")
         return tuple(value)
 
     def number(self, name: str) -> float:
-        """A finite number."""
+        """A number."""
         value = self._get(name)
-        if type(value) not in (int, float) or not abs(value) < 1e300:  # type: ignore[arg-type]
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._wrong(name, "a number")
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
+
+    def count(self, name: str) -> int:
+        """A whole number from 0 to 2^53 - 1."""
+        return self.integer(name, 0, _MOST_WHOLE)
 
     def text(self, name: str) -> str:
         """Short text that can be shown on a terminal."""
         value = self._get(name)
-        if not isinstance(value, str) or len(value) > 300 or not value.isprintable():
+        if not isinstance(value, str) or len(value) > 300 or not is_printable(value):
             raise self._wrong(name, "short, printable text")
         return value
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vidtok_runtime.errors import BundleError
-from vidtok_runtime.external_data import refuse_external_data
+from vidtok_runtime.onnx_file import check_onnx_file
 from vidtok_runtime.fields import Fields, parse_json
 from vidtok_runtime.files import is_file
 from vidtok_runtime.graph_entry import GraphEntry, graph_entry
@@ -167,6 +167,8 @@ def _manifest(folder: Path, raw: Fields) -> Manifest:
         parity=tuple(_parity(row) for row in raw.fields("parity").rows("rows")),
         operations=_operations(raw.fields("operations")),
     )
+    if flush and flush.integer("keep_frames", 0, f - 1) != manifest.look_ahead:
+        raise ValueError("flush does not keep as many frames as the decoder looks ahead")
     if manifest.encoder_chunk % f or (manifest.window or 0) % f:
         raise ValueError(f"a chunk or window of frames is no multiple of {f}")
     names = {port.name for graph in manifest.graphs for port in (graph.inputs[0], graph.outputs[0])} - {"video"}
@@ -188,8 +190,8 @@ def _parity(row: Fields) -> ParityRow:
         provider=row.text("provider"),
         latent_max_diff=row.number("latent_max_diff") if "latent_max_diff" in has else None,
         video_max_diff=row.number("video_max_diff"),
-        tokens=row.integer("tokens", 0, 2**62) if "tokens" in has else None,
-        tokens_differing=row.integer("tokens_differing", 0, 2**62) if "tokens_differing" in has else None,
+        tokens=row.count("tokens") if "tokens" in has else None,
+        tokens_differing=row.count("tokens_differing") if "tokens_differing" in has else None,
         precision=row.text("precision") if "precision" in has else None,
         psnr_lost=row.number("psnr_lost") if "psnr_lost" in has else None,
     )
@@ -214,5 +216,5 @@ def check_file(manifest: Manifest, graph: GraphEntry) -> Path:
         raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
     if found != graph.sha256:
         raise BundleError(f"{path} is altered: its SHA-256 is not the manifest's; copy or export the bundle again")
-    refuse_external_data(path)
+    check_onnx_file(path)
     return path

@@ -84,8 +84,10 @@ class TokenReader:
             shape = entry.integers("shape", 4)
             start, end = entry.integers("data_offsets", 2)
             size = 1 if name == "padding" else np.dtype(DTYPES[dtype]).itemsize
-            if end - start != math.prod(shape) * size:
-                raise ValueError(f"{name} does not have the size of its shape")
+            if not 0 < end - start == math.prod(shape) * size:
+                raise ValueError(f"{name} is empty or does not have the size of its shape")
+            if name == "padding" and len(shape) != 1:
+                raise ValueError(f"padding of shape {list(shape)}")
             places[name] = (dtype, shape, start)
             spans.append((start, end))
         reached = 0

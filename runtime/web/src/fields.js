@@ -1,20 +1,11 @@
 /** Values out of JSON that may hold anything: each has the type and the range that was asked for, or it is an error. */
 
-/** Thrown for a value of another form; the reader of the file says which file it was. */
-export class FormError extends Error {}
+import { FormError, isWhole } from './json.js'
 
-/**
- * What UTF-8 JSON holds; throws FormError.
- * @param {Uint8Array} bytes
- * @returns {unknown}
- */
-export function parseJson(bytes) {
-  try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
-  } catch (error) {
-    throw new FormError(error instanceof RangeError ? 'it is nested too deeply' : `it is no JSON (${error})`)
-  }
-}
+/** Controls, and what shows nothing or turns the direction of writing. */
+const HIDDEN =
+  /[\0-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\u{e0000}-\u{e0fff}]/u
+const MOST_TEXT = 300 // characters, of which UTF-16 needs one or two units each
 
 /**
  * Short text about any value.
@@ -57,7 +48,9 @@ export class Fields {
    */
   integer(name, least, most) {
     const value = this.#get(name)
-    if (!isWhole(value) || value < least || value > most) throw this.#wrong(name, `a whole number in ${least}..${most}`)
+    if (!isWhole(this.raw, name, value) || value < least || value > most) {
+      throw this.#wrong(name, `a whole number in ${least}..${most}`)
+    }
     return value
   }
 
@@ -72,16 +65,26 @@ export class Fields {
   }
 
   /**
-   * At most so many whole numbers from 0 to 2^53.
+   * At most so many whole numbers from 0 to 2^53 - 1.
    * @param {string} name
    * @param {number} most
    * @returns {number[]}
    */
   integers(name, most) {
     const value = this.#get(name)
-    if (!Array.isArray(value) || value.length > most || !value.every((n) => isWhole(n) && n >= 0)) {
+    if (!Array.isArray(value) || value.length > most || !value.every((n, i) => isWhole(value, i, n) && n >= 0)) {
       throw this.#wrong(name, `a list of at most ${most} sizes`)
     }
+    return value
+  }
+
+  /**
+   * A number.
+   * @param {string} name
+   */
+  number(name) {
+    const value = this.#get(name)
+    if (typeof value !== 'number') throw this.#wrong(name, 'a number')
     return value
   }
 
@@ -91,9 +94,8 @@ export class Fields {
    */
   text(name) {
     const value = this.#get(name)
-    if (typeof value !== 'string' || value.length > 300 || /[\p{C}\p{Zl}\p{Zp}]/u.test(value)) {
-      throw this.#wrong(name, 'short, printable text')
-    }
+    const short = typeof value === 'string' && value.length <= 2 * MOST_TEXT && [...value].length <= MOST_TEXT
+    if (!short || HIDDEN.test(value)) throw this.#wrong(name, 'short, printable text')
     return value
   }
 
@@ -169,12 +171,4 @@ export class Fields {
   #wrong(name, wanted) {
     return new FormError(`${name} of ${this.where} is ${shown(this.raw[name])}, not ${wanted}`)
   }
-}
-
-/**
- * @param {unknown} value
- * @returns {value is number}
- */
-function isWhole(value) {
-  return typeof value === 'number' && Number.isSafeInteger(value)
 }

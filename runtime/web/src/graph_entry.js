@@ -1,5 +1,5 @@
 /** One graph of a bundle as the manifest tells of it: what it takes, gives and remembers. */
-import { FormError } from './fields.js'
+import { FormError } from './json.js'
 
 /** @import { Fields } from './fields.js' */
 

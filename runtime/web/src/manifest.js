@@ -1,7 +1,8 @@
 /** The manifest of a bundle: what its graphs take, give and remember. Runtimes loop over it. */
 import { BundleError } from './errors.js'
-import { Fields, FormError, parseJson } from './fields.js'
+import { Fields } from './fields.js'
 import { graphEntry } from './graph_entry.js'
+import { FormError, parseJson } from './json.js'
 
 /** @import { GraphEntry, Role } from './graph_entry.js' */
 
@@ -51,6 +52,10 @@ export class Manifest {
     this.latentChannels = variant.integer('z_channels', 1, 1024)
     /** @type {GraphEntry[]} */
     this.graphs = raw.rows('graphs').map(graphEntry)
+    if (flush && flush.integer('keep_frames', 0, f - 1) !== this.lookAhead) {
+      throw new FormError('flush does not keep as many frames as the decoder looks ahead')
+    }
+    checkUnused(raw)
     if (this.encoderChunk % f || (this.window ?? 0) % f) {
       throw new FormError(`a chunk or window of frames is no multiple of ${f}`)
     }
@@ -99,6 +104,25 @@ export class Manifest {
     const offered = listed.map((graph) => `${graph.precision} on ${graph.providers.join('/')}`).sort()
     const wanted = precision === undefined ? role : `${precision} ${role}`
     throw new BundleError(`${this.place} has no ${wanted} graph for ${provider}; it offers ${offered.join(', ')}`)
+  }
+}
+
+/**
+ * What other runtimes use: a manifest is sound to all of them or to none. Throws FormError.
+ * @param {Fields} raw
+ */
+function checkUnused(raw) {
+  for (const role of ['encoder', 'decoder']) {
+    for (const name of ['pixel', 'pixel_squared']) raw.fields('operations').fields(role).number(name)
+  }
+  for (const row of raw.fields('parity').rows('rows')) {
+    row.text('provider')
+    row.number('video_max_diff')
+    for (const name of ['latent_max_diff', 'psnr_lost']) if (row.has(name)) row.number(name)
+    for (const name of ['tokens', 'tokens_differing']) {
+      if (row.has(name)) row.integer(name, 0, Number.MAX_SAFE_INTEGER)
+    }
+    if (row.has('precision')) row.text('precision')
   }
 }
 

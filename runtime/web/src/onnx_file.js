@@ -4,92 +4,132 @@
  * Field numbers are those of onnx.proto3, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3.
  */
 import { BundleError } from './errors.js'
-import { FormError } from './fields.js'
+import { FormError } from './json.js'
 
 /**
- * Message -> number of a field -> message inside it; whatever is not on a way to a tensor is passed over.
- * @type {Record<string, Record<number, string>>}
+ * Operators beyond ONNX's own that vidtok-export writes: `domain name`.
+ * @type {string[]}
  */
-const INSIDE = {
-  model: { 7: 'graph', 20: 'training', 25: 'function' },
-  training: { 1: 'graph', 2: 'graph' },
-  function: { 7: 'node', 11: 'attribute' },
-  graph: { 1: 'node', 5: 'tensor', 15: 'sparse' },
-  node: { 5: 'attribute' },
-  attribute: { 5: 'tensor', 6: 'graph', 10: 'tensor', 11: 'graph', 22: 'sparse', 23: 'sparse' },
-  sparse: { 1: 'tensor', 2: 'tensor' },
-  tensor: {},
+const OPERATORS = []
+const OWN = ['', 'ai.onnx'] // the two names of ONNX's own domain
+/**
+ * What each field of a message is, by its number; a dot is a field that vidtok-export does not write. Parsers pass over
+ * fields that they do not know, each in its own way, and something may hide there: so they are refused.
+ * @type {Record<string, string>}
+ */
+const MESSAGES = {
+  M: '.vbbbvbGb.....b', // model
+  G: '.Nb..T....bbbbbSb', // graph
+  N: '.bbbbAbbbb', // node
+  A: '.bfvbTGxibTG.bbb....vbSS', // attribute
+  T: '.iv.xibibbdibEL.b', // tensor
+  S: '.TTi', // sparse tensor
 }
-const [EXTERNAL_DATA, DATA_LOCATION] = [13, 14] // fields of a tensor
-const [GRAPH, NODE, NAME, OPERATOR] = [7, 1, 3, 4] // fields of a model, of its graph, and of a node
 const [VARINT, EIGHT_BYTES, BYTES, FOUR_BYTES] = [0, 1, 2, 5] // wire types
+/**
+ * The wire types of each kind of field; lists of numbers come one by one or packed into bytes. L: where a tensor's data
+ * are, E: in which file.
+ * @type {Record<string, number[]>}
+ */
+const WIRES = {
+  v: [VARINT],
+  L: [VARINT],
+  b: [BYTES],
+  E: [BYTES],
+  f: [FOUR_BYTES],
+  i: [VARINT, BYTES],
+  x: [FOUR_BYTES, BYTES],
+  d: [EIGHT_BYTES, BYTES],
+  '.': [],
+}
+const [GRAPH, NODE, NAME, OPERATOR, DOMAIN] = [7, 1, 3, 4, 7] // fields of a model, of its graph, and of a node
 const DEEPEST = 64
+/** Bytes 4 to 8 of models of other kinds, which engines tell by them: ONNX Runtime's own format and TensorFlow Lite's. */
+const OTHER_KINDS = ['ORTM', 'TFL3']
+
+/** @typedef {{ first: number, last: number }} Message where it starts and ends */
 
 /**
- * Throw BundleError unless the bytes are an ONNX model all of whose weights are inside it.
+ * Throw BundleError unless the bytes are an ONNX model of known operators with all of its weights inside.
  * @param {Uint8Array} bytes
  * @param {string} name
  */
-export function refuseExternalData(bytes, name) {
-  let external
+export function checkOnnxFile(bytes, name) {
   try {
-    if (![...fields(bytes, 0, bytes.length)].some(({ number }) => number === GRAPH)) {
-      throw new FormError('it has no graph')
-    }
-    external = isExternal(bytes, 0, bytes.length, 'model', 0)
+    if (OTHER_KINDS.includes(text(bytes, { first: 4, last: 8 }))) throw new FormError('it is a model of another kind')
+    const model = { first: 0, last: bytes.length }
+    check(bytes, model, 'M', 0)
+    const graphs = [...inside(bytes, model, GRAPH)].length
+    if (graphs !== 1) throw new FormError(`it has ${graphs} graphs`)
   } catch (error) {
     if (!(error instanceof FormError)) throw error
-    throw new BundleError(`${name} is no sound ONNX file: ${error.message}; export the bundle again`)
-  }
-  if (external) {
-    throw new BundleError(
-      `${name} keeps weights in other files, which a bundle may not; export it with the weights inside`,
-    )
+    throw new BundleError(`${name} is no ONNX file that can be used: ${error.message}; export the bundle again`)
   }
 }
 
 /**
- * Names of the nodes that run an operator, of a file that `refuseExternalData` let pass.
+ * Names of the nodes that run an operator, of a file that `checkOnnxFile` let pass.
  * @param {Uint8Array} bytes
  * @param {string} operator
  */
 export function nodesOf(bytes, operator) {
-  /**
-   * @param {{ first: number, last: number }} message
-   * @param {number} number
-   */
-  const inside = ({ first, last }, number) => [...fields(bytes, first, last)].filter((field) => field.number === number)
-  /**
-   * @param {{ first: number, last: number }} node
-   * @param {number} number
-   */
-  const text = (node, number) =>
-    inside(node, number).map(({ first, last }) => new TextDecoder().decode(bytes.subarray(first, last))).join('')
-  return inside({ first: 0, last: bytes.length }, GRAPH)
-    .flatMap((graph) => inside(graph, NODE))
-    .filter((node) => text(node, OPERATOR) === operator)
-    .map((node) => text(node, NAME))
+  return inside(bytes, { first: 0, last: bytes.length }, GRAPH)
+    .flatMap((graph) => inside(bytes, graph, NODE))
+    .filter((node) => inside(bytes, node, OPERATOR).some((field) => text(bytes, field) === operator))
+    .map((node) => inside(bytes, node, NAME).map((field) => text(bytes, field)).join(''))
 }
 
 /**
  * @param {Uint8Array} bytes
- * @param {number} start
- * @param {number} end
+ * @param {Message} place
  * @param {string} message
  * @param {number} depth
- * @returns {boolean}
  */
-function isExternal(bytes, start, end, message, depth) {
+function check(bytes, { first: start, last: end }, message, depth) {
   if (depth > DEEPEST) throw new FormError('it is nested too deeply')
   for (const { number, wire, first, last } of fields(bytes, start, end)) {
-    const inside = wire === BYTES ? INSIDE[message][number] : undefined
-    if (inside && isExternal(bytes, first, last, inside, depth + 1)) return true
-    if (message === 'tensor' && number === EXTERNAL_DATA) return true
-    if (message === 'tensor' && number === DATA_LOCATION && wire === VARINT && varint(bytes, first, last).value) {
-      return true
+    const kind = MESSAGES[message][number] ?? '.'
+    if (kind in MESSAGES ? wire !== BYTES : !WIRES[kind].includes(wire)) {
+      throw new FormError(`it has a field ${number} of wire type ${wire} where exporters write none`)
+    }
+    if (kind in MESSAGES) {
+      check(bytes, { first, last }, kind, depth + 1)
+    } else if (kind === 'E' || (kind === 'L' && bytes[first] !== 0)) {
+      throw new FormError('it keeps weights in other files')
     }
   }
-  return false
+  if (message === 'N') checkOperator(bytes, { first: start, last: end })
+}
+
+/**
+ * @param {Uint8Array} bytes
+ * @param {Message} node
+ */
+function checkOperator(bytes, node) {
+  const [operators, domains] = [OPERATOR, DOMAIN].map((number) => inside(bytes, node, number))
+  if (operators.length > 1 || domains.length > 1) throw new FormError('a node names its operator twice')
+  const [operator, domain] = [operators, domains].map((found) => found.map((field) => text(bytes, field)).join(''))
+  if (!OWN.includes(domain) && !OPERATORS.includes(`${domain} ${operator}`)) {
+    throw new FormError('it has an operator that is none of those that vidtok-export writes')
+  }
+}
+
+/**
+ * The fields of a number in a message.
+ * @param {Uint8Array} bytes
+ * @param {Message} message
+ * @param {number} wanted
+ */
+function inside(bytes, { first, last }, wanted) {
+  return [...fields(bytes, first, last)].filter(({ number }) => number === wanted)
+}
+
+/**
+ * @param {Uint8Array} bytes
+ * @param {Message} field
+ */
+function text(bytes, { first, last }) {
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes.subarray(first, last))
 }
 
 /**
@@ -112,7 +152,7 @@ function* fields(bytes, start, end) {
     } else if (wire === EIGHT_BYTES || wire === FOUR_BYTES) {
       last = first + (wire === EIGHT_BYTES ? 8 : 4)
     } else {
-      throw new FormError(`a field of wire type ${wire}`)
+      throw new FormError(`it has a field of wire type ${wire}`)
     }
     if (last > end) throw new FormError('a field is longer than what holds it')
     yield { number, wire, first, last }
@@ -121,7 +161,8 @@ function* fields(bytes, start, end) {
 }
 
 /**
- * A number, 7 bits a byte, and where it ends. Above 2^53 only that it is large counts.
+ * A number of 64 bits, 7 bits a byte in as few bytes as it needs, and where it ends. Above 2^53 only that it is large
+ * counts.
  * @param {Uint8Array} bytes
  * @param {number} start
  * @param {number} end
@@ -131,6 +172,7 @@ function varint(bytes, start, end) {
   for (let i = 0; i < 10; i++) {
     if (start + i >= end) throw new FormError('it ends inside a number')
     const byte = bytes[start + i]
+    if ((i === 9 && byte > 1) || (i && byte === 0)) throw new FormError('a number is longer than it needs to be')
     value += (byte & 0x7f) * 2 ** (7 * i)
     if (byte < 0x80) return { value, end: start + i + 1 }
   }

@@ -1,6 +1,6 @@
 /** What a token file says about itself, and what must agree in it. */
 import { MismatchError } from './errors.js'
-import { FormError } from './fields.js'
+import { FormError } from './json.js'
 import { parseFraction } from './fraction.js'
 import { Timing } from './timing.js'
 
@@ -118,7 +118,7 @@ export function fromMetadata(values) {
 /** @param {string} text */
 function checkDisplay(text) {
   const match = DISPLAY.exec(text)
-  if (!match || !(Number(match[1]) > 0) || match[2] === '0' || match.slice(3, 6).some((n) => Number(n) > 255)) {
+  if (!match || !(Number(match[1]) > 0) || Number(match[2] ?? 1) === 0 || match.slice(3, 6).some((n) => Number(n) > 255)) {
     throw new FormError(`'${text}' describes no picture`)
   }
   return text

@@ -1,7 +1,8 @@
 /** Reading a token file, and believing nothing that its header says before it is checked. */
 import { TokenFileError } from './errors.js'
-import { Fields, FormError, parseJson } from './fields.js'
+import { Fields } from './fields.js'
 import { fromHalf } from './half.js'
+import { FormError, parseJson } from './json.js'
 import { sha256 } from './source.js'
 import { BYTES, FORMAT, FORMAT_VERSION, KINDS, checkShape, checkTimes, fromMetadata } from './token_info.js'
 
@@ -128,6 +129,9 @@ function place(entry, name) {
   const shape = entry.integers('shape', 4)
   const [start, end, ...rest] = entry.integers('data_offsets', 2)
   const size = shape.reduce((product, n) => product * n, BYTES[dtype])
-  if (rest.length || end - start !== size) throw new FormError(`${name} does not have the size of its shape`)
+  if (rest.length || start >= end || end - start !== size) {
+    throw new FormError(`${name} is empty or does not have the size of its shape`)
+  }
+  if (name === 'padding' && shape.length !== 1) throw new FormError(`padding of shape [${shape}]`)
   return { dtype, shape, start, end }
 }

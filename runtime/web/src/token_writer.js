@@ -5,8 +5,9 @@
  */
 import { checkCodes } from './decoder.js'
 import { InputError } from './errors.js'
-import { Fields, FormError } from './fields.js'
+import { Fields } from './fields.js'
 import { toHalf } from './half.js'
+import { FormError } from './json.js'
 import { sha256 } from './source.js'
 import { BYTES, checkShape, checkTimes, fromMetadata, toMetadata } from './token_info.js'
 

@@ -6,7 +6,7 @@ import { toFraction } from './fraction.js'
 import { DecoderGroups, EncoderGroups } from './groups.js'
 import { concat } from './items.js'
 import { readManifest } from './manifest.js'
-import { refuseExternalData } from './onnx_file.js'
+import { checkOnnxFile } from './onnx_file.js'
 import { MANIFEST_NAMES, chooseProvider } from './provider.js'
 import { Queue } from './queue.js'
 import { StatefulGraph, loadGraph } from './session.js'
@@ -60,7 +60,7 @@ export class Tokenizer {
             `${name(entry)} is altered: its SHA-256 is not the manifest's; copy or export the bundle again`,
           )
         }
-        refuseExternalData(bytes, name(entry))
+        checkOnnxFile(bytes, name(entry))
         return bytes
       }),
     )

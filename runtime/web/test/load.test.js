@@ -8,7 +8,7 @@ import { pathToFileURL } from 'node:url'
 import * as native from 'onnxruntime-node'
 import * as web from 'onnxruntime-web'
 import { BundleError, InputError, ProviderError, Tokenizer } from '../src/index.js'
-import { refuseExternalData } from '../src/onnx_file.js'
+import { checkOnnxFile } from '../src/onnx_file.js'
 import { FSQ, KL, changed } from './material.js'
 
 const folder = mkdtempSync(`${tmpdir()}/vidtok-`)
@@ -76,13 +76,13 @@ test('weights in other files are refused', async () => {
   // A model whose graph has one tensor.
   const tensor = (/** @type {number[]} */ ...content) =>
     Uint8Array.from([0x3a, content.length + 2, 0x2a, content.length, ...content])
-  refuseExternalData(tensor(0x08, 1), 'x') // dims: 1
-  assert.throws(() => refuseExternalData(tensor(0x70, 1), 'x'), /keeps weights in other files/) // data_location: 1
-  assert.throws(() => refuseExternalData(tensor(0x6a, 0), 'x'), /keeps weights in other files/) // external_data
+  checkOnnxFile(tensor(0x08, 1), 'x') // dims: 1
+  assert.throws(() => checkOnnxFile(tensor(0x70, 1), 'x'), /keeps weights in other files/) // data_location: 1
+  assert.throws(() => checkOnnxFile(tensor(0x6a, 0), 'x'), /keeps weights in other files/) // external_data
   for (const bytes of [[], [0x3a, 9], [0x3b], [0x3a, 1, 0xff], [0xff]]) {
-    assert.throws(() => refuseExternalData(Uint8Array.from(bytes), 'x'), /no sound ONNX file/)
+    assert.throws(() => checkOnnxFile(Uint8Array.from(bytes), 'x'), /no ONNX file/)
   }
-  refuseExternalData(await readFile(`${KL}/decoder.onnx`), 'x')
+  checkOnnxFile(await readFile(`${KL}/decoder.onnx`), 'x')
 })
 
 test('a provider that is not there is an error, and nothing falls back', async () => {

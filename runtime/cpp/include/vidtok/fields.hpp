@@ -1,7 +1,6 @@
 // Values out of JSON that may hold anything: each has the type and the range that was asked for, or it is an error.
 #pragma once
 
-#include <cmath>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,12 +10,19 @@
 
 namespace vidtok {
 
-/// Whether text is short and can be shown on a terminal; it is valid UTF-8.
+constexpr std::int64_t most_whole = (std::int64_t{1} << 53) - 1;  // what every language can hold
+
+/// Whether text is short, can be shown on a terminal and shows what it is; it is valid UTF-8.
 inline bool is_printable(std::string_view text) {
+    // Controls, and what shows nothing or turns the direction of writing.
+    constexpr std::uint32_t hidden[][2] = {{0, 0x1F},          {0x7F, 0x9F},     {0x61C, 0x61C},   {0x200B, 0x200F},
+                                           {0x2028, 0x202E},   {0x2060, 0x206F}, {0xFEFF, 0xFEFF}, {0xE0000, 0xE0FFF}};
     std::size_t count = 0;
     for (std::size_t at = 0; at < text.size(); ++count) {
         const std::uint32_t code = detail::next_code_point(text, at);
-        if (code < 0x20 || (code >= 0x7F && code < 0xA0)) return false;
+        for (const auto& [first, last] : hidden) {
+            if (first <= code && code <= last) return false;
+        }
     }
     return count <= 300;
 }
@@ -62,7 +68,7 @@ public:
     double number(const std::string& name) const {
         const Json& value = get(name);
         const bool fits = value.kind == Json::Kind::integer || value.kind == Json::Kind::number;
-        if (!fits || !(std::abs(value.number) < 1e300)) wrong(name, "a number");
+        if (!fits) wrong(name, "a number");
         return value.number;
     }
 
@@ -102,7 +108,7 @@ public:
     std::vector<std::int64_t> sizes(const std::string& name, std::size_t most) const {
         std::vector<std::int64_t> all;
         for (const Json& item : list(name, most)) {
-            if (item.kind != Json::Kind::integer || item.integer < 0 || item.integer >= std::int64_t{1} << 62) {
+            if (item.kind != Json::Kind::integer || item.integer < 0 || item.integer > most_whole) {
                 wrong(name, "a list of sizes");
             }
             all.push_back(item.integer);

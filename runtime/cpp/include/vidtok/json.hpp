@@ -1,7 +1,8 @@
-// JSON in and out, strictly by RFC 8259: no comments, no NaN, no second value of one name, valid UTF-8 only.
+// JSON in and out, by the rules of docs/format.md: RFC 8259 and no second value of one name.
 #pragma once
 
 #include <charconv>
+#include <cmath>
 #include <cstdio>
 #include <locale>
 #include <set>
@@ -49,7 +50,8 @@ public:
     }
 
 private:
-    static constexpr int most_depth_ = 100;
+    static constexpr int most_depth_ = 64;  // objects and lists inside each other
+    static constexpr double most_number_ = 1e300;
 
     [[noreturn]] void fail(const std::string& what) const {
         throw FormatError("it is no JSON: " + what + " at byte " + std::to_string(at_));
@@ -68,8 +70,8 @@ private:
     }
 
     Json parse(int depth) {
-        if (depth > most_depth_) fail("it is nested too deeply");
         skip_space();
+        if (depth == most_depth_ && (peek() == '{' || peek() == '[')) fail("it is nested too deeply");
         Json value;
         if (take('{')) {
             value.kind = Json::Kind::object;
@@ -185,15 +187,11 @@ private:
             whole = false;
         }
         const std::string_view all = text_.substr(start, at_ - start);
-        if (whole && std::from_chars(all.data(), all.data() + all.size(), value.integer).ec == std::errc()) {
-            value.kind = Json::Kind::integer;
-            value.number = static_cast<double>(value.integer);
-            return;
-        }
         std::istringstream stream{std::string(all)};
         stream.imbue(std::locale::classic());
-        value.kind = Json::Kind::number;
-        if (!(stream >> value.number)) fail("a number out of range");
+        if (!(stream >> value.number) || !(std::abs(value.number) < most_number_)) fail("a number out of range");
+        const bool fits = std::from_chars(all.data(), all.data() + all.size(), value.integer).ec == std::errc();
+        value.kind = whole && fits ? Json::Kind::integer : Json::Kind::number;
     }
 
     std::string_view text_;

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "external_data.hpp"
+#include "onnx_file.hpp"
 #include "files.hpp"
 #include "graph_entry.hpp"
 
@@ -80,6 +80,25 @@ inline std::size_t read_size(const Fields& raw, const std::string& name, std::in
     return static_cast<std::size_t>(raw.integer(name, least, most));
 }
 
+/// What other runtimes use: a manifest is sound to all of them or to none.
+inline void check_unused(const Fields& raw) {
+    raw.fields("variant").text("regularizer");
+    for (const char* role : {"encoder", "decoder"}) {
+        for (const char* name : {"pixel", "pixel_squared"}) raw.fields("operations").fields(role).number(name);
+    }
+    for (const Fields& row : raw.fields("parity").rows("rows")) {
+        row.text("provider");
+        row.number("video_max_diff");
+        for (const char* name : {"latent_max_diff", "psnr_lost"}) {
+            if (row.has(name)) row.number(name);
+        }
+        for (const char* name : {"tokens", "tokens_differing"}) {
+            if (row.has(name)) row.integer(name, 0, most_whole);
+        }
+        if (row.has("precision")) row.text("precision");
+    }
+}
+
 inline Manifest read_fields(const fs::path& folder, const Fields& raw) {
     constexpr std::int64_t most_chunk = 65536;
     const Fields variant = raw.fields("variant"), weights = raw.fields("weights"), chunk = raw.fields("chunk");
@@ -104,6 +123,10 @@ inline Manifest read_fields(const fs::path& folder, const Fields& raw) {
     m.codebook_size = raw.integer_or_none("codebook_size", 1, 2147483647);
     m.latent_channels = read_size(variant, "z_channels", 1, 1024);
     for (const Fields& row : raw.rows("graphs")) m.graphs.push_back(read_graph_entry(row));
+    if (m.decoder_flush && read_size(raw.fields("flush"), "keep_frames", 0, f - 1) != m.look_ahead) {
+        throw FormatError("flush does not keep as many frames as the decoder looks ahead");
+    }
+    check_unused(raw);
     if (m.encoder_chunk % m.time_factor || m.window.value_or(0) % m.time_factor) {
         throw FormatError("a chunk or window of frames is no multiple of " + std::to_string(f));
     }
@@ -165,7 +188,7 @@ inline fs::path check_file(const Manifest& manifest, const GraphEntry& graph) {
             throw BundleError(path.string() +
                               " is altered: its SHA-256 is not the manifest's; copy or export the bundle again");
         }
-        refuse_external_data(path);
+        check_onnx_file(path);
     } catch (const FormatError& error) {
         throw BundleError(path.string() + " cannot be used: " + error.what() + "; export the bundle again");
     }

@@ -33,6 +33,34 @@ inline std::int64_t parse_digits(const std::string& text, std::size_t most_digit
     return value;
 }
 
+/// The text, if it tells how pictures are shown: `aspect=1 matrix=1 primaries=1 transfer=1 range=limited`.
+inline std::string check_display(std::string text) {
+    std::string_view rest = text;
+    const auto word = [&](std::string_view name) {
+        if (rest.substr(0, name.size()) != name) throw FormatError("'" + text + "' describes no picture");
+        rest.remove_prefix(name.size());
+    };
+    const auto number = [&](std::size_t most_digits, std::int64_t least, std::int64_t most) {
+        const std::string_view digits = rest.substr(0, rest.find_first_not_of("0123456789"));
+        parse_digits(std::string(digits), most_digits, least, most);
+        rest.remove_prefix(digits.size());
+    };
+    word("aspect=");
+    number(9, 1, 999999999);
+    if (rest.substr(0, 1) == "/") {
+        word("/");
+        number(9, 1, 999999999);
+    }
+    for (const std::string_view name : {" matrix=", " primaries=", " transfer="}) {
+        word(name);
+        number(3, 0, 255);
+    }
+    word(" range=");
+    word(rest.substr(0, 1) == "f" ? "full" : "limited");
+    if (!rest.empty()) throw FormatError("'" + text + "' describes more than a picture");
+    return text;
+}
+
 }  // namespace detail
 
 /// `25` or `30000/1001`; throws FormatError.
@@ -175,7 +203,7 @@ inline TokenInfo parse_token_info(const Fields& values) {
     if (values.has("window")) info.window = number("window", 1, most_other);
     if (values.has("gop")) info.gop = number("gop", 1, most_other);
     info.skip = number("skip", 0, most_frames);
-    if (values.has("display")) info.display = values.text("display");
+    if (values.has("display")) info.display = detail::check_display(values.text("display"));
     if (info.front_frames >= info.time_factor) throw FormatError("more frames in front than a latent holds");
     if (info.window && (info.gop || *info.window % info.time_factor)) {
         throw FormatError("a window that is no multiple of the frames a latent, or one with a gop");

@@ -121,13 +121,12 @@ private:
     /// Type, shape and offsets of each array; throws FormatError unless they fill the file without gap or overlap.
     void find_arrays(const Fields& header, std::uintmax_t total) {
         std::map<std::int64_t, std::int64_t> spans;
-        std::size_t arrays = 0, found = 0;
+        std::size_t found = 0;
         for (const std::string& name : header.names()) {
             if (name == "__metadata__") continue;
             const Fields entry = header.fields(name);
             const Place place = read_place(entry, name == "padding");
-            if (place.end > place.start) spans[place.start] = place.end;
-            ++arrays;
+            if (!spans.emplace(place.start, place.end).second) throw FormatError("its arrays overlap");
             if (name == "latent" || name == "indices") {
                 ++found;
                 kind_ = name;
@@ -135,8 +134,7 @@ private:
             } else if (name == "pts") {
                 pts_ = place;
             } else if (name != "padding") {
-                --arrays;  // unknown: the count below will not fit
-                found = 2;
+                found = 2;  // unknown, and one too many
             }
         }
         if (found != 1 || !header.has("pts"))
@@ -146,7 +144,6 @@ private:
             if (start != reached) throw FormatError("its arrays overlap or leave gaps");
             reached = end;
         }
-        if (spans.size() != arrays) throw FormatError("its arrays overlap or are empty");
         if (total != start_ + static_cast<std::uint64_t>(reached)) {
             throw FormatError("it is truncated: it has " + std::to_string(total) + " bytes, its header promises " +
                               std::to_string(start_ + static_cast<std::uint64_t>(reached)));
@@ -162,13 +159,13 @@ private:
         place.shape = entry.sizes("shape", 4);
         const std::vector<std::int64_t> offsets = entry.sizes("data_offsets", 2);
         std::int64_t size = is_padding ? 1 : widths.at(place.dtype);
-        bool fits = offsets.size() == 2 && offsets[1] >= offsets[0];
+        bool fits = offsets.size() == 2 && offsets[1] > offsets[0] && !(is_padding && place.shape.size() != 1);
         for (const std::int64_t n : place.shape) {
             fits = fits && (n == 0 || size <= (std::int64_t{1} << 62) / n);
             size = fits ? size * n : 0;
         }
         if (!fits || offsets[1] - offsets[0] != size)
-            throw FormatError(entry.where() + " does not have the size of its shape");
+            throw FormatError(entry.where() + " is empty or does not have the size of its shape");
         place.start = offsets[0];
         place.end = offsets[1];
         return place;

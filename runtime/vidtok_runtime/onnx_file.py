@@ -1,0 +1,126 @@
+"""Is an ONNX file what exporters write, all of it inside, before any engine opens it? Found by walking its protobuf.
+
+Field numbers are those of onnx.proto3, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+from vidtok_runtime.errors import BundleError
+
+# Operators beyond ONNX's own that vidtok-export writes: domain and name.
+OPERATORS: frozenset[tuple[bytes, bytes]] = frozenset()
+_OWN = (b"", b"ai.onnx")  # the two names of ONNX's own domain
+# What each field of a message is, by its number; a dot is a field that vidtok-export does not write. Parsers pass over
+# fields that they do not know, each in its own way, and something may hide there: so they are refused.
+_MESSAGES = {
+    "M": ".vbbbvbGb.....b",  # model
+    "G": ".Nb..T....bbbbbSb",  # graph
+    "N": ".bbbbAbbbb",  # node
+    "A": ".bfvbTGxibTG.bbb....vbSS",  # attribute
+    "T": ".iv.xibibbdibEL.b",  # tensor
+    "S": ".TTi",  # sparse tensor
+}
+_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
+# The wire types of each kind of field; lists of numbers come one by one or packed into bytes.
+_WIRES = {
+    "v": (_VARINT,),
+    "L": (_VARINT,),  # where a tensor's data are
+    "b": (_BYTES,),
+    "E": (_BYTES,),  # in which file they are
+    "f": (_FOUR_BYTES,),
+    "i": (_VARINT, _BYTES),
+    "x": (_FOUR_BYTES, _BYTES),
+    "d": (_EIGHT_BYTES, _BYTES),
+    **dict.fromkeys(_MESSAGES, (_BYTES,)),
+}
+_GRAPH, _OPERATOR, _DOMAIN = 7, 4, 7  # fields of a model, and of a node
+_DEEPEST = 64
+# Bytes 4 to 8 of models of other kinds, which engines tell by them: ONNX Runtime's own format and TensorFlow Lite's.
+_OTHER_KINDS = (b"ORTM", b"TFL3")
+
+Content = bytes | mmap.mmap
+
+
+def check_onnx_file(path: Path) -> None:
+    """Raise BundleError unless the file is an ONNX model of known operators with all of its weights inside."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            check_model(content)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} is no ONNX file that can be used: {error}; export it again") from error
+
+
+def check_model(content: Content) -> None:
+    """As `check_onnx_file`, of its bytes; raises ValueError."""
+    if content[4:8] in _OTHER_KINDS:
+        raise ValueError("it is a model of another kind")
+    _check(content, 0, len(content), "M", 0)
+    graphs = sum(number == _GRAPH for number, *_ in _fields(content, 0, len(content)))
+    if graphs != 1:
+        raise ValueError(f"it has {graphs} graphs")
+
+
+def _check(content: Content, start: int, end: int, message: str, depth: int) -> None:
+    if depth > _DEEPEST:
+        raise ValueError("it is nested too deeply")
+    kinds = _MESSAGES[message]
+    for number, wire, first, last in _fields(content, start, end):
+        kind = kinds[number] if number < len(kinds) else "."
+        if wire not in _WIRES.get(kind, ()):
+            raise ValueError(f"it has a field {number} of wire type {wire} where exporters write none")
+        if kind in _MESSAGES:
+            _check(content, first, last, kind, depth + 1)
+        elif kind == "E" or (kind == "L" and content[first:last] != b"\0"):
+            raise ValueError("it keeps weights in other files")
+    if message == "N":
+        _check_operator(content, start, end)
+
+
+def _check_operator(content: Content, start: int, end: int) -> None:
+    found = [(n, content[first:last]) for n, _, first, last in _fields(content, start, end) if n in (_OPERATOR, _DOMAIN)]
+    node = dict(found)
+    if len(node) != len(found):
+        raise ValueError("a node names its operator twice")
+    domain, operator = node.get(_DOMAIN, b""), node.get(_OPERATOR, b"")
+    if domain not in _OWN and (domain, operator) not in OPERATORS:
+        raise ValueError(f"its operator {operator[:40]!r} of {domain[:40]!r} is none of those that vidtok-export writes")
+
+
+def _fields(content: Content, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """Number, wire type, and where the value starts and ends, of every field of the message at `start..end`."""
+    while start < end:
+        key, start = _varint(content, start, end)
+        number, wire = key >> 3, key & 7
+        first = start
+        if wire == _VARINT:
+            _, last = _varint(content, start, end)
+        elif wire == _BYTES:
+            length, first = _varint(content, start, end)
+            last = first + length
+        elif wire in (_EIGHT_BYTES, _FOUR_BYTES):
+            last = first + (8 if wire == _EIGHT_BYTES else 4)
+        else:
+            raise ValueError(f"it has a field of wire type {wire}")
+        if last > end:
+            raise ValueError("a field is longer than what holds it")
+        yield number, wire, first, last
+        start = last
+
+
+def _varint(content: Content, start: int, end: int) -> tuple[int, int]:
+    """A number of 64 bits, 7 bits a byte in as few bytes as it needs, and where it ends."""
+    value = 0
+    for i in range(10):
+        if start + i >= end:
+            raise ValueError("it ends inside a number")
+        byte = content[start + i]
+        value |= (byte & 0x7F) << 7 * i
+        if byte < 0x80:
+            if value >= 2**64 or (i and not byte):
+                raise ValueError("a number is longer than it needs to be")
+            return value, start + i + 1
+    raise ValueError("a number has more than 10 bytes")
