@@ -38,24 +38,27 @@ def is_folder(path: Path) -> bool:
 class PartFile:
     """A target written beside itself under a name ending in `.part` and renamed when complete.
 
-    Of two writers without `force` the first to finish wins; the other one's file does not appear. Raises OutputError
-    when the target exists (without `force`) or cannot be written.
+    Of two writers without `force` the first to finish wins; the other one's file does not appear. `force` replaces
+    regular files and nothing else: no folder, link, device or pipe. Raises OutputError when the target exists (without
+    `force`), may not be replaced, or cannot be written.
     """
 
     def __init__(self, path: str | PathLike[str], *, force: bool = False) -> None:
         self.path = Path(path)
         self.force = force
         try:
-            self.path.lstat()
-            taken = True
+            mode = self.path.lstat().st_mode
         except (FileNotFoundError, NotADirectoryError):
-            taken = False
+            mode = None
         except (OSError, ValueError) as error:  # a name that cannot be one
             raise self.failure(error) from error
-        if taken and not force:
+        if mode is not None and not force:
             raise self._exists()
         if is_folder(self.path):
             raise OutputError(f"{self.path} is a folder; name a file")
+        if mode is not None and not stat.S_ISREG(mode):
+            what = "a link" if stat.S_ISLNK(mode) else "a device, pipe or socket"
+            raise OutputError(f"{self.path} is {what}, and only regular files are replaced; name another output")
         if not is_folder(self.path.parent):
             raise OutputError(f"the folder {self.path.parent} does not exist; create it first")
         # Random, since process ids repeat across containers; cut, since the name may be as long as names can be.

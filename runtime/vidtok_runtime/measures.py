@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vidtok_runtime.errors import BundleError, InputError
 from vidtok_runtime.external_data import refuse_external_data
+from vidtok_runtime.files import is_file
 from vidtok_runtime.frechet import frechet_distance
 from vidtok_runtime.geometry import to_network
 from vidtok_runtime.metrics import Pixels
@@ -28,6 +29,8 @@ class _Graph:
         engine = choose_provider("cuda" if provider == "cuda" else "cpu")  # the graphs are for ONNX Runtime
         from vidtok_runtime.session_ort import OrtSession
 
+        if not is_file(path):
+            raise BundleError(f"{path} is no file; make one with: vidtok-export metric {kind}")
         refuse_external_data(path)
         self._session = OrtSession(path, options, f"{engine.upper()}ExecutionProvider")
         self.metadata = self._session.metadata

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -11,6 +12,7 @@ import av
 from vidtok_runtime.colour import ToRgb
 from vidtok_runtime.display import Display
 from vidtok_runtime.errors import InputError, VideoError
+from vidtok_runtime.files import is_file
 from vidtok_runtime.matroska import missing_bytes
 from vidtok_runtime.source import Damage, Frame, Opening
 
@@ -44,7 +46,7 @@ class ContainerSource:
         scheme = url.partition(":")[0].lower()
         self.path = "stdin" if scheme == "pipe" else url.removeprefix("file:")
         self.live = scheme in _LIVE
-        self.replays = scheme == "file"
+        self.replays = scheme == "file" and is_file(Path(self.path))  # a named pipe is read as stdin is
         self._url = url
         self._opening = opening
         self._timeout = NETWORK_TIMEOUT if scheme not in ("file", "pipe") else None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from pathlib import Path
@@ -52,6 +54,22 @@ def test_bad_input_is_one_line(build: Build, raw: Path, pixels: np.ndarray, tmp_
     assert ".y4m, .rgb or .f32" in build.run("decode", FSQ, tokens, tmp_path / "out.mp4", code=1)
     assert tokens.read_bytes() == before
     assert not out.exists()
+    assert not leftovers(tmp_path)
+
+
+def test_only_regular_files_are_replaced(plain: Build, raw: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "link.safetensors").symlink_to(raw)
+    before = raw.read_bytes()
+    for name, what in (("pipe", "a device, pipe or socket"), ("link", "a link")):
+        out = tmp_path / f"{name}.safetensors"
+        said = plain.run("encode", FSQ, raw, out, "--size", f"{WIDTH}x{HEIGHT}", "--force", code=1)
+        assert f"{out} is {what}, and only regular files are replaced" in said
+    assert "no file" in plain.run("decode", FSQ, tmp_path / "pipe.safetensors", tmp_path / "x.rgb", code=1)
+    assert "no file" in plain.run("encode", FSQ, tmp_path / "pipe.safetensors", tmp_path / "x", code=1)
+    assert stat.S_ISFIFO((tmp_path / "pipe.safetensors").lstat().st_mode)
+    assert (tmp_path / "link.safetensors").is_symlink()
+    assert raw.read_bytes() == before
     assert not leftovers(tmp_path)
 
 

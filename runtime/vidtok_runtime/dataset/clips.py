@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from vidtok_runtime.errors import InputError
-from vidtok_runtime.files import files_in
+from vidtok_runtime.files import files_in, is_file
 
 VIDEOS = {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"}
 VIDEOS |= {".ogv", ".ts", ".webm", ".wmv", ".y4m"}
@@ -77,6 +77,8 @@ def list_clips(place: Path) -> list[Clip]:
     suffix = place.suffix.lower()
     if place.is_dir():
         clips = list(_of_folder(place))
+    elif not is_file(place):
+        raise InputError(f"{place} is neither a folder nor a file")
     elif suffix == ".tar":
         clips = list(_of_shard(place, PurePosixPath(place.stem)))
     elif suffix in (".csv", ".txt"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vidtok_runtime.errors import MismatchError, OutputError, TokenFileError, VidtokError
+from vidtok_runtime.errors import InputError, MismatchError, OutputError, TokenFileError, VidtokError
 from vidtok_runtime.manifest import sha256_of
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tokens import TokenInfo, TokenReader
@@ -71,6 +71,8 @@ class Worker:
         # before it could say so.
         info = self._finished(job.target)
         if info is None:
+            if Path(job.url).is_fifo():
+                raise InputError(f"{job.url} is a pipe; a data set is made of files")
             try:
                 job.target.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:

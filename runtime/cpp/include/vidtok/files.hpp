@@ -70,13 +70,19 @@ inline std::string sha256_of(const fs::path& path, std::size_t from = 0) {
 
 /// A target written beside itself under a name ending in `.part`; without `commit` nothing of it stays.
 ///
-/// Of two writers without `force` the first to finish wins. Throws OutputError.
+/// Of two writers without `force` the first to finish wins. `force` replaces regular files and nothing else: no folder,
+/// link, device or pipe. Throws OutputError.
 class PartFile {
 public:
     PartFile(fs::path path, bool force) : path_(std::move(path)), force_(force) {
         std::error_code error;
-        if (fs::exists(fs::symlink_status(path_, error)) && !force_) throw exists();
+        const fs::file_status there = fs::symlink_status(path_, error);
+        if (fs::exists(there) && !force_) throw exists();
         if (fs::is_directory(path_, error)) throw OutputError(path_.string() + " is a folder; name a file");
+        if (fs::exists(there) && !fs::is_regular_file(there)) {
+            const std::string what = fs::is_symlink(there) ? "a link" : "a device, pipe or socket";
+            throw OutputError(path_.string() + " is " + what + ", and only regular files are replaced; name another output");
+        }
         const fs::path folder = path_.has_parent_path() ? path_.parent_path() : fs::path(".");
         if (!fs::is_directory(folder, error)) {
             throw OutputError("the folder " + folder.string() + " does not exist; create it first");
