@@ -6,15 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import openvino as ov
-from openvino.passes import MakeStateful, Manager
-
 from vidtok_export.client_rules import client_rules
 from vidtok_export.errors import ExportError
 from vidtok_export.served import README, Served, new_folder, served
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.openvino_means import reduce_means
 from vidtok_runtime.session_openvino import CORE
+from vidtok_runtime.telemetry import without_telemetry
+
+with without_telemetry():
+    import openvino as ov
+    from openvino.passes import MakeStateful, Manager
 
 CONFIG = "config.json"
 _SEQUENCES = (

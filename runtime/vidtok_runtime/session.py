@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vidtok_runtime.errors import BundleError, InputError, ProviderError
 from vidtok_runtime.graph_entry import FIRST_CALL, FLUSH_CALL, SECOND_CALL, GraphEntry, Port, shape_of
 from vidtok_runtime.manifest import Manifest, check_file
+from vidtok_runtime.telemetry import without_telemetry
 
 Array = NDArray[Any]
 Spare = tuple[tuple[int, ...], dict[str, Array]]  # size of the data, state buffers by output
@@ -89,7 +90,8 @@ def unavailable(provider: str) -> str | None:
     if importlib.util.find_spec(module) is None:
         return f"{module} is not installed; pip install 'vidtok-onnx[{extra}]'"
     try:
-        engine = importlib.import_module(module)
+        with without_telemetry():
+            engine = importlib.import_module(module)
     except ImportError as error:
         return (
             f"{module} is installed but does not load ({error}); pip install --force-reinstall 'vidtok-onnx[{extra}]'"

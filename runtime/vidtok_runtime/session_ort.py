@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from vidtok_runtime.errors import BundleError, ProviderError
 from vidtok_runtime.session import Array, Options, Shapes
+from vidtok_runtime.telemetry import without_telemetry
+
+with without_telemetry():
+    import onnxruntime as ort
 
 
 class OrtSession:
