@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -33,6 +34,19 @@ def is_folder(path: Path) -> bool:
         return stat.S_ISDIR(path.stat().st_mode)
     except (OSError, ValueError):
         return False
+
+
+# Parts that may be there, and whose turn it is to make, name or remove one.
+_parts: set[Path] = set()
+_turn = threading.RLock()
+
+
+def discard_parts() -> None:
+    """Remove all parts of this process and let it make and name none any more: it is about to end."""
+    _turn.acquire()
+    for part in _parts:
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 class PartFile:
@@ -68,7 +82,9 @@ class PartFile:
     def open(self) -> None:
         """Create the part for writing."""
         try:
-            self._file = self.part.open("xb")
+            with _turn:
+                self._file = self.part.open("xb")
+                _parts.add(self.part)
         except OSError as error:
             raise self.failure(error) from error
 
@@ -113,10 +129,12 @@ class PartFile:
                 os.fsync(self._file.fileno())
                 self._file.close()
                 self._file = None
-            if self.force:
-                os.replace(self.part, self.path)
-            else:
-                self._name()
+            with _turn:
+                if self.force:
+                    os.replace(self.part, self.path)
+                else:
+                    self._name()
+                _parts.discard(self.part)
         except FileExistsError as error:
             self.discard()
             raise self._exists() from error
@@ -141,8 +159,9 @@ class PartFile:
             with contextlib.suppress(OSError):  # a full disk fails again while flushing; the part goes anyway
                 self._file.close()
             self._file = None
-        with contextlib.suppress(OSError):
+        with _turn, contextlib.suppress(OSError):
             self.part.unlink(missing_ok=True)
+            _parts.discard(self.part)
 
     def _exists(self) -> OutputError:
         return OutputError(f"{self.path} exists already; give --force to replace it")

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from vidtok_runtime.cli.ending import second_signal_ends, time_limit
 from vidtok_runtime.errors import InputError, VidtokError
 from vidtok_runtime.selection import FITS, Selection
 from vidtok_runtime.session import PROVIDERS
@@ -70,6 +71,13 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> str | N
     return value
 
 
+def limit(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
+    """Seconds that something may take; None for any."""
+    if value is not None and not 0 < value <= threading.TIMEOUT_MAX:  # NaN neither
+        raise click.BadParameter(f"a time limit is more than 0 seconds, got {value:g}")
+    return value
+
+
 def _memory(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
     """Bytes; refuse what is no amount before any work starts."""
     from vidtok_runtime.memory import parse_memory
@@ -97,6 +105,15 @@ ENGINE = [
     click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all]"),
     click.option("--window", type=click.IntRange(1), help="Frames a window, non-causal variants only.  [default: 16]"),
     click.option("--max-memory", callback=_memory, help="Shorter calls, then tiles, to stay below, as 4GB."),
+]
+LIMIT = [
+    click.option(
+        "--time-limit",
+        "seconds",
+        type=float,
+        callback=limit,
+        help="End after so many seconds, even if a graph never does.  [default: none]",
+    )
 ]
 RANGE = [
     click.option("--start", callback=_moment, help="First frame: seconds (2.5) or frames (75f) into the clip."),
@@ -132,19 +149,23 @@ def _add(options: list[Callable[..., Any]], function: Callable[..., None]) -> Ca
 
 @contextlib.contextmanager
 def clean_exit_on_sigterm(program: str = "vidtok-run") -> Iterator[None]:
-    """Turn SIGTERM into SystemExit(143) meanwhile, so that what is half-written is removed as after any error."""
+    """Turn SIGTERM into SystemExit(143) meanwhile, so that what is half-written is removed as after any error.
+
+    A second signal ends the process at once, whatever it is doing.
+    """
     if threading.current_thread() is not threading.main_thread():  # signals go to the main thread only
         yield
         return
 
     def stop(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
+        signal.signal(number, lambda *_: None)  # a second one is answered elsewhere
         click.echo(f"{program}: stopped by SIGTERM", err=True)
         sys.exit(128 + number)
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
-        yield
+        with second_signal_ends(program):
+            yield
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -195,6 +216,17 @@ def engine(function: Callable[..., None]) -> Callable[..., None]:
         function(*args, tokenizer=functools.partial(Tokenizer, provider=provider, **options), **kwargs)
 
     return _add(ENGINE, call)
+
+
+def limited(function: Callable[..., None]) -> Callable[..., None]:
+    """Add `--time-limit`, after which `function` and the process are ended."""
+
+    @functools.wraps(function)
+    def call(*args: Any, seconds: float | None, **kwargs: Any) -> None:
+        with time_limit(seconds):
+            function(*args, **kwargs)
+
+    return _add(LIMIT, call)
 
 
 def source(function: Callable[..., None]) -> Callable[..., None]:
