@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from endless import endless_bundle
 from material import CPU, lossless, run
+from strangers import endless_bundle
 
 from vidtok_runtime.demo import synthetic_frame
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.errors import BundleError, InputError, ProviderError
-from vidtok_runtime.graph_entry import FIRST_CALL, FLUSH_CALL, SECOND_CALL, GraphEntry, Port, shape_of
+from vidtok_runtime.graph_entry import FIRST_CALL, FLUSH_CALL, SECOND_CALL, GraphEntry, Port, shape_of, sizes_of
 from vidtok_runtime.manifest import Manifest, check_file
 from vidtok_runtime.telemetry import without_telemetry
 
@@ -157,8 +157,9 @@ class StatefulGraph:
         flush: this call comes after the end of the stream.
         """
         port = self.entry.inputs[0]
+        sizes = sizes_of(port.axes, x.shape)
         if self._state is None:
-            self._state = self._initial_state(x, port.axes)
+            self._state = self._initial_state(x, sizes)
         self._calls += 1
         occasions = {{1: FIRST_CALL, 2: SECOND_CALL}.get(self._calls), FLUSH_CALL if flush else None}
         flags = {
@@ -166,6 +167,7 @@ class StatefulGraph:
         }
         size = (x.shape[0], *x.shape[-2:])
         results = self.session.run({port.name: x, **flags, **self._state}, self._spare(size))
+        self._check_shapes(results, sizes)
         # One set of state buffers more than there are streams: what was read in this call is written in the next.
         self._spares.append((size, {s.output: self._state[s.input] for s in self.entry.states}))
         self._state = {s.input: results[s.output] for s in self.entry.states}
@@ -185,13 +187,19 @@ class StatefulGraph:
             return {}
         return buffers if fits == size else {}
 
-    def _initial_state(self, x: Array, axes: str) -> dict[str, Array]:
-        # The sizes of the first chunk, turned back into the manifest's symbols.
-        sizes = {}
-        for axis, size in zip(axes.split(), x.shape, strict=True):
-            symbol, _, divisor = axis.partition("/")
-            if not symbol.isdigit():
-                sizes[symbol] = size * int(divisor or 1)
+    def _check_shapes(self, results: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
+        """Raise BundleError unless outputs and states have the sizes that the manifest promises for these data."""
+        for name, port in self.entry.ports["outputs"].items():
+            value, promised = results[name], shape_of(port.axes, sizes)
+            # What an engine keeps on a device tells its sizes when it is asked.
+            found = value.shape if isinstance(value, np.ndarray) else value.shape()
+            if tuple(found) != promised:
+                raise BundleError(
+                    f"the {self.entry.role} gave {name} of {list(found)} where its manifest promises {list(promised)} "
+                    f"({port.axes}); export the bundle again"
+                )
+
+    def _initial_state(self, x: Array, sizes: Mapping[str, int]) -> dict[str, Array]:
         states = {}
         try:
             for state in self.entry.states:

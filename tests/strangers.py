@@ -1,4 +1,4 @@
-"""A bundle whose encoder never returns from its first call, as one from a stranger may be made."""
+"""Bundles as strangers may make them: an encoder that never returns, one that gives other sizes than it promises."""
 
 from __future__ import annotations
 
@@ -21,6 +21,25 @@ def replace_encoder(bundle: Path, model: onnx.ModelProto) -> None:
     raw = json.loads((bundle / "manifest.json").read_text())
     raw["graphs"][0]["sha256"] = hashlib.sha256(content).hexdigest()
     (bundle / "manifest.json").write_text(json.dumps(raw))
+
+
+def rename(model: onnx.ModelProto, name: str, other: str) -> None:
+    """Another name for a value inside the graph, so that its own is free for another output."""
+    for node in model.graph.node:
+        node.output[:] = [other if found == name else found for found in node.output]
+        node.input[:] = [other if found == name else found for found in node.input]
+
+
+def lying_bundle(folder: Path, output: str, axis: int) -> Path:
+    """The shipped FSQ bundle, whose encoder gives an output twice as long along an axis."""
+    shutil.copytree(SHIPPED / "tiny-fsq-32768", folder)
+    model = onnx.load(folder / "encoder.onnx")
+    rename(model, output, "own")
+    model.graph.node.append(helper.make_node("Concat", ["own", "own"], [output], axis=axis))
+    (told,) = (port for port in model.graph.output if port.name == output)
+    told.type.tensor_type.shape.dim[axis].dim_param = "any"
+    replace_encoder(folder, model)
+    return folder
 
 
 def endless_bundle(folder: Path) -> Path:
@@ -52,9 +71,7 @@ def endless_bundle(folder: Path) -> Path:
         "first": np.array([0], np.int64),
     }
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
-    for node in graph.node:
-        node.output[:] = ["own latent" if name == "latent" else name for name in node.output]
-        node.input[:] = ["own latent" if name == "latent" else name for name in node.input]
+    rename(model, "latent", "own latent")
     graph.node.extend(
         [
             helper.make_node("Shape", ["video"], ["sizes"]),
