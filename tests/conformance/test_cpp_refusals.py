@@ -24,6 +24,9 @@ from cpp_program import (
     leftovers,
     y4m,
 )
+from strangers import lying_bundle
+
+from vidtok_runtime.manifest import read_manifest
 
 pytest_plugins = ["cpp_builds"]
 
@@ -102,6 +105,15 @@ def test_altered_bundles_are_refused(build: Build, raw: Path, tmp_path: Path) ->
     manifest.write_text(text)
     assert "encoder.onnx is missing" in build.run(*call, code=1)
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_outputs_of_other_sizes(plain: Build, raw: Path, tmp_path: Path) -> None:
+    state = read_manifest(FSQ).graphs[0].states[2].output
+    for output, axis in (("indices", 1), ("indices", 3), ("latent", 3), (state, 0), (state, 3)):
+        bundle = lying_bundle(tmp_path / f"{output}-{axis}", output, axis)
+        words = ("encode", bundle, raw, tmp_path / "x.safetensors", "--size", f"{WIDTH}x{HEIGHT}")
+        assert output in plain.run(*words, code=1)
+    assert not leftovers(tmp_path)
 
 
 def test_weights_outside_the_graph_are_refused(build: Build, tmp_path: Path) -> None:
