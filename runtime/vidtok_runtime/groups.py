@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.arguments import as_array
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.stream import DecoderStream, EncoderStream
 from vidtok_runtime.timing import Timing
@@ -62,8 +63,9 @@ class EncoderGroups(_Groups):
         super().__init__(start, timing.group_frames)
         self.num_frames = 0
 
-    def push(self, frames: Array) -> Array:
-        """Take any number of frames; returns every latent that is complete. Raises InputError."""
+    def push(self, frames: Any) -> Array:
+        """As `EncoderStream.push`. Raises InputError."""
+        frames = as_array(frames, "frames")
         out = self._push(frames)
         self.num_frames += len(frames)
         return out
@@ -91,9 +93,9 @@ class DecoderGroups(_Groups):
         self._skip = skip
         super().__init__(lambda: start(self._next()), timing.group)
 
-    def push(self, data: Array) -> Array:
-        """Take any number of latents; returns every frame they complete. Raises InputError."""
-        return self._after_skip(self._push(data))
+    def push(self, data: Any) -> Array:
+        """As `DecoderStream.push`. Raises InputError."""
+        return self._after_skip(self._push(as_array(data, "latents")))
 
     def finish(self) -> Array:
         """End the stream and return what waited; raises InputError when fewer frames came out than were promised."""

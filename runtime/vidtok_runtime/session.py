@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.arguments import whole
 from vidtok_runtime.errors import BundleError, InputError, ProviderError
 from vidtok_runtime.graph_entry import FIRST_CALL, FLUSH_CALL, SECOND_CALL, GraphEntry, Port, shape_of, sizes_of
 from vidtok_runtime.manifest import Manifest, check_file
@@ -42,7 +43,8 @@ class Options:
     """Settings of a session: CPU threads (None: all), device number, outputs that only feed the next call.
 
     provider_options: names and values for the engine itself: of the CUDA provider (`use_tf32`, `enable_cuda_graph`,
-    `cudnn_conv_algo_search`, `gpu_mem_limit`...), of ONNX Runtime's session on the CPU, properties of OpenVINO.
+    `cudnn_conv_algo_search`, `gpu_mem_limit`...), attributes and configuration of ONNX Runtime's session on the CPU,
+    properties of OpenVINO. Raises InputError.
     """
 
     threads: int | None = None
@@ -51,8 +53,9 @@ class Options:
     resident: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"threads must be at least 1, got {self.threads}")
+        if self.threads is not None:
+            object.__setattr__(self, "threads", whole("threads", self.threads, 1))
+        object.__setattr__(self, "device_id", whole("device_id", self.device_id, 0))
 
 
 def _load_cpu(path: Path, options: Options) -> Session:
@@ -124,8 +127,8 @@ def choose_provider(name: str) -> str:
         raise ProviderError(
             "no inference engine is installed; pip install 'vidtok-onnx[cpu]' or 'vidtok-onnx[openvino]'"
         )
-    if name not in PROVIDERS:
-        raise ProviderError(f"no provider is called {name!r}; choose auto, {', '.join(PROVIDERS)}")
+    if not isinstance(name, str) or name not in PROVIDERS:
+        raise ProviderError(f"no provider is called {name!r:.60}; choose auto, {', '.join(PROVIDERS)}")
     reason = unavailable(name)
     if reason:
         raise ProviderError(f"provider {name}: {reason}")
