@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from numbers import Integral
 from typing import Any
 
 from numpy.typing import NDArray
 
-from vidtok_runtime.arguments import whole
 from vidtok_runtime.display import Display
 from vidtok_runtime.errors import InputError, MismatchError
 from vidtok_runtime.fields import Fields
@@ -136,8 +136,8 @@ class TokenInfo:
 
     def part(self, start: int, end: int | None, latents: int) -> tuple[TokenInfo, slice]:
         """Of `latents` those that frames `start..end` need, and what describes them; raises InputError."""
-        start, end = whole("start", start, 0), self.num_frames if end is None else whole("end", end, 0)
-        if not 0 <= start < end <= self.num_frames:
+        end = self.num_frames if end is None else end
+        if not (isinstance(start, Integral) and isinstance(end, Integral)) or not 0 <= start < end <= self.num_frames:
             raise InputError(f"frames {start}..{end} are not a part of 0..{self.num_frames}")
         first, before = self.timing.group_before(self.skip + start)
         stop = min(latents, self.timing.latents_to_decode(self.skip + end))
