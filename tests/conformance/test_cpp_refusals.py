@@ -24,7 +24,7 @@ from cpp_program import (
     leftovers,
     y4m,
 )
-from strangers import lying_bundle
+from strangers import endless_bundle, lying_bundle
 
 from vidtok_runtime.manifest import read_manifest
 
@@ -166,6 +166,30 @@ def test_calls_that_make_no_sense(plain: Build) -> None:
     assert "Example: " in plain.run("--help")
     done = subprocess.run([plain.folder / "vidtok"], capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_an_engine_that_never_returns(plain: Build, raw: Path, tmp_path: Path) -> None:
+    bundle = endless_bundle(tmp_path / "bundle")
+    out = tmp_path / "out"
+    out.mkdir()
+    words = ["encode", bundle, raw, out / "x.safetensors", "--size", f"{WIDTH}x{HEIGHT}"]
+    said = plain.run(*words, "--time-limit", "4.5", code=1)
+    assert said == "vidtok: it took longer than --time-limit and was ended\n"
+    assert list(out.iterdir()) == []
+    for limit in ("0", "-1", "nan", "x", "", "1e3"):
+        assert "--time-limit takes seconds" in plain.run(*words, "--time-limit", limit, code=2)
+    process = subprocess.Popen([plain.folder / "vidtok", *map(str, words)], stderr=subprocess.PIPE, text=True)
+    while not leftovers(out):
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    assert process.poll() is None  # the first one waits for the call
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (128 + signal.SIGTERM, "vidtok: ended by a second signal\n")
+    assert list(out.iterdir()) == []
 
 
 def test_interrupt_leaves_nothing(plain: Build, tmp_path: Path) -> None:

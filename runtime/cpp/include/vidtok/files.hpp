@@ -8,7 +8,9 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -68,6 +70,20 @@ inline std::string sha256_of(const fs::path& path, std::size_t from = 0) {
     return hash.hex();
 }
 
+namespace detail {
+
+inline std::mutex parts_turn;  // whose turn it is to make, name or remove a part
+inline std::set<fs::path> parts;
+
+}  // namespace detail
+
+/// Remove all parts of this process and let it make and name none any more: for a program that is about to end.
+inline void discard_parts() {
+    detail::parts_turn.lock();
+    std::error_code ignored;
+    for (const fs::path& part : detail::parts) fs::remove(part, ignored);
+}
+
 /// A target written beside itself under a name ending in `.part`; without `commit` nothing of it stays.
 ///
 /// Of two writers without `force` the first to finish wins. `force` replaces regular files and nothing else: no folder,
@@ -91,8 +107,10 @@ public:
         std::random_device random;
         const std::string own = std::to_string(getpid()) + "-" + std::to_string(random());
         part_ = folder / (path_.filename().string().substr(0, 50) + "." + own + ".part");
+        const std::lock_guard<std::mutex> turn(detail::parts_turn);
         file_.reset(std::fopen(part_.c_str(), "wbx"));
         if (!file_) throw failure();
+        detail::parts.insert(part_);
     }
 
     PartFile(const PartFile&) = delete;
@@ -100,8 +118,10 @@ public:
 
     ~PartFile() {
         file_.reset();
+        const std::lock_guard<std::mutex> turn(detail::parts_turn);
         std::error_code ignored;
-        if (!part_.empty()) fs::remove(part_, ignored);
+        fs::remove(part_, ignored);
+        detail::parts.erase(part_);
     }
 
     void write(const void* data, std::size_t size) {
@@ -118,6 +138,7 @@ public:
     void commit() {
         if (std::fflush(file_.get()) != 0 || fsync(fileno(file_.get())) != 0) throw failure();
         if (std::fclose(file_.release()) != 0) throw failure();
+        const std::lock_guard<std::mutex> turn(detail::parts_turn);
         std::error_code error;
         if (force_) {
             fs::rename(part_, path_, error);
