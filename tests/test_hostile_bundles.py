@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from material import run
+from strangers import lying_bundle
 
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundles import SHIPPED
@@ -193,6 +194,39 @@ def test_onnx_files_that_are_none(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(BundleError, match="no ONNX file"):
             check_onnx_file(path)
+
+
+@pytest.mark.parametrize("provider", ["cpu", "openvino"])
+@pytest.mark.parametrize(
+    ("output", "axis"),
+    [("indices", 0), ("indices", 1), ("indices", 2), ("indices", 3), ("latent", 3), ("state", 0), ("state", 3)],
+)
+def test_outputs_of_other_sizes(tmp_path: Path, provider: str, output: str, axis: int) -> None:
+    if output == "state":
+        output = read_manifest(SHIPPED / "tiny-fsq-32768").graphs[0].states[2].output
+    bundle = lying_bundle(tmp_path / "lying", output, axis)
+    tok = Tokenizer(bundle, provider=provider, threads=1)
+    with pytest.raises(BundleError, match=rf"the encoder gave {output} of \[.*\] where its manifest promises"):
+        tok.encode(np.zeros((21, 16, 24, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("graph", "kind", "axes"),
+    [
+        (0, "outputs", "N T/2 H/8 W/8"),
+        (0, "outputs", "N T/4 H/8 W/4"),
+        (0, "outputs", "N T/4 W/8 H/8"),
+        (0, "inputs", "N 1 T H W"),
+        (0, "inputs", "N 3 T H H"),
+        (1, "inputs", "N T/4 H W"),
+        (1, "outputs", "N 3 T H 64"),
+    ],
+)
+def test_axes_that_do_not_follow_from_the_factors(tmp_path: Path, graph: int, kind: str, axes: str) -> None:
+    bundle = Path(shutil.copytree(SHIPPED / "tiny-fsq-32768", tmp_path / "bundle"))
+    change_manifest(bundle, lambda m: m["graphs"][graph][kind][0].update(axes=axes))
+    with pytest.raises(BundleError, match="axes"):
+        read_manifest(bundle)
 
 
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import onnx
-import onnxsim
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
@@ -21,6 +20,10 @@ from vidtok_ref.model import VidTok
 from vidtok_ref.regularizer import Quantizer
 from vidtok_ref.state import Call, flatten, unflatten
 from vidtok_runtime.graph_entry import FIRST_CALL, FLUSH_CALL, SECOND_CALL, Flag, Port, State
+from vidtok_runtime.telemetry import without_telemetry
+
+with without_telemetry():  # it loads ONNX Runtime
+    import onnxsim
 
 OPSET = 20
 _SYMBOLS = ("N", "T", "H", "W")

@@ -10,15 +10,18 @@ from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
-from onnxruntime import InferenceSession
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
-from onnxruntime.quantization.calibrate import create_calibrator
-from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from vidtok_export.compact import is_norm, restore_float
 from vidtok_export.doubling import transpose_doublings
 from vidtok_export.winograd import take_back
 from vidtok_runtime.session import Array
+from vidtok_runtime.telemetry import without_telemetry
+
+with without_telemetry():
+    from onnxruntime import InferenceSession
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
+    from onnxruntime.quantization.calibrate import create_calibrator
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 _CONV = ["Conv", "ConvTranspose"]
 Feed = dict[str, Array]

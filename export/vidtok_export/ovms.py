@@ -6,9 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import openvino as ov
-from openvino.passes import MakeStateful, Manager
-
 from vidtok_export.client_rules import client_rules
 from vidtok_export.errors import ExportError
 from vidtok_export.repository import CONFIG, added_to, joined_config, rules_name
@@ -16,6 +13,11 @@ from vidtok_export.served import Served, served
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.openvino_means import reduce_means
 from vidtok_runtime.session_openvino import CORE
+from vidtok_runtime.telemetry import without_telemetry
+
+with without_telemetry():
+    import openvino as ov
+    from openvino.passes import MakeStateful, Manager
 
 _SEQUENCES = (
     "The requests of a clip are one sequence: add the inputs `sequence_id` (uint64 `[1]`, not 0, no other clip's at "

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.errors import InputError, VideoError
-from vidtok_runtime.files import PartFile
+from vidtok_runtime.files import PartFile, is_file
 from vidtok_runtime.geometry import from_network, to_network
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.protocol import Excerpt, Protocol
@@ -98,6 +98,8 @@ class BlockTransform:
     @classmethod
     def load(cls, path: Path) -> BlockTransform:
         """Read what `save` wrote; raises InputError."""
+        if not is_file(path):
+            raise InputError(f"{path} is no file; make one with --pca-clips")
         try:
             with np.load(path, allow_pickle=False) as file:
                 grid = Grid(*(int(n) for n in file["grid"]))

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 from vidtok_runtime.errors import OutputError
-from vidtok_runtime.files import PartFile
+from vidtok_runtime.files import PartFile, is_file
 from vidtok_runtime.manifest import sha256_of
 
 # Compiled graphs hold the weights again; large ones would fill the disk, and compiling is a small part of their work.
@@ -33,7 +33,8 @@ def cache_file(graph: Path, *parts: object) -> Path | None:
 def load(file: Path) -> bytes | None:
     """What was kept, if it is there and whole."""
     try:
-        content = file.read_bytes()
+        # A pipe would be waited for, and a device has no end.
+        content = file.read_bytes() if is_file(file) else b""
     except OSError:
         return None
     blob = content[_DIGEST:]

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from os import PathLike
@@ -80,27 +81,43 @@ def part_stem(path: Path) -> str:
     return name if len(name) <= _KEPT else f"{name[:_KEPT]}~{sha256(os.fsencode(name)).hexdigest()[:8]}"
 
 
+# Parts that may be there, and whose turn it is to make, name or remove one.
+_parts: set[Path] = set()
+_turn = threading.RLock()
+
+
+def discard_parts() -> None:
+    """Remove all parts of this process and let it make and name none any more: it is about to end."""
+    _turn.acquire()
+    for part in _parts:
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
 class PartFile:
     """A target written beside itself under a name ending in `.part` and renamed when complete.
 
-    Of two writers without `force` the first to finish wins; the other one's file does not appear. Raises OutputError
-    when the target exists (without `force`) or cannot be written.
+    Of two writers without `force` the first to finish wins; the other one's file does not appear. `force` replaces
+    regular files and nothing else: no folder, link, device or pipe. Raises OutputError when the target exists (without
+    `force`), may not be replaced, or cannot be written.
     """
 
     def __init__(self, path: str | PathLike[str], *, force: bool = False) -> None:
         self.path = Path(path)
         self.force = force
         try:
-            self.path.lstat()
-            taken = True
+            mode = self.path.lstat().st_mode
         except (FileNotFoundError, NotADirectoryError):
-            taken = False
+            mode = None
         except (OSError, ValueError) as error:  # a name that cannot be one
             raise self.failure(error) from error
-        if taken and not force:
+        if mode is not None and not force:
             raise self._exists()
         if is_folder(self.path):
             raise OutputError(f"{self.path} is a folder; name a file")
+        if mode is not None and not stat.S_ISREG(mode):
+            what = "a link" if stat.S_ISLNK(mode) else "a device, pipe or socket"
+            raise OutputError(f"{self.path} is {what}, and only regular files are replaced; name another output")
         if not is_folder(self.path.parent):
             raise OutputError(f"the folder {self.path.parent} does not exist; create it first")
         # Random, since process ids repeat across containers.
@@ -110,7 +127,9 @@ class PartFile:
     def open(self) -> None:
         """Create the part for writing."""
         try:
-            self._file = self.part.open("xb")
+            with _turn:
+                self._file = self.part.open("xb")
+                _parts.add(self.part)
         except OSError as error:
             raise self.failure(error) from error
 
@@ -155,10 +174,12 @@ class PartFile:
                 os.fsync(self._file.fileno())
                 self._file.close()
                 self._file = None
-            if self.force:
-                os.replace(self.part, self.path)
-            else:
-                self._name()
+            with _turn:
+                if self.force:
+                    os.replace(self.part, self.path)
+                else:
+                    self._name()
+                _parts.discard(self.part)
         except FileExistsError as error:
             self.discard()
             raise self._exists() from error
@@ -183,8 +204,9 @@ class PartFile:
             with contextlib.suppress(OSError):  # a full disk fails again while flushing; the part goes anyway
                 self._file.close()
             self._file = None
-        with contextlib.suppress(OSError):
+        with _turn, contextlib.suppress(OSError):
             self.part.unlink(missing_ok=True)
+            _parts.discard(self.part)
 
     def _exists(self) -> OutputError:
         return OutputError(f"{self.path} exists already; give --force to replace it")

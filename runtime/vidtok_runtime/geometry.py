@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from vidtok_runtime.errors import InputError
 
+_log = logging.getLogger(__name__)
 # Resampling overshoots -1..1 a little; values beyond this are in other units.
 _FAR_OUTSIDE = 2.0
 
@@ -25,6 +27,19 @@ def check_frames(frames: NDArray[Any]) -> None:
             raise InputError("video holds NaN or infinite values; clean it first")
         if largest > _FAR_OUTSIDE:
             raise InputError(f"float32 video must lie in -1..1, found {largest:g}; scale 0..255 by x / 127.5 - 1")
+
+
+class RangeNote:
+    """Says once that float frames may be meant as 0..1, which nothing but their values can tell."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def look(self, frames: NDArray[Any]) -> None:
+        """Look at the first frames of a stream."""
+        if not self._said and frames.dtype == np.float32 and frames.size and frames.min() >= 0:
+            self._said = True
+            _log.warning("float32 video is taken as -1..1, but nothing in it is below 0; if it is 0..1, give x * 2 - 1")
 
 
 def to_network(frames: NDArray[Any], multiple: int) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vidtok_runtime.fields import Fields
@@ -25,6 +25,16 @@ def shape_of(axes: str, sizes: Mapping[str, int]) -> tuple[int, ...]:
         size = sizes[symbol] if symbol in sizes else int(symbol)
         shape.append(size // int(divisor or 1))
     return tuple(shape)
+
+
+def sizes_of(axes: str, shape: Sequence[int]) -> dict[str, int]:
+    """The inverse: what N, T, H and W are when axes have these sizes."""
+    sizes = {}
+    for axis, size in zip(axes.split(), shape, strict=True):
+        symbol, _, divisor = axis.partition("/")
+        if not symbol.isdigit():
+            sizes[symbol] = size * int(divisor or 1)
+    return sizes
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,7 @@ def _check(entry: GraphEntry) -> None:
         if len(axes) != (4 if port.name == "indices" else 5) or axes[_TIME][0] != "T":
             raise ValueError(f"the axes of {port.name} are {port.axes!r}")
     known = {axis[0] for axis in data.axes.split()}
-    for port in ports["inputs"].values():
+    for port in [*ports["inputs"].values(), *ports["outputs"].values()]:
         if unknown := {axis[0] for axis in port.axes.split() if axis[0].isalpha()} - known:
             raise ValueError(f"the axes of {port.name} name {', '.join(sorted(unknown))}, which the data do not have")
 

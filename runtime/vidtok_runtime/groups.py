@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.arguments import as_array
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.stream import DecoderStream, EncoderStream
 from vidtok_runtime.timing import Timing
@@ -69,8 +70,9 @@ class EncoderGroups(_Groups):
     def _begin(self) -> EncoderStream:
         return self._start()
 
-    def push(self, frames: Array) -> Array:
-        """Take any number of frames; returns every latent that is complete. Raises InputError."""
+    def push(self, frames: Any) -> Array:
+        """As `EncoderStream.push`. Raises InputError."""
+        frames = as_array(frames, "frames")
         out = self._push(frames)
         self.num_frames += len(frames)
         return out
@@ -99,9 +101,9 @@ class DecoderGroups(_Groups):
         self._start = start
         super().__init__(timing.group)
 
-    def push(self, data: Array) -> Array:
-        """Take any number of latents; returns every frame they complete. Raises InputError."""
-        return self._after_skip(self._push(data))
+    def push(self, data: Any) -> Array:
+        """As `DecoderStream.push`. Raises InputError."""
+        return self._after_skip(self._push(as_array(data, "latents")))
 
     def finish(self) -> Array:
         """End the stream and return what waited; raises InputError when fewer frames came out than were promised."""

@@ -174,7 +174,19 @@ def _manifest(folder: Path, raw: Fields) -> Manifest:
     names = {port.name for graph in manifest.graphs for port in (graph.inputs[0], graph.outputs[0])} - {"video"}
     if not names <= {"latent" if manifest.codebook_size is None else "indices"}:
         raise ValueError(f"its graphs use {', '.join(sorted(names))}, its codebook size is {manifest.codebook_size}")
+    _check_axes(manifest)
     return manifest
+
+
+def _check_axes(manifest: Manifest) -> None:
+    """Raise ValueError unless data have the axes that follow from the factors."""
+    f, m = ("" if n == 1 else f"/{n}" for n in (manifest.time_factor, manifest.spatial_multiple))
+    tokens = f"T{f} H{m} W{m}"
+    right = {"video": "N 3 T H W", "latent": f"N {manifest.latent_channels} {tokens}", "indices": f"N {tokens}"}
+    for graph in manifest.graphs:
+        for port in (graph.inputs[0], graph.outputs[0]):
+            if port.axes != right[port.name]:
+                raise ValueError(f"the axes of {port.name} are {port.axes!r}, not {right[port.name]!r}")
 
 
 def _operations(entry: Fields) -> dict[str, dict[str, float]]:

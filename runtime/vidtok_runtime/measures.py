@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.errors import BundleError, InputError
-from vidtok_runtime.onnx_file import check_onnx_file
+from vidtok_runtime.files import is_file
 from vidtok_runtime.frechet import frechet_distance
 from vidtok_runtime.geometry import to_network
 from vidtok_runtime.metrics import Pixels
@@ -28,6 +28,8 @@ class _Graph:
         engine = choose_provider("cuda" if provider == "cuda" else "cpu")  # the graphs are for ONNX Runtime
         from vidtok_runtime.session_ort import OrtSession
 
+        if not is_file(path):
+            raise BundleError(f"{path} is no file; make one with: vidtok-export metric {kind}")
         check_onnx_file(path)
         self._session = OrtSession(path, options, f"{engine.upper()}ExecutionProvider")
         self.metadata = self._session.metadata

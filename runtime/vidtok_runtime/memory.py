@@ -22,8 +22,8 @@ def parse_memory(value: int | str) -> int:
     """Bytes of a number or of text such as `4GB`, `1.5 GiB`, `800M`; raises InputError."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?)B?\s*", str(value).upper())
     unit = _UNITS.get(match[2]) if match else None
-    if match is None or unit is None or not float(match[1]):
-        raise InputError(f"an amount of memory is bytes or text such as 4GB or 800MiB, got {value!r}")
+    if match is None or unit is None or not 0 < float(match[1]) * unit < 2**63:
+        raise InputError(f"an amount of memory is bytes or text such as 4GB or 800MiB, got {value!r:.60}")
     return int(float(match[1]) * unit)
 
 

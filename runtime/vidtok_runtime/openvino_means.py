@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import openvino as ov
-import openvino.opset13 as ops
+
+from vidtok_runtime.telemetry import without_telemetry
+
+with without_telemetry():
+    import openvino as ov
+    import openvino.opset13 as ops
 
 
 def reduce_means(model: ov.Model) -> None:

@@ -14,9 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.arguments import whole
 from vidtok_runtime.errors import BundleError, InputError, ProviderError
-from vidtok_runtime.graph_entry import FIRST_CALL, FLUSH_CALL, SECOND_CALL, GraphEntry, Port, shape_of
+from vidtok_runtime.graph_entry import FIRST_CALL, FLUSH_CALL, SECOND_CALL, GraphEntry, Port, shape_of, sizes_of
 from vidtok_runtime.manifest import Manifest, check_file
+from vidtok_runtime.telemetry import without_telemetry
 
 Array = NDArray[Any]
 Spare = tuple[tuple[int, ...], dict[str, Array]]  # size of the data, state buffers by output
@@ -42,7 +44,8 @@ class Options:
     """Settings of a session: CPU threads (None: one a core), device number, outputs that only feed the next call.
 
     provider_options: names and values for the engine itself: of the CUDA provider (`use_tf32`, `enable_cuda_graph`,
-    `cudnn_conv_algo_search`, `gpu_mem_limit`...), of ONNX Runtime's session on the CPU, properties of OpenVINO.
+    `cudnn_conv_algo_search`, `gpu_mem_limit`...), attributes and configuration of ONNX Runtime's session on the CPU,
+    properties of OpenVINO. Raises InputError.
     """
 
     threads: int | None = None
@@ -51,8 +54,9 @@ class Options:
     resident: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"threads must be at least 1, got {self.threads}")
+        if self.threads is not None:
+            object.__setattr__(self, "threads", whole("threads", self.threads, 1))
+        object.__setattr__(self, "device_id", whole("device_id", self.device_id, 0))
 
 
 def _load_cpu(path: Path, options: Options) -> Session:
@@ -90,7 +94,8 @@ def unavailable(provider: str) -> str | None:
     if importlib.util.find_spec(module) is None:
         return f"{module} is not installed; pip install 'vidtok-onnx[{extra}]'"
     try:
-        engine = importlib.import_module(module)
+        with without_telemetry():
+            engine = importlib.import_module(module)
     except ImportError as error:
         return (
             f"{module} is installed but does not load ({error}); pip install --force-reinstall 'vidtok-onnx[{extra}]'"
@@ -123,8 +128,8 @@ def choose_provider(name: str) -> str:
         raise ProviderError(
             "no inference engine is installed; pip install 'vidtok-onnx[cpu]' or 'vidtok-onnx[openvino]'"
         )
-    if name not in PROVIDERS:
-        raise ProviderError(f"no provider is called {name!r}; choose auto, {', '.join(PROVIDERS)}")
+    if not isinstance(name, str) or name not in PROVIDERS:
+        raise ProviderError(f"no provider is called {name!r:.60}; choose auto, {', '.join(PROVIDERS)}")
     reason = unavailable(name)
     if reason:
         raise ProviderError(f"provider {name}: {reason}")
@@ -164,8 +169,9 @@ class StatefulGraph:
         flush: this call comes after the end of the stream.
         """
         port = self.entry.inputs[0]
+        sizes = sizes_of(port.axes, x.shape)
         if self._state is None:
-            self._state = self._initial_state(x, port.axes)
+            self._state = self._initial_state(x, sizes)
         self._calls += 1
         occasions = {{1: FIRST_CALL, 2: SECOND_CALL}.get(self._calls), FLUSH_CALL if flush else None}
         flags = {
@@ -173,6 +179,7 @@ class StatefulGraph:
         }
         size = (x.shape[0], *x.shape[-2:])
         results = self.session.run({port.name: x, **flags, **self._state}, self._spare(size))
+        self._check_shapes(results, sizes)
         # One set of state buffers more than there are streams: what was read in this call is written in the next.
         self._spares.append((size, {s.output: self._state[s.input] for s in self.entry.states}))
         self._state = {s.input: results[s.output] for s in self.entry.states}
@@ -192,13 +199,19 @@ class StatefulGraph:
             return {}
         return buffers if fits == size else {}
 
-    def _initial_state(self, x: Array, axes: str) -> dict[str, Array]:
-        # The sizes of the first chunk, turned back into the manifest's symbols.
-        sizes = {}
-        for axis, size in zip(axes.split(), x.shape, strict=True):
-            symbol, _, divisor = axis.partition("/")
-            if not symbol.isdigit():
-                sizes[symbol] = size * int(divisor or 1)
+    def _check_shapes(self, results: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
+        """Raise BundleError unless outputs and states have the sizes that the manifest promises for these data."""
+        for name, port in self.entry.ports["outputs"].items():
+            value, promised = results[name], shape_of(port.axes, sizes)
+            # What an engine keeps on a device tells its sizes when it is asked.
+            found = value.shape if isinstance(value, np.ndarray) else value.shape()
+            if tuple(found) != promised:
+                raise BundleError(
+                    f"the {self.entry.role} gave {name} of {list(found)} where its manifest promises {list(promised)} "
+                    f"({port.axes}); export the bundle again"
+                )
+
+    def _initial_state(self, x: Array, sizes: Mapping[str, int]) -> dict[str, Array]:
         states = {}
         try:
             for state in self.entry.states:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from vidtok_runtime.page_locked import page_locked
 from vidtok_runtime.session import Array, Options
 from vidtok_runtime.session_ort import OrtSession
+from vidtok_runtime.telemetry import without_telemetry
+
+with without_telemetry():
+    import onnxruntime as ort
 
 MOST_GRAPHS = 16  # of a session; what comes after them runs without one
 MOST_SIZES = 8  # whose buffers are kept; the lengths of a stream's calls and of its last one

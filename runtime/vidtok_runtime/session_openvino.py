@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
-import openvino.properties as props
-import openvino.properties.hint as hints
 
 from vidtok_runtime.compiled_cache import cache_file, keep, load
 from vidtok_runtime.errors import BundleError, ProviderError
 from vidtok_runtime.machine import cores
 from vidtok_runtime.openvino_means import reduce_means
 from vidtok_runtime.session import Array, Options, Shapes
+from vidtok_runtime.telemetry import without_telemetry
+
+with without_telemetry():
+    import openvino as ov
+    import openvino.properties as props
+    import openvino.properties.hint as hints
 
 # One for the process and never dropped: the CPU plugin gives the thread that loads it a stack for signals and unmaps it
 # with the last Core. If another thread drops that, the next signal with a Python handler (Ctrl-C) kills the process.

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from vidtok_runtime.errors import BundleError, ProviderError
 from vidtok_runtime.machine import cores
+from vidtok_runtime.provider_options import apply_to
 from vidtok_runtime.session import Array, Options, Shapes
+from vidtok_runtime.telemetry import without_telemetry
+
+with without_telemetry():
+    import onnxruntime as ort
 
 
 class OrtSession:
@@ -34,8 +38,7 @@ class OrtSession:
             if hasattr(ort, "preload_dlls"):
                 ort.preload_dlls()
         else:
-            for name, value in options.provider_options:
-                settings.add_session_config_entry(name, value)
+            apply_to(settings, options.provider_options)
         self._device_id = options.device_id if self._device == "cuda" else 0
         try:
             self._session = ort.InferenceSession(path, settings, providers=[choice])

@@ -48,7 +48,7 @@ class ContainerSource:
         scheme = url.partition(":")[0].lower()
         self.path = "stdin" if scheme == "pipe" else url.removeprefix("file:")
         self.live = scheme in _LIVE
-        self.replays = scheme == "file" and is_file(Path(self.path))  # not a pipe with a name
+        self.replays = scheme == "file" and is_file(Path(self.path))  # a named pipe is read as stdin is
         self._url = url
         self._opening = opening
         self._timeout = NETWORK_TIMEOUT if scheme not in ("file", "pipe") else None

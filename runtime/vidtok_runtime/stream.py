@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.arguments import as_array, whole
 from vidtok_runtime.calls import Calls
 from vidtok_runtime.errors import InputError
-from vidtok_runtime.geometry import check_frames, from_network, to_network
+from vidtok_runtime.geometry import RangeNote, check_frames, from_network, to_network
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.session import StatefulGraph
 from vidtok_runtime.tiles import TiledCalls
@@ -28,22 +29,28 @@ class EncoderStream:
     jump may show at a seam, and another window gives other latents.
     """
 
-    def __init__(self, manifest: Manifest, graph: StatefulGraph, start: Start) -> None:
+    def __init__(self, manifest: Manifest, graph: StatefulGraph, start: Start, note: RangeNote | None = None) -> None:
         self._manifest = manifest
         self._kind = graph.entry.outputs[0].name
         self._start = start
+        self._note = note or RangeNote()
         self._calls: Calls | TiledCalls | None = None
         self._last: NDArray[np.float32] | None = None
         self._shape: tuple[int, ...] | None = None
         self._finished = False
         self.num_frames = 0
 
-    def push(self, frames: Array) -> Array:
-        """Take any number of frames; returns every latent that is complete. Raises InputError."""
+    def push(self, frames: Any) -> Array:
+        """Take any number of frames (an array, a sequence of frames, a tensor); returns every latent that is complete.
+
+        Raises InputError.
+        """
         if self._finished:
             raise InputError("this encoder is finished; ask the tokenizer for a new one")
+        frames = as_array(frames, "frames")
         check_frames(frames)
         if self._shape is None:
+            self._note.look(frames)
             self._shape = frames.shape[1:]
         elif frames.shape[1:] != self._shape:
             raise InputError(f"frames of one stream are all {list(self._shape)}, got {list(frames.shape[1:])}")
@@ -103,20 +110,25 @@ class DecoderStream:
         dtype: str = "uint8",
     ) -> None:
         if dtype not in ("uint8", "float32"):
-            raise InputError(f"frames are uint8 or float32, got {dtype!r}")
+            raise InputError(f"frames are uint8 or float32, got {dtype!r:.60}")
+        self._left = None if num_frames is None else whole("num_frames", num_frames, 0)
+        self._height, self._width = (n if n is None else whole("height and width", n, 1) for n in (height, width))
+        self._dtype = dtype
         self._manifest = manifest
         self._graph = graph
-        self._left = num_frames
-        self._height, self._width, self._dtype = height, width, dtype
         self._start = start
         self._calls: Calls | TiledCalls | None = None
         self._size: tuple[int, ...] | None = None
         self._finished = False
 
-    def push(self, data: Array) -> Array:
-        """Take any number of latents; returns every frame they complete. Raises InputError."""
+    def push(self, data: Any) -> Array:
+        """Take any number of latents (an array, a sequence, a tensor); returns every frame they complete.
+
+        Raises InputError.
+        """
         if self._finished:
             raise InputError("this decoder is finished; ask the tokenizer for a new one")
+        data = as_array(data, "latents")
         self._check(data)
         out = [self._nothing()]
         if len(data) == 0:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from numbers import Integral
 from typing import Any
 
 from numpy.typing import NDArray
@@ -136,7 +137,7 @@ class TokenInfo:
     def part(self, start: int, end: int | None, latents: int) -> tuple[TokenInfo, slice]:
         """Of `latents` those that frames `start..end` need, and what describes them; raises InputError."""
         end = self.num_frames if end is None else end
-        if not 0 <= start < end <= self.num_frames:
+        if not (isinstance(start, Integral) and isinstance(end, Integral)) or not 0 <= start < end <= self.num_frames:
             raise InputError(f"frames {start}..{end} are not a part of 0..{self.num_frames}")
         first, before = self.timing.group_before(self.skip + start)
         stop = min(latents, self.timing.latents_to_decode(self.skip + end))

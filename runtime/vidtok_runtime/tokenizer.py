@@ -9,20 +9,24 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from os import PathLike
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.arguments import as_array, frame_rate, whole
 from vidtok_runtime.bundles import find_bundle
 from vidtok_runtime.calls import Calls
 from vidtok_runtime.errors import InputError, MismatchError
 from vidtok_runtime.graph_entry import GraphEntry
+from vidtok_runtime.geometry import RangeNote
 from vidtok_runtime.groups import DecoderGroups, EncoderGroups
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.memory import COMMAND, affordable, parse_memory
 from vidtok_runtime.plan import Plan, Planner
+from vidtok_runtime.provider_options import engine_options
 from vidtok_runtime.session import Options, StatefulGraph, choose_provider, load_graph
 from vidtok_runtime.stream import DecoderStream, EncoderStream, Start
 from vidtok_runtime.tiles import TiledCalls, Tiling, make_calls
@@ -45,8 +49,9 @@ class Tokenizer:
     were made in. max_memory: bytes or text such as `4GB` that the process may take, as far as a prediction can tell:
     calls become shorter, which changes no result, and if need be frames are cut into tiles, which changes it a little;
     threads that encode and decode take turns. None: calls become shorter, no more, where free memory would not do.
-    provider_options: the engine's own settings by name (see `session.Options`); token files name them beside the
-    provider. Raises BundleError, ProviderError, InputError.
+    provider_options: the engine's own settings by name (see `session.Options`), as text, numbers or booleans; token
+    files name them beside the provider. A tokenizer can be copied and pickled, at any time: the copy loads the graphs
+    anew; its streams cannot. Raises BundleError, ProviderError, InputError.
     """
 
     def __init__(
@@ -58,39 +63,56 @@ class Tokenizer:
         window: int | None = None,
         device_id: int = 0,
         max_memory: int | str | None = None,
-        provider_options: Mapping[str, str] | None = None,
+        provider_options: Mapping[str, str | float] | None = None,
     ) -> None:
         self.manifest = bundle if isinstance(bundle, Manifest) else find_bundle(bundle)
-        if window is not None:
-            self._check_window(window)
-        self._asked_window = window
+        self._asked_window = None if window is None else self._checked_window(window)
         self.max_memory = None if max_memory is None else parse_memory(max_memory)
         self.available: int | None = None  # bytes without a limit; None: what is free at the first call
-        self.options = Options(threads, device_id, tuple((provider_options or {}).items()))
+        self.options = Options(threads, device_id)
         self.provider = choose_provider(provider)
+        self.options = replace(self.options, provider_options=engine_options(self.provider, provider_options))
         self.precision = self.manifest.graph("encoder", self.provider, precision).precision
         self._said = {self.precision}  # precisions of tokens that need no (further) word
         self._loaded: dict[str, StatefulGraph] = {}
         self._plans: dict[object, Plan] = {}
         self._told = False
+        self._note = RangeNote()
 
-    def encode(self, video: NDArray[Any], fps: Fraction | None = None, gop: int | None = None) -> Tokens:
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What makes the same one again; engines and their graphs stay with the process."""
+        settings = {
+            "provider": self.provider,
+            "threads": self.options.threads,
+            "precision": self.precision,
+            "window": self._asked_window,
+            "device_id": self.options.device_id,
+            "max_memory": self.max_memory,
+            "provider_options": dict(self.options.provider_options),
+        }
+        return partial(type(self), **settings), (self.manifest,)
+
+    def encode(self, video: Any, fps: Fraction | float | str | None = None, gop: int | None = None) -> Tokens:
         """Tokenize a clip `[T, H, W, 3]`, uint8 or float32 in -1..1, of any length and size; raises InputError.
 
+        video: an array, a sequence of frames `[H, W, 3]`, or a tensor that NumPy can read.
         gop: start the state anew every so many latents, so that `Tokens.slice` gives parts that decode on their own;
         each such group is encoded as a clip of `gop * f - (f - 1)` frames.
         """
-        video = np.asarray(video)
-        if video.ndim == 4 and len(video) == 0:
+        video = as_array(video, "frames")
+        if len(video) == 0:
             raise InputError("the clip has no frames")
+        rate = frame_rate(fps)
         with self._alone("encoder"):
             stream = self.encoder(gop)
             data = np.concatenate([stream.push(video), stream.finish()])
-        info = self.describe(len(video), video.shape[1], video.shape[2], fps, gop=gop)
+        info = self.describe(len(video), video.shape[1], video.shape[2], rate, gop=gop)
         return Tokens(data, info, np.arange(len(video)))
 
     def decode(self, tokens: Tokens, dtype: str = "uint8") -> NDArray[Any]:
         """The clip back as `[N, H, W, 3]` uint8, or float32 in -1..1; raises MismatchError, InputError."""
+        if not isinstance(tokens, Tokens):
+            raise InputError(f"decode takes Tokens, got {type(tokens).__name__}; for arrays there is decoder()")
         with self._alone("decoder"):
             stream = self.decoder_of(tokens.info, dtype)
             return np.concatenate([stream.push(tokens.data), stream.finish()])
@@ -100,7 +122,7 @@ class Tokenizer:
 
         def start() -> EncoderStream:
             graph = self._graph("encoder")
-            return EncoderStream(self.manifest, graph, self._start(graph, self.window))
+            return EncoderStream(self.manifest, graph, self._start(graph, self.window), self._note)
 
         return start() if gop is None else EncoderGroups(start, self._timing(gop))
 
@@ -183,7 +205,7 @@ class Tokenizer:
         num_frames: int,
         height: int,
         width: int,
-        fps: Fraction | None = None,
+        fps: Fraction | float | str | None = None,
         time_base: Fraction | None = None,
         gop: int | None = None,
     ) -> TokenInfo:
@@ -198,7 +220,7 @@ class Tokenizer:
             front_frames=self.manifest.front_frames,
             look_ahead=self.manifest.look_ahead,
             codebook_size=self.manifest.codebook_size,
-            fps=Fraction(fps).limit_denominator(10**6) if fps else None,  # a float is no nice fraction
+            fps=frame_rate(fps),
             time_base=time_base,
             precision=self.precision,
             provider=self.engine,
@@ -220,16 +242,16 @@ class Tokenizer:
         m = self.manifest
         if m.window is not None:
             raise InputError(f"{m.variant} encodes windows that stand on their own already; leave gop out")
-        if gop < 1:
-            raise InputError(f"a gop is at least 1 latent, got {gop}")
-        return Timing(m.time_factor, m.front_frames, m.look_ahead, gop, False)
+        return Timing(m.time_factor, m.front_frames, m.look_ahead, whole("gop", gop, 1), False)
 
-    def _check_window(self, window: int) -> None:
+    def _checked_window(self, window: int) -> int:
         f = self.manifest.time_factor
         if self.manifest.window is None:
             raise InputError(f"{self.manifest.variant} is causal and has no windows; leave window out")
-        if window < f or window % f:
+        window = whole("window", window, 1)
+        if window % f:
             raise InputError(f"a window of {self.manifest.variant} is a multiple of {f} frames, got {window}")
+        return window
 
     def _say_precision(self, made_in: str) -> None:
         """Warn, once for each precision, that tokens are decoded in another one than they were made in."""

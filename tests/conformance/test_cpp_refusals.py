@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from pathlib import Path
@@ -22,6 +24,9 @@ from cpp_program import (
     leftovers,
     y4m,
 )
+from strangers import endless_bundle, lying_bundle
+
+from vidtok_runtime.manifest import read_manifest
 
 pytest_plugins = ["cpp_builds"]
 
@@ -55,6 +60,22 @@ def test_bad_input_is_one_line(build: Build, raw: Path, pixels: np.ndarray, tmp_
     assert not leftovers(tmp_path)
 
 
+def test_only_regular_files_are_replaced(plain: Build, raw: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "link.safetensors").symlink_to(raw)
+    before = raw.read_bytes()
+    for name, what in (("pipe", "a device, pipe or socket"), ("link", "a link")):
+        out = tmp_path / f"{name}.safetensors"
+        said = plain.run("encode", FSQ, raw, out, "--size", f"{WIDTH}x{HEIGHT}", "--force", code=1)
+        assert f"{out} is {what}, and only regular files are replaced" in said
+    assert "no file" in plain.run("decode", FSQ, tmp_path / "pipe.safetensors", tmp_path / "x.rgb", code=1)
+    assert "no file" in plain.run("encode", FSQ, tmp_path / "pipe.safetensors", tmp_path / "x", code=1)
+    assert stat.S_ISFIFO((tmp_path / "pipe.safetensors").lstat().st_mode)
+    assert (tmp_path / "link.safetensors").is_symlink()
+    assert raw.read_bytes() == before
+    assert not leftovers(tmp_path)
+
+
 def test_altered_bundles_are_refused(build: Build, raw: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(FSQ, bundle)
@@ -84,6 +105,15 @@ def test_altered_bundles_are_refused(build: Build, raw: Path, tmp_path: Path) ->
     manifest.write_text(text)
     assert "encoder.onnx is missing" in build.run(*call, code=1)
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_outputs_of_other_sizes(plain: Build, raw: Path, tmp_path: Path) -> None:
+    state = read_manifest(FSQ).graphs[0].states[2].output
+    for output, axis in (("indices", 1), ("indices", 3), ("latent", 3), (state, 0), (state, 3)):
+        bundle = lying_bundle(tmp_path / f"{output}-{axis}", output, axis)
+        words = ("encode", bundle, raw, tmp_path / "x.safetensors", "--size", f"{WIDTH}x{HEIGHT}")
+        assert output in plain.run(*words, code=1)
+    assert not leftovers(tmp_path)
 
 
 def test_weights_outside_the_graph_are_refused(build: Build, tmp_path: Path) -> None:
@@ -136,6 +166,30 @@ def test_calls_that_make_no_sense(plain: Build) -> None:
     assert "Example: " in plain.run("--help")
     done = subprocess.run([plain.folder / "vidtok"], capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_an_engine_that_never_returns(plain: Build, raw: Path, tmp_path: Path) -> None:
+    bundle = endless_bundle(tmp_path / "bundle")
+    out = tmp_path / "out"
+    out.mkdir()
+    words = ["encode", bundle, raw, out / "x.safetensors", "--size", f"{WIDTH}x{HEIGHT}"]
+    said = plain.run(*words, "--time-limit", "4.5", code=1)
+    assert said == "vidtok: it took longer than --time-limit and was ended\n"
+    assert list(out.iterdir()) == []
+    for limit in ("0", "-1", "nan", "x", "", "1e3"):
+        assert "--time-limit takes seconds" in plain.run(*words, "--time-limit", limit, code=2)
+    process = subprocess.Popen([plain.folder / "vidtok", *map(str, words)], stderr=subprocess.PIPE, text=True)
+    while not leftovers(out):
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    assert process.poll() is None  # the first one waits for the call
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (128 + signal.SIGTERM, "vidtok: ended by a second signal\n")
+    assert list(out.iterdir()) == []
 
 
 def test_interrupt_leaves_nothing(plain: Build, tmp_path: Path) -> None:

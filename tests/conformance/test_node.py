@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from cases import Case, every_case, read_cases
 from click.testing import CliRunner
+from strangers import lying_bundle
 
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.cli import main
 from vidtok_runtime.geometry import from_network, to_network
+from vidtok_runtime.manifest import read_manifest
 from vidtok_runtime.tokens import Tokens, TokenWriter
 
 WEB = Path(__file__).parents[2] / "runtime/web"
@@ -149,3 +151,19 @@ def test_types() -> None:
     if not (WEB / "node_modules/typescript").is_dir():
         pytest.skip("typescript is missing: npm ci in runtime/web")
     run_node("node_modules/typescript/bin/tsc", "--noEmit", "-p", ".")
+
+
+@pytest.mark.parametrize(
+    ("output", "axis"), [("indices", 1), ("indices", 3), ("latent", 3), ("state", 0), ("state", 3)]
+)
+def test_outputs_of_other_sizes(output: str, axis: int, tmp_path: Path) -> None:
+    if output == "state":
+        output = read_manifest(SHIPPED / "tiny-fsq-32768").graphs[0].states[2].output
+    bundle = lying_bundle(tmp_path / "lying", output, axis)
+    np.zeros((21, 16, 24, 3), np.uint8).tofile(tmp_path / "clip.rgb")
+    words = ("bin/vidtok.mjs", "encode", bundle, tmp_path / "clip.rgb", tmp_path / "x.safetensors", "--size", "24x16")
+    done = subprocess.run(["node", *map(str, words)], cwd=WEB, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"vidtok: the encoder gave {output} of ")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("x.*"))

@@ -1,7 +1,6 @@
 // The program `vidtok`: parses, calls the library, and turns every error into one line.
 #include <unistd.h>
 
-#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -10,6 +9,7 @@
 #include <vidtok/token_writer.hpp>
 #include <vidtok/tokenizer.hpp>
 
+#include "ending.hpp"
 #include "engines.hpp"
 #include "frames_in.hpp"
 #include "frames_out.hpp"
@@ -17,8 +17,6 @@
 #include "options.hpp"
 
 namespace {
-
-volatile std::sig_atomic_t interrupted = 0;
 
 /// One line on stderr, whatever the text holds.
 void report(std::string text) {
@@ -29,8 +27,8 @@ void report(std::string text) {
 /// Progress on a terminal; throws where Ctrl-C was pressed, so that nothing half-written stays.
 class Progress {
 public:
-    Progress(std::string text, std::size_t total, bool quiet)
-        : text_(std::move(text)), total_(total), shown_(!quiet && isatty(STDERR_FILENO)) {}
+    Progress(std::string text, std::size_t total, bool quiet, const Ending& ending)
+        : ending_(ending), text_(std::move(text)), total_(total), shown_(!quiet && isatty(STDERR_FILENO)) {}
     Progress(const Progress&) = delete;
     Progress& operator=(const Progress&) = delete;
     ~Progress() {
@@ -38,12 +36,13 @@ public:
     }
 
     void add(std::size_t frames) {
-        if (interrupted) throw vidtok::Error("interrupted; nothing was written");
+        if (ending_.interrupted) throw vidtok::Error("interrupted; nothing was written");
         done_ += frames;
         if (shown_) std::fprintf(stderr, "\r%s: %zu of %zu frames", text_.c_str(), done_, total_);
     }
 
 private:
+    const Ending& ending_;
     std::string text_;
     std::size_t total_;
     std::size_t done_ = 0;
@@ -56,14 +55,14 @@ vidtok::Tokenizer open_tokenizer(const Options& options) {
         options.files[0], make_engine(provider, options.threads), {options.precision, options.chunk, options.window}};
 }
 
-void encode(const Options& options) {
+void encode(const Options& options, const Ending& ending) {
     vidtok::Tokenizer tok = open_tokenizer(options);
     FrameReader reader(options.files[1], options.raw);
     vidtok::TokenWriter writer(options.files[2], tok.manifest().codebook_size, options.half, options.force);
     vidtok::Encoder encoder = tok.encoder(options.gop);
     std::vector<std::int64_t> pts;  // the one thing that grows: eight bytes a frame
     {
-        Progress progress("encode", reader.total, options.quiet);
+        Progress progress("encode", reader.total, options.quiet, ending);
         std::vector<std::uint8_t> frames;
         for (bool more = true; more;) {
             frames.clear();
@@ -86,7 +85,7 @@ void encode(const Options& options) {
     }
 }
 
-void decode(const Options& options) {
+void decode(const Options& options, const Ending& ending) {
     if (options.window) throw UsageError("tokens decode in the windows that they were made in; leave --window out");
     vidtok::Tokenizer tok = open_tokenizer(options);
     const vidtok::TokenReader reader(options.files[1]);
@@ -98,7 +97,7 @@ void decode(const Options& options) {
     FrameWriter writer(options.files[2], reader.info(), options.force);
     vidtok::Decoder decoder = tok.decoder(reader.info());
     {
-        Progress progress("decode", reader.info().num_frames, options.quiet);
+        Progress progress("decode", reader.info().num_frames, options.quiet, ending);
         const auto deliver = [&](const vidtok::Frames& frames) {
             writer.write(frames);
             progress.add(frames.count);
@@ -114,13 +113,14 @@ void decode(const Options& options) {
     }
 }
 
-void run(const Options& options) {
+void run(const Options& options, Ending& ending) {
+    ending.watch(options.time_limit);
     if (options.help) {
         std::fputs(help_text(), stdout);
     } else if (options.command == "encode") {
-        encode(options);
+        encode(options, ending);
     } else if (options.command == "decode") {
-        decode(options);
+        decode(options, ending);
     } else {
         describe(options.files[0], options.verify);
     }
@@ -129,9 +129,9 @@ void run(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int) { interrupted = 1; });
+    static Ending ending;  // for as long as its thread
     try {
-        run(parse_options({argv + 1, argv + argc}));
+        run(parse_options({argv + 1, argv + argc}), ending);
         return 0;
     } catch (const UsageError& error) {
         report(error.what());

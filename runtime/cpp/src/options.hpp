@@ -4,6 +4,7 @@
 #include <vidtok/error.hpp>
 #include <vidtok/token_info.hpp>
 
+#include <cstdlib>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,6 +26,7 @@ struct Options {
     std::size_t window = 0;
     std::optional<std::size_t> gop;
     RawFormat raw;
+    std::optional<double> time_limit;  // seconds
     bool half = false;
     bool force = false;
     bool quiet = false;
@@ -52,6 +54,7 @@ else BT.601.
   --half                    encode: latents as float16
   --size WxH                encode: size of .rgb frames
   --fps N or N/D            encode: frames a second                         [that of the file]
+  --time-limit SECONDS      end after so many, even if a graph never does
   --verify                  info: compare checksums, too
   --force                   replace an existing output
   --quiet                   no progress and no summary
@@ -68,6 +71,15 @@ inline std::size_t parse_count(const std::string& name, const std::string& text)
     } catch (const vidtok::FormatError&) {
         throw UsageError(name + " takes a whole number in 1..65536, got '" + text + "'");
     }
+}
+
+inline double parse_seconds(const std::string& text) {
+    char* end = nullptr;
+    const double seconds = std::strtod(text.c_str(), &end);
+    const bool plain = !text.empty() && text.find_first_not_of("0123456789.") == std::string::npos;
+    if (!plain || *end || !(seconds > 0 && seconds <= 1e9))
+        throw UsageError("--time-limit takes seconds above 0, as 60, got '" + text + "'");
+    return seconds;
 }
 
 inline void parse_size(const std::string& text, RawFormat& raw) {
@@ -110,6 +122,8 @@ inline Options parse_options(const std::vector<std::string>& words) {
             options.window = detail::parse_count(word, value());
         } else if (word == "--gop") {
             options.gop = detail::parse_count(word, value());
+        } else if (word == "--time-limit") {
+            options.time_limit = detail::parse_seconds(value());
         } else if (word == "--size") {
             detail::parse_size(value(), options.raw);
         } else if (word == "--fps") {

@@ -16,6 +16,7 @@ from vidtok_runtime.cli.options import (
     RANGE,
     command,
     engine,
+    limited,
     say,
     source,
     target_of,
@@ -36,6 +37,7 @@ from vidtok_runtime.video_out import Output
 @click.option("--half", is_flag=True, help="Store latents as float16 (tokens are exact anyway).")
 @click.option("--gop", type=click.IntRange(1), help="Start anew every so many latents: seekable; causal variants only.")
 @command(FORCE, *COMMON)
+@limited
 @source
 @engine
 def encode(
@@ -69,6 +71,7 @@ def encode(
 @click.argument("tokens", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=FILE, help="Video; - is stdout.  [default: TOKENS with the suffix .decoded.mp4]")
 @command(*RANGE, FORCE, *COMMON)
+@limited
 @written
 @engine
 def decode(
@@ -105,6 +108,7 @@ def decode(
 @click.option("-o", "--out", type=FILE, help="Video; - is stdout.  [default: CLIP with the suffix .recon.mp4]")
 @click.option("--side-by-side", is_flag=True, help="Put the original on the left.")
 @command(FORCE, *COMMON)
+@limited
 @source
 @written
 @engine

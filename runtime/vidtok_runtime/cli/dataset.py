@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from vidtok_runtime.cli.options import COMMON, FOLDER, command, engine, source
+from vidtok_runtime.cli.options import COMMON, FOLDER, command, engine, limit, source
 from vidtok_runtime.errors import InputError, QuarantineError
 from vidtok_runtime.machine import cores
 from vidtok_runtime.selection import Selection
@@ -35,7 +35,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @click.argument("out", type=FOLDER)
 @click.option("--half", is_flag=True, help="Store latents as float16 (tokens are exact anyway).")
 @click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one a core, at most 4; cuda: 1]")
-@click.option("--time-limit", type=click.FloatRange(0, min_open=True), help="Seconds for a clip.  [default: none]")
+@click.option("--time-limit", type=float, callback=limit, help="Seconds for a clip.  [default: none]")
 @click.option("--retries", type=click.IntRange(0), default=1, show_default=True, help="More tries of a failed clip.")
 @click.option("--again", is_flag=True, help="Try the clips in quarantine again.")
 @click.option("--verify", is_flag=True, help="Check the hash of finished files, not their size only.")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from vidtok_runtime.cli.options import FILE, FORCE, GIVEN, STREAM, command, engine, rate
+from vidtok_runtime.cli.options import FILE, FORCE, GIVEN, STREAM, command, engine, limited, rate
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.tokenizer import Tokenizer
 
@@ -49,6 +49,7 @@ def _baselines(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -
 @click.option("--plot-clips", type=FILE, help="Draw the clips one by one (.png, .svg).")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @command(FORCE)
+@limited
 @engine
 def evaluate(
     folder: Path,

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from vidtok_runtime.cli.ending import second_signal_ends, time_limit
 from vidtok_runtime.errors import InputError, VidtokError
 from vidtok_runtime.files import PartFile
 from vidtok_runtime.selection import FITS, Selection
@@ -72,6 +73,13 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> str | N
     return value
 
 
+def limit(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
+    """Seconds that something may take; None for any."""
+    if value is not None and not 0 < value <= threading.TIMEOUT_MAX:  # NaN neither
+        raise click.BadParameter(f"a time limit is more than 0 seconds, got {value:g}")
+    return value
+
+
 def _memory(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
     """Bytes; refuse what is no amount before any work starts."""
     from vidtok_runtime.memory import parse_memory
@@ -99,6 +107,15 @@ ENGINE = [
     click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: one a core]"),
     click.option("--window", type=click.IntRange(1), help="Frames a window, non-causal variants only.  [default: 16]"),
     click.option("--max-memory", callback=_memory, help="Shorter calls, then tiles, to stay below, as 4GB."),
+]
+LIMIT = [
+    click.option(
+        "--time-limit",
+        "seconds",
+        type=float,
+        callback=limit,
+        help="End after so many seconds, even if a graph never does.  [default: none]",
+    )
 ]
 RANGE = [
     click.option("--start", callback=_moment, help="First frame: seconds (2.5) or frames (75f) into the clip."),
@@ -144,21 +161,25 @@ def endings() -> list[signal.Signals]:
 
 @contextlib.contextmanager
 def clean_exit_on_signals(program: str = "vidtok-run") -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into SystemExit(128 + number), so that what is half-written goes as after any error."""
+    """Turn SIGTERM and SIGHUP into SystemExit(128 + number), so that what is half-written goes as after any error.
+
+    A second signal ends the process at once, whatever it is doing.
+    """
     if threading.current_thread() is not threading.main_thread():  # signals go to the main thread only
         yield
         return
 
     def stop(number: int, _: object) -> None:
-        for each in before:  # a second one must not interrupt the cleaning up
-            signal.signal(each, signal.SIG_IGN)
+        for each in before:  # a second one is answered elsewhere
+            signal.signal(each, lambda *_: None)
         with contextlib.suppress(OSError):  # the terminal is gone
             click.echo(f"{program}: stopped by {signal.Signals(number).name}", err=True)
         sys.exit(128 + number)
 
     before = {number: signal.signal(number, stop) for number in endings()}
     try:
-        yield
+        with second_signal_ends(program):
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -210,6 +231,17 @@ def engine(function: Callable[..., None]) -> Callable[..., None]:
         function(*args, tokenizer=functools.partial(Tokenizer, provider=provider, **options), **kwargs)
 
     return _add(ENGINE, call)
+
+
+def limited(function: Callable[..., None]) -> Callable[..., None]:
+    """Add `--time-limit`, after which `function` and the process are ended."""
+
+    @functools.wraps(function)
+    def call(*args: Any, seconds: float | None, **kwargs: Any) -> None:
+        with time_limit(seconds):
+            function(*args, **kwargs)
+
+    return _add(LIMIT, call)
 
 
 def source(function: Callable[..., None]) -> Callable[..., None]:

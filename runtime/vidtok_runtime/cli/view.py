@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vidtok_runtime.cli.options import COMMON, FILE, FORCE, command, engine, source, target_of
+from vidtok_runtime.cli.options import COMMON, FILE, FORCE, command, engine, limited, source, target_of
 from vidtok_runtime.selection import Selection
 from vidtok_runtime.source import Damage, Opening
 from vidtok_runtime.tokenizer import Tokenizer
@@ -21,6 +21,7 @@ from vidtok_runtime.tokenizer import Tokenizer
 @click.option("--original", metavar="CLIP", help="What the tokens were made of, to show errors.")
 @click.option("--frames", type=click.IntRange(1, 24), default=5, show_default=True, help="Frames shown as pictures.")
 @command(FORCE, *COMMON)
+@limited
 @source
 @engine
 def view(

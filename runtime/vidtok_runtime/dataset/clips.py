@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.fields import parse_json
-from vidtok_runtime.files import files_in, is_hidden
+from vidtok_runtime.files import files_in, is_file, is_hidden
 from vidtok_runtime.lists import few, plain_name, read_list, text_of, whole_characters
 
 _log = logging.getLogger(__name__)
@@ -104,6 +104,8 @@ def list_clips(place: Path) -> list[Clip]:
     suffix = place.suffix.lower()
     if place.is_dir():
         clips = list(_of_folder(place))
+    elif not is_file(place):
+        raise InputError(f"{place} is neither a folder nor a file")
     elif suffix == ".tar":
         clips = list(_of_shard(place, PurePosixPath(place.stem)))
     elif suffix in (".csv", ".txt"):

@@ -1,5 +1,5 @@
 /** Raw video files: RGB pixels one after the other and nothing else, `.rgb` as bytes, `.f32` as float32 in -1..1. */
-import { closeSync, existsSync, openSync, readSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
+import { closeSync, lstatSync, openSync, readFileSync, readSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
 import { InputError } from '../src/index.js'
 
 /** @import { Frames, PixelType } from '../src/index.js' */
@@ -15,6 +15,25 @@ export function pixelType(path) {
   throw new InputError(`${path} ends neither in .rgb (bytes) nor in .f32 (float32)`)
 }
 
+/**
+ * The size of a regular file in bytes; throws InputError where a pipe would be waited for and a device has no end.
+ * @param {string} path
+ */
+function sizeOf(path) {
+  const found = statSync(path)
+  if (!found.isFile()) throw new InputError(`${path} is no file`)
+  return found.size
+}
+
+/**
+ * All bytes of a regular file; throws InputError.
+ * @param {string} path
+ */
+export function readWhole(path) {
+  sizeOf(path)
+  return new Uint8Array(readFileSync(path))
+}
+
 /** Frames of a raw file, read as they are asked for. */
 export class RawReader {
   /**
@@ -27,7 +46,7 @@ export class RawReader {
     this.height = height
     this.width = width
     this.row = height * width * 3 * (this.bytes ? 1 : 4)
-    const size = statSync(path).size
+    const size = sizeOf(path)
     this.frames = Math.floor(size / this.row)
     if (size % this.row || !this.frames) {
       throw new InputError(`${path} has ${size} bytes, which are no whole frames of ${width}x${height}; check --size`)
@@ -48,14 +67,20 @@ export class RawReader {
   }
 }
 
-/** A file that appears under its name only when it is complete. */
+/** A file that appears under its name only when it is complete. Throws InputError. */
 export class PartFile {
   /**
    * @param {string} path
-   * @param {boolean} force replace what is there
+   * @param {boolean} force replace a regular file that is there; nothing else is replaced
    */
   constructor(path, force) {
-    if (!force && existsSync(path)) throw new InputError(`${path} exists already; give --force to replace it`)
+    const there = lstatSync(path, { throwIfNoEntry: false })
+    if (there && !force) throw new InputError(`${path} exists already; give --force to replace it`)
+    if (there?.isDirectory()) throw new InputError(`${path} is a folder; name a file`)
+    if (there && !there.isFile()) {
+      const what = there.isSymbolicLink() ? 'a link' : 'a device, pipe or socket'
+      throw new InputError(`${path} is ${what}, and only regular files are replaced; name another output`)
+    }
     this.path = path
     this.part = `${path}.${process.pid}.part`
     this.file = openSync(this.part, 'wx')

@@ -1,9 +1,8 @@
 #!/usr/bin/env node
 /** File to file: raw video to tokens and back. */
-import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { Tokenizer, VidtokError, concat, loadTokens, saveTokens } from '../src/index.js'
-import { PartFile, RawReader, pixelType } from './raw.mjs'
+import { PartFile, RawReader, pixelType, readWhole } from './raw.mjs'
 
 /** @import { LoadOptions } from '../src/index.js' */
 
@@ -144,7 +143,7 @@ async function encode(bundle, clip, out, values) {
  */
 async function decode(bundle, source, out, values) {
   const dtype = pixelType(out)
-  const tokens = await loadTokens(new Uint8Array(readFileSync(source)))
+  const tokens = await loadTokens(readWhole(source))
   const file = new PartFile(out, values.force)
   const tok = await load(bundle, values, 'decoder')
   const made = tokens.info.precision

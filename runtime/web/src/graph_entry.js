@@ -48,6 +48,21 @@ export function shapeOf(axes, sizes) {
 }
 
 /**
+ * The inverse: what N, T, H and W are when axes have these sizes.
+ * @param {string} axes
+ * @param {readonly number[]} shape
+ */
+export function sizesOf(axes, shape) {
+  /** @type {Record<string, number>} */
+  const sizes = {}
+  axes.split(' ').forEach((axis, i) => {
+    const [symbol, divisor] = axis.split('/')
+    if (symbol >= 'A') sizes[symbol] = shape[i] * Number(divisor ?? 1)
+  })
+  return sizes
+}
+
+/**
  * All that a graph takes and gives, by name.
  * @param {GraphEntry} entry
  */
@@ -108,7 +123,7 @@ function check(entry) {
     }
   }
   const known = symbols(data.axes)
-  for (const { name, axes } of inputs.values()) {
+  for (const { name, axes } of [...inputs.values(), ...outputs.values()]) {
     const unknown = symbols(axes).filter((symbol) => !known.includes(symbol))
     if (unknown.length) throw new FormError(`the axes of ${name} name ${unknown}, which the data do not have`)
   }

@@ -65,6 +65,20 @@ export class Manifest {
     if ([...names].some((name) => name !== expected)) {
       throw new FormError(`its graphs use ${[...names].sort().join(', ')}, its codebook size is ${this.codebookSize}`)
     }
+    this.#checkAxes()
+  }
+
+  /** Throw FormError unless data have the axes that follow from the factors. */
+  #checkAxes() {
+    const [f, m] = [this.timeFactor, this.spatialMultiple].map((n) => (n === 1 ? '' : `/${n}`))
+    const tokens = `T${f} H${m} W${m}`
+    /** @type {Record<string, string>} */
+    const right = { video: 'N 3 T H W', latent: `N ${this.latentChannels} ${tokens}`, indices: `N ${tokens}` }
+    for (const { input, outputs } of this.graphs) {
+      for (const { name, axes } of [input, outputs[0]]) {
+        if (axes !== right[name]) throw new FormError(`the axes of ${name} are '${axes}', not '${right[name]}'`)
+      }
+    }
   }
 
   /**

@@ -46,7 +46,11 @@ function packageOf(provider) {
 async function importEngine(provider) {
   const name = packageOf(provider)
   try {
-    if (name === 'onnxruntime-node') return await import('onnxruntime-node')
+    if (name === 'onnxruntime-node') {
+      // Else the first session writes an id and a record of its use to the home folder, for its makers.
+      globalThis.process.env.ORT_DISABLE_TELEMETRY ??= '1'
+      return await import('onnxruntime-node')
+    }
     if (provider === 'webgpu') return await import('onnxruntime-web/webgpu')
     return await (isNode() ? import('onnxruntime-web') : import('onnxruntime-web/wasm')) // the smallest for a browser
   } catch (error) {

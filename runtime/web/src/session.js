@@ -1,7 +1,7 @@
 /** A loaded graph, and the loop that carries its state from call to call. */
 import { Chunk } from './chunk.js'
 import { BundleError, InputError, ProviderError, firstLine } from './errors.js'
-import { FIRST_CALL, FLUSH_CALL, SECOND_CALL, shapeOf } from './graph_entry.js'
+import { FIRST_CALL, FLUSH_CALL, SECOND_CALL, portsOf, shapeOf, sizesOf } from './graph_entry.js'
 import { nodesOf } from './onnx_file.js'
 import { checkPorts } from './ports.js'
 import { filled, isFinite, isOnDevice, tensor } from './tensors.js'
@@ -103,7 +103,8 @@ export class StatefulGraph {
    */
   async step(x, flush) {
     const { ort, entry, session, queue, live } = this.loaded
-    const state = (this.#state ??= this.#initialState(x))
+    const sizes = sizesOf(entry.input.axes, x.dims)
+    const state = (this.#state ??= this.#initialState(x, sizes))
     this.#calls++
     const occasions = [[FIRST_CALL, SECOND_CALL][this.#calls - 1], flush ? FLUSH_CALL : undefined]
     const input = entry.input
@@ -118,6 +119,7 @@ export class StatefulGraph {
     } catch (error) {
       throw new ProviderError(`ONNX Runtime failed: ${firstLine(error)}`)
     }
+    this.#checkShapes(results, sizes)
     this.dispose()
     this.#state = Object.fromEntries(entry.states.map((s) => [s.input, results[s.output]]))
     if (Object.values(this.#state).some(isOnDevice)) live.add(this)
@@ -141,15 +143,28 @@ export class StatefulGraph {
     this.loaded.live.delete(this)
   }
 
-  /** @param {Chunk} x */
-  #initialState(x) {
-    // The sizes of the first chunk, turned back into the manifest's symbols.
-    /** @type {Record<string, number>} */
-    const sizes = {}
-    this.entry.input.axes.split(' ').forEach((axis, i) => {
-      const [symbol, divisor] = axis.split('/')
-      if (symbol >= 'A') sizes[symbol] = x.dims[i] * Number(divisor ?? 1)
-    })
+  /**
+   * Throw BundleError unless outputs and states have the sizes that the manifest promises for these data.
+   * @param {Record<string, Tensor>} results
+   * @param {Record<string, number>} sizes
+   */
+  #checkShapes(results, sizes) {
+    for (const [name, { axes }] of portsOf(this.entry).outputs) {
+      const [found, promised] = [results[name].dims, shapeOf(axes, sizes)]
+      if (found.length !== promised.length || promised.some((size, i) => size !== found[i])) {
+        throw new BundleError(
+          `the ${this.entry.role} gave ${name} of [${found}] where its manifest promises [${promised}] (${axes}); ` +
+            'export the bundle again',
+        )
+      }
+    }
+  }
+
+  /**
+   * @param {Chunk} x
+   * @param {Record<string, number>} sizes
+   */
+  #initialState(x, sizes) {
     try {
       return Object.fromEntries(
         this.entry.states.map((s) => [s.input, filled(this.loaded.ort, s.dtype, shapeOf(s.axes, sizes), false)]),

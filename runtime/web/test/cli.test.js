@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { after, test } from 'node:test'
 import { loadTokens, saveTokens } from '../src/index.js'
@@ -50,6 +50,27 @@ test('tokens of another precision are decoded, and it is said', async () => {
   assert.deepEqual([status, stderr], [0, said])
   assert.deepEqual(vidtok('decode', KL, 'fp32.safetensors', 'fp32.rgb', '--threads', '1'), silent)
   assert.deepEqual(readFileSync(`${folder}/int8.rgb`), readFileSync(`${folder}/fp32.rgb`))
+})
+
+test('only regular files are replaced, and no pipe is waited for', () => {
+  spawnSync('mkfifo', [`${folder}/pipe.safetensors`, `${folder}/pipe.rgb`])
+  symlinkSync('clip.rgb', `${folder}/link.safetensors`)
+  mkdirSync(`${folder}/folder.safetensors`)
+  const before = readdirSync(folder)
+  for (const [name, message] of /** @type {const} */ ([
+    ['pipe.safetensors', /is a device, pipe or socket, and only regular files/],
+    ['link.safetensors', /is a link, and only regular files/],
+    ['folder.safetensors', /is a folder; name a file/],
+  ])) {
+    const { status, stderr } = vidtok('encode', FSQ, 'clip.rgb', name, ...size, '--force')
+    assert.equal(status, 1)
+    assert.match(stderr, message)
+    assert.match(stderr, /^vidtok: [^\n]+\n$/)
+  }
+  assert.match(vidtok('decode', FSQ, 'pipe.safetensors', 'x.rgb').stderr, /pipe.safetensors is no file\n$/)
+  assert.match(vidtok('encode', FSQ, 'pipe.rgb', 'x.safetensors', ...size).stderr, /pipe.rgb is no file\n$/)
+  assert.deepEqual(readdirSync(folder), before)
+  assert.ok(lstatSync(`${folder}/pipe.safetensors`).isFIFO() && lstatSync(`${folder}/link.safetensors`).isSymbolicLink())
 })
 
 test('faults are one line, and nothing is left behind', () => {

@@ -8,7 +8,9 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -68,15 +70,35 @@ inline std::string sha256_of(const fs::path& path, std::size_t from = 0) {
     return hash.hex();
 }
 
+namespace detail {
+
+inline std::mutex parts_turn;  // whose turn it is to make, name or remove a part
+inline std::set<fs::path> parts;
+
+}  // namespace detail
+
+/// Remove all parts of this process and let it make and name none any more: for a program that is about to end.
+inline void discard_parts() {
+    detail::parts_turn.lock();
+    std::error_code ignored;
+    for (const fs::path& part : detail::parts) fs::remove(part, ignored);
+}
+
 /// A target written beside itself under a name ending in `.part`; without `commit` nothing of it stays.
 ///
-/// Of two writers without `force` the first to finish wins. Throws OutputError.
+/// Of two writers without `force` the first to finish wins. `force` replaces regular files and nothing else: no folder,
+/// link, device or pipe. Throws OutputError.
 class PartFile {
 public:
     PartFile(fs::path path, bool force) : path_(std::move(path)), force_(force) {
         std::error_code error;
-        if (fs::exists(fs::symlink_status(path_, error)) && !force_) throw exists();
+        const fs::file_status there = fs::symlink_status(path_, error);
+        if (fs::exists(there) && !force_) throw exists();
         if (fs::is_directory(path_, error)) throw OutputError(path_.string() + " is a folder; name a file");
+        if (fs::exists(there) && !fs::is_regular_file(there)) {
+            const std::string what = fs::is_symlink(there) ? "a link" : "a device, pipe or socket";
+            throw OutputError(path_.string() + " is " + what + ", and only regular files are replaced; name another output");
+        }
         const fs::path folder = path_.has_parent_path() ? path_.parent_path() : fs::path(".");
         if (!fs::is_directory(folder, error)) {
             throw OutputError("the folder " + folder.string() + " does not exist; create it first");
@@ -85,8 +107,10 @@ public:
         std::random_device random;
         const std::string own = std::to_string(getpid()) + "-" + std::to_string(random());
         part_ = folder / (path_.filename().string().substr(0, 50) + "." + own + ".part");
+        const std::lock_guard<std::mutex> turn(detail::parts_turn);
         file_.reset(std::fopen(part_.c_str(), "wbx"));
         if (!file_) throw failure();
+        detail::parts.insert(part_);
     }
 
     PartFile(const PartFile&) = delete;
@@ -94,8 +118,10 @@ public:
 
     ~PartFile() {
         file_.reset();
+        const std::lock_guard<std::mutex> turn(detail::parts_turn);
         std::error_code ignored;
-        if (!part_.empty()) fs::remove(part_, ignored);
+        fs::remove(part_, ignored);
+        detail::parts.erase(part_);
     }
 
     void write(const void* data, std::size_t size) {
@@ -112,6 +138,7 @@ public:
     void commit() {
         if (std::fflush(file_.get()) != 0 || fsync(fileno(file_.get())) != 0) throw failure();
         if (std::fclose(file_.release()) != 0) throw failure();
+        const std::lock_guard<std::mutex> turn(detail::parts_turn);
         std::error_code error;
         if (force_) {
             fs::rename(part_, path_, error);

@@ -129,7 +129,9 @@ inline void check_entry(const GraphEntry& entry) {
             throw FormatError("the axes of " + port->name + " are '" + port->axes + "'");
         }
     }
-    for (const Port& port : entry.all_inputs()) {
+    std::vector<Port> ports = entry.all_inputs();
+    for (const Port& port : entry.all_outputs()) ports.push_back(port);
+    for (const Port& port : ports) {
         for (const std::string& axis : split_axes(port.axes)) {
             if (axis[0] >= 'A' && entry.data().axes.find(axis[0]) == std::string::npos) {
                 throw FormatError("the axes of " + port.name + " name " + axis + ", which the data do not have");

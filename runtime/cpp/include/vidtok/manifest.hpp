@@ -99,6 +99,23 @@ inline void check_unused(const Fields& raw) {
     }
 }
 
+/// Throw FormatError unless data have the axes that follow from the factors.
+inline void check_axes(const Manifest& m) {
+    const auto over = [](std::size_t n) { return n == 1 ? std::string() : "/" + std::to_string(n); };
+    const std::string space = over(m.spatial_multiple);
+    const std::string tokens = "T" + over(m.time_factor) + " H" + space + " W" + space;
+    for (const GraphEntry& entry : m.graphs) {
+        for (const Port& port : {entry.data(), entry.result()}) {
+            const std::string right = port.name == "video"    ? "N 3 T H W"
+                                      : port.name == "latent" ? "N " + std::to_string(m.latent_channels) + " " + tokens
+                                                              : "N " + tokens;
+            if (port.axes != right) {
+                throw FormatError("the axes of " + port.name + " are '" + port.axes + "', not '" + right + "'");
+            }
+        }
+    }
+}
+
 inline Manifest read_fields(const fs::path& folder, const Fields& raw) {
     constexpr std::int64_t most_chunk = 65536;
     const Fields variant = raw.fields("variant"), weights = raw.fields("weights"), chunk = raw.fields("chunk");
@@ -136,6 +153,7 @@ inline Manifest read_fields(const fs::path& folder, const Fields& raw) {
         if (port.name != tokens)
             throw FormatError("its graphs use " + port.name + ", its codebook size wants " + tokens);
     }
+    check_axes(m);
     return m;
 }
 

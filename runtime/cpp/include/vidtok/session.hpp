@@ -47,7 +47,7 @@ public:
     /// Begin a stream: from now on these outputs feed these inputs, which start at zero. Throws ProviderError.
     virtual void start(const std::vector<StateTensor>& states) = 0;
 
-    /// Run the graph; throws ProviderError.
+    /// Run the graph; throws ProviderError, and BundleError when a state comes out with another size.
     virtual void run() = 0;
 
     /// An output of the latest call, until the next one; not of states.

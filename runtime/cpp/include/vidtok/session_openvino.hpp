@@ -62,7 +62,12 @@ public:
         } catch (const ov::Exception& error) {
             throw ProviderError("OpenVINO failed: " + last_line(error.what()));
         }
-        for (StatePair& state : states_) std::swap(state.now, state.next);
+        for (StatePair& state : states_) {
+            if (state.next.get_shape() != state.now.get_shape()) {  // the engine makes room for what comes
+                throw BundleError("the state " + state.output + " changed its size; export the bundle again");
+            }
+            std::swap(state.now, state.next);
+        }
     }
 
     Tensor output(const std::string& name) override { return view(request_.get_tensor(name)); }

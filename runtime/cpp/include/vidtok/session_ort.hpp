@@ -3,6 +3,7 @@
 
 #include <onnxruntime_cxx_api.h>
 
+#include <cstdlib>
 #include <cstring>
 
 #include "machine.hpp"
@@ -168,7 +169,13 @@ private:
         return info.GetElementType();
     }
 
-    Ort::Env env_{ORT_LOGGING_LEVEL_ERROR, "vidtok"};
+    /// Without the reports to the library's makers, which write an id and a record of its use to the home folder.
+    static Ort::Env quiet_env() {
+        setenv("ORT_DISABLE_TELEMETRY", "1", 0);
+        return Ort::Env(ORT_LOGGING_LEVEL_ERROR, "vidtok");
+    }
+
+    Ort::Env env_ = quiet_env();
     Ort::Session session_{nullptr};
     std::map<std::string, ONNXTensorElementDataType> types_;
     std::vector<std::string> results_;

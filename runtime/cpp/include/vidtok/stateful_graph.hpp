@@ -27,7 +27,7 @@ public:
 
     /// Run one call with the first `count` of these steps; flush: it comes after the end of the stream.
     ///
-    /// Throws ProviderError, and BundleError when NaN or infinite numbers come out.
+    /// Throws ProviderError, and BundleError when other sizes than promised or NaN or infinite numbers come out.
     std::vector<Step> run(const std::deque<Step>& steps, std::size_t count, bool flush) {
         const Step& one = steps.front();
         const std::size_t plane = one.height * one.width;
@@ -43,7 +43,7 @@ public:
             }
         }
         request_->run();
-        check_outputs();
+        check_outputs(sizes_of(entry().data().axes, shape));
         return split(request_->output(entry().result().name));
     }
 
@@ -80,10 +80,16 @@ private:
         }
     }
 
-    void check_outputs() {
+    void check_outputs(const Sizes& sizes) {
         for (const Port& port : entry().outputs) {
-            if (port.dtype != "float32") continue;
             const Tensor tensor = request_->output(port.name);
+            if (tensor.shape != shape_of(port.axes, sizes)) {
+                std::string found;
+                for (const std::size_t n : tensor.shape) found += (found.empty() ? "" : " ") + std::to_string(n);
+                throw BundleError("the " + entry().role + " gave " + port.name + " of " + found +
+                                  " where its manifest promises " + port.axes + "; export the bundle again");
+            }
+            if (port.dtype != "float32") continue;
             const auto* numbers = static_cast<const float*>(tensor.data);
             if (!std::all_of(numbers, numbers + tensor.count(), [](float x) { return std::isfinite(x); })) {
                 throw BundleError("the " + entry().role + " gave NaN or infinite " + port.name +
