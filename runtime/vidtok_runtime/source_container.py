@@ -172,7 +172,7 @@ class ContainerSource:
         failures = 0
         while True:
             try:
-                for packet in self._container.demux():
+                for packet in self._container.demux(list(self._container.streams)):
                     failures = 0
                     self._ending.saw(packet)
                     ours = packet.stream.index == self._stream.index
