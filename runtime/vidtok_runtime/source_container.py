@@ -184,6 +184,8 @@ class ContainerSource:
                     raise self._broken(str(error.strerror)) from error
                 self._found_damage(str(error.strerror))
                 continue
+            except IndexError:
+                return  # PyAV 18 trips, behind all packets, over a stream that a cut FLV adds while it is read
             except (av.FFmpegError, OSError) as error:
                 reason = "no answer in time" if isinstance(error, av.error.ExitError) else error.strerror
                 raise VideoError(f"{self.path} cannot be read any further: {reason}") from error
