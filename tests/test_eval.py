@@ -40,7 +40,7 @@ from vidtok_runtime.video_in import VideoReader
 )
 def test_frames_on_show_at_a_rate(pts: list[int], rate: int, wanted: list[int]) -> None:
     frames = (Frame(np.full((1, 1, 3), p, np.uint8), p) for p in pts)
-    shown = list(Selection(fps=Fraction(rate)).pictures(frames, Fraction(1, 60)))
+    shown = list(Selection(fps=Fraction(rate)).pictures(frames, Fraction(1, 60), pts[0] if pts else 0, "clip"))
     assert [int(frame.pixels[0, 0, 0]) for frame in shown] == wanted
     assert [frame.pts for frame in shown] == list(range(len(wanted)))
 

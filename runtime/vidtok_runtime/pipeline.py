@@ -105,14 +105,16 @@ def encode_file(
     ):
         stream = tok.encoder(gop)
         pts = array("q")  # the one thing that grows: eight bytes a frame
+        last_duration = None
         step = tok.plan("encoder", reader.height, reader.width).chunk * tok.manifest.time_factor
         for chunk in _chunks(reader, step):
             writer.append(stream.push(np.stack([frame.pixels for frame in chunk])))
             pts.extend(frame.pts for frame in chunk)
+            last_duration = chunk[-1].duration
             bar.update(len(chunk))
         writer.append(stream.finish())
         info = tok.describe(len(pts), reader.height, reader.width, reader.fps, reader.time_base, gop)
-        info = replace(info, display=reader.display)
+        info = replace(info, display=reader.display).lasting(last_duration)
         writer.close(info, np.frombuffer(pts, np.int64))
     warn(reader.path, reader.notes())
     return info
@@ -145,8 +147,8 @@ def decode_file(
     ):
         for reader in readers:
             part = slice(0, reader.info.num_frames) if len(readers) > 1 else frames
-            for pixels, pts in decoded_frames(tok, reader, part):
-                writer.write(pixels, pts)
+            for frame in decoded_frames(tok, reader, part):
+                writer.write(frame.pixels, frame.pts, frame.duration)
                 bar.update()
         writer.close()
     return replace(info, num_frames=frames.stop - frames.start)
@@ -154,21 +156,22 @@ def decode_file(
 
 def decoded_frames(
     tok: Tokenizer, reader: TokenReader, frames: slice, look: Callable[[Array], None] | None = None
-) -> Iterator[tuple[Array, int]]:
-    """Frames of a token file, uint8 `H W 3`, with their timestamps; `look` is shown latents or tokens before them."""
+) -> Iterator[Frame]:
+    """Frames of a token file, uint8 `H W 3`; `look` is shown latents or tokens before them."""
     info, latents = reader.info.part(frames.start, frames.stop, reader.shape[0])
     if info == reader.info:
         reader.verify()
     stream = tok.decoder_of(info)
-    pts = iter(reader.pts()[frames].tolist())
+    pts = reader.pts()
+    times = zip(pts[frames].tolist(), reader.info.durations(pts)[frames], strict=True)
     step = tok.plan("decoder", info.height, info.width, info.window).chunk
     for first in range(latents.start, latents.stop, step):
         data = reader.read(first, min(first + step, latents.stop))
         decoded = stream.push(data)
         if look is not None:
             look(data)
-        yield from zip(decoded, pts, strict=False)
-    yield from zip(stream.finish(), pts, strict=False)
+        yield from (Frame(pixels, *time) for pixels, time in zip(decoded, times, strict=False))
+    yield from (Frame(pixels, *time) for pixels, time in zip(stream.finish(), times, strict=False))
 
 
 def reconstruct_file(
@@ -198,7 +201,8 @@ def reconstruct_file(
     ):
         for frame, pixels in round_trip(tok, reader, reader.height, reader.width):
             quality.add(frame.pixels, pixels)
-            writer.write(np.concatenate([frame.pixels, pixels], axis=1) if side_by_side else pixels, frame.pts)
+            shown = np.concatenate([frame.pixels, pixels], axis=1) if side_by_side else pixels
+            writer.write(shown, frame.pts, frame.duration)
             bar.update()
         writer.close()
     warn(reader.path, [*reader.notes(), *audio.notes()])

@@ -40,6 +40,7 @@ class SegmentFolder:
         self._writer: TokenWriter | None = None
         self._pending: list[Frame] = []
         self._pts = array("q")
+        self._last_duration: int | None = None
         self._began = 0.0
         self.segments = self.frames = 0
 
@@ -55,6 +56,7 @@ class SegmentFolder:
             self._began = time.monotonic()
         self._pending.append(frame)
         self._pts.append(frame.pts)
+        self._last_duration = frame.duration
         if len(self._pts) == plan.frames:
             self.finish()
         elif len(self._pending) == self._tok.manifest.encoder_chunk:
@@ -79,7 +81,8 @@ class SegmentFolder:
         self._writer.append(self._stream.finish())
         reader, count = self._reader, len(self._pts)
         info = self._tok.describe(count, reader.height, reader.width, reader.fps, reader.time_base)
-        self._writer.close(replace(info, display=reader.display), np.frombuffer(self._pts, np.int64))
+        info = replace(info, display=reader.display).lasting(self._last_duration)
+        self._writer.close(info, np.frombuffer(self._pts, np.int64))
         self._writer, self._pts = None, array("q")
         self._number += 1
         self.segments += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,10 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_runtime.errors import InputError
+from vidtok_runtime.errors import InputError, VideoError
 from vidtok_runtime.source import Frame
 
 FITS = ("stretch", "crop", "pad")
+_LONGEST_STILL = 600  # seconds
 
 
 @dataclass(frozen=True)
@@ -49,42 +49,59 @@ class Selection:
         """Whether pictures of every size end up at the same one."""
         return self.size is not None and "x" in self.size.lower()
 
-    def pictures(self, frames: Iterator[Frame], time_base: Fraction) -> Iterator[Frame]:
-        """The frames that the times and the rate ask for; `pts` are those of `frames`, or counted at `fps`."""
-        first = next(frames, None)
-        if first is None:
-            return
-        begin = first.pts + (self.start or 0) / time_base
-        end = None if self.end is None else first.pts + self.end / time_base
-        frames = itertools.chain([first], frames)
+    def pictures(self, frames: Iterator[Frame], time_base: Fraction, first: int, name: str) -> Iterator[Frame]:
+        """The frames that the times and the rate ask for; `pts` are those of `frames`, or counted at `fps`.
+
+        first: the time of the source's first frame. Raises VideoError, in which the source is called `name`, rather
+        than repeat a picture for more than ten minutes.
+        """
+        begin = first + (self.start or 0) / time_base
+        end = None if self.end is None else first + self.end / time_base
         if self.fps is not None:
-            yield from _at_rate(frames, begin, end, 1 / (self.fps * time_base))
+            yield from _at_rate(frames, begin, end, time_base, self.fps, name)
             return
         for frame in frames:
             if end is not None and frame.pts >= end:
                 return
             if frame.pts >= begin:
-                yield frame if self.start is None else Frame(frame.pixels, round(frame.pts - begin))
+                shown = frame.duration
+                if end is not None and shown is not None:
+                    shown = max(1, min(shown, round(end - frame.pts)))
+                yield Frame(frame.pixels, frame.pts if self.start is None else round(frame.pts - begin), shown)
 
 
-def _at_rate(frames: Iterator[Frame], begin: Fraction, end: Fraction | None, step: Fraction) -> Iterator[Frame]:
-    """The frame on show at every `step` from `begin` to `end` or the last frame; timestamps may be off by half a tick.
+def _at_rate(
+    frames: Iterator[Frame], begin: Fraction, end: Fraction | None, time_base: Fraction, fps: Fraction, name: str
+) -> Iterator[Frame]:
+    """The frame on show at every 1/`fps` from `begin` to `end`, or as long as the last frame is shown.
 
-    `pts` of the result are counted.
+    Timestamps may be off by half a tick. `pts` of the result are counted.
     """
-    half = Fraction(1, 2)
-    shown = next(frames)
+    half, step = Fraction(1, 2), 1 / (fps * time_base)
     count = 0
-    for frame in frames:
-        until = Fraction(frame.pts) if end is None else min(end, Fraction(frame.pts))
+
+    def repeated(frame: Frame, until: Fraction) -> Iterator[Frame]:
+        nonlocal count
+        until = until if end is None else min(end, until)
+        if (until - max(begin, frame.pts)) * time_base > _LONGEST_STILL:
+            raise VideoError(
+                f"{name} has a picture that lasts {float((until - frame.pts) * time_base):.0f} seconds, perhaps "
+                f"because its times jump, and would be repeated {int((until - frame.pts) / step)} times; cut the clip "
+                "there, or leave out --fps"
+            )
         while begin + count * step < until - half:
-            yield Frame(shown.pixels, count)
+            yield Frame(frame.pixels, count)
             count += 1
+
+    shown: Frame | None = None
+    for frame in frames:
+        if shown is not None:
+            yield from repeated(shown, Fraction(frame.pts))
         if end is not None and frame.pts >= end:
             return
         shown = frame
-    if begin + count * step < shown.pts + half:
-        yield Frame(shown.pixels, count)
+    if shown is not None:  # one whose end is not known is shown for a moment
+        yield from repeated(shown, Fraction(shown.pts + (shown.duration or 1)))
 
 
 def fit_size(size: str | None, height: int, width: int) -> tuple[int, int]:

@@ -16,10 +16,11 @@ from vidtok_runtime.display import Display
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture: `pixels` uint8 `H W 3` RGB, `pts` in units of the clip's time base."""
+    """One picture: `pixels` uint8 `H W 3` RGB, `pts` in units of the clip's time base, and so `duration`, if known."""
 
     pixels: NDArray[np.uint8]
     pts: int
+    duration: int | None = None
 
 
 TRANSPARENT = "it has transparency, which is dropped: the colours below it count"
@@ -70,8 +71,11 @@ class Source(Protocol):
         """Frames from here on, upright, `pts` rising."""
         ...
 
-    def seek(self, pts: int) -> None:
-        """Let `frames` go on at a frame at or before `pts`, if the source can."""
+    def seek(self, pts: int) -> bool:
+        """Prepare for the frames from the one on show at `pts` on.
+
+        True: `frames`, called anew, begins at or before it. False: the source goes on where it is.
+        """
         ...
 
     def notes(self) -> list[str]:

@@ -47,8 +47,9 @@ class Camera:
             pts = max(pts + 1, round((now - began) / self.time_base))
             yield Frame(np.ascontiguousarray(pixels[:, :, ::-1]), pts)
 
-    def seek(self, pts: int) -> None:
+    def seek(self, pts: int) -> bool:
         """Time passes; what lies before the start is thrown away."""
+        return False
 
     def notes(self) -> list[str]:
         return []

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.format import Flags
 
 from vidtok_runtime.colour import ToRgb
 from vidtok_runtime.display import Display
+from vidtok_runtime.ending import Ending
+from vidtok_runtime.entry import entry
 from vidtok_runtime.errors import InputError, VideoError
 from vidtok_runtime.files import is_file
-from vidtok_runtime.matroska import missing_bytes
 from vidtok_runtime.source import TRANSPARENT, Damage, Frame, Opening
 from vidtok_runtime.source_film import Film, find_film, is_animated_webp, transparent
+from vidtok_runtime.timestamps import Timestamps
 
 NETWORK_TIMEOUT = 30.0  # seconds without an answer
 _LIVE = ("rtsp", "rtsps", "rtp", "udp", "tcp", "rtmp", "rtmps")
@@ -55,13 +58,14 @@ class ContainerSource:
         self._container, (self._stream, crop) = self._open()
         self.fps = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
         self.time_base = Fraction(self._stream.time_base or 1 / self.fps)
-        self.frame_count = self._promised()
         self.sound = bool(self._container.streams.audio)
         self._convert = ToRgb(crop)
-        self._decoded = self._interlaced = self._damaged = self._patched = self._gaps = self._lost = 0
         self._missing = ""
         self._alpha = alpha
-        self._sought = self._ended = False
+        self._key: int | None = None  # where the source was entered behind its start
+        self._wanted: int | None = None  # before this time, only the frame on show at it is
+        self._begin()
+        self.frame_count = self._ending.frames(self.fps)
 
     def _open(self) -> tuple[Any, Film]:
         # pattern_type: a file name with a % in it is no pattern
@@ -89,41 +93,68 @@ class ContainerSource:
         film.stream.thread_type = "SLICE" if self.live else "AUTO"
         return container, film
 
-    def _promised(self) -> int | None:
-        if self._stream.frames:
-            return int(self._stream.frames)
-        if self._container.duration and self._container.duration > 0:
-            return max(1, round(Fraction(self._container.duration, av.time_base) * self.fps))
-        return None
-
     @property
     def display(self) -> Display:
         return self._convert.display
 
-    def seek(self, pts: int) -> None:
-        if not self.replays or self._ended:
-            return  # what lies before is decoded and thrown away
-        probe, (stream, _) = self._open()
-        try:
-            probe.seek(pts, stream=stream)
-            first = next(probe.decode(stream), None)
-            if first is not None and first.pts is not None and first.pts <= pts:
-                self._container.seek(pts, stream=self._stream)
-                self._sought = True
-        except av.FFmpegError:
-            return  # as above
-        finally:
-            probe.close()
+    def _begin(self) -> None:
+        self._decoded = self._interlaced = self._damaged = self._patched = self._gaps = self._lost = 0
+        self._ending = Ending(self._container, self._stream, self.path if self.replays else None)
+        self._clock = Timestamps(self.time_base, self._step, breaks=self._breaks)
+
+    @property
+    def _step(self) -> int:
+        return max(1, round(1 / (self.fps * self.time_base)))
+
+    @property
+    def _breaks(self) -> bool:
+        """Whether the format is made to be cut and joined, so that its times may jump."""
+        return bool(self._container.format.flags & Flags.ts_discont.value)
+
+    def seek(self, pts: int) -> bool:
+        self._wanted = pts
+        if not self.replays:
+            return False
+        for seconds in (0, 10):
+            # A frame's length early: at the very time that is wanted, another frame may be in front of the key frame.
+            target = pts - self._step - int(seconds / self.time_base)
+            probe, (stream, _) = self._open()
+            try:
+                key = entry(probe, stream, target, self._breaks)
+            finally:
+                probe.close()
+            if key is not None:
+                self._container.seek(target, stream=self._stream)
+                self._begin()
+                self._key, self._ending.entered = key, True
+                return True
+        return False
 
     def frames(self) -> Iterator[Frame]:
-        packets, pts = 0, None
-        step = max(1, round(1 / (self.fps * self.time_base)))
-        last_damaged = False
+        held: tuple[Any, int] | None = None
+        for raw, pts in self._clock.rising(self._pictures()):
+            if held is not None:
+                shown = pts - held[1]
+                if 2 * shown > 3 * self._step:
+                    self._gaps += 1
+                    self._lost += round(shown / self._step) - 1
+                # What is no longer on show when the wanted frames begin need not be converted.
+                if self.replays and (self._wanted is None or pts > self._wanted):
+                    yield self._frame(*held, shown)
+            held = raw, pts
+            if not self.replays:  # where frames come late, none waits for the next
+                yield self._frame(*held, None)
+        self._check_end()
+        if held is not None and self.replays:
+            shown = self._ending.shown(held[0]) if held[0].pts == held[1] and not self._missing else 0
+            yield self._frame(*held, shown)
+
+    def _frame(self, raw: Any, pts: int, duration: int | None) -> Frame:
+        return Frame(self._convert(raw, self._stream.sample_aspect_ratio), pts, duration or None)
+
+    def _pictures(self) -> Iterator[tuple[Any, int | None]]:
+        """Frames as they are decoded, each with its own time."""
         for packet in self._packets():
-            packets += packet.size > 0
-            last_damaged = packet.is_corrupt if packet.size else last_damaged
-            self._ended |= packet.size == 0  # what is left waits in the decoder
-            sought = self._sought
             failure = "it is damaged" if packet.is_corrupt else ""
             try:
                 pictures = packet.decode()
@@ -132,36 +163,35 @@ class ContainerSource:
             if failure:
                 self._found_damage(failure)
             for raw in pictures:
+                if self._key is not None and raw.pts is not None and raw.pts < self._key:
+                    continue  # shown before the key frame, and made from what was not read
+                self._key = None
                 if raw.is_corrupt:
                     self._patched += 1
                     self._found_damage("a picture is damaged", packets=0)
-                # Timestamps may be missing or run backwards in broken files; ours always rise.
-                rises = raw.pts is not None and (pts is None or raw.pts > pts)
-                before, pts = pts, raw.pts if rises else 0 if pts is None else pts + step
-                if before is not None and 2 * (pts - before) > 3 * step and not (self._sought and not sought):
-                    self._gaps += 1
-                    self._lost += round((pts - before) / step) - 1
                 self._decoded += 1
                 self._interlaced += raw.interlaced_frame
                 self._alpha |= transparent(packet, raw)
-                yield Frame(self._convert(raw, self._stream.sample_aspect_ratio), pts)
-                if self._sought and not sought:
-                    break
-        self._check_end(packets, (pts or 0) + step, last_damaged)
+                yield raw, raw.pts
 
     def _packets(self) -> Iterator[Any]:
         """All packets, going on behind those that cannot be read."""
         packets = failures = 0
         while True:
             try:
-                for packet in self._container.demux(self._stream):
+                for packet in self._container.demux(list(self._container.streams)):
+                    failures = 0
+                    self._ending.saw(packet)
+                    if packet.stream.index != self._stream.index:
+                        continue
                     if not packets and is_animated_webp(packet):
                         raise VideoError(
                             f"{self.path} is an animated WebP, which this FFmpeg cannot decode; convert it to .gif, "
                             ".png or a video first"
                         )
-                    packets, failures = packets + 1, 0
-                    yield packet
+                    packets += 1
+                    if packet.size or packet.dts is None:  # an empty one repeats the picture before
+                        yield packet
             except av.InvalidDataError as error:
                 self._check_index(packets, error)
                 failures += 1
@@ -169,6 +199,8 @@ class ContainerSource:
                     raise self._broken(str(error.strerror)) from error
                 self._found_damage(str(error.strerror))
                 continue
+            except IndexError:
+                return  # PyAV 18 trips, behind all packets, over a stream that a cut FLV adds while it is read
             except (av.FFmpegError, OSError) as error:
                 self._check_index(packets, error)
                 reason = "no answer in time" if isinstance(error, av.error.ExitError) else error.strerror
@@ -195,28 +227,17 @@ class ContainerSource:
             f"{self.path} is broken or truncated after frame {self._decoded}: {reason}; repair or re-download it"
         )
 
-    def _check_end(self, packets: int, end: int, last_damaged: bool) -> None:
+    def _check_end(self) -> None:
         if self.live:
             return
-        # Matroska promises no frames but a duration; a tenth of it and a second may be sound, or rounding.
-        promised = self._stream.duration and self._stream.duration * self.time_base
-        promised = promised or Fraction(self._container.duration or 0, av.time_base)
-        if packets < self._stream.frames and not self._sought:
-            self._missing = f"its header promises {self._stream.frames} frames, the file ends after {packets}"
-        elif not self._stream.frames and end * self.time_base < promised * Fraction(9, 10) - 1:
-            self._missing = (
-                f"its header promises {float(promised):.1f} seconds, the file ends after "
-                f"{float(end * self.time_base):.1f}"
-            )
-        elif self.replays and (missing := missing_bytes(self.path)):
-            self._missing = f"{missing} bytes are missing at its end"
-        elif last_damaged:
-            self._missing = "it ends within a frame"
+        self._missing = self._ending.missing()
         if self._missing and self._opening.damage is not Damage.ACCEPTED:
             raise VideoError(
                 f"{self.path} is truncated: {self._missing}; repair or re-download it, or take what is there with "
                 "--keep-going"
             )
+        if self._damaged and not self._decoded:
+            raise self._broken("none of it can be decoded")
 
     def notes(self) -> list[str]:
         lines = []
@@ -228,6 +249,12 @@ class ContainerSource:
         # FFmpeg skips a damaged piece of Matroska without a word. A rate that varies has more gaps than that.
         if not self._stream.frames and 0 < 20 * self._gaps <= self._decoded:
             lines.append(f"its times have gaps ({self._gaps}), where about {self._lost} frames may be missing")
+        if self._clock.jumps:
+            seconds = float(self._clock.jumped * self.time_base)
+            lines.append(
+                f"its times jump ({self._clock.jumps} times, by {seconds:.1f} seconds in all); what follows was moved "
+                "to go on without a break"
+            )
         if self._missing:
             lines.append(f"it is truncated: {self._missing}")
         if self._interlaced:

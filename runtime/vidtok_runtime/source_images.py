@@ -73,10 +73,11 @@ class ImageFolder:
                 source.close()
             if frame is None:
                 raise VideoError(f"{self._paths[index]} holds no picture")
-            yield Frame(frame.pixels, index)
+            yield Frame(frame.pixels, index, 1)
 
-    def seek(self, pts: int) -> None:
+    def seek(self, pts: int) -> bool:
         self._next = min(pts, len(self._paths) - 1)
+        return True
 
     def notes(self) -> list[str]:
         return [f"in {count} of the images: {note}" for note, count in self._notes.items()]

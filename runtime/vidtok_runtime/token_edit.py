@@ -63,6 +63,7 @@ def cut_file(path: Path, out: Path, start: str | None, end: str | None, *, force
     pts = reader.pts()
     frames = frame_range(reader.info, pts, start, end)
     info, latents = reader.info.part(frames.start, frames.stop, reader.shape[0])
+    info = info.lasting(reader.info.durations(pts)[frames.stop - 1])
     with TokenWriter(out, info.codebook_size, half=reader.dtype == "F16", force=force) as writer:
         for piece in reader.pieces(latents):
             writer.append(piece)
@@ -79,13 +80,14 @@ def join_files(paths: Sequence[Path], out: Path, *, force: bool = False) -> Toke
     """
     readers = [TokenReader(path) for path in paths]
     info = _joined(readers)
-    pts = np.zeros(0, np.int64)
+    pts, lasted = np.zeros(0, np.int64), None
     with TokenWriter(out, info.codebook_size, half=readers[0].dtype == "F16", force=force) as writer:
         for reader in readers:
             reader.verify()
             for piece in reader.pieces():
                 writer.append(piece)
-            pts = np.concatenate([pts, _moved(pts, reader)])
+            pts = np.concatenate([pts, _moved(pts, lasted, reader)])
+            lasted = reader.info.last_duration
         writer.close(info, pts)
     return info
 
@@ -97,11 +99,12 @@ def _joined(readers: Sequence[TokenReader]) -> TokenInfo:
     if gop is None and first.info.window is None and len(readers) > 1:
         gop = first.shape[0]  # a file without gop is one group
     frames = sum(reader.info.num_frames for reader in readers)
-    joined = replace(first.info, gop=gop, num_frames=frames)
+    lasts = readers[-1].info.last_duration
+    joined = replace(first.info, gop=gop, num_frames=frames, last_duration=lasts)
     group, group_frames = joined.timing.group, joined.timing.group_frames
     for number, reader in enumerate(readers):
         info = reader.info
-        own = replace(info, num_frames=frames, gop=gop, skip=joined.skip)
+        own = replace(info, num_frames=frames, gop=gop, skip=joined.skip, last_duration=lasts)
         if own != joined or reader.dtype != first.dtype or reader.shape[1:] != first.shape[1:]:
             raise MismatchError(f"{reader.path} cannot follow {first.path}: {_difference(own, joined)}")
         if group is None or group_frames is None:  # a single file
@@ -123,10 +126,10 @@ def _difference(a: TokenInfo, b: TokenInfo) -> str:
     return "its numbers have another type or size"
 
 
-def _moved(before: Array, reader: TokenReader) -> Array:
-    """Timestamps of a file, moved behind `before` unless they are."""
+def _moved(before: Array, lasted: int | None, reader: TokenReader) -> Array:
+    """Timestamps of a file, moved behind `before`, whose last frame `lasted` so long, unless they are."""
     pts, info = reader.pts(), reader.info
     if not len(before) or pts[0] > before[-1]:
         return pts
     step = max(1, round(1 / (info.fps * info.time_base))) if info.fps and info.time_base else 1
-    return np.asarray(pts - pts[0] + before[-1] + step, np.int64)
+    return np.asarray(pts - pts[0] + before[-1] + (lasted or step), np.int64)

@@ -26,6 +26,7 @@ KINDS = {"latent": ("F16", "F32"), "indices": ("U16", "U32", "I32")}
 # No clip comes near these; a header that goes beyond them must not cost memory.
 _MOST_FRAMES, _MOST_PIXELS, _MOST_ROW = 2**40, 2**16, 2**28
 _MOST = {"num_frames": _MOST_FRAMES, "skip": _MOST_FRAMES, "height": _MOST_PIXELS, "width": _MOST_PIXELS}
+_MOST["last_duration"] = 2**40
 
 
 def rising(pts: NDArray[Any]) -> NDArray[Any]:
@@ -59,6 +60,7 @@ class TokenInfo:
     gop: int | None = None
     skip: int = 0
     display: Display | None = None  # pixel shape and colours of the clip
+    last_duration: int | None = None  # units of time_base that the last frame is shown; None: 1/fps
 
     def to_metadata(self) -> dict[str, str]:
         """Strings for the safetensors header."""
@@ -90,12 +92,23 @@ class TokenInfo:
             gop=_integer(values, "gop", 1) if "gop" in metadata else None,
             skip=_integer(values, "skip"),
             display=Display.parse(values.text("display")) if "display" in metadata else None,
+            last_duration=_integer(values, "last_duration", 1) if "last_duration" in metadata else None,
         )
         if info.front_frames >= info.time_factor:
             raise ValueError("more frames in front than a latent holds")
         if info.window is not None and (info.gop is not None or info.window % info.time_factor):
             raise ValueError("a window that is no multiple of the frames a latent, or one with a gop")
         return info
+
+    def lasting(self, duration: int | None) -> TokenInfo:
+        """The same with a last frame that is shown so long, in units of the time base; None: it is not known."""
+        if self.fps and self.time_base and duration and abs(duration - 1 / (self.fps * self.time_base)) < 1:
+            duration = None  # the usual time, rounded
+        return replace(self, last_duration=duration or None)
+
+    def durations(self, pts: NDArray[Any]) -> list[int | None]:
+        """How long each frame is shown, in units of the time base; None for a last one of which it is not known."""
+        return [*(pts[1:] - pts[:-1]).tolist(), self.last_duration]
 
     @property
     def timing(self) -> Timing:
@@ -141,7 +154,9 @@ class TokenInfo:
             raise InputError(f"frames {start}..{end} are not a part of 0..{self.num_frames}")
         first, before = self.timing.group_before(self.skip + start)
         stop = min(latents, self.timing.latents_to_decode(self.skip + end))
-        return replace(self, num_frames=end - start, skip=self.skip + start - before), slice(first, stop)
+        lasts = self.last_duration if end == self.num_frames else None
+        part = replace(self, num_frames=end - start, skip=self.skip + start - before, last_duration=lasts)
+        return part, slice(first, stop)
 
 
 def storage_dtype(codebook_size: int | None, half: bool) -> str:

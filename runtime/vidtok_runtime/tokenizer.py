@@ -20,8 +20,8 @@ from vidtok_runtime.arguments import as_array, frame_rate, whole
 from vidtok_runtime.bundles import find_bundle
 from vidtok_runtime.calls import Calls
 from vidtok_runtime.errors import InputError, MismatchError
-from vidtok_runtime.graph_entry import GraphEntry
 from vidtok_runtime.geometry import RangeNote
+from vidtok_runtime.graph_entry import GraphEntry
 from vidtok_runtime.groups import DecoderGroups, EncoderGroups
 from vidtok_runtime.manifest import Manifest
 from vidtok_runtime.memory import COMMAND, affordable, parse_memory

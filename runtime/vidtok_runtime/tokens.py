@@ -54,6 +54,8 @@ class Tokens:
         for. Raises InputError.
         """
         info, latents = self.info.part(start, end, len(self.data))
+        if len(self.pts) and end is not None:
+            info = info.lasting(self.info.durations(self.pts)[end - 1])
         return Tokens(self.data[latents], info, self.pts[start:end])
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:

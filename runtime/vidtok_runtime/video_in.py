@@ -105,9 +105,9 @@ class VideoReader:
             None if chosen.end is None else began + chosen.end,
         )
         wanted = first.pts + int((chosen.start or 0) / source.time_base)
-        if wanted > first.pts:
-            source.seek(wanted)
-        self._frames = itertools.chain([first], frames)
+        self._first = first.pts
+        entered = wanted > first.pts and source.seek(wanted)
+        self._frames = source.frames() if entered else itertools.chain([first], frames)
 
     @property
     def frame_count(self) -> int | None:
@@ -126,13 +126,14 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[Frame]:
         nothing = True
-        for frame in self.selection.pictures(self._frames, self._source.time_base):
+        for frame in self.selection.pictures(self._frames, self._source.time_base, self._first, self.path):
             if frame.pixels.shape != self._shape and not self.selection.any_shape:
                 raise VideoError(
                     f"{self.path} changes its frame size in the middle; cut it there first, or give --size WIDTHxHEIGHT"
                 )
             nothing = False
-            yield Frame(fitted(frame.pixels, self.height, self.width, self.selection.fit), frame.pts)
+            pixels = fitted(frame.pixels, self.height, self.width, self.selection.fit)
+            yield Frame(pixels, frame.pts, frame.duration)
         if nothing:
             raise VideoError(f"{self.path} has no frame in the time that was asked for")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike, fspath
@@ -13,6 +14,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 from vidtok_runtime.audio import AudioCopy
@@ -40,8 +42,8 @@ class Codec:
 
 
 CODECS = {
-    "h264": Codec("libx264", 18),
-    "h265": Codec("libx265", 20, (("x265-params", "log-level=none"),)),
+    "h264": Codec("libx264", 18, (("forced-idr", "1"),)),
+    "h265": Codec("libx265", 20, (("x265-params", "log-level=none"), ("forced-idr", "1"))),
     "ffv1": Codec("ffv1", None, containers=("matroska",), even="bgr0", odd="bgr0"),
 }
 STREAMS = {"y4m": Codec("wrapped_avframe", None), "rawvideo": Codec("rawvideo", None, even="rgb24", odd="rgb24")}
@@ -109,14 +111,17 @@ class VideoWriter:
             _log.warning("%s: ffv1 is written without the shape of a pixel, %s", path, self._display.pixel_aspect)
         self._fps = fps or Fraction(25)
         self._time_base = time_base or 1 / self._fps
+        self._waiting: Any = None  # the latest frame, which may be the last
+        self._durations: dict[int, int] = {}  # of frames in the encoder, by their time
+        self._usual = max(1, round(1 / (self._fps * self._time_base)))
         self._audio = audio
         self._container: Any = None
         self._stream: Any = None
         self._convert: FromRgb | None = None
         self._count = 0
 
-    def write(self, pixels: NDArray[np.uint8], pts: int) -> None:
-        """Add one frame."""
+    def write(self, pixels: NDArray[np.uint8], pts: int, duration: int | None = None) -> None:
+        """Add one frame; duration: that of the last counts, 1/fps where it is not given."""
         self._count += 1
         if self._target and self._suffix in _IMAGES:
             if self._count > 1:
@@ -133,7 +138,13 @@ class VideoWriter:
             frame = self._convert(pixels)
             stamped = self._target is not None
             frame.pts, frame.time_base = (pts, self._time_base) if stamped else (self._count - 1, 1 / self._fps)
-            self._mux(self._stream.encode(frame))
+            if not stamped:
+                self._mux(self._stream.encode(frame))
+                return
+            self._durations[pts] = duration or self._usual
+            self._waiting, before = frame, self._waiting
+            if before is not None:
+                self._mux(self._timed(self._stream.encode(before)))
             if self._audio is not None:
                 self._mux(self._audio.packets(pts * self._time_base))
         except (av.FFmpegError, OSError) as error:
@@ -156,7 +167,21 @@ class VideoWriter:
         if self._audio is not None:
             self._audio.add_to(self._container)
 
-    def _mux(self, packets: Any) -> None:
+    def _finish(self) -> None:
+        if self._waiting is not None:
+            if self._durations[self._waiting.pts] != self._usual:
+                # A key frame is stored last, too: MP4 counts how long frames last in the order they are stored in.
+                self._waiting.pict_type = PictureType.I
+            self._mux(self._timed(self._stream.encode(self._waiting)))
+        self._mux(self._timed(self._stream.encode(None)))
+
+    def _timed(self, packets: Iterable[Any]) -> Iterator[Any]:
+        """Packets with the durations of their frames, which encoders forget."""
+        for packet in packets:
+            packet.duration = self._durations.pop(packet.pts, packet.duration)
+            yield packet
+
+    def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:
             self._container.mux(packet)
 
@@ -171,7 +196,7 @@ class VideoWriter:
             raise OutputError(f"{self._target.path if self._target else 'stdout'}: no frame was written")
         if self._container is not None:
             try:
-                self._mux(self._stream.encode(None))
+                self._finish()
                 if self._audio is not None:
                     self._mux(self._audio.packets(None))
                 self._container.close()

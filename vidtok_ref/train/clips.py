@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_runtime.colour import ToRgb
 from vidtok_runtime.errors import VideoError
-from vidtok_runtime.selection import Selection, resize
-from vidtok_runtime.source_film import find_film
+from vidtok_runtime.selection import Selection
 from vidtok_runtime.video_in import VideoReader
 
 Pixels = NDArray[np.uint8]
@@ -50,53 +47,26 @@ class FileClip:
     """
 
     def __init__(self, path: Path, short_side: int) -> None:
-        with VideoReader(path, Selection(size=str(short_side))) as reader:  # opens, and decodes a frame
-            self._size = reader.height, reader.width
-            count, fps = reader.frame_count or 1, reader.fps
-        self.times = np.arange(count) / float(fps)
-        self.path = path
-        self._container = av.open(f"file:{path}", metadata_errors="replace")
-        self._stream, crop = find_film(self._container, str(path))
-        self._stream.thread_type = "AUTO"
-        self._convert = ToRgb(crop)
+        self.path, self._size = path, str(short_side)
+        with VideoReader(path, Selection(size=self._size)) as reader:  # opens, and decodes a frame
+            self._fps = min(max(reader.fps, Fraction(1, 100)), Fraction(1000))  # what a selection takes
+            count = round((reader.frame_count or 1) * self._fps / reader.fps)
+            self.times = np.arange(max(1, count)) / float(self._fps)
 
     def take(self, index: NDArray[np.int64]) -> Pixels:
-        assert self._stream.time_base is not None
-        base, first = self._stream.time_base, self._stream.start_time or 0
-        # Half a frame of grace: timestamps are rounded to the time base.
-        wanted = self.times[index] + (self.times[1] / 2 if len(self.times) > 1 else 0)
+        first = int(index[0])
+        chosen = Selection(Fraction(first) / self._fps or None, fps=self._fps, size=self._size)
         frames: list[Pixels] = []
-        shown: av.VideoFrame | None = None
-        try:
-            self._container.seek(first + int(self.times[index[0]] / base), stream=self._stream)
-            for raw in self._container.decode(self._stream):
-                if raw.is_corrupt:
-                    raise VideoError(f"{self.path} is broken; repair or re-download it")
-                while (
-                    shown is not None
-                    and len(frames) < len(wanted)
-                    and (raw.pts or 0) - first > wanted[len(frames)] / base
-                ):
-                    frames.append(self._pixels(shown))
-                if len(frames) == len(wanted):
+        with VideoReader(self.path, chosen) as reader:
+            for number, frame in enumerate(reader, start=first):
+                frames += [frame.pixels] * int(np.count_nonzero(index == number))
+                if len(frames) == len(index):
                     break
-                shown = raw
-        except av.FFmpegError as error:
-            raise VideoError(f"{self.path} is broken: {error.strerror}; repair or re-download it") from error
         # The last frame stands for what is beyond it by rounding; more missing is a file that was cut.
-        if shown is None or len(wanted) - len(frames) > np.count_nonzero(index >= index[-1] - 1):
-            raise VideoError(f"{self.path} gives no frame at {wanted[len(frames)]:.1f} s; repair or re-download it")
-        frames += [self._pixels(shown)] * (len(wanted) - len(frames))
-        return np.stack(frames)
-
-    def _pixels(self, raw: av.VideoFrame) -> Pixels:
-        return resize(self._convert(raw, None), *self._size)
-
-    def __enter__(self) -> FileClip:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        self._container.close()
+        if not frames or len(index) - len(frames) > np.count_nonzero(index >= index[-1] - 1):
+            moment = self.times[index[len(frames)]]
+            raise VideoError(f"{self.path} gives no frame at {moment:.1f} s; repair or re-download it")
+        return np.stack(frames + [frame.pixels] * (len(index) - len(frames)))
 
 
 def read_image(path: Path, short_side: int) -> Pixels:

@@ -59,8 +59,7 @@ class Samples(Dataset[tuple[Pixels, int, list[str]]]):
         video = self.material.videos[int(rng.choice(len(self.odds), p=self.odds))]
         if not isinstance(video, Path):
             return cut_video(video, part, rng)
-        with FileClip(video, part.short_side) as clip:
-            return cut_video(clip, part, rng)
+        return cut_video(FileClip(video, part.short_side), part, rng)
 
 
 class Numbers(Sampler[list[int]]):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vidtok_runtime.errors import InputError, MismatchError, OutputError, TokenFileError, VidtokError
-from vidtok_runtime.machine import free_memory
 from vidtok_runtime.files import is_file
+from vidtok_runtime.machine import free_memory
 from vidtok_runtime.manifest import sha256_of
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tokens import TokenInfo, TokenReader

@@ -82,7 +82,7 @@ def view_tokens(
         for reader in readers:
             study.begin(reader.info.part(0, None, reader.shape[0])[0])
             frames = slice(0, reader.info.num_frames)
-            yield from (pixels for pixels, _ in decoded_frames(tok, reader, frames, study.look))
+            yield from (frame.pixels for frame in decoded_frames(tok, reader, frames, study.look))
 
     with progress(info.num_frames, "view", quiet) as bar:
         for source, pixels in _beside(decoded(), info.height, info.width, original, selection, opening):
