@@ -12,9 +12,7 @@ _MOST_DEPTH = 64  # objects and lists inside each other
 _MOST_NUMBER = 1e300
 _MOST_WHOLE = 2**53 - 1  # what every language can hold
 # Controls, and what shows nothing or turns the direction of writing.
-_HIDDEN = re.compile(
-    "[\0-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e0fff]"
-)
+_HIDDEN = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e0fff]")
 
 
 def parse_json(content: bytes) -> object:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from vidtok_runtime.errors import BundleError
-from vidtok_runtime.onnx_file import check_onnx_file
 from vidtok_runtime.fields import Fields, parse_json
 from vidtok_runtime.files import is_file
 from vidtok_runtime.graph_entry import GraphEntry, graph_entry
+from vidtok_runtime.onnx_file import check_onnx_file
 
 FORMAT = "vidtok-bundle"
 FORMAT_VERSION = 1

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.errors import BundleError, InputError
-from vidtok_runtime.onnx_file import check_onnx_file
 from vidtok_runtime.frechet import frechet_distance
 from vidtok_runtime.geometry import to_network
 from vidtok_runtime.metrics import Pixels
+from vidtok_runtime.onnx_file import check_onnx_file
 from vidtok_runtime.session import Options, choose_provider
 
 METRIC = "vidtok_metric"  # the key of a graph's metadata that says what it measures
