@@ -81,17 +81,14 @@ def _check(content: Content, start: int, end: int, message: str, depth: int) -> 
 
 
 def _check_operator(content: Content, start: int, end: int) -> None:
-    found = [
-        (n, content[first:last]) for n, _, first, last in _fields(content, start, end) if n in (_OPERATOR, _DOMAIN)
-    ]
+    fields = _fields(content, start, end)
+    found = [(number, content[first:last]) for number, _, first, last in fields if number in (_OPERATOR, _DOMAIN)]
     node = dict(found)
     if len(node) != len(found):
         raise ValueError("a node names its operator twice")
     domain, operator = node.get(_DOMAIN, b""), node.get(_OPERATOR, b"")
     if domain not in _OWN and (domain, operator) not in OPERATORS:
-        raise ValueError(
-            f"its operator {operator[:40]!r} of {domain[:40]!r} is none of those that vidtok-export writes"
-        )
+        raise ValueError(f"its operator {operator[:40]!r} of {domain[:40]!r} is none that vidtok-export writes")
 
 
 def _fields(content: Content, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
