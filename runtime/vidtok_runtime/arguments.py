@@ -62,7 +62,7 @@ def frame_rate(value: Any) -> Fraction | None:
     try:
         if not isinstance(value, (numbers.Number, str)) or isinstance(value, bool):
             raise TypeError
-        exact = value if isinstance(value, (numbers.Rational, Decimal, str)) else float(value)
+        exact = value if isinstance(value, (numbers.Rational, Decimal, str)) else float(value)  # type: ignore[arg-type]
         rate = Fraction(exact).limit_denominator(10**6)  # a float is no nice fraction
         if not 0 < rate < 10**6:
             raise ValueError

@@ -83,11 +83,11 @@ class _Model:
             VideoWriter(self.decoded, info.fps, info.time_base, display=info.display, force=options["force"]) as writer,
             progress(info.num_frames, "decode", options["quiet"]) as bar,
         ):
-            for i, (frame, (pixels, pts)) in enumerate(zip(source, frames, strict=True)):
-                self.quality.add(frame.pixels, pixels)
-                writer.write(pixels, pts)
+            for i, (frame, decoded) in enumerate(zip(source, frames, strict=True)):
+                self.quality.add(frame.pixels, decoded.pixels)
+                writer.write(decoded.pixels, decoded.pts, decoded.duration)
                 if i in wanted:
-                    self.shown.append((shrunk(frame.pixels), shrunk(pixels)))
+                    self.shown.append((shrunk(frame.pixels), shrunk(decoded.pixels)))
                 bar.update()
             writer.close()
         return info

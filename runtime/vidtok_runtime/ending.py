@@ -59,17 +59,18 @@ class Ending:
         names = self._container.format.name.split(",")
         tag = _LASTS.fullmatch(stream.metadata.get("DURATION", ""))
         alone = len(self._container.streams) == 1
+        base = Fraction(stream.time_base)
         if "matroska" in names and tag:
-            return round((3600 * int(tag[1]) + 60 * int(tag[2]) + Fraction(tag[3])) / stream.time_base)
+            return round((3600 * int(tag[1]) + 60 * int(tag[2]) + Fraction(tag[3])) / base)
         if stream.duration and ("mov" in names or "avi" in names or ("matroska" in names and alone)):
             return int(stream.start_time or 0) + int(stream.duration)
         if "flv" in names and alone and self._container.duration:
-            return round(Fraction(self._container.duration, av.time_base) / stream.time_base)
+            return round(Fraction(self._container.duration, av.time_base) / base)
         return None
 
     def shown(self, frame: Any) -> int:
         """How long the last frame is shown, in units of the time base; 0 where nothing says it."""
-        left = (self.said() or 0) - frame.pts
+        left = int((self.said() or 0) - frame.pts)
         if "mov" in self._container.format.name and left > 0:
             return left  # durations of packets are those of decoding
         return max(int(frame.duration), left, 0)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from vidtok_runtime.errors import InputError
+from vidtok_runtime.telemetry import without_telemetry
 
 Pairs = tuple[tuple[str, str], ...]
 _LONGEST = 200  # letters of a value, which token files repeat
@@ -61,7 +62,8 @@ def _check_openvino(pairs: Pairs) -> None:
 
 
 def _check_onnxruntime(pairs: Pairs) -> None:
-    from vidtok_runtime.session_ort import ort
+    with without_telemetry():
+        import onnxruntime as ort
 
     settings = ort.SessionOptions()
     own = [name for name in dir(settings) if not name.startswith("_") and not callable(getattr(settings, name))]

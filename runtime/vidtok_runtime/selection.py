@@ -83,7 +83,7 @@ def _at_rate(
     def repeated(frame: Frame, until: Fraction) -> Iterator[Frame]:
         nonlocal count
         until = until if end is None else min(end, until)
-        if (until - max(begin, frame.pts)) * time_base > _LONGEST_STILL:
+        if (until - max(begin, Fraction(frame.pts))) * time_base > _LONGEST_STILL:
             raise VideoError(
                 f"{name} has a picture that lasts {float((until - frame.pts) * time_base):.0f} seconds, perhaps "
                 f"because its times jump, and would be repeated {int((until - frame.pts) / step)} times; cut the clip "

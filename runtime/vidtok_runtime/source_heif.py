@@ -97,8 +97,9 @@ class HeifPicture:
                 pixels = cut(pixels, values)
         return np.ascontiguousarray(pixels)
 
-    def seek(self, pts: int) -> None:
+    def seek(self, pts: int) -> bool:
         """There is one frame."""
+        return False
 
     def notes(self) -> list[str]:
         return [TRANSPARENT] if self._layout.alpha else []

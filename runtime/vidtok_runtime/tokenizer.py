@@ -81,7 +81,7 @@ class Tokenizer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What makes the same one again; engines and their graphs stay with the process."""
-        settings = {
+        settings: dict[str, Any] = {
             "provider": self.provider,
             "threads": self.options.threads,
             "precision": self.precision,

@@ -170,7 +170,7 @@ def demo(
     from vidtok_runtime.demo import run_demo
 
     bundles = [bundle] if bundle else sorted(shipped_names(), key=lambda name: name != DEFAULT)
-    options = {"selection": selection, "opening": opening, "force": force, "quiet": quiet}
-    for line in run_demo(tokenizer, bundles, folder, clip, **options):
+    lines = run_demo(tokenizer, bundles, folder, clip, selection=selection, opening=opening, force=force, quiet=quiet)
+    for line in lines:
         if not quiet:
             click.echo(line)

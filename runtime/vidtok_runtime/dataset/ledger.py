@@ -124,7 +124,7 @@ def _checked(record: object) -> Record:
         raise ValueError(f"{kind} is {reprlib.repr(record[kind])}")
     for name, wanted in _HOLDS[kind].items():
         value: Any = record.get(name)
-        if type(value) is not wanted or (wanted is int and not 0 <= value < 2**62):
+        if type(value) is not wanted or (type(value) is int and not 0 <= value < 2**62):
             raise ValueError(f"{name} of {kind} is {reprlib.repr(value)}")
     if kind == "packed" and not all(type(clip) is str for clip in record["clips"]):
         raise ValueError("clips of packed are no names")
