@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidtok_runtime.bench import MATRIX, machine, run_bench
-from vidtok_runtime.bench_plan import Case, Peer, bundle_peers, cases, side_command
-from vidtok_runtime.bench_report import Files, write
-from vidtok_runtime.bench_side import example
-from vidtok_runtime.bundles import find_bundle
+from vidtok_runtime.bench.plan import Case, Peer, bundle_peers, cases, side_command
+from vidtok_runtime.bench.process import example
+from vidtok_runtime.bench.report import Files, write
+from vidtok_runtime.bench.run import MATRIX, machine, run_bench
+from vidtok_runtime.bundle.lookup import find_bundle
+from vidtok_runtime.bundle.manifest import Manifest
+from vidtok_runtime.engines.registry import usable_providers
 from vidtok_runtime.errors import VidtokError
 from vidtok_runtime.files import PartFile
-from vidtok_runtime.manifest import Manifest
-from vidtok_runtime.session import usable_providers
 
 if TYPE_CHECKING:
     from vidtok_ref import VidTok
@@ -197,8 +197,8 @@ with torch.inference_mode():
 @click.option("--force", is_flag=True, help="Replace existing figures.")
 def start(bundle: str, frames: int, size: int, threads: int, repeats: int, figures: Path | None, force: bool) -> None:
     """Process start to tokens on disk, beside what PyTorch needs to import, to load the model and to do the same."""
-    from vidtok_runtime.demo import synthetic_frame
-    from vidtok_runtime.video_out import VideoWriter
+    from vidtok_runtime.tools.demo import synthetic_frame
+    from vidtok_runtime.video.writer import VideoWriter
 
     target = PartFile(figures, force=force) if figures else None
     with tempfile.TemporaryDirectory() as name:
@@ -234,8 +234,8 @@ def start(bundle: str, frames: int, size: int, threads: int, repeats: int, figur
 
 
 def _repeat(clip: Path, times: int, out: Path) -> None:
-    from vidtok_runtime.video_in import VideoReader
-    from vidtok_runtime.video_out import VideoWriter
+    from vidtok_runtime.video.reader import VideoReader
+    from vidtok_runtime.video.writer import VideoWriter
 
     with VideoReader(clip) as first:
         fps = first.fps

@@ -38,7 +38,7 @@ def check_page(python: Path, folder: Path) -> str:
 
     Raises RuntimeError where the wheel has less than it should.
     """
-    ask = "from vidtok_runtime.serve import site; print(len(site()), 'files for the browser page')"
+    ask = "from vidtok_runtime.tools.web_server import site; print(len(site()), 'files for the browser page')"
     result = subprocess.run([python, "-c", ask], cwd=folder, capture_output=True, text=True)
     if result.returncode == 0:
         return result.stdout.strip()

@@ -14,9 +14,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from vidtok_runtime.bundles import DEFAULT, SHIPPED, shipped_names
+from vidtok_runtime.bundle.lookup import DEFAULT, SHIPPED, shipped_names
 from vidtok_runtime.tokenizer import Tokenizer
-from vidtok_runtime.tokens import Tokens
+from vidtok_runtime.tokens.tokens import Tokens
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests/conformance"))

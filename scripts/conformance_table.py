@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from vidtok_export.verify import reference_of
 from vidtok_ref import VidTok
-from vidtok_runtime.bundles import SHIPPED, shipped_names
-from vidtok_runtime.manifest import read_manifest
-from vidtok_runtime.protocol import Excerpt, Protocol
+from vidtok_runtime.bundle.lookup import SHIPPED, shipped_names
+from vidtok_runtime.bundle.manifest import read_manifest
+from vidtok_runtime.evaluation.protocol import Excerpt, Protocol
 
 TARGET = ROOT / "docs/conformance.md"
 PROTOCOL = Protocol(frames=17, size=128, fps=None)

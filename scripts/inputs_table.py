@@ -13,9 +13,9 @@ from pathlib import Path
 import av
 
 from vidtok_runtime import Tokenizer
-from vidtok_runtime.pipeline import decode_file, encode_file
-from vidtok_runtime.source import Damage, Opening
-from vidtok_runtime.video_in import VideoReader
+from vidtok_runtime.pipeline.files import decode_file, encode_file
+from vidtok_runtime.video.reader import VideoReader
+from vidtok_runtime.video.source import Damage, Opening
 
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "docs/inputs.md"

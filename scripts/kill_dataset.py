@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vidtok_runtime.video_out import VideoWriter
+from vidtok_runtime.video.writer import VideoWriter
 
 CLIPS = 60
 

@@ -23,10 +23,10 @@ from vidtok_export import export
 from vidtok_export.bundle import save_manifest
 from vidtok_export.verify import LATENT_TOLERANCE, VIDEO_TOLERANCE, smooth_video
 from vidtok_ref import VidTok, build
-from vidtok_ref.regularizer import Quantizer
+from vidtok_ref.regularizers.regularizer import Quantizer
 from vidtok_ref.weights import weights_sha256
-from vidtok_runtime.geometry import to_network
-from vidtok_runtime.tokens import TokenInfo, Tokens
+from vidtok_runtime.streaming.geometry import to_network
+from vidtok_runtime.tokens.tokens import TokenInfo, Tokens
 
 KIT = Path(__file__).parent.parent / "tests/conformance/kit"
 # Of what is quantized from every rounding threshold, so that tokens are the same on every engine.

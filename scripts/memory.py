@@ -1,4 +1,4 @@
-"""Measure peaks, fit the costs in `vidtok_runtime/memory.py` to them, and measure what tiles change.
+"""Measure peaks, fit the costs in `vidtok_runtime/memory/predict.py` to them, and measure what tiles change.
 
 python scripts/memory.py measure --bundle tiny-kl-16chn --size 256x256 --chunk 4 >> rows.jsonl
 python scripts/memory.py fit rows.jsonl
@@ -23,13 +23,13 @@ import click
 import numpy as np
 
 from vidtok_runtime import Tokenizer
-from vidtok_runtime.bundles import find_bundle
-from vidtok_runtime.demo import synthetic_frame
-from vidtok_runtime.memory import COSTS, PIXEL_COPIES, Counts, parse_memory
-from vidtok_runtime.network import reach
-from vidtok_runtime.plan import Plan
-from vidtok_runtime.tiles import Tiling
-from vidtok_runtime.video_out import VideoWriter
+from vidtok_runtime.bundle.lookup import find_bundle
+from vidtok_runtime.memory.footprint import reach
+from vidtok_runtime.memory.planner import Plan
+from vidtok_runtime.memory.predict import COSTS, PIXEL_COPIES, Counts, parse_memory
+from vidtok_runtime.streaming.tiles import Tiling
+from vidtok_runtime.tools.demo import synthetic_frame
+from vidtok_runtime.video.writer import VideoWriter
 
 ROLES = ("encoder", "decoder")
 ENGINES = ("cpu", "openvino")
@@ -85,7 +85,7 @@ def measure(bundle: str, size: tuple[int, int], chunk: int, calls: int) -> None:
     height, width = (-(-n // m) * m for n in size)
     prepare = (
         "import numpy as np; from dataclasses import replace; from vidtok_runtime import Tokenizer\n"
-        "from vidtok_runtime.bundles import find_bundle\n"
+        "from vidtok_runtime.bundle.lookup import find_bundle\n"
         f"m = replace(find_bundle({bundle!r}), encoder_chunk={chunk * f}, decoder_chunk={chunk})\n"
     )
     frames = f"np.random.default_rng(0).integers(0, 256, ({chunk * f}, {height}, {width}, 3), np.uint8)"

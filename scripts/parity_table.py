@@ -20,9 +20,10 @@ from tqdm import tqdm
 from vidtok_export import export
 from vidtok_export.verify import run_in_calls
 from vidtok_ref import VARIANTS, Variant, VidTok, build
-from vidtok_ref.checkpoints import release_name
-from vidtok_runtime.manifest import read_manifest
-from vidtok_runtime.session import Options, load_graph
+from vidtok_ref.families.vidtok.checkpoints import release_name
+from vidtok_runtime.bundle.manifest import read_manifest
+from vidtok_runtime.engines.base import Options
+from vidtok_runtime.engines.load import load_graph
 
 TARGET = Path(__file__).parent.parent / "docs/parity.md"
 ENGINES = {"reference": None, "ONNX Runtime": "cpu", "OpenVINO": "openvino"}

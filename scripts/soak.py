@@ -32,11 +32,11 @@ import psutil
 
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.cli import main as vidtok_run
-from vidtok_runtime.demo import make_clip
-from vidtok_runtime.metrics import psnr
-from vidtok_runtime.pipeline import decode_file, encode_file
-from vidtok_runtime.tokens import TokenReader
-from vidtok_runtime.video_in import VideoReader
+from vidtok_runtime.pipeline.files import decode_file, encode_file
+from vidtok_runtime.quality.metrics import psnr
+from vidtok_runtime.tokens.tokens import TokenReader
+from vidtok_runtime.tools.demo import make_clip
+from vidtok_runtime.video.reader import VideoReader
 
 PUSHES = (1, 7, 2, 23, 5)  # of the second encoding
 GROWTH = 0.02  # that the last quarter of a phase may take beyond the first

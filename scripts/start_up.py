@@ -20,8 +20,8 @@ import numpy as np
 from conformance_runners import NODE_PROGRAM, PROGRAM, WEB, no_cpp, no_module, no_web
 from tqdm import tqdm
 
-from vidtok_runtime.bundles import DEFAULT, SHIPPED
-from vidtok_runtime.demo import synthetic_frame
+from vidtok_runtime.bundle.lookup import DEFAULT, SHIPPED
+from vidtok_runtime.tools.demo import synthetic_frame
 
 SIZE = 64
 PYTHON = ("numpy", "numpy.libs", "av", "av.libs", "cv2", "click", "tqdm")

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from vidtok_ref import VidTok, build
-from vidtok_ref.regularizer import Quantizer
-from vidtok_ref.state import Call, flatten, unflatten
+from vidtok_ref.regularizers.regularizer import Quantizer
+from vidtok_ref.streaming.state import Call, flatten, unflatten
 from vidtok_ref.weights import embedded_variant
-from vidtok_runtime.bench_side import example
-from vidtok_runtime.manifest import read_manifest
-from vidtok_runtime.turns import serve
+from vidtok_runtime.bench.interleaved import serve
+from vidtok_runtime.bench.process import example
+from vidtok_runtime.bundle.manifest import read_manifest
 
 OPSET = 20
 

@@ -15,7 +15,7 @@ import torch
 from vidtok_export.graph import Network, state_ports
 from vidtok_export.operations import multiply_adds
 from vidtok_ref import VARIANTS, Variant, VidTok, find_variant
-from vidtok_runtime.graph_entry import shape_of
+from vidtok_runtime.bundle.graph_entry import shape_of
 
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "docs/variants.md"

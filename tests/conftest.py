@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 
 from vidtok_export import export
 from vidtok_ref import VARIANTS, VidTok, build
-from vidtok_ref.checkpoints import release_name
+from vidtok_ref.families.vidtok.checkpoints import release_name
 from vidtok_ref.weights import weights_sha256
-from vidtok_runtime.demo import make_clip, synthetic_frame
-from vidtok_runtime.video_out import VideoWriter
+from vidtok_runtime.tools.demo import make_clip, synthetic_frame
+from vidtok_runtime.video.writer import VideoWriter
 
 NARROW = {"ch": 8, "ch_mult": (1, 1, 2, 2), "num_res_blocks": 1}
 torch.set_num_threads(1)  # narrow models gain nothing from more, and lose much on a busy machine

@@ -11,9 +11,9 @@ import numpy as np
 from click.testing import CliRunner, Result
 
 from vidtok_runtime.cli import main
-from vidtok_runtime.demo import synthetic_frame
-from vidtok_runtime.video_in import VideoReader
-from vidtok_runtime.video_out import Output, VideoWriter
+from vidtok_runtime.tools.demo import synthetic_frame
+from vidtok_runtime.video.reader import VideoReader
+from vidtok_runtime.video.writer import Output, VideoWriter
 
 CPU = ("--provider", "cpu", "--threads", "1", "--quiet")
 PICTURES = [synthetic_frame(3 * i, 48, 64) for i in range(12)]

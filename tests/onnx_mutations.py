@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from vidtok_runtime import onnx_file
+from vidtok_runtime.bundle import onnx_file
 
 # Letter of a message in the walker's table -> onnx's own class.
 CLASSES: dict[str, Any] = {

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from vidtok_runtime.bundles import SHIPPED
+from vidtok_runtime.bundle.lookup import SHIPPED
 
 
 def replace_encoder(bundle: Path, model: onnx.ModelProto) -> None:

@@ -8,22 +8,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vidtok_ref.errors import ModelError
-from vidtok_ref.variant import VARIANTS, Variant, find_variant
+from vidtok_ref.families.vidtok.variant import VARIANTS, Variant, find_variant
 
 if TYPE_CHECKING:
-    from vidtok_ref.load import build
-    from vidtok_ref.model import VidTok
+    from vidtok_ref.families.vidtok.load import build
+    from vidtok_ref.families.vidtok.model import VidTok
 
 __all__ = ["VARIANTS", "ModelError", "Variant", "VidTok", "build", "find_variant"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "build":
-        from vidtok_ref.load import build
+        from vidtok_ref.families.vidtok.load import build
 
         return build
     if name == "VidTok":
-        from vidtok_ref.model import VidTok
+        from vidtok_ref.families.vidtok.model import VidTok
 
         return VidTok
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vidtok_ref.errors import WeightsError
-from vidtok_ref.variant import Variant
+from vidtok_ref.families.vidtok.variant import Variant
 
 # A released checkpoint also holds the discriminator, the perceptual loss and perhaps a running average.
 _NOT_THE_MODEL = ("loss.", "model_ema.")

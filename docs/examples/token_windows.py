@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
-from vidtok_runtime.token_info import TokenInfo
-from vidtok_runtime.tokens import TokenReader
+from vidtok_runtime.tokens.info import TokenInfo
+from vidtok_runtime.tokens.tokens import TokenReader
 
 Sample = dict[str, Any]
 

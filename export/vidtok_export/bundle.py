@@ -16,10 +16,10 @@ from vidtok_export.graph import OPSET, Graph, make_graph
 from vidtok_export.operations import operation_counts
 from vidtok_export.targets import check_bundle, named, put_in_place
 from vidtok_export.verify import PROVIDERS, Parity, require, table, verify
-from vidtok_ref.model import VidTok
+from vidtok_ref.families.vidtok.model import VidTok
 from vidtok_ref.weights import weights_sha256
-from vidtok_runtime.graph_entry import ROLES
-from vidtok_runtime.manifest import FORMAT, FORMAT_VERSION, read_manifest, sha256_of
+from vidtok_runtime.bundle.graph_entry import ROLES
+from vidtok_runtime.bundle.manifest import FORMAT, FORMAT_VERSION, read_manifest, sha256_of
 
 _TWO_GB = 2**31 - 2**20  # protobuf's limit, with room for the rest of the graph
 _TOOLS = ("vidtok-onnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "openvino")

@@ -16,13 +16,13 @@ from torch.export import Dim
 
 from vidtok_export.errors import ExportError, ParityError
 from vidtok_export.graph import OPSET
-from vidtok_ref.i3d import LEAST_FRAMES, SIZE, load_i3d
-from vidtok_ref.perceptual import find_backbone, load_lpips
+from vidtok_ref.perceptual.i3d import LEAST_FRAMES, SIZE, load_i3d
+from vidtok_ref.perceptual.lpips import find_backbone, load_lpips
+from vidtok_runtime.bundle.manifest import sha256_of
+from vidtok_runtime.engines.base import Options
+from vidtok_runtime.engines.ort import OrtSession
 from vidtok_runtime.files import PartFile
-from vidtok_runtime.manifest import sha256_of
-from vidtok_runtime.measures import METRIC
-from vidtok_runtime.session import Options
-from vidtok_runtime.session_ort import OrtSession
+from vidtok_runtime.quality.graph_metrics import METRIC
 
 _TOLERANCE = 1e-3  # of the largest output; float32 through some twenty convolutions stays a hundred times below
 

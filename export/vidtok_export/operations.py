@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from vidtok_ref.model import VidTok
+from vidtok_ref.families.vidtok.model import VidTok
 
 
 def multiply_adds(model: VidTok, role: str, frames: int, height: int, width: int) -> int:

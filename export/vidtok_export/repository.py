@@ -13,7 +13,7 @@ from typing import Any
 
 from vidtok_export.errors import TargetError
 from vidtok_export.targets import named
-from vidtok_runtime.graph_entry import ROLES
+from vidtok_runtime.bundle.graph_entry import ROLES
 
 CONFIG = "config.json"  # of OpenVINO Model Server; the models of a repository share it
 

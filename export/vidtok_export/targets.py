@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from vidtok_export.errors import TargetError
-from vidtok_runtime.manifest import Manifest
+from vidtok_runtime.bundle.manifest import Manifest
 
 
 def named(folder: Path) -> Path:

@@ -11,15 +11,17 @@ import numpy as np
 import torch
 
 from vidtok_export.errors import ExportError, ParityError
-from vidtok_ref.checkpoints import find_checkpoint
-from vidtok_ref.load import build
-from vidtok_ref.model import VidTok
-from vidtok_ref.regularizer import Quantizer
-from vidtok_ref.variant import Variant
+from vidtok_ref.families.vidtok.checkpoints import find_checkpoint
+from vidtok_ref.families.vidtok.load import build
+from vidtok_ref.families.vidtok.model import VidTok
+from vidtok_ref.families.vidtok.variant import Variant
+from vidtok_ref.regularizers.regularizer import Quantizer
 from vidtok_ref.weights import weights_sha256
-from vidtok_runtime.calls import Calls
-from vidtok_runtime.manifest import Manifest
-from vidtok_runtime.session import Array, Options, StatefulGraph, load_graph
+from vidtok_runtime.bundle.manifest import Manifest
+from vidtok_runtime.engines.base import Array, Options
+from vidtok_runtime.engines.load import load_graph
+from vidtok_runtime.engines.stateful import StatefulGraph
+from vidtok_runtime.streaming.graph_calls import Calls
 
 # Two float32 orders of the same sums differ by up to 3e-6 in the latent and 2.3e-5 in the video;
 # the limits hold per unit of the largest value.

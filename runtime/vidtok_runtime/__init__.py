@@ -2,6 +2,6 @@
 
 from vidtok_runtime.errors import VidtokError
 from vidtok_runtime.tokenizer import Tokenizer
-from vidtok_runtime.tokens import Tokens
+from vidtok_runtime.tokens.tokens import Tokens
 
 __all__ = ["Tokenizer", "Tokens", "VidtokError"]

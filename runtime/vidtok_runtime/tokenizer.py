@@ -17,21 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.arguments import as_array, frame_rate, whole
-from vidtok_runtime.bundles import find_bundle
-from vidtok_runtime.calls import Calls
+from vidtok_runtime.bundle.graph_entry import GraphEntry
+from vidtok_runtime.bundle.lookup import find_bundle
+from vidtok_runtime.bundle.manifest import Manifest
+from vidtok_runtime.engines.base import Options
+from vidtok_runtime.engines.load import load_graph
+from vidtok_runtime.engines.provider_options import engine_options
+from vidtok_runtime.engines.registry import choose_provider
+from vidtok_runtime.engines.stateful import StatefulGraph
 from vidtok_runtime.errors import InputError, MismatchError
-from vidtok_runtime.geometry import RangeNote
-from vidtok_runtime.graph_entry import GraphEntry
-from vidtok_runtime.groups import DecoderGroups, EncoderGroups
-from vidtok_runtime.manifest import Manifest
-from vidtok_runtime.memory import COMMAND, affordable, parse_memory
-from vidtok_runtime.plan import Plan, Planner
-from vidtok_runtime.provider_options import engine_options
-from vidtok_runtime.session import Options, StatefulGraph, choose_provider, load_graph
-from vidtok_runtime.stream import DecoderStream, EncoderStream, Start
-from vidtok_runtime.tiles import TiledCalls, Tiling, make_calls
-from vidtok_runtime.timing import Timing
-from vidtok_runtime.tokens import TokenInfo, Tokens
+from vidtok_runtime.memory.planner import Plan, Planner
+from vidtok_runtime.memory.predict import COMMAND, affordable, parse_memory
+from vidtok_runtime.streaming.geometry import RangeNote
+from vidtok_runtime.streaming.gop import DecoderGroups, EncoderGroups
+from vidtok_runtime.streaming.graph_calls import Calls
+from vidtok_runtime.streaming.stream import DecoderStream, EncoderStream, Start
+from vidtok_runtime.streaming.tiles import TiledCalls, Tiling, make_calls
+from vidtok_runtime.streaming.timing import Timing
+from vidtok_runtime.tokens.tokens import TokenInfo, Tokens
 
 # Of the process, since a lock of its own would keep a Tokenizer from being pickled.
 _TURN = threading.RLock()  # a limit speaks of the process: what stays below one does so one after the other

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vidtok_runtime.tokens import TokenReader, Tokens
+from vidtok_runtime.tokens.tokens import TokenReader, Tokens
 
 KIT = Path(__file__).parent / "kit"
 # Fields of a token file that a runtime must write as the reference does.

@@ -19,7 +19,7 @@ from cpp_program import (
     needs_tools,
 )
 
-from vidtok_runtime.demo import synthetic_frame
+from vidtok_runtime.tools.demo import synthetic_frame
 
 
 @pytest.fixture(scope="session")

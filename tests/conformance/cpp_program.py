@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from cases import KIT
 
-from vidtok_runtime.bundles import find_bundle
+from vidtok_runtime.bundle.lookup import find_bundle
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/cpp.md").read_text()

@@ -11,10 +11,10 @@ from typing import Any
 
 from cases import KIT
 
+from vidtok_runtime.bundle.manifest import read_manifest
+from vidtok_runtime.bundle.onnx_file import check_onnx_file
 from vidtok_runtime.errors import VidtokError
-from vidtok_runtime.manifest import read_manifest
-from vidtok_runtime.onnx_file import check_onnx_file
-from vidtok_runtime.tokens import Tokens
+from vidtok_runtime.tokens.tokens import Tokens
 
 REFUSALS = KIT / "refusals.json"
 

@@ -20,10 +20,10 @@ import pytest
 from cases import KIT, Case, every_case
 
 from vidtok_runtime import Tokenizer
-from vidtok_runtime.demo import synthetic_frame
-from vidtok_runtime.metrics import Quality
-from vidtok_runtime.tokens import Tokens
-from vidtok_runtime.video_in import VideoReader
+from vidtok_runtime.quality.metrics import Quality
+from vidtok_runtime.tokens.tokens import Tokens
+from vidtok_runtime.tools.demo import synthetic_frame
+from vidtok_runtime.video.reader import VideoReader
 
 WEB = Path(__file__).parents[2] / "runtime/web"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or ""

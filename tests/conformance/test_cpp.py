@@ -30,9 +30,9 @@ from cpp_program import (
 from material import run
 
 from vidtok_runtime import Tokenizer
-from vidtok_runtime.pipeline import encode_file
-from vidtok_runtime.tokens import TokenReader, Tokens, TokenWriter
-from vidtok_runtime.video_in import VideoReader
+from vidtok_runtime.pipeline.files import encode_file
+from vidtok_runtime.tokens.tokens import TokenReader, Tokens, TokenWriter
+from vidtok_runtime.video.reader import VideoReader
 
 pytest_plugins = ["cpp_builds"]
 

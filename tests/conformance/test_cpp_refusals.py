@@ -26,7 +26,7 @@ from cpp_program import (
 )
 from strangers import endless_bundle, lying_bundle
 
-from vidtok_runtime.manifest import read_manifest
+from vidtok_runtime.bundle.manifest import read_manifest
 
 pytest_plugins = ["cpp_builds"]
 

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 from strangers import lying_bundle
 
 from vidtok_runtime import Tokenizer
+from vidtok_runtime.bundle.manifest import read_manifest
 from vidtok_runtime.cli import main
-from vidtok_runtime.geometry import from_network, to_network
-from vidtok_runtime.manifest import read_manifest
-from vidtok_runtime.tokens import Tokens, TokenWriter
+from vidtok_runtime.streaming.geometry import from_network, to_network
+from vidtok_runtime.tokens.tokens import Tokens, TokenWriter
 
 WEB = Path(__file__).parents[2] / "runtime/web"
 SHIPPED = Path(__file__).parents[2] / "runtime/vidtok_runtime/bundles"

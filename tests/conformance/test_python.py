@@ -17,8 +17,8 @@ from cases import KIT, Case, every_case, pieces, read_cases
 from vidtok_ref import VidTok
 from vidtok_ref.weights import weights_sha256
 from vidtok_runtime import Tokenizer
-from vidtok_runtime.manifest import check_file, read_manifest
-from vidtok_runtime.tokens import Tokens
+from vidtok_runtime.bundle.manifest import check_file, read_manifest
+from vidtok_runtime.tokens.tokens import Tokens
 
 ROOT = Path(__file__).parents[2]
 ENGINES = ("cpu", "openvino")

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.errors import VideoError
-from vidtok_runtime.selection import Selection
-from vidtok_runtime.video_in import VideoReader
+from vidtok_runtime.video.reader import VideoReader
+from vidtok_runtime.video.selection import Selection
 
 Pixels = NDArray[np.uint8]
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from vidtok_ref.errors import DataError, DivergedError
-from vidtok_ref.layers import kernel
-from vidtok_ref.model import VidTok
-from vidtok_ref.regularizer import ChannelQuantizer, DiagonalGaussian, Encoded
+from vidtok_ref.families.vidtok.model import VidTok
+from vidtok_ref.layers.layers import kernel
+from vidtok_ref.regularizers.regularizer import ChannelQuantizer, DiagonalGaussian, Encoded
 from vidtok_ref.train.average import update_average
 from vidtok_ref.train.gan import Discriminator, adaptive_weight, non_saturating
 from vidtok_ref.train.loader import Batch, Numbers, Samples, make_loader, to_tensor

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from vidtok_ref.errors import DataError
-from vidtok_ref.variant import Variant
+from vidtok_ref.families.vidtok.variant import Variant
 
 RECIPES = Path(__file__).parent / "recipes"
 

@@ -7,7 +7,7 @@ from functools import partial
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from vidtok_ref.model import VidTok
+from vidtok_ref.families.vidtok.model import VidTok
 
 
 def recompute_blocks(model: VidTok) -> None:

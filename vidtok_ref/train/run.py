@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch._inductor.exc import InductorError
 from tqdm import tqdm
 
-from vidtok_ref.checkpoints import find_checkpoint
 from vidtok_ref.errors import DataError, MissingError
-from vidtok_ref.load import build
-from vidtok_ref.model import VidTok
+from vidtok_ref.families.vidtok.checkpoints import find_checkpoint
+from vidtok_ref.families.vidtok.load import build
+from vidtok_ref.families.vidtok.model import VidTok
+from vidtok_ref.families.vidtok.variant import VARIANTS, find_variant
 from vidtok_ref.train.loader import Samples, to_tensor
 from vidtok_ref.train.material import Material, load_material
 from vidtok_ref.train.module import Training
@@ -28,7 +29,6 @@ from vidtok_ref.train.recipe import Recipe
 from vidtok_ref.train.report import Report
 from vidtok_ref.train.resume import LAST, RunCheckpoints
 from vidtok_ref.train.start import start_from_linear
-from vidtok_ref.variant import VARIANTS, find_variant
 from vidtok_ref.weights import read_weights
 from vidtok_runtime.errors import OutputError
 
@@ -99,7 +99,7 @@ def _folder(run: Path) -> Iterator[None]:
 def _perceptual(recipe: Recipe) -> nn.Module | None:
     if not recipe.loss.perceptual:
         return None
-    from vidtok_ref.perceptual import load_lpips
+    from vidtok_ref.perceptual.lpips import load_lpips
 
     return load_lpips(weights=Path(recipe.loss.lpips_weights) if recipe.loss.lpips_weights else None).requires_grad_(
         False

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidtok_ref.codebook import VectorQuantizer
-from vidtok_ref.coder import Coder, Middle
 from vidtok_ref.errors import VariantError
-from vidtok_ref.layers import (
+from vidtok_ref.families.vidtok.coder import Coder, Middle
+from vidtok_ref.families.vidtok.model import VidTok
+from vidtok_ref.layers.layers import (
     Attention,
     FrameConv2d,
     SpatialBlock,
@@ -28,7 +28,7 @@ from vidtok_ref.layers import (
     kernel,
     per_frame,
 )
-from vidtok_ref.model import VidTok
+from vidtok_ref.regularizers.vq import VectorQuantizer
 
 # Chosen by the held-back PSNR at the start and after 200 steps.
 MIX_FACTOR = -2.0  # AlphaBlenders start as convolutions rather than as pooling and repetition

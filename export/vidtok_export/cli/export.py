@@ -9,8 +9,8 @@ import click
 from vidtok_export.cli.options import CHECKPOINT, FILE, VARIANT, chosen_variant, loud
 from vidtok_export.repository import check_room
 from vidtok_export.targets import check_bundle, named
-from vidtok_ref.checkpoints import find_checkpoint
-from vidtok_ref.variant import VARIANTS
+from vidtok_ref.families.vidtok.checkpoints import find_checkpoint
+from vidtok_ref.families.vidtok.variant import VARIANTS
 
 
 def _list() -> str:
@@ -80,7 +80,7 @@ def main(
     weights = checkpoint if checkpoint or seed is not None else find_checkpoint(chosen)
 
     from vidtok_export.bundle import export
-    from vidtok_ref.load import build
+    from vidtok_ref.families.vidtok.load import build
 
     model = build(chosen, weights, seed=seed or 0)
     export(model, out, chunk=chunk, simplify=not no_simplify, force=force, licence=licence, quiet=quiet)
@@ -88,8 +88,8 @@ def main(
         size = sum(p.stat().st_size for p in out.iterdir()) / 1e6
         click.echo(f"{out}: {size:.1f} MB" + ("" if model.seed is None else ", UNTRAINED weights"))
     if triton is not None:
-        from vidtok_export.triton import write_triton
-        from vidtok_runtime.manifest import read_manifest
+        from vidtok_export.servers.triton import write_triton
+        from vidtok_runtime.bundle.manifest import read_manifest
 
         names = write_triton(read_manifest(out), triton, (256, 256), force=force)
         if not quiet:

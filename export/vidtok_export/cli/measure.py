@@ -8,7 +8,7 @@ import click
 
 from vidtok_export.cli.options import CHECKPOINT, FORCE, loud
 from vidtok_export.targets import check_precision
-from vidtok_runtime.manifest import read_manifest
+from vidtok_runtime.bundle.manifest import read_manifest
 
 
 @click.command(epilog="Example: vidtok-export verify tiny-fsq-32768")
@@ -19,8 +19,8 @@ def verify(bundle: str, checkpoint: Path | None) -> None:
     """Measure again how far BUNDLE (folder or shipped name) is from the reference, on every installed engine."""
     from vidtok_export.verify import reference_of, require, table
     from vidtok_export.verify import verify as measure
-    from vidtok_runtime.bundles import find_bundle
-    from vidtok_runtime.session import usable_providers
+    from vidtok_runtime.bundle.lookup import find_bundle
+    from vidtok_runtime.engines.registry import usable_providers
 
     manifest = find_bundle(bundle)
     model = reference_of(manifest, checkpoint)
@@ -67,8 +67,8 @@ def quantize(
     for precision in precisions:
         check_precision(manifest, precision, force=force)
 
-    from vidtok_export.judge import judged
-    from vidtok_export.precision import add_precision
+    from vidtok_export.quantization.loss import judged
+    from vidtok_export.quantization.precision import add_precision
 
     for precision in precisions:
         rows = add_precision(

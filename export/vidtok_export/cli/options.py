@@ -12,7 +12,7 @@ import click
 
 from vidtok_export.errors import ExportError
 from vidtok_ref.errors import ModelError, needs_extra
-from vidtok_ref.variant import Variant, find_variant
+from vidtok_ref.families.vidtok.variant import Variant, find_variant
 from vidtok_runtime.cli.descriptors import settle
 from vidtok_runtime.cli.options import clean_exit_on_signals
 from vidtok_runtime.errors import VidtokError
@@ -44,7 +44,7 @@ def loud(function: Callable[..., None]) -> Callable[..., None]:
 
 def _size(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]:
     """Width and height: 320x180, or 256 for a square."""
-    from vidtok_runtime.selection import fit_size
+    from vidtok_runtime.video.selection import fit_size
 
     try:
         height, width = fit_size(value, 1, 1)

@@ -9,7 +9,7 @@ import click
 from vidtok_export.cli.options import FILE, FORCE, PRECISION, SIZE, loud
 from vidtok_export.repository import check_room
 from vidtok_export.targets import named
-from vidtok_runtime.bundles import find_bundle
+from vidtok_runtime.bundle.lookup import find_bundle
 
 
 @click.command(epilog="Example: vidtok-export triton tiny-fsq-32768 models/ --size 320x180 --kind gpu")
@@ -32,7 +32,7 @@ def triton(
     manifest = find_bundle(bundle)
     check_room(named(folder), manifest.variant, force=force)
 
-    from vidtok_export.triton import write_triton
+    from vidtok_export.servers.triton import write_triton
 
     names = write_triton(manifest, folder, size, kind=kind, precision=precision, batch=batch, force=force)
     click.echo(f"{folder}: {', '.join(names)}")
@@ -53,7 +53,7 @@ def ovms(bundle: str, folder: Path, size: tuple[int, int], force: bool) -> None:
     manifest = find_bundle(bundle)
     check_room(named(folder), manifest.variant, force=force)
 
-    from vidtok_export.ovms import write_ovms
+    from vidtok_export.servers.ovms import write_ovms
 
     names = write_ovms(manifest, folder, size, force=force)
     click.echo(f"{folder}: {', '.join(names)}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vidtok_runtime.cli.options import FILE, FORCE, command
-from vidtok_runtime.session import PROVIDERS
+from vidtok_runtime.engines.registry import PROVIDERS
 
 
 @click.command(
@@ -47,10 +47,10 @@ def bench(
     Size, provider and precision can be given several times. The engines take turns; the numbers are of graph calls
     that carry their state, without reading and writing of video.
     """
-    from vidtok_runtime.bench import run_bench
-    from vidtok_runtime.bench_plan import bundle_peers, cases
-    from vidtok_runtime.bench_report import Files, write
-    from vidtok_runtime.bundles import find_bundle
+    from vidtok_runtime.bench.plan import bundle_peers, cases
+    from vidtok_runtime.bench.report import Files, write
+    from vidtok_runtime.bench.run import run_bench
+    from vidtok_runtime.bundle.lookup import find_bundle
 
     targets = Files(json, plot, force).open()
     manifest = find_bundle(bundle)

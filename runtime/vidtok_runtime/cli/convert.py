@@ -22,10 +22,10 @@ from vidtok_runtime.cli.options import (
     target_of,
     written,
 )
-from vidtok_runtime.selection import Selection
-from vidtok_runtime.source import Opening
 from vidtok_runtime.tokenizer import Tokenizer
-from vidtok_runtime.video_out import Output
+from vidtok_runtime.video.selection import Selection
+from vidtok_runtime.video.source import Opening
+from vidtok_runtime.video.writer import Output
 
 
 @click.command(
@@ -56,7 +56,7 @@ def encode(
 
     CLIP is a video, an image, a folder of images, an address (rtsp://, http://), a camera's number, or - for stdin.
     """
-    from vidtok_runtime.pipeline import encode_file
+    from vidtok_runtime.pipeline.files import encode_file
 
     out = target_of(clip, out, ".safetensors", force=force)
     tok = tokenizer(bundle)
@@ -90,10 +90,10 @@ def decode(
     A part of tokens that were encoded with --gop, or in windows, decodes from the group that holds its start, otherwise
     from the first frame. Only for the whole is the checksum compared; info --verify does it, too.
     """
-    from vidtok_runtime.bundles import find_bundle_of
-    from vidtok_runtime.pipeline import decode_file
-    from vidtok_runtime.segments import segments_in
-    from vidtok_runtime.tokens import TokenReader
+    from vidtok_runtime.bundle.lookup import find_bundle_of
+    from vidtok_runtime.pipeline.files import decode_file
+    from vidtok_runtime.tokens.segments import segments_in
+    from vidtok_runtime.tokens.tokens import TokenReader
 
     out = target_of(str(tokens), out, ".decoded.mp4", force=force)
     found = bundle or find_bundle_of(TokenReader(segments_in(tokens)[0]).info)
@@ -128,7 +128,7 @@ def reconstruct(
 
     CLIP is what encode takes.
     """
-    from vidtok_runtime.pipeline import reconstruct_file
+    from vidtok_runtime.pipeline.files import reconstruct_file
 
     out = target_of(clip, out, ".recon.mp4", force=force)
     tok = tokenizer(bundle)
@@ -166,8 +166,8 @@ def demo(
 
     It says what came of the clip, what the sizes of the token files mean, and what to try next.
     """
-    from vidtok_runtime.bundles import DEFAULT, shipped_names
-    from vidtok_runtime.demo import run_demo
+    from vidtok_runtime.bundle.lookup import DEFAULT, shipped_names
+    from vidtok_runtime.tools.demo import run_demo
 
     bundles = [bundle] if bundle else sorted(shipped_names(), key=lambda name: name != DEFAULT)
     lines = run_demo(tokenizer, bundles, folder, clip, selection=selection, opening=opening, force=force, quiet=quiet)

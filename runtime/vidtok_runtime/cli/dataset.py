@@ -13,9 +13,9 @@ import click
 from vidtok_runtime.cli.options import COMMON, FOLDER, command, engine, limit, source
 from vidtok_runtime.errors import InputError, QuarantineError
 from vidtok_runtime.machine import cores
-from vidtok_runtime.selection import Selection
-from vidtok_runtime.source import Opening
 from vidtok_runtime.tokenizer import Tokenizer
+from vidtok_runtime.video.selection import Selection
+from vidtok_runtime.video.source import Opening
 
 
 def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]:

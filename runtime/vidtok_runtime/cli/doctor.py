@@ -18,7 +18,7 @@ def doctor(as_json: bool) -> None:
 
     What cannot be used has the reason and the command that cures it. Exit code 1 if the test fails.
     """
-    from vidtok_runtime.doctor import diagnose, report
+    from vidtok_runtime.tools.doctor import diagnose, report
 
     findings = diagnose()
     click.echo(json.dumps(findings, indent=1) if as_json else "\n".join(report(findings)))

@@ -16,7 +16,7 @@ from vidtok_runtime.tokenizer import Tokenizer
 
 def _baselines(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     """Refuse names that mean nothing before any work starts."""
-    from vidtok_runtime.baselines import parse_baseline
+    from vidtok_runtime.evaluation.baselines import parse_baseline
 
     for value in values:
         try:
@@ -71,11 +71,11 @@ def evaluate(
 
     By default as published: 30 frames a second, 17 frames (16 of non-causal variants), 256x256.
     """
-    from vidtok_runtime.baselines import Baselines
-    from vidtok_runtime.evaluate import Outputs, evaluate_folder
-    from vidtok_runtime.evaluation import Measures
-    from vidtok_runtime.measures import Fvd, Lpips
-    from vidtok_runtime.protocol import Protocol
+    from vidtok_runtime.evaluation.baselines import Baselines
+    from vidtok_runtime.evaluation.protocol import Protocol
+    from vidtok_runtime.evaluation.run import Outputs, evaluate_folder
+    from vidtok_runtime.evaluation.scores import Measures
+    from vidtok_runtime.quality.graph_metrics import Fvd, Lpips
 
     written = Outputs(**outputs)
     written.open()  # what is there already is found before an engine is loaded

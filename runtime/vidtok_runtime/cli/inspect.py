@@ -13,6 +13,6 @@ from vidtok_runtime.cli.options import command
 @command()
 def info(file: str, verify: bool) -> None:
     """Describe FILE: a token file, a folder of segments, or a bundle (folder or shipped name)."""
-    from vidtok_runtime.describe import describe
+    from vidtok_runtime.tools.describe import describe
 
     click.echo(describe(file, verify=verify))

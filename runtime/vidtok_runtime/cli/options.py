@@ -16,15 +16,15 @@ from typing import Any
 import click
 
 from vidtok_runtime.cli.ending import second_signal_ends, time_limit
+from vidtok_runtime.engines.registry import PROVIDERS
 from vidtok_runtime.errors import InputError, VidtokError
 from vidtok_runtime.files import PartFile
-from vidtok_runtime.selection import FITS, Selection
-from vidtok_runtime.session import PROVIDERS
-from vidtok_runtime.source import Damage, Opening
-from vidtok_runtime.source_container import raw_options
 from vidtok_runtime.tokenizer import Tokenizer
-from vidtok_runtime.video_in import Kind, kind_of
-from vidtok_runtime.video_out import CODECS, STDOUT, STREAMS, Output
+from vidtok_runtime.video.reader import Kind, kind_of
+from vidtok_runtime.video.selection import FITS, Selection
+from vidtok_runtime.video.source import Damage, Opening
+from vidtok_runtime.video.source_container import raw_options
+from vidtok_runtime.video.writer import CODECS, STDOUT, STREAMS, Output
 
 
 def rate(_: click.Context, __: click.Parameter, value: str | None) -> Fraction | None:
@@ -64,7 +64,7 @@ def _pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
 def _moment(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     """Refuse a moment that means nothing before any work starts."""
     if value is not None:
-        from vidtok_runtime.token_edit import parse_moment
+        from vidtok_runtime.tokens.edit import parse_moment
 
         try:
             parse_moment(value)
@@ -82,7 +82,7 @@ def limit(_: click.Context, __: click.Parameter, value: float | None) -> float |
 
 def _memory(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
     """Bytes; refuse what is no amount before any work starts."""
-    from vidtok_runtime.memory import parse_memory
+    from vidtok_runtime.memory.predict import parse_memory
 
     try:
         return None if value is None else parse_memory(value)

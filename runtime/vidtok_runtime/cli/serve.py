@@ -23,7 +23,7 @@ def serve(bundles: tuple[str, ...], port: int, host: str, show: bool, engine: Pa
 
     Nothing leaves this machine, and only this machine reaches the page unless --host says otherwise. Ctrl-C ends it.
     """
-    from vidtok_runtime.serve import Server, is_loopback, site
+    from vidtok_runtime.tools.web_server import Server, is_loopback, site
 
     with Server(host, port, site(bundles, engine)) as server, contextlib.suppress(KeyboardInterrupt):
         if not is_loopback(host):

@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from vidtok_runtime.cli.options import COMMON, FOLDER, command, endings, engine, source
-from vidtok_runtime.selection import Selection
-from vidtok_runtime.source import Opening
 from vidtok_runtime.tokenizer import Tokenizer
+from vidtok_runtime.video.selection import Selection
+from vidtok_runtime.video.source import Opening
 
 
 def _stop_on_signals() -> threading.Event:
@@ -62,8 +62,8 @@ def stream(
     CLIP is what encode takes. Every segment is a token file that is complete as soon as it has its name and decodes on
     its own; `decode FOLDER` decodes all that are there.
     """
-    from vidtok_runtime.live import stream_into
-    from vidtok_runtime.segment_writer import Segmentation
+    from vidtok_runtime.pipeline.live import stream_into
+    from vidtok_runtime.pipeline.segment_writer import Segmentation
 
     tok = tokenizer(bundle)
     result = stream_into(

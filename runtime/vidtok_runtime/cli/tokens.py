@@ -20,7 +20,7 @@ def cut(tokens: Path, out: Path, start: str | None, end: str | None, force: bool
 
     Without --gop or windows this is all that comes before its end.
     """
-    from vidtok_runtime.token_edit import cut_file
+    from vidtok_runtime.tokens.edit import cut_file
 
     info = cut_file(tokens, out, start, end, force=force)
     click.echo(f"{out}: {info.num_frames} frames, {out.stat().st_size:,} bytes")
@@ -35,7 +35,7 @@ def join(tokens: tuple[Path, ...], out: Path, force: bool) -> None:
 
     They come from one bundle and, but for the last, hold whole groups of one --gop (or whole windows).
     """
-    from vidtok_runtime.token_edit import join_files
+    from vidtok_runtime.tokens.edit import join_files
 
     info = join_files(tokens, out, force=force)
     click.echo(f"{out}: {info.num_frames} frames, {out.stat().st_size:,} bytes")
@@ -53,7 +53,7 @@ def convert(source: Path, out: Path, force: bool) -> None:
     .safetensors: token file; .npz: NumPy arrays; .tar: one webdataset sample; .bin: raw numbers, with a .json beside
     that describes them.
     """
-    from vidtok_runtime.token_convert import convert_file
+    from vidtok_runtime.tokens.convert import convert_file
 
     convert_file(source, out, force=force)
     click.echo(f"{out}: {out.stat().st_size:,} bytes")

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from vidtok_runtime.cli.options import COMMON, FILE, FORCE, command, engine, limited, source, target_of
-from vidtok_runtime.selection import Selection
-from vidtok_runtime.source import Damage, Opening
 from vidtok_runtime.tokenizer import Tokenizer
+from vidtok_runtime.video.selection import Selection
+from vidtok_runtime.video.source import Damage, Opening
 
 
 @click.command(
@@ -42,9 +42,9 @@ def view(
     the latent channels are used, and PSNR over time. TOKENS is a token file or a folder of segments, CLIP is what
     encode takes; --start, --end, --fps, --size and the like are those of the clip or the original.
     """
-    from vidtok_runtime.bundles import find_bundle_of
-    from vidtok_runtime.segments import holds_tokens, segments_in
-    from vidtok_runtime.tokens import TokenReader
+    from vidtok_runtime.bundle.lookup import find_bundle_of
+    from vidtok_runtime.tokens.segments import holds_tokens, segments_in
+    from vidtok_runtime.tokens.tokens import TokenReader
     from vidtok_runtime.view.run import view_clip, view_tokens
 
     out = target_of(place, out, ".view.html", force=force)

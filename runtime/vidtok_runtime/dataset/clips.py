@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from vidtok_runtime.checked_json import parse_json
 from vidtok_runtime.errors import InputError
-from vidtok_runtime.fields import parse_json
 from vidtok_runtime.files import files_in, is_file, is_hidden
 from vidtok_runtime.lists import few, plain_name, read_list, text_of, whole_characters
 

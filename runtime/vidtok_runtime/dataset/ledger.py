@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vidtok_runtime.checked_json import parse_json
 from vidtok_runtime.errors import OutputError
-from vidtok_runtime.fields import parse_json
 from vidtok_runtime.locks import lock
 
 Record = dict[str, Any]

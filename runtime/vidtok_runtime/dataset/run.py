@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from vidtok_runtime.bundle.manifest import sha256_of
 from vidtok_runtime.dataset.clips import Clip, list_clips, token_names
 from vidtok_runtime.dataset.index import index_missing, write_index, write_quarantine
 from vidtok_runtime.dataset.ledger import Ledger
@@ -23,7 +24,6 @@ from vidtok_runtime.dataset.worker import Job, Outcome, Recipe
 from vidtok_runtime.errors import OutputError
 from vidtok_runtime.files import is_file, part_stem
 from vidtok_runtime.lists import few
-from vidtok_runtime.manifest import sha256_of
 
 _log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vidtok_runtime.bundle.manifest import sha256_of
 from vidtok_runtime.dataset.ledger import Ledger
 from vidtok_runtime.files import PartFile
-from vidtok_runtime.manifest import sha256_of
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vidtok_runtime.bundle.manifest import sha256_of
 from vidtok_runtime.errors import InputError, MismatchError, OutputError, TokenFileError, VidtokError
 from vidtok_runtime.files import is_file
 from vidtok_runtime.machine import free_memory
-from vidtok_runtime.manifest import sha256_of
 from vidtok_runtime.tokenizer import Tokenizer
-from vidtok_runtime.tokens import TokenInfo, TokenReader
+from vidtok_runtime.tokens.tokens import TokenInfo, TokenReader
 
 _OF_THE_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 
@@ -77,7 +77,7 @@ class Worker:
             return Outcome(job.clip, None, f"{type(error).__name__}: {error}".replace(job.url, job.clip))
 
     def _make(self, job: Job) -> dict[str, Any]:
-        from vidtok_runtime.pipeline import encode_file
+        from vidtok_runtime.pipeline.files import encode_file
 
         # Files get their names when they are complete: one that is there was made by a run that was killed
         # before it could say so.

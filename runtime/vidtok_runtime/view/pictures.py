@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 
-from vidtok_runtime.metrics import Pixels
+from vidtok_runtime.quality.metrics import Pixels
 from vidtok_runtime.view.study import ERROR_SCALE, Sample, Study
 
 

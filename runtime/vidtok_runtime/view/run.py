@@ -8,14 +8,14 @@ from pathlib import Path
 
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.files import PartFile
-from vidtok_runtime.metrics import Pixels
-from vidtok_runtime.pipeline import decoded_frames, progress, round_trip, warn
-from vidtok_runtime.segments import joined, segments_in
-from vidtok_runtime.selection import Selection
-from vidtok_runtime.source import Opening
+from vidtok_runtime.pipeline.files import decoded_frames, progress, round_trip, warn
+from vidtok_runtime.quality.metrics import Pixels
 from vidtok_runtime.tokenizer import Tokenizer
-from vidtok_runtime.tokens import TokenReader
-from vidtok_runtime.video_in import VideoReader
+from vidtok_runtime.tokens.segments import joined, segments_in
+from vidtok_runtime.tokens.tokens import TokenReader
+from vidtok_runtime.video.reader import VideoReader
+from vidtok_runtime.video.selection import Selection
+from vidtok_runtime.video.source import Opening
 from vidtok_runtime.view.page import page
 from vidtok_runtime.view.sheet import sheet
 from vidtok_runtime.view.study import Study

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from vidtok_runtime.metrics import Pixels
+from vidtok_runtime.quality.metrics import Pixels
 from vidtok_runtime.view.charts import Chart
 from vidtok_runtime.view.pictures import pictures, png, reading
 from vidtok_runtime.view.plots import charts

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_runtime.bits import bits_per_number, bits_per_pixel
-from vidtok_runtime.metrics import BEST_PSNR, Pixels, psnr, ssim
-from vidtok_runtime.selection import resize
-from vidtok_runtime.token_info import TokenInfo
+from vidtok_runtime.quality.bits_per_pixel import bits_per_number, bits_per_pixel
+from vidtok_runtime.quality.metrics import BEST_PSNR, Pixels, psnr, ssim
 from vidtok_runtime.tokenizer import Tokenizer
+from vidtok_runtime.tokens.info import TokenInfo
+from vidtok_runtime.video.selection import resize
 from vidtok_runtime.view.spread import Curve, Spread
 from vidtok_runtime.view.usage import CodeUsage, usage_of
 

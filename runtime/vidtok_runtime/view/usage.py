@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_runtime.manifest import Manifest
+from vidtok_runtime.bundle.manifest import Manifest
 
 Array = NDArray[Any]
 _PRIMARIES = 3

@@ -1,0 +1,83 @@
+"""Clips that calibrate and judge another precision, and what passes through a graph meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtok_export.errors import ExportError
+from vidtok_ref.train.material import HELD_BACK, VIDEO, list_files
+from vidtok_ref.train.recipe import DataPart
+from vidtok_runtime.bundle.manifest import Manifest
+from vidtok_runtime.engines.base import Array, Session
+from vidtok_runtime.engines.stateful import StatefulGraph
+from vidtok_runtime.errors import VideoError
+from vidtok_runtime.evaluation.protocol import Excerpt, Protocol
+from vidtok_runtime.streaming.graph_calls import Calls
+from vidtok_runtime.streaming.stream import DecoderStream, EncoderStream
+
+Clip = NDArray[np.uint8]
+PROTOCOL = Protocol(9, 128, None)
+MOST = 8  # clips of either kind
+
+
+def read_clips(data: Path, skip_notes: tuple[str, ...]) -> tuple[list[Clip], list[Clip]]:
+    """Clips `T H W 3` to calibrate on and held-back ones to judge by; raises ExportError, DataError.
+
+    data: a folder or list as `vidtok-train` takes it; files with one of `skip_notes` in their note stay out.
+    """
+    entries = list_files(data, DataPart(skip_notes=skip_notes))
+    found: tuple[list[Clip], list[Clip]] = ([], [])
+    for entry in entries:
+        clips = found[entry.split == HELD_BACK]
+        if entry.path.suffix.lower() in VIDEO and len(clips) < MOST:
+            try:
+                clips.append(np.stack([frame.pixels for frame in Excerpt(entry.path, PROTOCOL)]))
+            except VideoError:
+                continue  # too short, or no video at all
+    if not all(found):
+        raise ExportError(
+            f"{data} has {len(found[0])} clips to calibrate on and {len(found[1])} held back, counting those of "
+            f"{PROTOCOL.frames} frames or more; give a folder with at least two such clips"
+        )
+    return found
+
+
+def in_short_calls(manifest: Manifest) -> Manifest:
+    """The bundle with calls of two latents, so that short clips pass through a graph's memory, too."""
+    return replace(manifest, encoder_chunk=2 * manifest.time_factor, decoder_chunk=2)
+
+
+class Recorder:
+    """A session that remembers its inputs."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.inputs = session.inputs
+        self.outputs = session.outputs
+        self.feeds: list[dict[str, Array]] = []
+
+    def run(self, inputs: Mapping[str, Any], spare: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Outputs by name, none in spare memory: the inputs recorded here may still lie in it."""
+        self.feeds.append({k: v.numpy() if hasattr(v, "numpy") else np.asarray(v) for k, v in inputs.items()})
+        return self._session.run(inputs)
+
+
+def encode(manifest: Manifest, encoder: StatefulGraph, clip: Clip) -> Array:
+    """Latents or tokens of a clip."""
+    calls = Calls(encoder.fresh(), manifest.rule("encoder"))
+    stream = EncoderStream(manifest, encoder, lambda *size: calls)
+    return np.concatenate([stream.push(clip), stream.finish()])
+
+
+def decode(manifest: Manifest, decoder: StatefulGraph, data: Array, clip: Clip) -> Array:
+    """The clip's frames in 0..255 as float32, unrounded."""
+    frames, height, width, _ = clip.shape
+    calls = Calls(decoder.fresh(), manifest.rule("decoder"))
+    stream = DecoderStream(manifest, decoder, lambda *size: calls, frames, height, width, "float32")
+    return (np.concatenate([stream.push(data), stream.finish()]) + 1) * np.float32(127.5)

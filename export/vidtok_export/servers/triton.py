@@ -1,0 +1,142 @@
+"""A bundle as a model repository of Triton Inference Server, which keeps the states itself (implicit state)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import onnx
+
+from vidtok_export.repository import added_to, rules_name
+from vidtok_export.servers.client_rules import client_rules
+from vidtok_export.servers.served import Served, served
+from vidtok_runtime.bundle.graph_entry import Port
+from vidtok_runtime.bundle.manifest import Manifest
+
+KINDS = {"cpu": "KIND_CPU", "gpu": "KIND_GPU"}
+SEQUENCES = 32  # that one instance interleaves; others wait
+_IDLE = 60 * 10**6  # microseconds until a sequence without requests is forgotten
+_TYPES = {
+    "float32": "TYPE_FP32",
+    "float16": "TYPE_FP16",
+    "int32": "TYPE_INT32",
+    "int64": "TYPE_INT64",
+    "uint8": "TYPE_UINT8",
+    "int8": "TYPE_INT8",
+    "bool": "TYPE_BOOL",
+}
+_SEQUENCES = (
+    "The requests of a clip are one sequence: a `sequence_id` other than 0 that no other clip has at that time, "
+    "`sequence_start` on the first request, `sequence_end` on the last. Send the next request after the answer to "
+    "the one before."
+)
+
+
+def write_triton(
+    manifest: Manifest,
+    out: Path,
+    size: tuple[int, int],
+    *,
+    kind: str = "cpu",
+    precision: str | None = None,
+    batch: int = 1,
+    force: bool = False,
+) -> list[str]:
+    """Add the models of a bundle, for frames of a size (width, height), to a model repository; returns their names.
+
+    kind: cpu or gpu. batch: sequences (windows, of a non-causal bundle) that one call may put together. Raises
+    TargetError, BundleError.
+    """
+    models = served(manifest, size, "cuda" if kind == "gpu" else "cpu", precision)
+    with added_to(out, manifest.variant, force=force) as folder:
+        for model in models:
+            version = folder / model.name / "1"
+            version.mkdir(parents=True)
+            shutil.copyfile(model.file, version / "model.onnx")
+            config = folder / model.name / "config.pbtxt"
+            config.write_text(triton_config(model, kind, batch), encoding="utf-8")
+        (folder / rules_name(manifest.variant)).write_text(_readme(models, size, kind), encoding="utf-8")
+    return [model.name for model in models]
+
+
+def triton_config(model: Served, kind: str, batch: int) -> str:
+    """The `config.pbtxt` of a model, text of the protobuf message `inference.ModelConfig`.
+
+    Flags have one value a call, not one a clip, so that a model that has them takes one clip a call: then there is no
+    batch dimension for Triton, and N is an ordinary 1.
+    """
+    most = 0 if model.entry.flags else batch
+    data = [*model.entry.inputs, *(Port(f.name, f.dtype, f.axes) for f in model.other_flags)]
+    blocks = [
+        f'name: "{model.name}"',
+        'backend: "onnxruntime"',
+        'platform: "onnxruntime_onnx"',
+        'default_model_filename: "model.onnx"',
+        f"max_batch_size: {most}",
+        *(_block("input", _port(port, _unbatched(model.dims(port.axes), most))) for port in data),
+        *(_block("output", _port(port, _unbatched(dims, most))) for port, dims in _outputs(model)),
+        _block("instance_group", [f"kind: {KINDS[kind]}", "count: 1"]),
+    ]
+    if model.entry.states:
+        blocks.append(_block("sequence_batching", _sequence(model, most)))
+    elif most > 1:
+        blocks.append("dynamic_batching { }")
+    return "\n".join(blocks) + "\n"
+
+
+def _sequence(model: Served, most: int) -> list[str]:
+    """How Triton carries the states; `oldest`, since the states belong to the sequence and not to a batch slot."""
+    lines = [
+        f"max_sequence_idle_microseconds: {_IDLE}",
+        _block("oldest", [f"max_candidate_sequences: {max(SEQUENCES, most)}"]),
+    ]
+    if model.start_flag is not None:
+        control = _block("control", ["kind: CONTROL_SEQUENCE_START", "bool_false_true: [ false, true ]"])
+        lines.append(_block("control_input", [f'name: "{model.start_flag.name}"', control]))
+    for state in model.entry.states:
+        shape = [f"data_type: {_TYPES[state.dtype]}", _dims(_unbatched(model.dims(state.axes), most))]
+        names = [f'input_name: "{state.input}"', f'output_name: "{state.output}"']
+        initial = _block("initial_state", ['name: "zeros"', *shape, "zero_data: true"])
+        lines.append(_block("state", [*names, *shape, initial]))
+    return lines
+
+
+def _outputs(model: Served) -> list[tuple[Port, list[int]]]:
+    """Outputs with the sizes that the graph itself declares: Triton wants exactly these, unlike those of inputs."""
+    declared = {
+        value.name: [dim.dim_value if dim.HasField("dim_value") else -1 for dim in value.type.tensor_type.shape.dim]
+        for value in onnx.load(str(model.file), load_external_data=False).graph.output
+    }
+    return [(port, declared[port.name]) for port in model.entry.outputs]
+
+
+def _unbatched(dims: list[int], most: int) -> list[int]:
+    """Sizes without N where it is Triton's batch dimension."""
+    return dims[1:] if most else dims
+
+
+def _port(port: Port, dims: list[int]) -> list[str]:
+    return [f'name: "{port.name}"', f"data_type: {_TYPES[port.dtype]}", _dims(dims)]
+
+
+def _dims(dims: list[int]) -> str:
+    return f"dims: [ {', '.join(map(str, dims))} ]"
+
+
+def _block(name: str, lines: Iterable[str]) -> str:
+    inner = "\n".join(lines).replace("\n", "\n  ")
+    return f"{name} {{\n  {inner}\n}}"
+
+
+def _readme(models: list[Served], size: tuple[int, int], kind: str) -> str:
+    manifest = models[0].manifest
+    exact = "NVIDIA_TF32_OVERRIDE=0 " if kind == "gpu" else ""  # TensorFloat-32 changes tokens
+    return (
+        f"# {manifest.variant} on Triton Inference Server\n\n"
+        f"    {exact}tritonserver --model-repository=FOLDER\n\n"
+        f"Weights `{manifest.weights_sha256[:12]}`, frames of {size[0]}x{size[1]}. Triton keeps the states of a "
+        "sequence and starts them at zero; clients never see them. Arrays have all dims of the tables; where "
+        "`max_batch_size` is not 0, the first is Triton's batch dimension, which is 1 in a request of a sequence.\n\n"
+        + client_rules(models, sequences=_SEQUENCES, start_is_set=True)
+    )

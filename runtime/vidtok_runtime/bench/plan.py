@@ -1,0 +1,96 @@
+"""What a benchmark measures: cases, and the sides that take turns in each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vidtok_runtime.bundle.manifest import Manifest
+from vidtok_runtime.engines.registry import choose_provider, usable_providers
+from vidtok_runtime.errors import BundleError, InputError, ProviderError
+from vidtok_runtime.machine import cores
+
+ROLES = {"encoder": "encode", "decoder": "decode"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What every side does in a call: so many frames of a size, through a role."""
+
+    role: str
+    frames: int
+    height: int
+    width: int
+    threads: int
+    device_id: int = 0
+
+    @property
+    def title(self) -> str:
+        """What is done, and at what size."""
+        return f"{ROLES[self.role]} {self.width}x{self.height}"
+
+    def __str__(self) -> str:
+        return f"{self.title}, {self.frames} frames a call, {self.threads} threads"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A side of the benchmark: who, on what, in which precision, and the command that starts its process."""
+
+    name: str
+    provider: str
+    precision: str
+    command: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.provider} {self.precision}"
+
+
+def side_command(**spec: Any) -> tuple[str, ...]:
+    """What starts a side that needs no PyTorch."""
+    return (sys.executable, "-m", "vidtok_runtime.bench.process", json.dumps(spec))
+
+
+def bundle_peers(
+    manifest: Manifest, case: Case, providers: Sequence[str] = (), precisions: Sequence[str] = ()
+) -> list[Peer]:
+    """The graphs of a bundle for a case, on the providers and in the precisions named, or all that can be used.
+
+    Raises ProviderError, and BundleError when nothing fits.
+    """
+    names = [choose_provider(name) for name in providers] or list(usable_providers())
+    if not names:
+        raise ProviderError("no inference engine is installed; pip install 'vidtok-onnx[cpu]'")
+    offered = [g for g in manifest.graphs if g.role == case.role]
+    unknown = set(precisions) - {g.precision for g in offered}
+    if unknown:
+        has = ", ".join(dict.fromkeys(g.precision for g in offered))
+        raise BundleError(f"{manifest.folder} has no {', '.join(sorted(unknown))} {case.role}; it offers {has}")
+    pairs = dict.fromkeys(
+        (name, g.precision)
+        for g in offered
+        for name in names
+        if name in g.providers and g.precision in (precisions or (g.precision,))
+    )
+    if not pairs:
+        raise BundleError(f"{manifest.folder} has no {case.role} graph for {', '.join(names)}")
+    about = asdict(case) | {"bundle": str(manifest.folder.resolve())}
+    return [Peer("vidtok-onnx", p, kind, side_command(**about, provider=p, precision=kind)) for p, kind in pairs]
+
+
+def cases(
+    manifest: Manifest, sizes: Sequence[int], frames: int | None, threads: int | None, device_id: int = 0
+) -> list[Case]:
+    """Encoding and decoding at each size; frames None: the bundle's chunk. Raises InputError."""
+    f, s = manifest.time_factor, manifest.spatial_multiple
+    frames = manifest.encoder_chunk if frames is None else frames
+    if frames < f or frames % f:
+        raise InputError(f"a call of {manifest.variant} takes a multiple of {f} frames, got {frames}")
+    for size in sizes:
+        if size < s or size % s:
+            raise InputError(f"a side of {manifest.variant} is a multiple of {s} pixels, got {size}")
+    count = threads or cores()
+    return [Case(role, frames, size, size, count, device_id) for size in sizes for role in ROLES]

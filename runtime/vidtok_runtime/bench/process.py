@@ -1,0 +1,74 @@
+"""One side of a benchmark without PyTorch: `python -m vidtok_runtime.bench.process SPEC`, SPEC a JSON object.
+
+`{"matmul": 2048}`, or a graph of a bundle: bundle, role, provider, precision, frames, height, width, threads,
+device_id; with `"straight": FILE`, that graph from the initial state in place of the bundle's own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidtok_runtime.bench.interleaved import serve
+from vidtok_runtime.bundle.manifest import Manifest, read_manifest
+from vidtok_runtime.engines.base import Array, Options
+from vidtok_runtime.engines.load import load_graph
+from vidtok_runtime.engines.registry import PROVIDERS
+
+
+def example(manifest: Manifest, role: str, frames: int, height: int, width: int) -> Array:
+    """Seeded noise for one call: video `1 3 T H W` in -1..1, latents `1 C t h w` or indices `1 t h w`."""
+    rng = np.random.default_rng(0)
+    if role == "encoder":
+        return rng.uniform(-1, 1, (1, 3, frames, height, width)).astype(np.float32)
+    s = manifest.spatial_multiple
+    grid = frames // manifest.time_factor, height // s, width // s
+    if manifest.codebook_size:
+        return rng.integers(0, manifest.codebook_size, (1, *grid), np.int32)
+    return rng.standard_normal((1, manifest.latent_channels, *grid), np.float32)
+
+
+def matmul(n: int) -> Callable[[], object]:
+    """A product of two float32 matrices `n n` in numpy's own matrix library."""
+    a, b = np.random.default_rng(0).standard_normal((2, n, n), np.float32)
+    return lambda: a @ b
+
+
+def graph_call(
+    bundle: str,
+    role: str,
+    provider: str,
+    precision: str | None,
+    frames: int,
+    height: int,
+    width: int,
+    threads: int,
+    device_id: int,
+    straight: str | None = None,
+) -> Callable[[], object]:
+    """Load a graph; every call takes the next chunk of one stream and carries the state."""
+    manifest = read_manifest(Path(bundle))
+    x = example(manifest, role, frames, height, width)
+    options = Options(threads, device_id)
+    if straight:
+        session = PROVIDERS[provider][2](Path(straight), options)
+        return lambda: session.run({next(iter(session.inputs)): x})
+    graph = load_graph(manifest, role, provider, precision, options)
+    x = x.astype(graph.input_dtype)
+    chunks = chain([x[..., : manifest.rule(role, frames).first, :, :]], repeat(x))
+    return lambda: graph.step(next(chunks))
+
+
+def _load(spec: dict[str, Any]) -> Callable[[], object]:
+    return matmul(spec["matmul"]) if "matmul" in spec else graph_call(**spec)
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    serve(lambda: _load(given))

@@ -1,0 +1,48 @@
+"""One interface over the inference engines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from vidtok_runtime.arguments import whole
+
+Array = NDArray[Any]
+Shapes = dict[str, tuple[str, tuple[int | None, ...]]]  # of each name its type and sizes, None where any will do
+
+
+class Session(Protocol):
+    """A loaded graph."""
+
+    inputs: Shapes
+    outputs: Shapes
+
+    def run(self, inputs: Mapping[str, Array], spare: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """Outputs by name; state outputs may be engine-owned values that only feed the next call.
+
+        spare: such values of earlier calls, by output, that nobody needs any more: their memory may be written.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of a session: CPU threads (None: one a core), device number, outputs that only feed the next call.
+
+    provider_options: names and values for the engine itself: of the CUDA provider (`use_tf32`, `enable_cuda_graph`,
+    `cudnn_conv_algo_search`, `gpu_mem_limit`...), attributes and configuration of ONNX Runtime's session on the CPU,
+    properties of OpenVINO. Raises InputError.
+    """
+
+    threads: int | None = None
+    device_id: int = 0
+    provider_options: tuple[tuple[str, str], ...] = ()
+    resident: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.threads is not None:
+            object.__setattr__(self, "threads", whole("threads", self.threads, 1))
+        object.__setattr__(self, "device_id", whole("device_id", self.device_id, 0))

@@ -1,0 +1,209 @@
+"""File to file: encode, decode, reconstruct, one chunk at a time."""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from os import PathLike
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from vidtok_runtime.errors import InputError
+from vidtok_runtime.quality.metrics import Quality
+from vidtok_runtime.tokenizer import Tokenizer
+from vidtok_runtime.tokens.edit import frame_range
+from vidtok_runtime.tokens.info import TokenInfo
+from vidtok_runtime.tokens.segments import joined, segments_in
+from vidtok_runtime.tokens.tokens import TokenReader, TokenWriter
+from vidtok_runtime.video.audio import AudioCopy
+from vidtok_runtime.video.reader import VideoReader
+from vidtok_runtime.video.selection import Selection
+from vidtok_runtime.video.source import Frame, Opening
+from vidtok_runtime.video.writer import Output, VideoWriter
+
+Path = str | PathLike[str]
+Array = NDArray[Any]
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+def _chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def progress(total: int | None, text: str, quiet: bool) -> Any:
+    """A bar that counts frames."""
+    return tqdm(total=total, desc=text, unit="frame", disable=quiet)
+
+
+def warn(path: str, notes: Iterable[str]) -> None:
+    """Log what a user must know about a source."""
+    for note in notes:
+        _log.warning("%s: %s", path, note)
+
+
+def round_trip(
+    tok: Tokenizer,
+    frames: Iterable[Frame],
+    height: int,
+    width: int,
+    look: Callable[[Array], None] | None = None,
+) -> Iterator[tuple[Frame, Array]]:
+    """Every frame of one stream with what comes back of it, uint8 `H W 3`; `look` is shown the latents or tokens.
+
+    Calls are those of `encode_file` and `decoded_frames`, so that pixels are theirs to the bit.
+    """
+    encoder, decoder = tok.encoder(), tok.decoder(height=height, width=width)
+    waiting: deque[Frame] = deque()
+
+    def encoded() -> Iterator[Array]:
+        for chunk in _chunks(frames, tok.plan("encoder", height, width).chunk * tok.manifest.time_factor):
+            waiting.extend(chunk)
+            yield from encoder.push(np.stack([frame.pixels for frame in chunk]))
+        yield from encoder.finish()
+
+    def outcomes() -> Iterator[Array]:
+        for latents in _chunks(encoded(), tok.plan("decoder", height, width).chunk):
+            data = np.stack(latents)
+            if look is not None:
+                look(data)
+            yield from decoder.push(data)
+        yield from decoder.finish()
+
+    for pixels in outcomes():
+        if not waiting:
+            return  # the tail repeats the last frame: what has no original is padding
+        yield waiting.popleft(), pixels
+
+
+def encode_file(
+    tok: Tokenizer,
+    clip: Path,
+    out: Path,
+    *,
+    selection: Selection | None = None,
+    opening: Opening | None = None,
+    half: bool = False,
+    gop: int | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> TokenInfo:
+    """Tokenize what a VideoReader reads into a token file; memory does not grow with the clip."""
+    with (
+        VideoReader(clip, selection, opening) as reader,
+        TokenWriter(out, tok.manifest.codebook_size, half=half, force=force) as writer,
+        progress(reader.frame_count, "encode", quiet) as bar,
+    ):
+        stream = tok.encoder(gop)
+        pts = array("q")  # the one thing that grows: eight bytes a frame
+        last_duration = None
+        step = tok.plan("encoder", reader.height, reader.width).chunk * tok.manifest.time_factor
+        for chunk in _chunks(reader, step):
+            writer.append(stream.push(np.stack([frame.pixels for frame in chunk])))
+            pts.extend(frame.pts for frame in chunk)
+            last_duration = chunk[-1].duration
+            bar.update(len(chunk))
+        writer.append(stream.finish())
+        info = tok.describe(len(pts), reader.height, reader.width, reader.fps, reader.time_base, gop)
+        info = replace(info, display=reader.display).lasting(last_duration)
+        writer.close(info, np.frombuffer(pts, np.int64))
+    warn(reader.path, reader.notes())
+    return info
+
+
+def decode_file(
+    tok: Tokenizer,
+    tokens: Path,
+    out: Path,
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    output: Output | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> TokenInfo:
+    """Decode a token file, the frames `start..end` of it (see `frame_range`), or a folder of segments, into a video.
+
+    Size, length and timestamps are the clip's own. A part reads and decodes the latents that it needs, no others, so
+    that the checksum is compared only for the whole. Raises TokenFileError, MismatchError, OutputError, InputError.
+    """
+    readers = [TokenReader(path) for path in segments_in(tokens)]
+    info = joined(readers)
+    if len(readers) > 1 and (start, end) != (None, None):
+        raise InputError(f"{tokens} is a folder of segments; name the one segment to decode a part of")
+    frames = frame_range(info, readers[0].pts(), start, end)
+    with (
+        VideoWriter(out, info.fps, info.time_base, display=info.display, output=output, force=force) as writer,
+        progress(frames.stop - frames.start, "decode", quiet) as bar,
+    ):
+        for reader in readers:
+            part = slice(0, reader.info.num_frames) if len(readers) > 1 else frames
+            for frame in decoded_frames(tok, reader, part):
+                writer.write(frame.pixels, frame.pts, frame.duration)
+                bar.update()
+        writer.close()
+    return replace(info, num_frames=frames.stop - frames.start)
+
+
+def decoded_frames(
+    tok: Tokenizer, reader: TokenReader, frames: slice, look: Callable[[Array], None] | None = None
+) -> Iterator[Frame]:
+    """Frames of a token file, uint8 `H W 3`; `look` is shown latents or tokens before them."""
+    info, latents = reader.info.part(frames.start, frames.stop, reader.shape[0])
+    if info == reader.info:
+        reader.verify()
+    stream = tok.decoder_of(info)
+    pts = reader.pts()
+    times = zip(pts[frames].tolist(), reader.info.durations(pts)[frames], strict=True)
+    step = tok.plan("decoder", info.height, info.width, info.window).chunk
+    for first in range(latents.start, latents.stop, step):
+        data = reader.read(first, min(first + step, latents.stop))
+        decoded = stream.push(data)
+        if look is not None:
+            look(data)
+        yield from (Frame(pixels, *time) for pixels, time in zip(decoded, times, strict=False))
+    yield from (Frame(pixels, *time) for pixels, time in zip(stream.finish(), times, strict=False))
+
+
+def reconstruct_file(
+    tok: Tokenizer,
+    clip: Path,
+    out: Path,
+    *,
+    selection: Selection | None = None,
+    opening: Opening | None = None,
+    output: Output | None = None,
+    side_by_side: bool = False,
+    force: bool = False,
+    quiet: bool = False,
+) -> Quality:
+    """Encode and decode in one pass and copy the sound; returns the quality measured.
+
+    side_by_side: the original on the left.
+    """
+    quality = Quality()
+    with (
+        VideoReader(clip, selection, opening) as reader,
+        AudioCopy(reader) as audio,
+        VideoWriter(
+            out, reader.fps, reader.time_base, display=reader.display, output=output, audio=audio, force=force
+        ) as writer,
+        progress(reader.frame_count, "reconstruct", quiet) as bar,
+    ):
+        for frame, pixels in round_trip(tok, reader, reader.height, reader.width):
+            quality.add(frame.pixels, pixels)
+            shown = np.concatenate([frame.pixels, pixels], axis=1) if side_by_side else pixels
+            writer.write(shown, frame.pts, frame.duration)
+            bar.update()
+        writer.close()
+    warn(reader.path, [*reader.notes(), *audio.notes()])
+    return quality

@@ -1,0 +1,193 @@
+"""Encoding and decoding as streams: any number of frames or latents a push, constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtok_runtime.arguments import as_array, whole
+from vidtok_runtime.bundle.manifest import Manifest
+from vidtok_runtime.engines.stateful import StatefulGraph
+from vidtok_runtime.errors import InputError
+from vidtok_runtime.streaming.geometry import RangeNote, check_frames, from_network, to_network
+from vidtok_runtime.streaming.graph_calls import Calls
+from vidtok_runtime.streaming.tiles import TiledCalls
+
+Array = NDArray[Any]
+# The graph calls of a stream of frames of a height and width, which only the first push tells.
+Start = Callable[[int, int], Calls | TiledCalls]
+
+
+class EncoderStream:
+    """Frames `[T, H, W, 3]` in, latents `[t, C, h, w]` float32 or indices `[t, h, w]` int32 out.
+
+    The first frame is repeated in front and, by `finish`, the last one behind, as the manifest says.
+    A non-causal variant encodes windows of `window` frames on their own. No window sees another, so a slight
+    jump may show at a seam, and another window gives other latents.
+    """
+
+    def __init__(self, manifest: Manifest, graph: StatefulGraph, start: Start, note: RangeNote | None = None) -> None:
+        self._manifest = manifest
+        self._kind = graph.entry.outputs[0].name
+        self._start = start
+        self._note = note or RangeNote()
+        self._calls: Calls | TiledCalls | None = None
+        self._last: NDArray[np.float32] | None = None
+        self._shape: tuple[int, ...] | None = None
+        self._finished = False
+        self.num_frames = 0
+
+    def push(self, frames: Any) -> Array:
+        """Take any number of frames (an array, a sequence of frames, a tensor); returns every latent that is complete.
+
+        Raises InputError.
+        """
+        if self._finished:
+            raise InputError("this encoder is finished; ask the tokenizer for a new one")
+        frames = as_array(frames, "frames")
+        check_frames(frames)
+        if self._shape is None:
+            self._note.look(frames)
+            self._shape = frames.shape[1:]
+        elif frames.shape[1:] != self._shape:
+            raise InputError(f"frames of one stream are all {list(self._shape)}, got {list(frames.shape[1:])}")
+        calls = self._calls = self._calls or self._start(*frames.shape[1:3])
+        out = []
+        # Piece by piece, so that a long push costs no more float memory than a short one.
+        for start in range(0, len(frames), calls.most):
+            piece = to_network(frames[start : start + calls.most], self._manifest.spatial_multiple)
+            if self.num_frames == 0:
+                out += calls.push(piece[:, :, :1].repeat(self._manifest.front_frames, axis=2))
+            self.num_frames += piece.shape[2]
+            self._last = piece[:, :, -1:].copy()
+            out += calls.push(piece)
+        return self._join(out)
+
+    def finish(self) -> Array:
+        """Repeat the last frame up to a whole latent; returns what is left, the second time nothing."""
+        if self._finished:
+            return self._nothing()
+        self._finished = True
+        if self._calls is None or self._last is None:
+            return self._nothing()
+        missing = -(self._manifest.front_frames + self.num_frames) % self._manifest.time_factor
+        out = self._calls.push(self._last.repeat(missing, axis=2))
+        return self._join(out + self._calls.finish())
+
+    def _join(self, results: list[Array]) -> Array:
+        return np.concatenate(
+            [self._nothing(), *(r[0] if self._kind == "indices" else r[0].transpose(1, 0, 2, 3) for r in results)]
+        )
+
+    def _nothing(self) -> Array:
+        multiple = self._manifest.spatial_multiple
+        height, width = self._shape[:2] if self._shape else (0, 0)
+        size = (-(-height // multiple), -(-width // multiple))
+        if self._kind == "indices":
+            return np.zeros((0, *size), np.int32)
+        return np.zeros((0, self._manifest.latent_channels, *size), np.float32)
+
+
+class DecoderStream:
+    """Latents or indices in, frames `[T, H, W, 3]` out.
+
+    The frames of the front padding never come out; with `num_frames`, `height` and `width` the tail and the
+    edge padding are cut off, too. Where the manifest names a look-ahead, as many frames wait for the next latent
+    or for `finish`.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        graph: StatefulGraph,
+        start: Start,
+        num_frames: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        dtype: str = "uint8",
+    ) -> None:
+        if dtype not in ("uint8", "float32"):
+            raise InputError(f"frames are uint8 or float32, got {dtype!r:.60}")
+        self._left = None if num_frames is None else whole("num_frames", num_frames, 0)
+        self._height, self._width = (n if n is None else whole("height and width", n, 1) for n in (height, width))
+        self._dtype = dtype
+        self._manifest = manifest
+        self._graph = graph
+        self._start = start
+        self._calls: Calls | TiledCalls | None = None
+        self._size: tuple[int, ...] | None = None
+        self._finished = False
+
+    def push(self, data: Any) -> Array:
+        """Take any number of latents (an array, a sequence, a tensor); returns every frame they complete.
+
+        Raises InputError.
+        """
+        if self._finished:
+            raise InputError("this decoder is finished; ask the tokenizer for a new one")
+        data = as_array(data, "latents")
+        self._check(data)
+        out = [self._nothing()]
+        if len(data) == 0:
+            return out[0]
+        multiple = self._manifest.spatial_multiple
+        calls = self._calls = self._calls or self._start(*(n * multiple for n in data.shape[-2:]))
+        for start in range(0, len(data), calls.most):
+            chunk = data[start : start + calls.most]
+            x = chunk[None] if self._takes_indices else chunk.transpose(1, 0, 2, 3)[None]
+            out += map(self._deliver, calls.push(x.astype(self._graph.input_dtype)))
+        return np.concatenate(out)
+
+    def finish(self) -> Array:
+        """End the stream and return what waited; raises InputError when fewer frames came out than were promised."""
+        out = [self._nothing()]
+        if self._calls is not None and self._left != 0 and not self._finished:
+            out += map(self._deliver, self._calls.finish())
+        self._finished = True
+        if self._left:
+            raise InputError(f"the tokens end {self._left} frames too early; the stream is incomplete")
+        return np.concatenate(out)
+
+    def _deliver(self, video: Array) -> Array:
+        frames = from_network(video, self._height, self._width, self._dtype)
+        if self._left is not None:
+            frames = frames[: self._left]
+            self._left -= len(frames)
+        return frames
+
+    @property
+    def _takes_indices(self) -> bool:
+        return self._graph.entry.inputs[0].name == "indices"
+
+    def _check(self, data: Array) -> None:
+        if self._takes_indices:
+            if data.ndim != 3 or not np.issubdtype(data.dtype, np.integer):
+                raise InputError(f"tokens must be integers [t, h, w], got {data.dtype} {list(data.shape)}")
+            codes = self._manifest.codebook_size
+            if data.size and codes and not (data.min() >= 0 and data.max() < codes):
+                raise InputError(f"tokens must lie in 0..{codes - 1}, got {data.min()}..{data.max()}")
+        else:
+            channels = self._manifest.latent_channels
+            if data.ndim != 4 or data.shape[1] != channels or not np.issubdtype(data.dtype, np.floating):
+                raise InputError(f"latents must be float [t, {channels}, h, w], got {data.dtype} {list(data.shape)}")
+            if not np.isfinite(data).all():
+                raise InputError("latents hold NaN or infinite values")
+        if len(data) == 0:
+            return
+        size = data.shape[-2:]
+        if 0 in size or (self._size is not None and size != self._size):
+            raise InputError(f"latents of one stream have one size, got {list(size)} after {list(self._size or ())}")
+        for what, pixels, cells in zip(("height", "width"), (self._height, self._width), size, strict=True):
+            needed = cells if pixels is None else -(-pixels // self._manifest.spatial_multiple)
+            if cells != needed:
+                raise InputError(f"a {what} of {pixels} pixels needs {needed} latents, got {cells}")
+        self._size = size
+
+    def _nothing(self) -> Array:
+        full = [n * self._manifest.spatial_multiple for n in self._size or (0, 0)]
+        height = full[0] if self._height is None else self._height
+        width = full[1] if self._width is None else self._width
+        return np.zeros((0, height, width, 3), self._dtype)

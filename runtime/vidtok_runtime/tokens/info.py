@@ -1,0 +1,182 @@
+"""What a token file says about itself, and what must agree in it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from numbers import Integral
+from typing import Any
+
+from numpy.typing import NDArray
+
+from vidtok_runtime.bundle.manifest import Manifest
+from vidtok_runtime.checked_json import Fields
+from vidtok_runtime.errors import InputError, MismatchError
+from vidtok_runtime.streaming.timing import Timing
+from vidtok_runtime.video.display import Display
+
+FORMAT = "vidtok-tokens"
+FORMAT_VERSION = "2"
+# Types of numbers in a file, little-endian.
+DTYPES = {"F16": "<f2", "F32": "<f4", "U16": "<u2", "U32": "<u4", "I32": "<i4", "I64": "<i8"}
+KINDS = {"latent": ("F16", "F32"), "indices": ("U16", "U32", "I32")}
+# No clip comes near these; a header that goes beyond them must not cost memory.
+_MOST_FRAMES, _MOST_PIXELS, _MOST_ROW = 2**40, 2**16, 2**28
+_MOST = {"num_frames": _MOST_FRAMES, "skip": _MOST_FRAMES, "height": _MOST_PIXELS, "width": _MOST_PIXELS}
+_MOST["last_duration"] = 2**40
+
+
+def rising(pts: NDArray[Any]) -> NDArray[Any]:
+    """Timestamps that rise; raises ValueError for others."""
+    if (pts[1:] <= pts[:-1]).any():
+        raise ValueError("its timestamps do not rise")
+    return pts
+
+
+@dataclass(frozen=True)
+class TokenInfo:
+    """What a token file says about itself besides the numbers.
+
+    gop: latents after which the state starts anew. skip: frames that decode before the first that counts (a cut).
+    """
+
+    variant: str
+    weights_sha256: str
+    num_frames: int
+    height: int
+    width: int
+    time_factor: int
+    front_frames: int
+    look_ahead: int
+    codebook_size: int | None = None
+    fps: Fraction | None = None
+    time_base: Fraction | None = None
+    precision: str = "fp32"
+    provider: str = ""
+    window: int | None = None  # frames, of a non-causal variant
+    gop: int | None = None
+    skip: int = 0
+    display: Display | None = None  # pixel shape and colours of the clip
+    last_duration: int | None = None  # units of time_base that the last frame is shown; None: 1/fps
+
+    def to_metadata(self) -> dict[str, str]:
+        """Strings for the safetensors header."""
+        values = {"format": FORMAT, "format_version": FORMAT_VERSION}
+        for name, value in vars(self).items():
+            if value is not None:
+                values[name] = str(value)
+        return values
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, object]) -> TokenInfo:
+        """Inverse of `to_metadata`; raises ValueError for what is missing, of another form, or out of bounds."""
+        values = Fields(dict(metadata), "its metadata")
+        info = cls(
+            variant=values.text("variant"),
+            weights_sha256=values.sha256("weights_sha256"),
+            num_frames=_integer(values, "num_frames", 1),
+            height=_integer(values, "height", 1),
+            width=_integer(values, "width", 1),
+            time_factor=_integer(values, "time_factor", 1),
+            front_frames=_integer(values, "front_frames"),
+            look_ahead=_integer(values, "look_ahead"),
+            codebook_size=_integer(values, "codebook_size", 1) if "codebook_size" in metadata else None,
+            fps=_fraction(values, "fps") if "fps" in metadata else None,
+            time_base=_fraction(values, "time_base") if "time_base" in metadata else None,
+            precision=values.text("precision"),
+            provider=values.text("provider"),
+            window=_integer(values, "window", 1) if "window" in metadata else None,
+            gop=_integer(values, "gop", 1) if "gop" in metadata else None,
+            skip=_integer(values, "skip"),
+            display=Display.parse(values.text("display")) if "display" in metadata else None,
+            last_duration=_integer(values, "last_duration", 1) if "last_duration" in metadata else None,
+        )
+        if info.front_frames >= info.time_factor:
+            raise ValueError("more frames in front than a latent holds")
+        if info.window is not None and (info.gop is not None or info.window % info.time_factor):
+            raise ValueError("a window that is no multiple of the frames a latent, or one with a gop")
+        return info
+
+    def lasting(self, duration: int | None) -> TokenInfo:
+        """The same with a last frame that is shown so long, in units of the time base; None: it is not known."""
+        if self.fps and self.time_base and duration and abs(duration - 1 / (self.fps * self.time_base)) < 1:
+            duration = None  # the usual time, rounded
+        return replace(self, last_duration=duration or None)
+
+    def durations(self, pts: NDArray[Any]) -> list[int | None]:
+        """How long each frame is shown, in units of the time base; None for a last one of which it is not known."""
+        return [*(pts[1:] - pts[:-1]).tolist(), self.last_duration]
+
+    @property
+    def timing(self) -> Timing:
+        """How the frames fall into latents and groups."""
+        group = self.gop if self.window is None else self.window // self.time_factor
+        return Timing(self.time_factor, self.front_frames, self.look_ahead, group, self.window is not None)
+
+    def check_bundle(self, manifest: Manifest) -> None:
+        """Raise MismatchError unless the bundle has the variant and the weights that made the tokens."""
+        ours = (self.variant, self.weights_sha256)
+        theirs = (manifest.variant, manifest.weights_sha256)
+        if ours != theirs:
+            raise MismatchError(
+                f"these tokens were made by {ours[0]} with weights {ours[1][:12]}, the bundle {manifest.folder} is "
+                f"{theirs[0]} with weights {theirs[1][:12]}; give --bundle the one that made them"
+            )
+        if (self.time_factor, self.front_frames, self.look_ahead, self.window is None, self.codebook_size) != (
+            manifest.time_factor,
+            manifest.front_frames,
+            manifest.look_ahead,
+            manifest.window is None,
+            manifest.codebook_size,
+        ):
+            raise MismatchError(f"these tokens do not count frames or codes as the bundle {manifest.folder} does")
+
+    def check_shape(self, kind: str, dtype: str, shape: Sequence[int]) -> None:
+        """Raise ValueError unless an array of the kind can hold the tokens of this clip; time first."""
+        if dtype not in KINDS[kind] or (kind == "indices") != (self.codebook_size is not None):
+            raise ValueError(f"{kind} of type {dtype} do not go with {self.codebook_size} codes")
+        if len(shape) != (4 if kind == "latent" else 3) or min(shape) < 1 or math.prod(shape[1:]) > _MOST_ROW:
+            raise ValueError(f"{kind} of shape {list(shape)}")
+        if shape[-2] > self.height or shape[-1] > self.width:
+            raise ValueError(f"more latents than pixels: {list(shape)} for {self.height}x{self.width}")
+        frames = self.skip + self.num_frames
+        needed = self.timing.latents(frames)
+        if not needed <= shape[0] <= max(needed, self.timing.latents_to_decode(frames)):
+            raise ValueError(f"it promises {frames} frames, which need {needed} latents, not {shape[0]}")
+
+    def part(self, start: int, end: int | None, latents: int) -> tuple[TokenInfo, slice]:
+        """Of `latents` those that frames `start..end` need, and what describes them; raises InputError."""
+        end = self.num_frames if end is None else end
+        if not (isinstance(start, Integral) and isinstance(end, Integral)) or not 0 <= start < end <= self.num_frames:
+            raise InputError(f"frames {start}..{end} are not a part of 0..{self.num_frames}")
+        first, before = self.timing.group_before(self.skip + start)
+        stop = min(latents, self.timing.latents_to_decode(self.skip + end))
+        lasts = self.last_duration if end == self.num_frames else None
+        part = replace(self, num_frames=end - start, skip=self.skip + start - before, last_duration=lasts)
+        return part, slice(first, stop)
+
+
+def storage_dtype(codebook_size: int | None, half: bool) -> str:
+    """Type in the file: F16/F32 latents, U16 indices up to 65,536 codes, else I32."""
+    if codebook_size is None:
+        return "F16" if half else "F32"
+    return "U16" if codebook_size <= 65536 else "I32"
+
+
+def _integer(values: Fields, name: str, least: int = 0) -> int:
+    text = values.text(name)
+    if not re.fullmatch("[0-9]{1,13}", text) or not least <= int(text) <= _MOST.get(name, 2**31):
+        raise ValueError(f"{name} is {text!r}")
+    return int(text)
+
+
+def _fraction(values: Fields, name: str) -> Fraction:
+    text = values.text(name)
+    match = re.fullmatch("([0-9]{1,10})(?:/([0-9]{1,10}))?", text)
+    # What video libraries can hold: a quotient of positive 32-bit numbers.
+    if not match or not all(1 <= int(n or 1) < 2**31 for n in match.groups()):
+        raise ValueError(f"{name} is {text!r}")
+    return Fraction(text)

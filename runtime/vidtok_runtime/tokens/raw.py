@@ -1,0 +1,76 @@
+"""Tokens as raw little-endian numbers (.bin), described by a .json file beside it."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+from collections.abc import Iterator
+from hashlib import sha256
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from vidtok_runtime.bundle.manifest import sha256_of
+from vidtok_runtime.files import PartFile, is_file
+from vidtok_runtime.tokens.info import DTYPES, KINDS, TokenInfo, rising
+from vidtok_runtime.tokens.sample import Member, Sample, arrays, read_json
+
+
+def write_raw(sample: Sample, out: Path, *, force: bool) -> None:
+    """Write the numbers and then the timestamps to `out`, and to `out` with the suffix .json where they are.
+
+    Raises OutputError.
+    """
+    numbers, description = PartFile(out, force=force), PartFile(out.with_suffix(".json"), force=force)
+    pts = sample.pts()
+    sum256 = sha256()
+    try:
+        numbers.open()
+        for piece in chain(sample.pieces(), [pts]):
+            content = piece.tobytes()
+            numbers.write(content)
+            sum256.update(content)
+        about = {
+            "info": sample.info.to_metadata(),
+            sample.kind: {"dtype": DTYPES[sample.dtype], "shape": list(sample.shape), "offset": 0},
+            "pts": {"dtype": DTYPES["I64"], "shape": list(pts.shape), "offset": sample.size},
+            "sha256": sum256.hexdigest(),
+        }
+        description.open()
+        description.write(json.dumps(about, indent=1).encode() + b"\n")
+        # Both are whole by now. What is killed between the two names leaves a pair that its hash gives away.
+        numbers.commit()
+        description.commit()
+    finally:
+        numbers.discard()
+        description.discard()
+
+
+def read_raw(path: Path) -> Iterator[Sample]:
+    """The tokens of a .bin file with its .json, once; raises ValueError."""
+    beside = path.with_suffix(".json")
+    if not is_file(beside):
+        raise ValueError(f"{beside.name} is not beside it")
+    about = read_json(Member(beside.stat().st_size, functools.partial(io.FileIO, beside)))
+    info = TokenInfo.from_metadata(about.mapping("info"))
+    kind = "latent" if info.codebook_size is None else "indices"
+    entry = about.fields(kind)
+    dtypes = {DTYPES[code]: code for code in KINDS[kind]}
+    dtype, shape = dtypes[entry.one_of("dtype", dtypes)], entry.integers("shape", 4)
+    info.check_shape(kind, dtype, shape)
+    total = path.stat().st_size
+    sample = Sample(
+        info,
+        kind,
+        dtype,
+        shape,
+        lambda: arrays(Member(total, functools.partial(io.FileIO, path)), dtype, shape, 0),
+        lambda: rising(np.fromfile(path, DTYPES["I64"], info.num_frames, offset=sample.size)),
+    )
+    if total != sample.size + 8 * info.num_frames:
+        raise ValueError(f"it has {total:,} bytes, its description promises {sample.size + 8 * info.num_frames:,}")
+    if sha256_of(path) != about.sha256("sha256"):
+        raise ValueError(f"{beside.name} describes another file: one of the two is older")
+    yield sample

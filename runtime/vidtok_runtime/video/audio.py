@@ -1,0 +1,87 @@
+"""The sound of a clip, copied packet by packet beside new pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from types import TracebackType
+from typing import Any
+
+import av
+
+from vidtok_runtime.video.film import codec_of
+from vidtok_runtime.video.reader import VideoReader
+
+
+class AudioCopy:
+    """The audio streams of the file that a VideoReader reads, in the time of its frames.
+
+    Packets are copied, not encoded anew: what a container does not take is left out, and `notes` says so.
+    """
+
+    def __init__(self, reader: VideoReader) -> None:
+        self._origin = reader.origin
+        self._from, self._until = reader.span
+        self._notes: list[str] = []
+        self._targets: dict[int, Any] = {}
+        self._waiting: Any = None
+        self._container: Any = None
+        if reader.sound and not reader.replays:
+            self._notes.append("sound is left out: it is copied from files only")
+        elif reader.sound:
+            self._container = av.open(f"file:{reader.path}", metadata_errors="replace")
+            self._packets = self._read()
+
+    def add_to(self, output: Any) -> None:
+        """Make the streams in a container whose header is not written yet."""
+        for stream in self._container.streams.audio if self._container else ():
+            try:
+                self._targets[stream.index] = output.add_stream_from_template(stream)
+            except ValueError:
+                name, knows = codec_of(self._container, stream), stream.codec_context is not None
+                reason = f"{output.format.name} does not take it" if knows else "this FFmpeg has no decoder for it"
+                self._notes.append(f"sound of the codec {name} is left out: {reason}")
+
+    def packets(self, until: Fraction | None) -> Iterator[Any]:
+        """The packets up to a time of the output, in seconds; None: all that are left."""
+        if not self._targets:
+            return
+        while True:
+            packet = self._waiting or next(self._packets, None)
+            self._waiting = None
+            if packet is None:
+                return
+            if until is not None and packet.pts * packet.time_base > until:
+                self._waiting = packet
+                return
+            packet.stream = self._targets[packet.stream.index]
+            yield packet
+
+    def _read(self) -> Iterator[Any]:
+        streams = [s for s in self._container.streams.audio if s.index in self._targets]
+        try:
+            for packet in self._container.demux(streams):
+                if packet.pts is None or packet.dts is None or not packet.size:
+                    continue
+                time = packet.pts * packet.time_base
+                if (self._from is not None and time < self._from) or (self._until is not None and time >= self._until):
+                    continue
+                shift = round(self._origin / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                yield packet
+        except av.FFmpegError as error:
+            self._notes.append(f"its sound is broken and ends early: {error.strerror}")
+
+    def notes(self) -> list[str]:
+        """What a user must know, one line each."""
+        return self._notes
+
+    def close(self) -> None:
+        if self._container is not None:
+            self._container.close()
+
+    def __enter__(self) -> AudioCopy:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,147 @@
+"""Video and images in: an iterator of RGB frames that never holds more than one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from enum import Enum
+from fractions import Fraction
+from os import PathLike, fspath
+from pathlib import Path
+from types import TracebackType
+
+from vidtok_runtime.errors import VideoError
+from vidtok_runtime.files import is_folder
+from vidtok_runtime.video.selection import Selection, fit_size, fitted
+from vidtok_runtime.video.source import Frame, Opening, Source
+from vidtok_runtime.video.source_camera import Camera
+from vidtok_runtime.video.source_container import ContainerSource
+from vidtok_runtime.video.source_images import ImageFolder, open_file
+
+
+class Kind(Enum):
+    """What the name of a source names."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    CAMERA = "camera"
+    ADDRESS = "address"
+    STDIN = "stdin"
+
+
+def kind_of(place: str) -> Kind:
+    """What a name names: `-` is stdin, a number that is no file's name a camera, `scheme://...` an address."""
+    if place == "-":
+        return Kind.STDIN
+    if "://" in place:
+        return Kind.ADDRESS
+    if is_folder(Path(place)):
+        return Kind.FOLDER
+    if place.isascii() and place.isdigit() and not os.path.lexists(place):
+        return Kind.CAMERA
+    return Kind.FILE
+
+
+def open_source(place: str | PathLike[str], fps: Fraction | None, opening: Opening) -> Source:
+    """The source that a name names; fps: of a folder of images. Raises VideoError."""
+    name = fspath(place)
+    match kind_of(name):
+        case Kind.FOLDER:
+            return ImageFolder(name, fps, opening)
+        case Kind.CAMERA:
+            return Camera(int(name))
+        case Kind.STDIN:
+            return ContainerSource("pipe:0", opening)
+        case Kind.ADDRESS:
+            return ContainerSource(name, opening)
+        case Kind.FILE:
+            return open_file(name, opening)
+
+
+class VideoReader:
+    """Frames of a source in display order, turned upright, as the selection asks for; to be iterated once.
+
+    On the source's clock, in seconds: `origin` is when the times of the frames are 0, and `span` the start and the
+    end that were asked for. Raises VideoError when the source is no video, holds no frame, or is damaged in a way
+    that `opening` does not allow.
+    """
+
+    def __init__(
+        self,
+        place: str | PathLike[str],
+        selection: Selection | None = None,
+        opening: Opening | None = None,
+    ) -> None:
+        self.path = fspath(place)
+        self.selection = selection or Selection()
+        self._source = open_source(place, self.selection.fps, opening or Opening())
+        try:
+            self._start()
+        except BaseException:
+            self._source.close()
+            raise
+
+    def _start(self) -> None:
+        source, chosen = self._source, self.selection
+        frames = source.frames()
+        first = next(frames, None)
+        if first is None:
+            raise VideoError(f"{self.path} holds no frames")
+        self._shape = first.pixels.shape
+        own = self._shape[0], self._shape[1]
+        self.height, self.width = fit_size(chosen.size, *own)
+        self.display = source.display
+        if chosen.any_shape and chosen.fit == "stretch":
+            self.display = self.display.resized(own, (self.height, self.width))
+        self.live, self.replays, self.sound = source.live, source.replays, source.sound
+        self.fps = chosen.fps or source.fps
+        self.time_base = 1 / chosen.fps if chosen.fps else source.time_base
+        began = first.pts * source.time_base
+        whole = chosen.start is None and chosen.fps is None
+        self.origin = Fraction(0) if whole else began + (chosen.start or 0)
+        self.span = (
+            None if chosen.start is None else began + chosen.start,
+            None if chosen.end is None else began + chosen.end,
+        )
+        wanted = first.pts + int((chosen.start or 0) / source.time_base)
+        self._first = first.pts
+        entered = wanted > first.pts and source.seek(wanted)
+        self._frames = source.frames() if entered else itertools.chain([first], frames)
+
+    @property
+    def frame_count(self) -> int | None:
+        """Frames promised or estimated; None when unknown. Of a selection of times or another rate an estimate."""
+        count, chosen = self._source.frame_count, self.selection
+        length = None if count is None else count / self._source.fps
+        if chosen.end is not None:
+            length = chosen.end if length is None else min(length, chosen.end)
+        if length is None or (chosen.start, chosen.end, chosen.fps) == (None, None, None):
+            return count
+        return max(0, round((length - (chosen.start or 0)) * self.fps))
+
+    def notes(self) -> list[str]:
+        """What was found so far that a user must know, one line each: damage, interlacing, transparency."""
+        return self._source.notes()
+
+    def __iter__(self) -> Iterator[Frame]:
+        nothing = True
+        for frame in self.selection.pictures(self._frames, self._source.time_base, self._first, self.path):
+            if frame.pixels.shape != self._shape and not self.selection.any_shape:
+                raise VideoError(
+                    f"{self.path} changes its frame size in the middle; cut it there first, or give --size WIDTHxHEIGHT"
+                )
+            nothing = False
+            pixels = fitted(frame.pixels, self.height, self.width, self.selection.fit)
+            yield Frame(pixels, frame.pts, frame.duration)
+        if nothing:
+            raise VideoError(f"{self.path} has no frame in the time that was asked for")
+
+    def close(self) -> None:
+        self._source.close()
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,87 @@
+"""What every source of frames has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtok_runtime.video.display import Display
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture: `pixels` uint8 `H W 3` RGB, `pts` in units of the clip's time base, and so `duration`, if known."""
+
+    pixels: NDArray[np.uint8]
+    pts: int
+    duration: int | None = None
+
+
+TRANSPARENT = "it has transparency, which is dropped: the colours below it count"
+
+
+class Damage(Enum):
+    """What becomes of a damaged source: an error, counted unless the end is missing, or counted in any case."""
+
+    REFUSED = "refused"
+    COUNTED = "counted"
+    ACCEPTED = "accepted"
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a source is opened.
+
+    raw: `WxH:FORMAT:FPS` of frames without header; options: FFmpeg's, by name; stream: FFmpeg's number of the video
+    stream to take, None for its own choice.
+    """
+
+    damage: Damage = Damage.REFUSED
+    raw: str | None = None
+    options: tuple[tuple[str, str], ...] = ()
+    stream: int | None = None
+
+
+class Source(Protocol):
+    """Where frames come from, one at a time. Raises VideoError."""
+
+    fps: Fraction
+    time_base: Fraction
+    live: bool  # frames come when they come; who is late misses them
+    sound: bool  # there is sound beside the pictures
+    replays: bool  # opened again, it gives the same frames again
+
+    @property
+    def display(self) -> Display:
+        """How the pictures are meant to be shown; known after the first frame."""
+        ...
+
+    @property
+    def frame_count(self) -> int | None:
+        """Frames promised by the source, or estimated from its duration; None when neither is known."""
+        ...
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames from here on, upright, `pts` rising."""
+        ...
+
+    def seek(self, pts: int) -> bool:
+        """Prepare for the frames from the one on show at `pts` on.
+
+        True: `frames`, called anew, begins at or before it. False: the source goes on where it is.
+        """
+        ...
+
+    def notes(self) -> list[str]:
+        """What was found in the pictures so far that a user must know, one line each."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the source."""
+        ...

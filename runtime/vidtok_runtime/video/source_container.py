@@ -1,0 +1,267 @@
+"""Video and image files, network addresses and pipes, decoded by FFmpeg."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.format import Flags
+
+from vidtok_runtime.errors import InputError, VideoError
+from vidtok_runtime.files import is_file
+from vidtok_runtime.video.colour import ToRgb
+from vidtok_runtime.video.display import Display
+from vidtok_runtime.video.ending import Ending
+from vidtok_runtime.video.entry import entry
+from vidtok_runtime.video.film import Film, find_film, is_animated_webp, transparent
+from vidtok_runtime.video.source import TRANSPARENT, Damage, Frame, Opening
+from vidtok_runtime.video.timestamps import Timestamps
+
+NETWORK_TIMEOUT = 30.0  # seconds without an answer
+_LIVE = ("rtsp", "rtsps", "rtp", "udp", "tcp", "rtmp", "rtmps")
+_MOST_FAILURES = 1000  # in a row, after which no more frames are to be expected
+
+
+def raw_options(raw: str) -> dict[str, str]:
+    """FFmpeg's options for frames without header: `WxH`, `WxH:FORMAT` or `WxH:FORMAT:FPS`; raises InputError."""
+    size, pixel_format, fps = [*raw.split(":"), *("rgb24", "25")[raw.count(":") :]][:3]
+    try:
+        width, height = (int(n) for n in size.split("x"))
+        av.VideoFormat(pixel_format)
+        valid = min(width, height) > 0 and Fraction(fps) > 0 and raw.count(":") <= 2
+    except (ValueError, ZeroDivisionError):
+        valid = False
+    if not valid:
+        raise InputError(f"raw frames are WIDTHxHEIGHT[:FORMAT[:FPS]], like 320x240:rgb24:25, got {raw!r}")
+    return {"video_size": size, "pixel_format": pixel_format, "framerate": fps}
+
+
+class ContainerSource:
+    """The film (see `find_film`) in what FFmpeg calls by a URL: `file:NAME`, `pipe:0`, `rtsp://...`. Raises VideoError.
+
+    Packets that are damaged or cannot be decoded are an error or are left out and counted, as `opening` says; so are
+    missing frames at the end, where the header promises a number of frames or a duration. alpha: another stream is
+    known to hold its opacity.
+    """
+
+    def __init__(self, url: str, opening: Opening, *, alpha: bool = False) -> None:
+        scheme = url.partition(":")[0].lower()
+        self.path = "stdin" if scheme == "pipe" else url.removeprefix("file:")
+        self.live = scheme in _LIVE
+        self.replays = scheme == "file" and is_file(Path(self.path))  # a named pipe is read as stdin is
+        self._url = url
+        self._opening = opening
+        self._timeout = NETWORK_TIMEOUT if scheme not in ("file", "pipe") else None
+        self._container, (self._stream, crop) = self._open()
+        self.fps = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
+        self.time_base = Fraction(self._stream.time_base or 1 / self.fps)
+        self.sound = bool(self._container.streams.audio)
+        self._convert = ToRgb(crop)
+        self._missing = ""
+        self._alpha = alpha
+        self._key: int | None = None  # where the source was entered behind its start
+        self._wanted: int | None = None  # before this time, only the frame on show at it is
+        self._begin()
+        self.frame_count = self._ending.frames(self.fps)
+
+    def _open(self) -> tuple[Any, Film]:
+        # pattern_type: a file name with a % in it is no pattern
+        options = {"pattern_type": "none", **dict(self._opening.options)}
+        kind = None
+        if self._opening.raw is not None:
+            kind, options = "rawvideo", {**options, **raw_options(self._opening.raw)}
+        try:
+            if "\0" in self._url:
+                raise OSError("a name holds no NUL byte")
+            container = av.open(
+                self._url, format=kind, options=options, timeout=self._timeout, metadata_errors="replace"
+            )
+        except (av.FFmpegError, OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            if isinstance(error, av.error.PatchWelcomeError) and not self.replays:
+                reason = "FFmpeg would have to go back in it; give it as a file"  # a picture in tiles
+            raise VideoError(f"{self.path} cannot be opened as a video or image: {reason}") from error
+        try:
+            film = find_film(container, self.path, self._opening.stream)
+        except VideoError:
+            container.close()
+            raise
+        # Threads that decode a frame each would hold as many frames back.
+        film.stream.thread_type = "SLICE" if self.live else "AUTO"
+        return container, film
+
+    @property
+    def display(self) -> Display:
+        return self._convert.display
+
+    def _begin(self) -> None:
+        self._decoded = self._interlaced = self._damaged = self._patched = self._gaps = self._lost = 0
+        self._ending = Ending(self._container, self._stream, self.path if self.replays else None)
+        self._clock = Timestamps(self.time_base, self._step, breaks=self._breaks)
+
+    @property
+    def _step(self) -> int:
+        return max(1, round(1 / (self.fps * self.time_base)))
+
+    @property
+    def _breaks(self) -> bool:
+        """Whether the format is made to be cut and joined, so that its times may jump."""
+        return bool(self._container.format.flags & Flags.ts_discont.value)
+
+    def seek(self, pts: int) -> bool:
+        self._wanted = pts
+        if not self.replays:
+            return False
+        for seconds in (0, 10):
+            # A frame's length early: at the very time that is wanted, another frame may be in front of the key frame.
+            target = pts - self._step - int(seconds / self.time_base)
+            probe, (stream, _) = self._open()
+            try:
+                key = entry(probe, stream, target, self._breaks)
+            finally:
+                probe.close()
+            if key is not None:
+                self._container.seek(target, stream=self._stream)
+                self._begin()
+                self._key, self._ending.entered = key, True
+                return True
+        return False
+
+    def frames(self) -> Iterator[Frame]:
+        held: tuple[Any, int] | None = None
+        for raw, pts in self._clock.rising(self._pictures()):
+            if held is not None:
+                shown = pts - held[1]
+                if 2 * shown > 3 * self._step:
+                    self._gaps += 1
+                    self._lost += round(shown / self._step) - 1
+                # What is no longer on show when the wanted frames begin need not be converted.
+                if self.replays and (self._wanted is None or pts > self._wanted):
+                    yield self._frame(*held, shown)
+            held = raw, pts
+            if not self.replays:  # where frames come late, none waits for the next
+                yield self._frame(*held, None)
+        self._check_end()
+        if held is not None and self.replays:
+            shown = self._ending.shown(held[0]) if held[0].pts == held[1] and not self._missing else 0
+            yield self._frame(*held, shown)
+
+    def _frame(self, raw: Any, pts: int, duration: int | None) -> Frame:
+        return Frame(self._convert(raw, self._stream.sample_aspect_ratio), pts, duration or None)
+
+    def _pictures(self) -> Iterator[tuple[Any, int | None]]:
+        """Frames as they are decoded, each with its own time."""
+        for packet in self._packets():
+            failure = "it is damaged" if packet.is_corrupt else ""
+            try:
+                pictures = packet.decode()
+            except av.FFmpegError as error:
+                pictures, failure = [], str(error.strerror)
+            if failure:
+                self._found_damage(failure)
+            for raw in pictures:
+                if self._key is not None and raw.pts is not None and raw.pts < self._key:
+                    continue  # shown before the key frame, and made from what was not read
+                self._key = None
+                if raw.is_corrupt:
+                    self._patched += 1
+                    self._found_damage("a picture is damaged", packets=0)
+                self._decoded += 1
+                self._interlaced += raw.interlaced_frame
+                self._alpha |= transparent(packet, raw)
+                yield raw, raw.pts
+
+    def _packets(self) -> Iterator[Any]:
+        """All packets, going on behind those that cannot be read."""
+        packets = failures = 0
+        while True:
+            try:
+                for packet in self._container.demux(list(self._container.streams)):
+                    failures = 0
+                    self._ending.saw(packet)
+                    if packet.stream.index != self._stream.index:
+                        continue
+                    if not packets and is_animated_webp(packet):
+                        raise VideoError(
+                            f"{self.path} is an animated WebP, which this FFmpeg cannot decode; convert it to .gif, "
+                            ".png or a video first"
+                        )
+                    packets += 1
+                    if packet.size or packet.dts is None:  # an empty one repeats the picture before
+                        yield packet
+            except av.InvalidDataError as error:
+                self._check_index(packets, error)
+                failures += 1
+                if failures > _MOST_FAILURES:
+                    raise self._broken(str(error.strerror)) from error
+                self._found_damage(str(error.strerror))
+                continue
+            except IndexError:
+                return  # PyAV 18 trips, behind all packets, over a stream that a cut FLV adds while it is read
+            except (av.FFmpegError, OSError) as error:
+                self._check_index(packets, error)
+                reason = "no answer in time" if isinstance(error, av.error.ExitError) else error.strerror
+                raise VideoError(f"{self.path} cannot be read any further: {reason}") from error
+            return
+
+    def _check_index(self, packets: int, error: Exception) -> None:
+        """Raise VideoError where frames have gone by when FFmpeg gets to know where they are."""
+        seen = not self.replays and "mp4" in self._container.format.name and self._stream.index_entries
+        if seen and not packets and not isinstance(error, av.error.ExitError):
+            place = "a server that gives no parts of a file" if self._timeout else "a pipe"
+            raise VideoError(
+                f"{self.path}: this MP4 has its index at the end and cannot be read from {place}; give it as a file, "
+                "or bring its index to the front: ffmpeg -i IN -c copy -movflags +faststart OUT"
+            ) from error
+
+    def _found_damage(self, reason: str, packets: int = 1) -> None:
+        if self._opening.damage is Damage.REFUSED:
+            raise self._broken(reason)
+        self._damaged += packets
+
+    def _broken(self, reason: str) -> VideoError:
+        return VideoError(
+            f"{self.path} is broken or truncated after frame {self._decoded}: {reason}; repair or re-download it"
+        )
+
+    def _check_end(self) -> None:
+        if self.live:
+            return
+        self._missing = self._ending.missing()
+        if self._missing and self._opening.damage is not Damage.ACCEPTED:
+            raise VideoError(
+                f"{self.path} is truncated: {self._missing}; repair or re-download it, or take what is there with "
+                "--keep-going"
+            )
+        if self._damaged and not self._decoded:
+            raise self._broken("none of it can be decoded")
+
+    def notes(self) -> list[str]:
+        lines = []
+        if self._damaged or self._patched:
+            lines.append(
+                f"it is damaged: packets that cannot be read or decoded whole: {self._damaged}, "
+                f"frames patched up by the decoder: {self._patched}, frames decoded: {self._decoded}"
+            )
+        # FFmpeg skips a damaged piece of Matroska without a word. A rate that varies has more gaps than that.
+        if not self._stream.frames and 0 < 20 * self._gaps <= self._decoded:
+            lines.append(f"its times have gaps ({self._gaps}), where about {self._lost} frames may be missing")
+        if self._clock.jumps:
+            seconds = float(self._clock.jumped * self.time_base)
+            lines.append(
+                f"its times jump ({self._clock.jumps} times, by {seconds:.1f} seconds in all); what follows was moved "
+                "to go on without a break"
+            )
+        if self._missing:
+            lines.append(f"it is truncated: {self._missing}")
+        if self._interlaced:
+            lines.append(f"{self._interlaced} frames are interlaced and taken as they are, both fields in one picture")
+        if self._alpha:
+            lines.append(TRANSPARENT)
+        return lines
+
+    def close(self) -> None:
+        self._container.close()

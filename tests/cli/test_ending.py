@@ -1,0 +1,82 @@
+"""Commands end when they are told to, even while a call of an engine never returns, and leave nothing behind."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from material import CPU, lossless, run
+from strangers import endless_bundle
+
+from vidtok_runtime.tools.demo import synthetic_frame
+
+
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return endless_bundle(tmp_path_factory.mktemp("endless") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return lossless(tmp_path_factory.mktemp("clips") / "clip.mkv", [synthetic_frame(i, 16, 16) for i in range(5)])
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "vidtok_runtime.cli", *map(str, words), "--threads", "1", "--quiet"]
+
+
+@pytest.mark.parametrize("provider", ["cpu", "openvino"])
+def test_time_is_over(provider: str, endless: Path, still: Path, tmp_path: Path) -> None:
+    target = tmp_path / "t.safetensors"
+    target.write_text("mine")
+    words = ("encode", still, "-o", target, "--bundle", endless, "--provider", provider, "--force")
+    done = subprocess.run(command(*words, "--time-limit", "8"), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr == "vidtok-run: error: it took longer than the 8 s of --time-limit and was ended\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]
+    assert target.read_text() == "mine"
+
+
+def test_time_that_suffices_changes_nothing(still: Path, tmp_path: Path) -> None:
+    tokens = tmp_path / "t.safetensors"
+    for words in (
+        ("encode", still, "-o", tokens, "--bundle", "tiny-fsq-32768"),
+        ("decode", tokens, "-o", tmp_path / "back.mkv", "--codec", "ffv1"),
+        ("reconstruct", still, "-o", tmp_path / "r.mkv"),
+        ("view", tokens, "-o", tmp_path / "v.html"),
+        ("eval", still.parent, "--frames", "5", "--size", "0", "--fps", "0", "--json", tmp_path / "e.json"),
+    ):
+        result = run(*words, "--time-limit", "500", *CPU)
+        assert result.exit_code == 0, result.output
+    assert len(list(tmp_path.iterdir())) == 5
+    for wrong in ("0", "-1", "nan", "x", "1e99"):
+        assert run("encode", still, "-o", tmp_path / "x.safetensors", "--time-limit", wrong).exit_code == 2
+
+
+@pytest.mark.parametrize("provider", ["cpu", "openvino"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_ends_it(
+    number: signal.Signals, provider: str, endless: Path, still: Path, tmp_path: Path
+) -> None:
+    words = ("encode", still, "-o", tmp_path / "t.safetensors", "--bundle", endless, "--provider", provider)
+    process = subprocess.Popen(
+        command(*words),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
+    )
+    while not list(tmp_path.iterdir()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(5)  # until it is in the call
+    process.send_signal(number)
+    time.sleep(1)
+    assert process.poll() is None  # the first one waits for the call
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (128 + number, f"vidtok-run: ended by a second {number.name}\n")
+    assert list(tmp_path.iterdir()) == []

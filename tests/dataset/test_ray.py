@@ -1,0 +1,110 @@
+"""`vidtok-run dataset --engine ray`: the same files as local workers, and nothing lost with a killed actor."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from click.testing import CliRunner
+from data_sets import writer_of
+
+from vidtok_runtime.cli import main
+from vidtok_runtime.dataset.ray_engine import RayEngine
+from vidtok_runtime.dataset.worker import Job, Recipe
+from vidtok_runtime.tokenizer import Tokenizer
+from vidtok_runtime.video.writer import VideoWriter
+
+ray = pytest.importorskip("ray", reason="engine ray needs the extra `ray`")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """Five clips, of which one is none."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rng = np.random.default_rng(5)
+    for i in range(4):
+        with VideoWriter(folder / f"{i}.mp4") as writer:
+            for k in range(5 + i):
+                writer.write(rng.integers(0, 256, (24, 32, 3), np.uint8), k)
+            writer.close()
+    (folder / "bad.mp4").write_text("no video")
+    return folder
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_same_as_local(clips: Path, tmp_path: Path) -> None:
+    found = []
+    for engine in ("local", "ray"):
+        out = tmp_path / engine
+        options = ["--engine", engine, "--provider", "cpu", "--threads", "1", "--batch-size", "2", "--quiet"]
+        result = CliRunner().invoke(main, ["dataset", str(clips), str(out), *options])
+        assert result.exit_code == 1, result.output
+        assert "1 of 5 clips could not be tokenized" in result.stderr
+        files = (p for p in out.rglob("*") if p.is_file() and p.name != "ledger.jsonl")
+        found.append({p.relative_to(out): p.read_bytes() for p in files})
+    assert found[0] == found[1]
+    assert len(found[1]) == 4 + 2
+
+
+def running_actors() -> list[psutil.Process]:
+    actors = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # another one that ended meanwhile
+            if "ray::MapWorker" in process.name():
+                actors.append(process)
+    return actors
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_actor_that_is_killed(clips: Path, tmp_path: Path, times: int) -> None:
+    good = [clips / f"{i}.mp4" for i in range(3)]
+    pipe = tmp_path / "pipe.mp4"  # whoever opens it waits
+    os.mkfifo(pipe)
+    work = [Job(p.name, str(p), tmp_path / f"out/{p.stem}.safetensors") for p in [pipe, *good[1:]]]
+
+    def kill() -> None:
+        for _ in range(times):
+            writer = writer_of(pipe)
+            (actor,) = running_actors()
+            if times == 1:
+                good[0].rename(pipe)
+            actor.kill()
+            actor.wait()
+            os.close(writer)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    outcomes = {
+        o.clip: o
+        for o in RayEngine(actors=1, cpus=1).run(Recipe(partial(Tokenizer, provider="cpu", threads=1), {}), work)
+    }
+    killer.join(5)
+    assert set(outcomes) == {job.clip for job in work}
+    lost = {name: outcome.reason for name, outcome in outcomes.items() if outcome.facts is None}
+    assert lost == ({} if times == 1 else {"pipe.mp4": "the actor of its batch died 3 times"})
+    made = {job.target.name for job in work if job.clip not in lost}
+    assert made <= {p.name for p in (tmp_path / "out").iterdir()}
+
+
+def test_no_time_limit(clips: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        main, ["dataset", str(clips), str(tmp_path / "x"), "--engine", "ray", "--time-limit", "9"]
+    )
+    assert result.exit_code == 2
+    assert "--time-limit is for local workers" in result.stderr

@@ -1,0 +1,221 @@
+"""`vidtok-run eval`: what is measured, of which frames, and what is left out."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from vidtok_runtime import Tokenizer
+from vidtok_runtime.cli import main
+from vidtok_runtime.errors import VideoError
+from vidtok_runtime.evaluation.codecs import CODECS
+from vidtok_runtime.evaluation.methods import Model
+from vidtok_runtime.evaluation.protocol import Excerpt, Protocol
+from vidtok_runtime.evaluation.scores import Evaluation
+from vidtok_runtime.quality.metrics import psnr
+from vidtok_runtime.tools.demo import make_clip
+from vidtok_runtime.video.reader import VideoReader
+from vidtok_runtime.video.selection import Selection
+from vidtok_runtime.video.source import Frame
+
+
+@pytest.mark.parametrize(
+    ("pts", "rate", "wanted"),
+    [
+        ([0, 2, 4, 6], 30, [0, 2, 4, 6]),
+        ([0, 2, 4, 6], 60, [0, 0, 2, 2, 4, 4, 6]),
+        ([0, 1, 2, 3], 30, [0, 2]),
+        ([10, 14, 15, 18], 30, [10, 10, 14, 15, 18]),  # uneven: the one on show at 10, 12, 14, 16, 18
+        ([5], 30, [5]),
+        ([], 30, []),
+    ],
+)
+def test_frames_on_show_at_a_rate(pts: list[int], rate: int, wanted: list[int]) -> None:
+    frames = (Frame(np.full((1, 1, 3), p, np.uint8), p) for p in pts)
+    shown = list(Selection(fps=Fraction(rate)).pictures(frames, Fraction(1, 60), pts[0] if pts else 0, "clip"))
+    assert [int(frame.pixels[0, 0, 0]) for frame in shown] == wanted
+    assert [frame.pts for frame in shown] == list(range(len(wanted)))
+
+
+@pytest.mark.parametrize("bundle", ["tiny-kl-16chn", "tiny-fsq-32768"])
+def test_figures_are_those_of_the_round_trip(clip: Path, bundle: str) -> None:
+    tok = Tokenizer(bundle, provider="cpu", threads=1)
+    model, protocol = Model(tok, "m"), Protocol(frames=6, size=32, fps=None)
+    row = Evaluation(model, protocol).add(Excerpt(clip, protocol))
+    with VideoReader(clip, Selection(size="32")) as reader:
+        frames = np.stack([frame.pixels for frame in reader])[:6]
+    left = (frames.shape[2] - 32) // 2
+    frames = frames[:, :, left : left + 32]
+    tokens = tok.encode(frames)
+    expected = np.mean([psnr(a, b) for a, b in zip(frames, tok.decode(tokens), strict=True)])
+    assert row.psnr == pytest.approx(expected, abs=1e-3)  # calls of another length may round a byte the other way
+    numbers = tokens.data.size * (15 if tok.manifest.codebook_size else 16)
+    assert row.bits_per_pixel == pytest.approx(numbers / (6 * 32 * 32))
+    if tok.manifest.codebook_size:
+        assert model.codes_used == len(np.unique(tokens.data)) / 32768
+        with pytest.raises(VideoError, match="11 of the 12 frames"):
+            Evaluation(model, protocol).add(Excerpt(clip, replace(protocol, frames=12)))
+        assert (model.codes_used, model.tokens) == (len(np.unique(tokens.data)) / 32768, tokens.data.size)
+    else:
+        assert model.codes_used is None
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(main, ["eval", *map(str, args), "--provider", "cpu", "--threads", "1", "--quiet"])
+
+
+def test_a_folder(clip: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "clips", tmp_path / "r.json"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(clip.read_bytes())
+    (folder / "broken.mp4").write_text("no video")
+    result = run(folder, "--frames", 0, "--size", 0, "--fps", 0, "--json", out)
+    assert result.exit_code == 0, result.output
+    assert "left out" in result.stdout
+    assert "whole pictures" in result.stdout
+    figures = json.loads(out.read_text())
+    (model,) = figures["results"]
+    assert (model["name"], model["variant"]) == ("tiny-kl-16chn", "kl-16chn")
+    assert [row["frames"] for row in model["clips"]] == [11]
+    assert model["mean"]["psnr"] == pytest.approx(model["clips"][0]["psnr"])
+    assert model["protocol"].startswith("all frames at own frame rate, whole pictures")
+    assert run(folder, "--json", out).exit_code == 1  # exists already
+    short = run(folder, "--frames", 50, "--fps", 0)
+    assert short.exit_code == 1
+    assert "11 of the 50 frames" in short.stdout
+    assert "no clip could be measured" in short.stderr
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for name, first in (("a", 0), ("b", 70)):
+        make_clip(folder / f"{name}.mp4", 17, 72, 96, first=first, fps=Fraction(30))
+    return folder
+
+
+def test_bundles_and_baselines_in_one_table_and_picture(clips: Path, tmp_path: Path) -> None:
+    absent = [name for name, codec in CODECS.items() if codec.missing()]
+    if absent:
+        pytest.skip(f"this build of PyAV lacks {absent}")
+    names = ["tiny-kl-16chn", "tiny-fsq-32768"]
+    wanted = [*names, "pca-16 of 4x8x8+3", "pca-5 of 4x8x8+3", "pca-4 of 4x8x8+3", *(f"h264 at {n}" for n in names)]
+    bundles = [x for name in names for x in ("--bundle", name)]
+    common = [clips, *bundles, "--size", 64, "--baseline", "pca", "--baseline", "pca:4", "--baseline", "h264"]
+    outputs = {kind: tmp_path / kind for kind in ("figures.json", "rd.svg", "clips.png", "pca.npz")}
+    result = run(
+        *(*common, "--pca", outputs["pca.npz"], "--pca-clips", clips, "--json", outputs["figures.json"]),
+        *("--plot", outputs["rd.svg"], "--plot-clips", outputs["clips.png"]),
+    )
+    assert result.exit_code == 0, result.output
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(outputs)
+    figures = json.loads(outputs["figures.json"].read_text())
+    assert {r["name"] for r in figures["results"]} == set(wanted)
+    assert len(figures["results"]) == len(wanted)  # pca-4 of both bundles is one
+    by_name = {r["name"]: r for r in figures["results"]}
+    for name in names:
+        rates = [by_name[n]["mean"]["bits_per_pixel"] for n in (name, f"h264 at {name}")]
+        assert rates[1] == pytest.approx(rates[0], rel=0.1)
+        assert [row["clip"] for row in by_name[name]["clips"]] == ["a", "b"]
+    assert by_name["tiny-kl-16chn"]["mean"]["bits_per_pixel"] == by_name[wanted[2]]["mean"]["bits_per_pixel"]
+    fsq = by_name["tiny-fsq-32768"]
+    assert f"codes in use: {fsq['codes_used']:.1%} of 32,768 ({fsq['tokens']:,} tokens seen" in result.stdout
+    assert all(name in result.stdout for name in wanted)
+    assert figures["bits"] in result.stdout
+    (curve,) = figures["curves"]
+    rates = [point["bits_per_pixel"] for point in curve["points"]]
+    assert rates == sorted(rates, reverse=True)
+    assert curve["points"][0]["psnr"] > curve["points"][-1]["psnr"]
+    assert not {str(tmp_path), str(clips)} & set(outputs["figures.json"].read_text().split('"'))
+    assert cv2.imread(str(outputs["clips.png"])).shape[1] > 1000
+    picture = outputs["rd.svg"].read_text()
+    assert picture.startswith("<?xml")
+
+
+@pytest.mark.parametrize("bundle", ["tiny-kl-16chn", "tiny-fsq-32768"])
+@pytest.mark.parametrize("half", [False, True])
+def test_bits_a_pixel_are_those_of_info_and_view(clips: Path, tmp_path: Path, bundle: str, half: bool) -> None:
+    clip, tokens, figures = clips / "a.mp4", tmp_path / "a.safetensors", tmp_path / "a.json"
+    whole = ("--frames", 0, "--fps", 0, "--size", 0, "--bundle", bundle, "--json", figures)
+    assert run(clip, *whole).exit_code == 0
+    mean = json.loads(figures.read_text())["results"][0]["mean"]["bits_per_pixel"]
+    encode = ("encode", clip, "-o", tokens, "--bundle", bundle, "--provider", "cpu", *(["--half"] if half else []))
+    assert CliRunner().invoke(main, [str(a) for a in encode]).exit_code == 0
+    info = CliRunner().invoke(main, ["info", str(tokens)]).stdout
+    (line,) = (line for line in info.splitlines() if line.startswith("tokens "))
+    assert line.split()[1:5] == [f"{mean:.4f}", "bits", "a", "pixel:"]
+    (line,) = (line for line in info.splitlines() if line.startswith("size "))
+    stored = 8 * tokens.stat().st_size / (17 * 72 * 96)
+    assert f"{tokens.stat().st_size:,} bytes, {stored:.4f} bits a pixel as stored" in line
+    view = ("view", tokens, "-o", tmp_path / "a.html", "--provider", "cpu")
+    assert f"bits a pixel {mean:.4f}" in CliRunner().invoke(main, [str(a) for a in view]).stdout
+
+
+def test_the_same_figures_make_the_same_bytes(clips: Path, tmp_path: Path) -> None:
+    # Without codecs: on pictures as small as these x264 and x265 do not always find the same.
+    outputs = {kind: tmp_path / kind for kind in ("figures.json", "rd.svg", "clips.png")}
+    common = [clips, "--size", 32, "--frames", 5, "--baseline", "pca", "--pca", tmp_path / "pca.npz"]
+    for kind, option in (("figures.json", "--json"), ("rd.svg", "--plot"), ("clips.png", "--plot-clips")):
+        common += [option, outputs[kind]]
+    fitted = run(*common, "--pca-clips", clips)
+    assert fitted.exit_code == 0, fitted.output
+    first = {name: path.read_bytes() for name, path in outputs.items()}
+    read = run(*common, "--force")
+    assert read.stdout == fitted.stdout
+    assert {name: path.read_bytes() for name, path in outputs.items()} == first
+    other = run(*common, "--force", "--bundle", "tiny-fsq-32768", "--pca", clips / "a.mp4")
+    assert other.exit_code == 1
+    assert "no block transform" in other.stderr
+    assert {name: path.read_bytes() for name, path in outputs.items()} == first
+
+
+def test_published_protocol_by_default(clips: Path) -> None:
+    result = run(clips / "a.mp4", "--size", 32)
+    assert result.exit_code == 0, result.output
+    assert "17 frames at 30 frames a second, centre 32x32" in result.stdout
+
+
+@pytest.mark.parametrize("rate", ["0.0001", "nan", "-1", "1e9", "fast", "30/0"])
+def test_rates_that_mean_nothing(clips: Path, rate: str) -> None:
+    result = run(clips, "--fps", rate)
+    assert result.exit_code == 2
+    assert "frame rate" in result.stderr
+    assert not result.stdout
+
+
+def test_rates_may_be_fractions(clips: Path) -> None:
+    for rate in ("29.97", "30000/1001"):
+        result = run(clips / "a.mp4", "--size", 32, "--frames", 2, "--fps", rate)
+        assert "2 frames at 29.97 frames a second" in result.stdout
+
+
+def test_bad_outputs_stop_before_the_work(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = tmp_path / "rd.png"
+    there.write_text("mine")
+    for arguments, text in (
+        (["--plot", there], "exists already"),
+        (["--plot", tmp_path / "rd.gif"], ".png or .svg"),
+        (["--baseline", "pca"], "--pca-clips FOLDER"),
+    ):
+        result = run(clips, *arguments)
+        assert result.exit_code == 1
+        assert text in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        assert not result.stdout
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name, find=importlib.util.find_spec: None if name == "matplotlib" else find(name),
+    )
+    result = run(clips, "--plot", tmp_path / "new.png")
+    assert result.exit_code == 1
+    assert "vidtok-onnx[eval]" in result.stderr
+    assert there.read_text() == "mine"
+    assert run(clips, "--baseline", "divx").exit_code == 2

@@ -1,0 +1,107 @@
+"""The bundle: what is written, measured, and refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import SHALLOWEST
+from onnx import TensorProto, helper, numpy_helper
+
+from vidtok_export import ExportError, export
+from vidtok_export.cli import main
+from vidtok_export.compact import store_half
+from vidtok_export.verify import require, verify
+from vidtok_ref import VidTok, build
+from vidtok_runtime.bundle.manifest import read_manifest
+
+
+def test_manifest_tells_what_was_written(bundle: Path, shallow: VidTok) -> None:
+    raw = json.loads((bundle / "manifest.json").read_text())
+    assert raw["weights"]["trained"] is False
+    assert raw["weights"]["source"] == "untrained, seed 0"
+    assert {row["provider"] for row in raw["parity"]["rows"]} == {"cpu", "openvino"}
+    assert all(row["passed"] for row in raw["parity"]["rows"])
+    for graph in raw["graphs"]:
+        names = [state["input"] for state in graph["states"]]
+        assert names == sorted(names)
+        assert [s["output"] for s in graph["states"]] == [f"new_{n}" for n in names]
+        loaded = onnx.load(bundle / graph["file"])
+        flags = [flag["name"] for flag in graph["flags"]]
+        assert [i.name for i in loaded.graph.input] == [graph["inputs"][0]["name"], *flags, *names]
+    assert raw["codebook_size"] == shallow.variant.codebook_size
+
+
+def test_verification_notices_other_weights(bundle: Path, shallow: VidTok) -> None:
+    manifest = read_manifest(bundle)
+    require(verify(manifest, shallow, ("cpu",)))
+    other = build(shallow.variant, seed=1)
+    with pytest.raises(ExportError, match="does not compute"):
+        require(verify(manifest, other, ("cpu",)))
+
+
+@pytest.mark.slow
+def test_without_simplification(tmp_path: Path) -> None:
+    folder = export(build("kl-4chn", **SHALLOWEST), tmp_path / "plain", simplify=False)
+    assert all(row["passed"] for row in read_manifest(folder).raw["parity"]["rows"])
+
+
+def test_an_existing_bundle_stays(bundle: Path, shallow: VidTok) -> None:
+    before = (bundle / "manifest.json").read_bytes()
+    with pytest.raises(ExportError, match="--force"):
+        export(shallow, bundle)
+    assert (bundle / "manifest.json").read_bytes() == before
+
+
+def test_a_failed_export_leaves_nothing(tmp_path: Path, model: VidTok) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(ExportError, match="cannot be written"):
+        export(model, blocked / "bundle")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_half_storage_is_lossless() -> None:
+    exact = np.arange(512, dtype=np.float32)
+    inexact = exact + np.float32(1e-4)
+    names = {"exact": exact, "inexact": inexact}
+    y = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [512])]
+    x = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [512])]
+    nodes = [helper.make_node("Mul", ["x", "exact"], ["m"]), helper.make_node("Add", ["m", "inexact"], ["y"])]
+    tensors = [numpy_helper.from_array(v, k) for k, v in names.items()]
+    model = helper.make_model(helper.make_graph(nodes, "g", x, y, tensors), opset_imports=[helper.make_opsetid("", 20)])
+    store_half(model)
+    onnx.checker.check_model(model)
+    kinds = {t.name: t.data_type for t in model.graph.initializer}
+    assert kinds == {"exact.float16": TensorProto.FLOAT16, "inexact": TensorProto.FLOAT}
+
+
+def test_command_line() -> None:
+    runner = CliRunner()
+    listed = runner.invoke(main, ["--list"])
+    assert listed.exit_code == 0
+    assert "fsq-32768-8x8x8-v1.1" in listed.output
+    assert runner.invoke(main, []).exit_code == 2
+    assert runner.invoke(main, ["--variant", "kl-4chn", "--seed", "0", "--checkpoint", "a.ckpt"]).exit_code == 2
+    unknown = runner.invoke(main, ["--variant", "kl-5chn", "--seed", "0"])
+    assert unknown.exit_code == 1
+    assert "did you mean" in unknown.output
+    absent = runner.invoke(main, ["--variant", "kl-4chn", "--checkpoint", "none.ckpt"])
+    assert absent.exit_code == 1
+    assert "none.ckpt is not a file" in absent.output
+
+
+@pytest.mark.slow
+def test_full_width_from_a_checkpoint(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "full.ckpt"
+    torch.save({"state_dict": build("kl-4chn", seed=3).state_dict()}, checkpoint)
+    done = CliRunner().invoke(
+        main, ["--variant", "kl-4chn", "--checkpoint", str(checkpoint), "--out", str(tmp_path / "b")]
+    )
+    assert done.exit_code == 0, done.output
+    assert read_manifest(tmp_path / "b").raw["weights"]["trained"] is True

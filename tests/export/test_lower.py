@@ -1,0 +1,153 @@
+"""Every identity that the lowering folds, on its own and as a whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from vidtok_export.lowering import lower as low
+from vidtok_ref import VARIANTS, VidTok
+from vidtok_ref.layers import layers
+from vidtok_ref.streaming.state import Call
+
+C = 6
+V10, V11, WHOLE = (VARIANTS[name] for name in ("kl-4chn", "kl-4chn-v1.1", "kl-4chn-noncausal"))
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    return torch.randn(2, C, 4, 5, 7, generator=torch.Generator().manual_seed(0))
+
+
+def close(a: torch.Tensor, b: torch.Tensor) -> None:
+    torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("reference", "lowered"),
+    [
+        (lambda: layers.LayerNorm(C), low.ChannelNorm),
+        (lambda: layers.FrameConv2d(C, 4, 3, padding=1), low.frame_conv),
+        (lambda: layers.FrameConv2d(C, 4, 1), low.frame_conv),
+        (lambda: layers.SpatialDown(C), low.FoldedSpatialDown),
+        (lambda: layers.SpatialUp(C), low.TransposedSpatialUp),
+        (lambda: layers.Attention(V10, C), low.PlainAttention),
+        (lambda: layers.Attention(WHOLE, C), low.PlainAttention),
+    ],
+)
+@torch.no_grad()
+def test_stateless_layers(x: torch.Tensor, reference: Any, lowered: Any) -> None:
+    layer = reference()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in layer.parameters():
+        parameter.normal_(std=0.5, generator=generator)
+    close(lowered(layer)(x), layer(x))
+
+
+@pytest.mark.parametrize("channels", [C, low.FEW_CHANNELS + 4])
+@torch.no_grad()
+def test_norms_of_few_and_of_many_channels(channels: int) -> None:
+    layer = layers.LayerNorm(channels)
+    layer.norm.weight.uniform_(-1, 1, generator=torch.Generator().manual_seed(0))
+    layer.norm.bias.uniform_(-1, 1, generator=torch.Generator().manual_seed(1))
+    conv = torch.nn.Conv3d(3, channels, 1)
+    video = torch.randn(2, 3, 4, 5, 7, generator=torch.Generator().manual_seed(2))
+    wanted = layer(conv(video))
+    close(low.ChannelNorm(layer)(conv(video)), wanted)
+    low.centre(conv)
+    assert conv(video).mean(1).abs().max() < 1e-6
+    close(low.ChannelNorm(layer, centred=True)(conv(video)), wanted)
+
+
+def flags(first: bool, boundary: bool) -> Call:
+    return Call(torch.tensor([first]), torch.tensor([boundary]))
+
+
+ALONG_TIME = [
+    (lambda v: layers.TimeConv1d(v, C, C), low.PixelConv1d, (V10, V11, WHOLE)),
+    (lambda v: layers.TemporalDown(v, C), low.FoldedTemporalDown, (V10, V11, WHOLE)),
+    (lambda v: layers.TemporalUp(v, C), low.FoldedTemporalUp, (V10, WHOLE)),
+    (lambda v: layers.TemporalUp(v, C), low.TapwiseTemporalUp, (V10, WHOLE)),
+    (lambda v: layers.LinearTemporalUp(v, C, 2), low.FoldedLinearTemporalUp, (V11,)),
+]
+
+
+@pytest.mark.parametrize(
+    ("reference", "lowered", "v"),
+    [pytest.param(r, f, v, id=f"{f.__name__}-{v.name}") for r, f, variants in ALONG_TIME for v in variants],
+)
+@pytest.mark.parametrize("mix", [-1.0, 2.0])
+@torch.no_grad()
+def test_layers_that_look_along_time(x: torch.Tensor, reference: Any, lowered: Any, v: Any, mix: float) -> None:
+    layer = reference(v)
+    if hasattr(layer, "mix_factor"):
+        layer.mix_factor.fill_(mix)
+    folded = lowered(layer)
+    wanted, _ = layer.step(x, None, None)
+    close(folded.step(x, None, None)[0], wanted)
+    if v.causal:
+        first, state = folded.step(x[:, :, :2], None, None)
+        close(torch.cat([first, folded.step(x[:, :, 2:], state, None)[0]], dim=2), wanted)
+        # With the flag, the first call pays no attention to what the states hold (version 1.0: zeros, no flag).
+        if v is V11:
+            close(folded.step(x, state, flags(True, False))[0], wanted)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 4])
+@torch.no_grad()
+def test_the_linear_fold_at_boundaries(frames: int) -> None:
+    """Calls of 1, 1, 2 and 1 latents: boundaries in the second and the last, which may end with the chunk."""
+    x = torch.randn(2, C, 5 * frames, 5, 7, generator=torch.Generator().manual_seed(0))
+    layer = layers.LinearTemporalUp(V11, C, frames - 1)
+    folded = low.FoldedLinearTemporalUp(layer)
+    states: list[Any] = [None, None]
+    outputs: list[list[torch.Tensor]] = [[], []]
+    for i, piece in enumerate(x.split([frames, frames, 2 * frames, frames], dim=2)):
+        for k, version in enumerate((layer, folded)):
+            y, states[k] = version.step(piece, states[k], flags(i == 0, i in (1, 3)))
+            assert y.shape[2] == 2 * piece.shape[2]
+            outputs[k].append(y)
+    wanted, got = (torch.cat(pieces, dim=2) for pieces in outputs)
+    close(got, wanted)
+    unaware = layer.step(x, None, None)[0]
+    assert (unaware - wanted).abs().max() > 1e-2  # the boundaries make a difference
+
+
+def test_width_decides_how_time_is_doubled() -> None:
+    for channels, form in ((C, low.FoldedTemporalUp), (low.MANY_CHANNELS, low.TapwiseTemporalUp)):
+        assert isinstance(low.temporal_up(layers.TemporalUp(V10, channels)), form)
+
+
+@torch.no_grad()
+def test_linear_doubling() -> None:
+    x = torch.arange(5.0).view(1, 1, 5, 1, 1)
+    plain = [0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.25, 3.75]
+    assert layers.double(x, None, 0).flatten().tolist() == plain
+    assert layers.double(x, torch.tensor([False]), 2).flatten().tolist() == plain
+    assert layers.double(x, torch.tensor([True]), 2).flatten().tolist() == [*plain[:4], 2, 3, *plain[6:]]
+    halves = torch.nn.functional.interpolate(x[0].flatten(1)[None], scale_factor=2, mode="linear")
+    assert halves.flatten().tolist()[1:-1] == plain
+
+
+@torch.no_grad()
+def test_doubling_layers_remember_little(x: torch.Tensor) -> None:
+    _, state = low.FoldedTemporalUp(layers.TemporalUp(V10, C)).step(x, None, None)
+    assert state.shape[1:3] == (C, 1)
+    _, state = low.TapwiseTemporalUp(layers.TemporalUp(V10, C)).step(x, None, None)
+    assert state.shape[1:3] == (2 * C, 1)
+    _, state = low.FoldedLinearTemporalUp(layers.LinearTemporalUp(V11, C, 1)).step(x, None, None)
+    assert {k: tuple(t.shape[1:3]) for k, t in state.items()} == {"prev": (3 * C, 1), "tap0": (C, 1), "tap1": (C, 1)}
+
+
+@torch.no_grad()
+def test_whole_networks_and_the_original_is_left_alone(model: VidTok, video: torch.Tensor) -> None:
+    before = {k: t.clone() for k, t in model.state_dict().items()}
+    padded = model.pad(video)
+    encoded = model.encoder.step(padded)[0]
+    torch.testing.assert_close(low.lower(model.encoder).step(padded)[0], encoded, atol=2e-5, rtol=0)
+    latent = model.regularization(encoded).latent
+    decoded = model.decoder.step(latent)[0]
+    torch.testing.assert_close(low.lower(model.decoder).step(latent)[0], decoded, atol=1e-4, rtol=0)
+    assert all(torch.equal(before[k], t) for k, t in model.state_dict().items())

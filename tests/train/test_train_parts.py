@@ -1,0 +1,98 @@
+"""The mechanics of the trainer: noise, average, schedule, recomputation, PSNR."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from training import tiny
+
+from vidtok_ref import build
+from vidtok_ref.layers.layers import TimeBlock
+from vidtok_ref.regularizers.regularizer import Encoded
+from vidtok_ref.train.average import update_average
+from vidtok_ref.train.loader import to_tensor
+from vidtok_ref.train.module import sample_latent
+from vidtok_ref.train.optimizer import learning_rate, make_optimizer
+from vidtok_ref.train.recipe import load_recipe
+from vidtok_ref.train.recompute import recompute_blocks
+from vidtok_ref.train.validate import psnr
+
+NARROW = {"ch": 4, "ch_mult": (1, 1, 2, 2), "num_res_blocks": 1}
+
+
+def test_noise_depends_on_the_sample_alone() -> None:
+    encoded = Encoded(torch.zeros(3, 2, 2, 4, 4), log_variance=torch.zeros(3, 2, 2, 4, 4))
+    drawn = sample_latent(encoded, 5, [10, 11, 12])
+    one = Encoded(encoded.latent[:1], log_variance=encoded.log_variance[:1])  # type: ignore[index]
+    assert torch.equal(sample_latent(one, 5, [11])[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(sample_latent(one, 6, [11])[0], drawn[1])
+    assert 0.8 < drawn.std() < 1.2
+
+
+def test_the_average_follows_by_its_decay() -> None:
+    model = torch.nn.Linear(2, 2)
+    model.register_buffer("seen", torch.zeros(1))
+    average = copy.deepcopy(model).requires_grad_(False)
+    before = average.weight.clone()
+    with torch.no_grad():
+        model.weight += 1
+        model.seen += 7
+    update_average(average, model, 0.9, 1)  # (1 + 1) / (10 + 1) is below 0.9
+    torch.testing.assert_close(average.weight, before + 1 - 2 / 11)
+    assert average.seen.item() == 7
+    before = average.weight.clone()
+    update_average(average, model, 0.9, 10_000)
+    torch.testing.assert_close(average.weight, 0.9 * before + 0.1 * model.weight.detach())
+
+
+def test_learning_rate_rises_holds_and_falls(tmp_path: Path) -> None:
+    recipe = load_recipe(
+        str(tiny(tmp_path, ("warmup = 1", "warmup = 4\nlearning_rate = 1.0"), ("steps = 6", "steps = 10")))
+    )
+    assert [learning_rate(recipe, s) for s in (0, 3, 7, 8, 9)] == pytest.approx([0.25, 1, 1, 1, 0.5])
+    cosine = replace(recipe, optimizer=replace(recipe.optimizer, fall="cosine", cooldown=4))
+    assert [learning_rate(cosine, s) for s in (6, 7, 8)] == pytest.approx([1, (1 + 0.5**0.5) / 2, 0.5])
+    flat = replace(recipe, optimizer=replace(recipe.optimizer, warmup=0, cooldown=0))
+    assert [learning_rate(flat, s) for s in (0, 9)] == [1, 1]
+    model = torch.nn.Linear(2, 2)
+    model.bias.requires_grad_(False)
+    (group,) = make_optimizer(model, recipe).param_groups
+    assert group["params"] == [model.weight]
+
+
+@pytest.mark.parametrize("variant", ["kl-4chn", "kl-4chn-v1.1", "fsq-262144-noncausal"])
+def test_recomputed_blocks_give_equal_gradients(variant: str) -> None:
+    plain = build(variant, **NARROW)
+    lean = copy.deepcopy(plain)
+    recompute_blocks(lean)
+    assert lean.state_dict().keys() == plain.state_dict().keys()
+    runs = 0
+
+    def count(*_: object) -> None:
+        nonlocal runs
+        runs += 1
+
+    next(m for m in lean.modules() if isinstance(m, TimeBlock)).norm1.register_forward_hook(count)
+    video = torch.rand(1, 3, 8, 16, 16) * 2 - 1
+    for model in (plain, lean):
+        model(video)[0].square().mean().backward()
+    assert runs == 2
+    for (name, one), (_, other) in zip(plain.named_parameters(), lean.named_parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad), name  # type: ignore[arg-type]
+
+
+def test_psnr_of_pixels() -> None:
+    black = np.zeros((2, 4, 4, 3), np.uint8)
+    assert psnr(black, black + 255) == pytest.approx(0)
+    assert psnr(black, black + 16) == pytest.approx(20 * math.log10(255 / 16))
+    assert 90 < psnr(black, black) < 110
+    clip = torch.full((1, 2, 4, 4, 3), 255, dtype=torch.uint8)
+    assert to_tensor(clip).shape == (1, 3, 2, 4, 4)
+    assert to_tensor(clip).max() == 1

@@ -1,0 +1,56 @@
+"""Damage in the middle is counted and said; a missing end is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from material import CPU, damaged, read, round_trip, run
+
+from vidtok_runtime.errors import VideoError
+from vidtok_runtime.tokens.tokens import TokenReader
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_damage_in_the_middle(tmp_path: Path, suffix: str) -> None:
+    path = damaged(tmp_path / f"a{suffix}", "middle")
+    result, back = round_trip(path, tmp_path)
+    line = [line for line in result.stderr.splitlines() if "warning" in line]
+    assert len(line) == 1
+    assert "damaged" in line[0]
+    count = len(read(back)[0])
+    assert 50 <= count <= 60
+    assert line[0].endswith(f"frames decoded: {count}")
+    with pytest.raises(VideoError, match="broken"):  # measuring and training want none of it
+        read(path)
+
+
+def test_frames_lost_without_a_word_are_told_from_their_times(tmp_path: Path) -> None:
+    """FFmpeg skips what it cannot read of a Matroska file, and gives no error."""
+    path = damaged(tmp_path / "a.mkv", "nothing")
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2 : len(whole) // 2 + 4000] = bytes(4000)
+    path.write_bytes(whole)
+    result = run("encode", path, "-o", tmp_path / "t.safetensors", *CPU)
+    assert result.exit_code == 0, result.output
+    lost = 60 - TokenReader(tmp_path / "t.safetensors").info.num_frames
+    assert lost > 0
+    assert f"its times have gaps (1), where about {lost} frames may be missing" in result.stderr
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts"])
+def test_a_clip_without_its_end(tmp_path: Path, suffix: str) -> None:
+    path = damaged(tmp_path / f"a{suffix}", "end")
+    out = tmp_path / "t.safetensors"
+    result = run("encode", path, "-o", out, *CPU)
+    if suffix == ".ts":  # nothing in an MPEG transport stream says where it ends
+        assert result.exit_code == 0
+    else:
+        assert result.exit_code == 1
+        assert "truncated" in result.stderr
+        assert "--keep-going" in result.stderr
+        assert not out.exists()
+        result = run("encode", path, "-o", out, "--keep-going", *CPU)
+        assert result.exit_code == 0, result.output
+        assert "it is truncated: " in result.stderr
+    assert 30 <= TokenReader(out).info.num_frames < 60

@@ -1,0 +1,160 @@
+"""Encoder and decoder networks (paper, section 3.1) in the architectures of Table 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidtok_ref.families.vidtok.variant import Variant
+from vidtok_ref.layers.layers import (
+    Attention,
+    FactorizedConv,
+    LayerNorm,
+    LinearTemporalUp,
+    NearestUp,
+    SpatialBlock,
+    SpatialDown,
+    SpatialUp,
+    TemporalDown,
+    TemporalUp,
+    TimeBlock,
+    TimeConv1d,
+    TimeConv3d,
+)
+from vidtok_ref.streaming.state import Call, State, Thread
+
+
+class Level(nn.Module):
+    """Blocks of one resolution and, at `resample`, the layer that leaves it."""
+
+    def __init__(self, blocks: list[nn.Module], role: str, resample: nn.Module | None) -> None:
+        super().__init__()
+        self.block = nn.ModuleList(blocks)
+        if resample is not None:
+            self.add_module(role, resample)
+
+
+def level_blocks(v: Variant, c_in: int, c_out: int, count: int) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Residual blocks of one level: those in space and those along T, which take turns; fully 3D: one kind alone."""
+    widths = [(c_in if j == 0 else c_out, c_out) for j in range(count)]
+    if v.architecture == "3d":
+        return [TimeBlock(v, *pair, TimeConv3d) for pair in widths], []
+    return [SpatialBlock(*pair) for pair in widths], [TimeBlock(v, c_out, c_out, TimeConv1d) for _ in widths]
+
+
+class Middle(nn.Module):
+    """The deepest part: 3D block, per-frame attention, 3D block."""
+
+    def __init__(self, v: Variant, channels: int) -> None:
+        super().__init__()
+        conv = FactorizedConv if v.architecture == "2d" else TimeConv3d
+        self.block_1 = TimeBlock(v, channels, channels, conv)
+        self.attn_1 = Attention(v, channels)
+        self.block_2 = TimeBlock(v, channels, channels, conv)
+
+    def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
+        run = Thread(state, call)
+        x = self.attn_1(run("block_1", self.block_1, x))
+        return run("block_2", self.block_2, x), run.new
+
+
+class Coder(nn.Module):
+    """What encoder and decoder share: children run one after the other, by the dotted paths in `order`."""
+
+    order: list[str]
+    norm_out: LayerNorm
+    conv_out: TimeConv3d
+
+    def step(self, x: Tensor, state: State | None = None, call: Call | None = None) -> tuple[Tensor, State]:
+        """Encode the next frames, or decode the next latents; `state` None starts a stream."""
+        run = Thread(state, call)
+        for path in self.order:
+            x = run(path, self.get_submodule(path), x)
+        return run("conv_out", self.conv_out, F.silu(self.norm_out(x))), run.new
+
+    def _level_order(self, names: tuple[str, str], role: str, levels: Iterable[int]) -> Iterator[str]:
+        """Blocks in space and along T in turns, then the layers that resample in space and along T."""
+        space, time = (getattr(self, name) for name in names)
+        parts = dict(zip(names, (space, time), strict=True)) if len(time) else {names[0]: space}
+        for i in levels:
+            for j in range(len(space[i].block)):
+                yield from (f"{name}.{i}.block.{j}" for name in parts)
+            yield from (f"{name}.{i}.{role}" for name, part in parts.items() if hasattr(part[i], role))
+
+
+class Encoder(Coder):
+    """Video `N 3 T H W` in -1..1, T a multiple of f, to `N z T/f H/s W/s` (KL: mean and log-variance)."""
+
+    def __init__(self, v: Variant) -> None:
+        super().__init__()
+        widths = [v.ch * m for m in v.ch_mult]
+        self.conv_in = TimeConv3d(v, 3, v.ch)
+        self.down = nn.ModuleList()
+        self.down_temporal = nn.ModuleList()
+        c = v.ch
+        for i, width in enumerate(widths):
+            blocks, temporal = level_blocks(v, c, width, v.num_res_blocks)
+            c = width
+            space, time = i in v.spatial_down, i in v.temporal_down
+            if v.architecture == "3d":
+                volume_down = TimeConv3d(v, c, c, 1 + time, 1 + space) if space or time else None
+                self.down.append(Level(blocks, "downsample", volume_down))
+                continue
+            self.down.append(Level(blocks, "downsample", SpatialDown(c) if space else None))
+            temporal_down: nn.Module | None = None
+            if time and v.architecture == "separated":
+                temporal_down = TimeConv1d(v, c, c, stride=2)
+            elif time:
+                temporal_down = TemporalDown(v, c)
+            self.down_temporal.append(Level(temporal, "downsample", temporal_down))
+        self.mid = Middle(v, c)
+        self.norm_out = LayerNorm(c)
+        self.conv_out = TimeConv3d(v, c, v.encoder_channels)
+        levels = self._level_order(("down", "down_temporal"), "downsample", range(len(widths)))
+        self.order = ["conv_in", *levels, "mid"]
+
+
+class Decoder(Coder):
+    """Latent `N z t h w` to video `N 3 t*f h*s w*s`.
+
+    Causal: the first f-1 frames belong to the front padding. `lag`: frames by which the video comes late
+    (version 1.1: linear interpolation looks ahead), so as many in front are surplus, too. Version 1.1 equals the
+    released one-shot result. The released chunked path with overlap interpolates otherwise behind the first
+    latent: in the golden vectors it differs from that by up to 0.14 within the first 33 frames, at 2x8x8 not at all.
+    """
+
+    def __init__(self, v: Variant) -> None:
+        super().__init__()
+        widths = [v.ch * m for m in v.ch_mult]
+        c = widths[-1]
+        self.lag = 0
+        self.conv_in = TimeConv3d(v, v.z_channels, c)
+        self.mid = Middle(v, c)
+        spatial_levels: list[Level] = []
+        temporal_levels: list[Level] = []
+        for i, width in reversed(list(enumerate(widths))):
+            blocks, temporal = level_blocks(v, c, width, v.num_res_blocks + 1)
+            c = width
+            space, time = i in v.spatial_up, i in v.temporal_up
+            if v.architecture == "3d":
+                volume_up = NearestUp(TimeConv3d(v, c, c), 1 + time, 1 + space) if space or time else None
+                spatial_levels.insert(0, Level(blocks, "upsample", volume_up))
+                continue
+            spatial_levels.insert(0, Level(blocks, "upsample", SpatialUp(c) if space else None))
+            temporal_up: nn.Module | None = None
+            if time and v.architecture == "separated":
+                temporal_up = NearestUp(TimeConv1d(v, c, c), 2, 1)
+            elif time and v.version == "1.1":
+                temporal_up = LinearTemporalUp(v, c, self.lag)
+                self.lag = 2 * self.lag + 1
+            elif time:
+                temporal_up = TemporalUp(v, c)
+            temporal_levels.insert(0, Level(temporal, "upsample", temporal_up))
+        self.up = nn.ModuleList(spatial_levels)
+        self.up_temporal = nn.ModuleList(temporal_levels)
+        self.norm_out = LayerNorm(c)
+        self.conv_out = TimeConv3d(v, c, 3)
+        levels = self._level_order(("up", "up_temporal"), "upsample", reversed(range(len(widths))))
+        self.order = ["conv_in", "mid", *levels]
