@@ -90,13 +90,12 @@ def decode(
     A part of tokens that were encoded with --gop, or in windows, decodes from the group that holds its start, otherwise
     from the first frame. Only for the whole is the checksum compared; info --verify does it, too.
     """
-    from vidtok_runtime.bundle.lookup import find_bundle_of
     from vidtok_runtime.pipeline.files import decode_file
     from vidtok_runtime.tokens.segments import segments_in
     from vidtok_runtime.tokens.tokens import TokenReader
 
     out = target_of(str(tokens), out, ".decoded.mp4", force=force)
-    found = bundle or find_bundle_of(TokenReader(segments_in(tokens)[0]).info)
+    found = bundle or TokenReader(segments_in(tokens)[0]).info.find_bundle()
     tok = tokenizer(found)
     info = decode_file(tok, tokens, out, start=start, end=end, output=output, force=force, quiet=quiet)
     if not quiet:

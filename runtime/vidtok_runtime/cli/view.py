@@ -42,7 +42,6 @@ def view(
     the latent channels are used, and PSNR over time. TOKENS is a token file or a folder of segments, CLIP is what
     encode takes; --start, --end, --fps, --size and the like are those of the clip or the original.
     """
-    from vidtok_runtime.bundle.lookup import find_bundle_of
     from vidtok_runtime.tokens.segments import holds_tokens, segments_in
     from vidtok_runtime.tokens.tokens import TokenReader
     from vidtok_runtime.view.run import view_clip, view_tokens
@@ -52,7 +51,7 @@ def view(
     if holds_tokens(place):
         if original is None and (selection, opening) != (Selection(), Opening(Damage.COUNTED)):
             raise click.UsageError("there are options for the original, which is not named; give --original CLIP")
-        found = bundle or find_bundle_of(TokenReader(segments_in(place)[0]).info)
+        found = bundle or TokenReader(segments_in(place)[0]).info.find_bundle()
         study = view_tokens(tokenizer(found), Path(place), out, frames, original, selection, opening, **options)
     else:
         if original is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from vidtok_runtime.bundle.lookup import find_bundle, shipped_names
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.checked_json import Fields
 from vidtok_runtime.errors import InputError, MismatchError
@@ -115,6 +116,17 @@ class TokenInfo:
         """How the frames fall into latents and groups."""
         group = self.gop if self.window is None else self.window // self.time_factor
         return Timing(self.time_factor, self.front_frames, self.look_ahead, group, self.window is not None)
+
+    def find_bundle(self) -> Manifest:
+        """Manifest of the shipped bundle whose weights made the tokens; raises MismatchError."""
+        for name in shipped_names():
+            manifest = find_bundle(name)
+            if manifest.weights_sha256 == self.weights_sha256:
+                return manifest
+        raise MismatchError(
+            f"these tokens were made by {self.variant} with weights {self.weights_sha256[:12]}, which no shipped "
+            "bundle has; give --bundle the one that made them"
+        )
 
     def check_bundle(self, manifest: Manifest) -> None:
         """Raise MismatchError unless the bundle has the variant and the weights that made the tokens."""
