@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from vidtok_ref import build
-from vidtok_ref.regularizers.regularizer import Quantizer, utilization
+from vidtok_ref.regularizers.base import Quantizer
+from vidtok_ref.regularizers.entropy import utilization
 from vidtok_ref.train.loader import to_tensor
 from vidtok_ref.train.material import Material, load_material
 from vidtok_ref.train.recipe import Recipe, load_recipe

@@ -106,7 +106,7 @@ def _bundle_of(bundle: str | None, variant: str, ch: int | None, work: Path) -> 
     """The given bundle, or one of the untrained variant, made unless the folder has it."""
     from vidtok_export import export
     from vidtok_ref import build
-    from vidtok_ref.weights import write_weights
+    from vidtok_ref.families.vidtok.weights_file import write_weights
 
     if bundle:
         return find_bundle(bundle)
@@ -148,7 +148,7 @@ def speed(
 ) -> None:
     """Encode and decode beside PyTorch eager and compiled and its straight export; ratios are to the first of them."""
     from vidtok_export.verify import reference_of
-    from vidtok_ref.weights import write_weights
+    from vidtok_ref.families.vidtok.weights_file import write_weights
 
     targets = Files(figures, plot, force).open()
     with tempfile.TemporaryDirectory() as temporary:
@@ -172,7 +172,7 @@ def speed(
 _LOAD = """
 from pathlib import Path
 from vidtok_ref import build
-from vidtok_ref.weights import embedded_variant
+from vidtok_ref.families.vidtok.weights_file import embedded_variant
 model = build(embedded_variant({weights!r}), {weights!r})
 """
 _ENCODE = """

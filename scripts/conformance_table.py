@@ -67,12 +67,12 @@ def in_float32(models: dict[str, VidTok]) -> Run:
 def distance(model: VidTok, case: Case, data: NDArray[np.int32]) -> float:
     """How far at most the encoder's output is from the cells of the given tokens, in steps of the quantizer."""
     before = model.features(network_input(model, case.read_input()), chunk_of(model))
-    return float(model.regularization.miss(before, torch.from_numpy(data)[None]).max())
+    return float(model.regularization.distance_to_cell(before, torch.from_numpy(data)[None]).max())
 
 
 def row(runner: Runner, cases: list[Case], models: dict[str, VidTok]) -> str:
     """One line of a table."""
-    different, tokens, miss, latents, frames = 0, 0, 0.0, 0.0, 0.0
+    different, tokens, away, latents, frames = 0, 0, 0.0, 0.0, 0.0
     with tempfile.TemporaryDirectory() as folder:
         for case, (data, video) in zip(cases, runner.run(cases, Path(folder)), strict=True):
             wanted = case.read_tokens().data
@@ -82,8 +82,8 @@ def row(runner: Runner, cases: list[Case], models: dict[str, VidTok]) -> str:
                 latents = np.maximum(latents, np.abs(data - wanted).max())
                 continue
             different, tokens = different + int((data != wanted).sum()), tokens + data.size
-            miss = max(miss, distance(models[case.bundle.name], case, data))
-    found = f"{different} of {tokens:,}" + (f", {miss:.1e} away" if different else "")
+            away = max(away, distance(models[case.bundle.name], case, data))
+    found = f"{different} of {tokens:,}" + (f", {away:.1e} away" if different else "")
     return f"| {runner.name} | {found} | {latents:.1e} | {frames:.1e} |\n"
 
 

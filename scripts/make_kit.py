@@ -23,7 +23,7 @@ from vidtok_export import export
 from vidtok_export.bundle import save_manifest
 from vidtok_export.verify import LATENT_TOLERANCE, VIDEO_TOLERANCE, smooth_video
 from vidtok_ref import VidTok, build
-from vidtok_ref.regularizers.regularizer import Quantizer
+from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.streaming.geometry import to_network
 from vidtok_runtime.tokens.tokens import TokenInfo, Tokens

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vidtok_export.verify import smooth_video
 from vidtok_ref import VARIANTS, Variant, VidTok, build
-from vidtok_ref.regularizers.regularizer import FiniteScalarQuantizer
+from vidtok_ref.regularizers.channel import FiniteScalarQuantizer
 
 # Two evaluation orders of float32 differ by less: no token of a vector may depend on the order.
 MARGIN = 2e-4

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from vidtok_ref import VidTok, build
-from vidtok_ref.regularizers.regularizer import Quantizer
+from vidtok_ref.families.vidtok.weights_file import embedded_variant
+from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.streaming.state import Call, flatten, unflatten
-from vidtok_ref.weights import embedded_variant
 from vidtok_runtime.bench.interleaved import serve
 from vidtok_runtime.bench.process import example
 from vidtok_runtime.bundle.manifest import read_manifest

@@ -1,10 +1,8 @@
-"""Reading checkpoints without ever unpickling, writing them, and the identity of a set of weights."""
+"""Reading checkpoints without ever unpickling, and the identity of a set of weights."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import pickle
 import struct
 from collections.abc import Mapping
@@ -12,12 +10,11 @@ from os import PathLike
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vidtok_ref.errors import WeightsError
-from vidtok_ref.families.vidtok.variant import Variant
 
 # A released checkpoint also holds the discriminator, the perceptual loss and perhaps a running average.
 _NOT_THE_MODEL = ("loss.", "model_ema.")
@@ -50,34 +47,6 @@ def read_weights(path: str | PathLike[str]) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not any(isinstance(t, Tensor) for t in content.values()):
         raise WeightsError(f"{path} holds no state dict")
     return {k: t for k, t in content.items() if isinstance(k, str) and isinstance(t, Tensor)}
-
-
-def embedded_variant(path: str | PathLike[str]) -> Variant | None:
-    """The variant that `write_weights` put into a safetensors file; None where there is none. Raises WeightsError."""
-    if Path(path).suffix != ".safetensors":
-        return None
-    try:
-        with safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get("variant")
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a safetensors file: {error}") from error
-    try:
-        return None if text is None else Variant.from_dict(json.loads(text))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path} does not say which variant it is: {error}") from error
-
-
-def write_weights(model: nn.Module, path: Path, dtype: torch.dtype = torch.float32, **metadata: str) -> None:
-    """Write the weights of a `VidTok` as safetensors with the variant in the metadata; complete or not at all."""
-    tensors = {k: t.detach().to(dtype).contiguous() for k, t in model.state_dict().items()}
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        save_file(tensors, part, metadata={"variant": json.dumps(model.variant.to_dict()), **metadata})
-        os.replace(part, path)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} cannot be written: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _few(names: list[str]) -> str:

@@ -17,7 +17,7 @@ from vidtok_export.errors import ExportError
 from vidtok_export.lowering.lower import lower
 from vidtok_export.lowering.winograd import write_out
 from vidtok_ref.families.vidtok.model import VidTok
-from vidtok_ref.regularizers.regularizer import Quantizer
+from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.streaming.state import Call, flatten, unflatten
 from vidtok_runtime.bundle.graph_entry import FIRST_CALL, FLUSH_CALL, SECOND_CALL, Flag, Port, State
 from vidtok_runtime.engines.telemetry import without_telemetry

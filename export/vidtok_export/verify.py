@@ -15,7 +15,7 @@ from vidtok_ref.families.vidtok.checkpoints import find_checkpoint
 from vidtok_ref.families.vidtok.load import build
 from vidtok_ref.families.vidtok.model import VidTok
 from vidtok_ref.families.vidtok.variant import Variant
-from vidtok_ref.regularizers.regularizer import Quantizer
+from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.engines.base import Array, Options
@@ -127,8 +127,8 @@ def _check(
             wrong = torch.from_numpy(got != source)
             parity.tokens += wrong.numel()
             parity.tokens_differing += int(wrong.sum())
-            miss = model.regularization.miss(before, torch.from_numpy(got))
-            parity.passed &= bool((miss <= THRESHOLD_MARGIN).all())
+            distance = model.regularization.distance_to_cell(before, torch.from_numpy(got))
+            parity.passed &= bool((distance <= THRESHOLD_MARGIN).all())
         else:
             diff = float(np.abs(got - wanted).max())
             parity.latent_max_diff = max(parity.latent_max_diff, diff)

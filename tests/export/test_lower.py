@@ -8,12 +8,22 @@ import pytest
 import torch
 
 from vidtok_export.lowering import lower as low
-from vidtok_ref import VARIANTS, VidTok
-from vidtok_ref.layers import layers
+from vidtok_ref import VidTok
+from vidtok_ref.layers.attention import Attention
+from vidtok_ref.layers.conv import FrameConv2d, TimeConv1d
+from vidtok_ref.layers.norm import LayerNorm
+from vidtok_ref.layers.resample import (
+    LinearTemporalUp,
+    SpatialDown,
+    SpatialUp,
+    TemporalDown,
+    TemporalUp,
+    upsample_linear,
+)
+from vidtok_ref.streaming.causal_cache import Padding
 from vidtok_ref.streaming.state import Call
 
 C = 6
-V10, V11, WHOLE = (VARIANTS[name] for name in ("kl-4chn", "kl-4chn-v1.1", "kl-4chn-noncausal"))
 
 
 @pytest.fixture
@@ -28,13 +38,13 @@ def close(a: torch.Tensor, b: torch.Tensor) -> None:
 @pytest.mark.parametrize(
     ("reference", "lowered"),
     [
-        (lambda: layers.LayerNorm(C), low.ChannelNorm),
-        (lambda: layers.FrameConv2d(C, 4, 3, padding=1), low.frame_conv),
-        (lambda: layers.FrameConv2d(C, 4, 1), low.frame_conv),
-        (lambda: layers.SpatialDown(C), low.FoldedSpatialDown),
-        (lambda: layers.SpatialUp(C), low.TransposedSpatialUp),
-        (lambda: layers.Attention(V10, C), low.PlainAttention),
-        (lambda: layers.Attention(WHOLE, C), low.PlainAttention),
+        (lambda: LayerNorm(C), low.ChannelNorm),
+        (lambda: FrameConv2d(C, 4, 3, padding=1), low.frame_conv),
+        (lambda: FrameConv2d(C, 4, 1), low.frame_conv),
+        (lambda: SpatialDown(C), low.FoldedSpatialDown),
+        (lambda: SpatialUp(C), low.TransposedSpatialUp),
+        (lambda: Attention(C, Padding.ZEROS), low.PlainAttention),
+        (lambda: Attention(C, Padding.BOTH_SIDES), low.PlainAttention),
     ],
 )
 @torch.no_grad()
@@ -49,7 +59,7 @@ def test_stateless_layers(x: torch.Tensor, reference: Any, lowered: Any) -> None
 @pytest.mark.parametrize("channels", [C, low.FEW_CHANNELS + 4])
 @torch.no_grad()
 def test_norms_of_few_and_of_many_channels(channels: int) -> None:
-    layer = layers.LayerNorm(channels)
+    layer = LayerNorm(channels)
     layer.norm.weight.uniform_(-1, 1, generator=torch.Generator().manual_seed(0))
     layer.norm.bias.uniform_(-1, 1, generator=torch.Generator().manual_seed(1))
     conv = torch.nn.Conv3d(3, channels, 1)
@@ -65,33 +75,36 @@ def flags(first: bool, boundary: bool) -> Call:
     return Call(torch.tensor([first]), torch.tensor([boundary]))
 
 
+ZERO_PADDED = (Padding.ZEROS, Padding.BOTH_SIDES)
 ALONG_TIME = [
-    (lambda v: layers.TimeConv1d(v, C, C), low.PixelConv1d, (V10, V11, WHOLE)),
-    (lambda v: layers.TemporalDown(v, C), low.FoldedTemporalDown, (V10, V11, WHOLE)),
-    (lambda v: layers.TemporalUp(v, C), low.FoldedTemporalUp, (V10, WHOLE)),
-    (lambda v: layers.TemporalUp(v, C), low.TapwiseTemporalUp, (V10, WHOLE)),
-    (lambda v: layers.LinearTemporalUp(v, C, 2), low.FoldedLinearTemporalUp, (V11,)),
+    (lambda padding: TimeConv1d(C, C, padding), low.PixelConv1d, tuple(Padding)),
+    (lambda padding: TemporalDown(C, padding), low.FoldedTemporalDown, tuple(Padding)),
+    (lambda padding: TemporalUp(C, padding), low.FoldedTemporalUp, ZERO_PADDED),
+    (lambda padding: TemporalUp(C, padding), low.TapwiseTemporalUp, ZERO_PADDED),
+    (lambda padding: LinearTemporalUp(C, padding, 2), low.FoldedLinearTemporalUp, (Padding.FIRST_FRAME,)),
 ]
 
 
 @pytest.mark.parametrize(
-    ("reference", "lowered", "v"),
-    [pytest.param(r, f, v, id=f"{f.__name__}-{v.name}") for r, f, variants in ALONG_TIME for v in variants],
+    ("reference", "lowered", "padding"),
+    [pytest.param(r, f, p, id=f"{f.__name__}-{p.name}") for r, f, paddings in ALONG_TIME for p in paddings],
 )
 @pytest.mark.parametrize("mix", [-1.0, 2.0])
 @torch.no_grad()
-def test_layers_that_look_along_time(x: torch.Tensor, reference: Any, lowered: Any, v: Any, mix: float) -> None:
-    layer = reference(v)
+def test_layers_that_look_along_time(
+    x: torch.Tensor, reference: Any, lowered: Any, padding: Padding, mix: float
+) -> None:
+    layer = reference(padding)
     if hasattr(layer, "mix_factor"):
         layer.mix_factor.fill_(mix)
     folded = lowered(layer)
     wanted, _ = layer.step(x, None, None)
     close(folded.step(x, None, None)[0], wanted)
-    if v.causal:
+    if padding.causal:
         first, state = folded.step(x[:, :, :2], None, None)
         close(torch.cat([first, folded.step(x[:, :, 2:], state, None)[0]], dim=2), wanted)
         # With the flag, the first call pays no attention to what the states hold (version 1.0: zeros, no flag).
-        if v is V11:
+        if padding is Padding.FIRST_FRAME:
             close(folded.step(x, state, flags(True, False))[0], wanted)
 
 
@@ -100,7 +113,7 @@ def test_layers_that_look_along_time(x: torch.Tensor, reference: Any, lowered: A
 def test_the_linear_fold_at_boundaries(frames: int) -> None:
     """Calls of 1, 1, 2 and 1 latents: boundaries in the second and the last, which may end with the chunk."""
     x = torch.randn(2, C, 5 * frames, 5, 7, generator=torch.Generator().manual_seed(0))
-    layer = layers.LinearTemporalUp(V11, C, frames - 1)
+    layer = LinearTemporalUp(C, Padding.FIRST_FRAME, frames - 1)
     folded = low.FoldedLinearTemporalUp(layer)
     states: list[Any] = [None, None]
     outputs: list[list[torch.Tensor]] = [[], []]
@@ -117,27 +130,27 @@ def test_the_linear_fold_at_boundaries(frames: int) -> None:
 
 def test_width_decides_how_time_is_doubled() -> None:
     for channels, form in ((C, low.FoldedTemporalUp), (low.MANY_CHANNELS, low.TapwiseTemporalUp)):
-        assert isinstance(low.temporal_up(layers.TemporalUp(V10, channels)), form)
+        assert isinstance(low.temporal_up(TemporalUp(channels, Padding.ZEROS)), form)
 
 
 @torch.no_grad()
-def test_linear_doubling() -> None:
+def test_linear_upsampling() -> None:
     x = torch.arange(5.0).view(1, 1, 5, 1, 1)
     plain = [0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.25, 3.75]
-    assert layers.double(x, None, 0).flatten().tolist() == plain
-    assert layers.double(x, torch.tensor([False]), 2).flatten().tolist() == plain
-    assert layers.double(x, torch.tensor([True]), 2).flatten().tolist() == [*plain[:4], 2, 3, *plain[6:]]
+    assert upsample_linear(x, None, 0).flatten().tolist() == plain
+    assert upsample_linear(x, torch.tensor([False]), 2).flatten().tolist() == plain
+    assert upsample_linear(x, torch.tensor([True]), 2).flatten().tolist() == [*plain[:4], 2, 3, *plain[6:]]
     halves = torch.nn.functional.interpolate(x[0].flatten(1)[None], scale_factor=2, mode="linear")
     assert halves.flatten().tolist()[1:-1] == plain
 
 
 @torch.no_grad()
 def test_doubling_layers_remember_little(x: torch.Tensor) -> None:
-    _, state = low.FoldedTemporalUp(layers.TemporalUp(V10, C)).step(x, None, None)
+    _, state = low.FoldedTemporalUp(TemporalUp(C, Padding.ZEROS)).step(x, None, None)
     assert state.shape[1:3] == (C, 1)
-    _, state = low.TapwiseTemporalUp(layers.TemporalUp(V10, C)).step(x, None, None)
+    _, state = low.TapwiseTemporalUp(TemporalUp(C, Padding.ZEROS)).step(x, None, None)
     assert state.shape[1:3] == (2 * C, 1)
-    _, state = low.FoldedLinearTemporalUp(layers.LinearTemporalUp(V11, C, 1)).step(x, None, None)
+    _, state = low.FoldedLinearTemporalUp(LinearTemporalUp(C, Padding.FIRST_FRAME, 1)).step(x, None, None)
     assert {k: tuple(t.shape[1:3]) for k, t in state.items()} == {"prev": (3 * C, 1), "tap0": (C, 1), "tap1": (C, 1)}
 
 

@@ -15,8 +15,8 @@ from conftest import NARROW, SHALLOW
 
 from vidtok_export.cli import main
 from vidtok_ref import ModelError, Variant, VidTok, build, find_variant
+from vidtok_ref.families.vidtok.weights_file import write_weights
 from vidtok_ref.streaming.state import flatten
-from vidtok_ref.weights import write_weights
 from vidtok_runtime.bundle.manifest import read_manifest
 
 OTHERS = ["3d", "separated", "2d"]

@@ -14,16 +14,11 @@ from vector_quantize_pytorch import LFQ
 
 from vidtok_export import export
 from vidtok_ref import ModelError, VidTok, build, find_variant
-from vidtok_ref.regularizers.entropy import entropy_gap
-from vidtok_ref.regularizers.regularizer import (
-    ChannelQuantizer,
-    DiagonalGaussian,
-    FiniteScalarQuantizer,
-    LookupFreeQuantizer,
-    utilization,
-)
+from vidtok_ref.families.vidtok.weights_file import write_weights
+from vidtok_ref.regularizers.channel import ChannelQuantizer, FiniteScalarQuantizer, LookupFreeQuantizer
+from vidtok_ref.regularizers.entropy import entropy_gap, utilization
+from vidtok_ref.regularizers.kl import DiagonalGaussian
 from vidtok_ref.regularizers.vq import VectorQuantizer
-from vidtok_ref.weights import write_weights
 from vidtok_runtime import Tokenizer
 
 BY_CHANNEL = [FiniteScalarQuantizer((8, 5, 3)), LookupFreeQuantizer(3), FiniteScalarQuantizer((4,))]
@@ -55,15 +50,15 @@ def test_every_token_is_a_code_and_back(quantizer: ChannelQuantizer) -> None:
 def test_how_far_other_tokens_are(quantizer: ChannelQuantizer) -> None:
     h = features(len(quantizer.levels))
     own = quantizer(h).indices
-    assert quantizer.miss(h, own).max() == 0
+    assert quantizer.distance_to_cell(h, own).max() == 0
     other = (own + 1) % torch.tensor(quantizer.levels).prod()
-    assert quantizer.miss(h, other).min() > 0
+    assert quantizer.distance_to_cell(h, other).min() > 0
     # The next digit of channel 0, where there is one, begins half a digit above the own one.
     digit = own % quantizer.levels[0]
     inner = digit < quantizer.levels[0] - 1
     bounded = quantizer.bound(h)[:, 0].clamp(min=-quantizer.half[0])  # below the lowest digit lies nothing
     above = digit - quantizer.half[0] + 0.5 - bounded
-    torch.testing.assert_close(quantizer.miss(h, own + 1)[inner], above[inner], atol=1e-5, rtol=0)
+    torch.testing.assert_close(quantizer.distance_to_cell(h, own + 1)[inner], above[inner], atol=1e-5, rtol=0)
 
 
 def test_gradients_go_straight_through() -> None:
@@ -152,15 +147,17 @@ def test_vectors_are_the_nearest(vq: VectorQuantizer) -> None:
     distances = (h.unsqueeze(1) - vq.vq.codebook.view(1, 16, 3, 1, 1, 1)).norm(dim=2)
     assert torch.equal(encoded.indices, distances.argmin(1).int())
     assert torch.equal(encoded.latent, vq.from_indices(encoded.indices))
-    assert vq.miss(h, encoded.indices).max() == 0
-    # Moved towards another code by as much as it misses, and a little more, a token chooses it (or one nearer still).
+    assert vq.distance_to_cell(h, encoded.indices).max() == 0
+    # Moved as far as another code's cell, and a little more, a token chooses that code (or one nearer still).
     other = (encoded.indices + 1) % 16
     way = torch.nn.functional.normalize(vq.from_indices(other) - encoded.latent, dim=1)
-    miss = vq.miss(h, other)
-    assert miss.min() > 0
-    assert torch.equal(vq(h + (miss - 1e-3)[:, None] * way).indices == other, torch.zeros_like(other, dtype=torch.bool))
-    moved = h + (miss + 1e-3)[:, None] * way
-    torch.testing.assert_close(vq.miss(moved, encoded.indices) > 0, torch.ones_like(other, dtype=torch.bool))
+    distance = vq.distance_to_cell(h, other)
+    assert distance.min() > 0
+    assert torch.equal(
+        vq(h + (distance - 1e-3)[:, None] * way).indices == other, torch.zeros_like(other, dtype=torch.bool)
+    )
+    moved = h + (distance + 1e-3)[:, None] * way
+    assert (vq.distance_to_cell(moved, encoded.indices) > 0).all()
 
 
 def test_vectors_learn_without_a_loss_and_only_in_training(vq: VectorQuantizer) -> None:

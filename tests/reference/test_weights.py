@@ -18,7 +18,8 @@ from vidtok_export.cli import main
 from vidtok_ref import VARIANTS, ModelError, build
 from vidtok_ref.families.vidtok.checkpoints import FOLDER_VARIABLE, find_checkpoint, release_name
 from vidtok_ref.families.vidtok.load import look_alikes
-from vidtok_ref.weights import embedded_variant, read_weights, weights_sha256
+from vidtok_ref.families.vidtok.weights_file import embedded_variant
+from vidtok_ref.weights import read_weights, weights_sha256
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from vidtok_ref import build
 from vidtok_ref.errors import VariantError
-from vidtok_ref.layers.layers import LayerNorm, SpatialBlock
+from vidtok_ref.layers.blocks import SpatialBlock
+from vidtok_ref.layers.norm import LayerNorm
 from vidtok_ref.train.muon import Muon, orthogonalise
 from vidtok_ref.train.start import Goal, start_from_linear
 

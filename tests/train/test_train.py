@@ -19,12 +19,12 @@ from training import GAN, command, last_state, log_rows, tiny
 
 from vidtok_ref import build
 from vidtok_ref.errors import DataError, WeightsError
+from vidtok_ref.families.vidtok.weights_file import embedded_variant, write_weights
 from vidtok_ref.train.cli import main
 from vidtok_ref.train.material import load_material
 from vidtok_ref.train.recipe import load_recipe
 from vidtok_ref.train.report import Report
 from vidtok_ref.train.run import first_model, train
-from vidtok_ref.weights import embedded_variant, write_weights
 from vidtok_runtime.tools.demo import synthetic_frame
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vidtok_ref.regularizers.regularizer import FiniteScalarQuantizer
+from vidtok_ref.regularizers.channel import FiniteScalarQuantizer
 from vidtok_ref.train.gan import Discriminator, adaptive_weight, hinge, lecam, non_saturating
 from vidtok_ref.train.losses import Objective, entropy_weight, log_error
 from vidtok_ref.train.recipe import GanPart, LossPart

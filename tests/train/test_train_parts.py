@@ -13,8 +13,8 @@ import torch
 from training import tiny
 
 from vidtok_ref import build
-from vidtok_ref.layers.layers import TimeBlock
-from vidtok_ref.regularizers.regularizer import Encoded
+from vidtok_ref.layers.blocks import TimeBlock
+from vidtok_ref.regularizers.base import Encoded
 from vidtok_ref.train.average import update_average
 from vidtok_ref.train.loader import to_tensor
 from vidtok_ref.train.module import sample_latent

@@ -59,3 +59,8 @@ def entropy_gap(h: Tensor, channel_codes: list[Tensor], inverse_temperature: flo
         token_entropy = -torch.stack([(log_p.exp() * log_p).sum(1) for log_p in choices]).sum(0).mean()
         mean = mean_over_processes(mean_distribution(choices))
         return token_entropy + (mean * mean.clamp(min=_LEAST).log()).sum()
+
+
+def utilization(indices: Tensor, codebook_size: int) -> float:
+    """Share of the codebook that occurs at least once among tokens (int, any shape), as in `vidtok-run eval`."""
+    return indices.unique().numel() / codebook_size

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vidtok_ref.errors import ModelError
-from vidtok_ref.regularizers.regularizer import Encoded, Quantizer, Terms, straight_through
+from vidtok_ref.regularizers.base import Encoded, Quantizer, Terms, straight_through
 
 
 class VectorQuantizer(Quantizer):
@@ -61,7 +61,7 @@ class VectorQuantizer(Quantizer):
     def from_indices(self, indices: Tensor) -> Tensor:
         return F.embedding(indices, self.vq.codebook).movedim(-1, 1)
 
-    def miss(self, h: Tensor, indices: Tensor) -> Tensor:
+    def distance_to_cell(self, h: Tensor, indices: Tensor) -> Tensor:
         """In the latent's own units: the distance from the plane between the right code and the given one."""
         right, given = self(h).latent, self.from_indices(indices)
         excess = (h - given).square().sum(1) - (h - right).square().sum(1)

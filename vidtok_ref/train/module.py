@@ -17,8 +17,10 @@ from torch.utils.data import DataLoader
 
 from vidtok_ref.errors import DataError, DivergedError
 from vidtok_ref.families.vidtok.model import VidTok
-from vidtok_ref.layers.layers import kernel
-from vidtok_ref.regularizers.regularizer import ChannelQuantizer, DiagonalGaussian, Encoded
+from vidtok_ref.layers.conv import kernel
+from vidtok_ref.regularizers.base import Encoded
+from vidtok_ref.regularizers.channel import ChannelQuantizer
+from vidtok_ref.regularizers.kl import DiagonalGaussian
 from vidtok_ref.train.average import update_average
 from vidtok_ref.train.gan import Discriminator, adaptive_weight, non_saturating
 from vidtok_ref.train.loader import Batch, Numbers, Samples, make_loader, to_tensor

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from vidtok_ref.families.vidtok.weights_file import write_weights
 from vidtok_ref.train.module import Training
 from vidtok_ref.train.resume import LAST
 from vidtok_ref.train.validate import psnr, reconstruct, write_pictures
-from vidtok_ref.weights import write_weights
 
 COLUMNS = (
     *("step", "loss", "l1", "l2", "perceptual", "psnr", "kl", "entropy", "entropy_weight", "commitment", "usage"),

@@ -16,18 +16,10 @@ from torch import Tensor, nn
 from vidtok_ref.errors import VariantError
 from vidtok_ref.families.vidtok.coder import Coder, Middle
 from vidtok_ref.families.vidtok.model import VidTok
-from vidtok_ref.layers.layers import (
-    Attention,
-    FrameConv2d,
-    SpatialBlock,
-    SpatialDown,
-    SpatialUp,
-    TemporalDown,
-    TemporalUp,
-    TimeBlock,
-    kernel,
-    per_frame,
-)
+from vidtok_ref.layers.attention import Attention
+from vidtok_ref.layers.blocks import SpatialBlock, TimeBlock
+from vidtok_ref.layers.conv import FrameConv2d, kernel, per_frame
+from vidtok_ref.layers.resample import SpatialDown, SpatialUp, TemporalDown, TemporalUp
 from vidtok_ref.regularizers.vq import VectorQuantizer
 
 # Chosen by the held-back PSNR at the start and after 200 steps.
@@ -163,7 +155,7 @@ def _seen(layer: nn.Module, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
     if isinstance(layer, TemporalUp):
         x = x.repeat_interleave(2, dim=2)
     conv = layer.conv if isinstance(layer, TemporalDown | TemporalUp) else layer
-    return F.pad(conv.reach.step(x, None, None)[0], (1, 1, 1, 1)), (conv.stride, 1, 1)
+    return F.pad(conv.cache.step(x, None, None)[0], (1, 1, 1, 1)), (conv.stride, 1, 1)
 
 
 def _fit(layer: nn.Module, x: Tensor, live: int, target: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from vidtok_ref.regularizers.channel import ChannelQuantizer
 from vidtok_ref.regularizers.entropy import mean_distribution, mean_over_processes
-from vidtok_ref.regularizers.regularizer import ChannelQuantizer
 
 MEMORY = 0.99  # of the average use of each code, a step: a batch has far fewer tokens than there are codes
 SHARPNESS = 2.0  # a token in the middle of its cell counts to a seventh of itself for a neighbour

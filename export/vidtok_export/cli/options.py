@@ -63,7 +63,7 @@ def chosen_variant(name: str | None, checkpoint: Path | None, ch: int | None) ->
     """The named variant, or the one inside the checkpoint."""
     found: str | Variant | None = name
     if name is None and checkpoint is not None:
-        from vidtok_ref.weights import embedded_variant
+        from vidtok_ref.families.vidtok.weights_file import embedded_variant
 
         found = embedded_variant(checkpoint)
     if found is None:

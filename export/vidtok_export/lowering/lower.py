@@ -13,9 +13,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidtok_ref.layers import layers as ref
-from vidtok_ref.layers.layers import NORM_EPS, double, kernel
-from vidtok_ref.streaming.state import Call, State, Thread
+from vidtok_ref.layers.attention import Attention
+from vidtok_ref.layers.blocks import SpatialBlock, TimeBlock
+from vidtok_ref.layers.conv import FactorizedConv, FrameConv2d, TimeConv1d, kernel
+from vidtok_ref.layers.norm import NORM_EPS, LayerNorm
+from vidtok_ref.layers.resample import (
+    LinearTemporalUp,
+    SpatialDown,
+    SpatialUp,
+    TemporalDown,
+    TemporalUp,
+    upsample_linear,
+)
+from vidtok_ref.streaming.causal_cache import CausalCache
+from vidtok_ref.streaming.state import Call, State
+from vidtok_ref.streaming.state_scope import StateScope
 
 
 def _conv3d(weight: Tensor, bias: Tensor | None, **options: Any) -> nn.Conv3d:
@@ -45,7 +57,7 @@ class ChannelNorm(nn.Module):
     centred: the mean over C is known to be zero already (`centre` folds that into the convolution in front).
     """
 
-    def __init__(self, layer: ref.LayerNorm, *, centred: bool = False) -> None:
+    def __init__(self, layer: LayerNorm, *, centred: bool = False) -> None:
         super().__init__()
         self.centred = centred
         weight, bias = layer.norm.weight.detach(), layer.norm.bias.detach()
@@ -83,18 +95,18 @@ def centre(conv: nn.Module) -> None:
 class PixelConv1d(nn.Module):
     """TimeConv1d as a Conv3d with kernel 3x1x1."""
 
-    def __init__(self, layer: ref.TimeConv1d) -> None:
+    def __init__(self, layer: TimeConv1d) -> None:
         super().__init__()
         weight, bias = kernel(layer)
         self.conv = _conv3d(weight[..., None, None], bias, stride=(layer.stride, 1, 1))
-        self.reach = layer.reach
+        self.cache = layer.cache
 
     def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
-        x, remembered = self.reach.step(x, state, call)
+        x, remembered = self.cache.step(x, state, call)
         return self.conv(x), remembered
 
 
-def frame_conv(layer: ref.FrameConv2d) -> nn.Conv3d:
+def frame_conv(layer: FrameConv2d) -> nn.Conv3d:
     """FrameConv2d as a Conv3d with kernel 1 x k x k."""
     p = layer.padding
     assert isinstance(p, tuple)
@@ -104,7 +116,7 @@ def frame_conv(layer: ref.FrameConv2d) -> nn.Conv3d:
 class FoldedSpatialDown(nn.Module):
     """SpatialDown as a strided Conv3d."""
 
-    def __init__(self, layer: ref.SpatialDown) -> None:
+    def __init__(self, layer: SpatialDown) -> None:
         super().__init__()
         self.conv = _conv3d(layer.conv.weight.unsqueeze(2), layer.conv.bias, stride=(1, 2, 2))
 
@@ -125,7 +137,7 @@ def doubling_kernel(weight: Tensor, dim: int) -> Tensor:
 class TransposedSpatialUp(nn.Module):
     """SpatialUp as one transposed convolution: 4/9 of the work, and no phases to interleave."""
 
-    def __init__(self, layer: ref.SpatialUp) -> None:
+    def __init__(self, layer: SpatialUp) -> None:
         super().__init__()
         c = layer.conv.out_channels
         assert layer.conv.bias is not None
@@ -139,7 +151,7 @@ class TransposedSpatialUp(nn.Module):
         return y
 
 
-def blended(layer: ref.TemporalDown | ref.TemporalUp | ref.LinearTemporalUp) -> tuple[Tensor, Tensor, Tensor]:
+def blended(layer: TemporalDown | TemporalUp | LinearTemporalUp) -> tuple[Tensor, Tensor, Tensor]:
     """Kernel and bias of a layer's convolution scaled by `1 - alpha`, and alpha."""
     weight, bias = kernel(layer.conv)
     alpha = torch.sigmoid(layer.mix_factor.detach())
@@ -152,7 +164,7 @@ def add_identity(weight: Tensor, tap: int, share: Tensor) -> None:
     weight[diagonal, diagonal, tap, 1, 1] += share
 
 
-def folded_down(layer: ref.TemporalDown) -> tuple[Tensor, Tensor]:
+def folded_down(layer: TemporalDown) -> tuple[Tensor, Tensor]:
     """Kernel and bias that equal `alpha * avgpool3 + (1 - alpha) * conv`."""
     weight, bias, alpha = blended(layer)
     for tap in range(3):
@@ -163,17 +175,17 @@ def folded_down(layer: ref.TemporalDown) -> tuple[Tensor, Tensor]:
 class FoldedTemporalDown(nn.Module):
     """TemporalDown as one strided convolution."""
 
-    def __init__(self, layer: ref.TemporalDown) -> None:
+    def __init__(self, layer: TemporalDown) -> None:
         super().__init__()
         self.conv = _conv3d(*folded_down(layer), stride=(2, 1, 1), padding=(0, 1, 1))
-        self.reach = layer.conv.reach
+        self.cache = layer.conv.cache
 
     def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
-        x, remembered = self.reach.step(x, state, call)
+        x, remembered = self.cache.step(x, state, call)
         return self.conv(x), remembered
 
 
-def folded_up(layer: ref.TemporalUp) -> tuple[Tensor, Tensor]:
+def folded_up(layer: TemporalUp) -> tuple[Tensor, Tensor]:
     """Two-tap kernel `2C C 2 3 3` and bias `2C` for neighbours (left, right) of a sequence to be doubled.
 
     Three frames in a row of the doubled sequence are left, left, right or left, right, right: a kernel-3
@@ -181,7 +193,7 @@ def folded_up(layer: ref.TemporalUp) -> tuple[Tensor, Tensor]:
     output's own frame: the newest for a causal convolution, else the middle one.
     """
     weight, bias, alpha = blended(layer)
-    add_identity(weight, 2 if layer.conv.reach.causal else 1, alpha)
+    add_identity(weight, 2 if layer.conv.cache.padding.causal else 1, alpha)
     w0, w1, w2 = weight.unbind(2)
     return torch.cat([torch.stack([w0 + w1, w2], 2), torch.stack([w0, w1 + w2], 2)]), bias.repeat(2)
 
@@ -189,17 +201,17 @@ def folded_up(layer: ref.TemporalUp) -> tuple[Tensor, Tensor]:
 class FoldedTemporalUp(nn.Module):
     """TemporalUp as one two-tap convolution with twice the outputs: 2/3 of the work, one remembered frame."""
 
-    def __init__(self, layer: ref.TemporalUp) -> None:
+    def __init__(self, layer: TemporalUp) -> None:
         super().__init__()
         self.conv = _conv3d(*folded_up(layer), padding=(0, 1, 1))
-        self.reach = copy.copy(layer.conv.reach)
-        self.reach.frames = 1 if self.reach.causal else 2
+        padding = layer.conv.cache.padding
+        self.cache = CausalCache(1 if padding.causal else 2, padding)
 
     def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
-        x, remembered = self.reach.step(x, state, call)
+        x, remembered = self.cache.step(x, state, call)
         y = self.conv(x).unflatten(1, (2, -1)).movedim(1, 3).flatten(2, 3)
         # The pairs at both ends of a non-causal chunk also give a frame outside of it.
-        return y if self.reach.causal else y[:, :, 1:-1], remembered
+        return y if self.cache.padding.causal else y[:, :, 1:-1], remembered
 
 
 def _taps(weight: Tensor, bias: Tensor) -> nn.Conv3d:
@@ -217,27 +229,27 @@ class TapwiseTemporalUp(nn.Module):
     remembered.
     """
 
-    def __init__(self, layer: ref.TemporalUp) -> None:
+    def __init__(self, layer: TemporalUp) -> None:
         super().__init__()
-        self.reach = copy.copy(layer.conv.reach)
-        self.reach.frames = 1 if self.reach.causal else 2
+        padding = layer.conv.cache.padding
+        self.cache = CausalCache(1 if padding.causal else 2, padding)
         weight, bias, alpha = blended(layer)
-        add_identity(weight, 2 if self.reach.causal else 1, alpha)
+        add_identity(weight, 2 if self.cache.padding.causal else 1, alpha)
         self.taps = _taps(weight, bias)
 
     def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
-        if self.reach.causal:
+        if self.cache.padding.causal:
             p0, p1, p2 = self.taps(x).chunk(3, 1)
-            held, remembered = self.reach.step(torch.cat([p0, p1], 1), state, call)
+            held, remembered = self.cache.step(torch.cat([p0, p1], 1), state, call)
             p0, p1 = held.chunk(2, 1)
         else:
-            x, remembered = self.reach.step(x, state, call)
+            x, remembered = self.cache.step(x, state, call)
             p0, p1, p2 = self.taps(x).chunk(3, 1)
             p2 = p2[:, :, 1:]
         both = p0[:, :, :-1] + p2
         y = torch.stack([both + p1[:, :, :-1], both + p1[:, :, 1:]], dim=3).flatten(2, 3)
         # The pairs at both ends of a non-causal chunk also give a frame outside of it.
-        return y if self.reach.causal else y[:, :, 1:-1], remembered
+        return y if self.cache.padding.causal else y[:, :, 1:-1], remembered
 
 
 # From so many channels on less work outweighs more sums (measured: a decoder of 256 and 512 channels gains 10% on
@@ -245,7 +257,7 @@ class TapwiseTemporalUp(nn.Module):
 MANY_CHANNELS = 128
 
 
-def temporal_up(layer: ref.TemporalUp) -> FoldedTemporalUp | TapwiseTemporalUp:
+def temporal_up(layer: TemporalUp) -> FoldedTemporalUp | TapwiseTemporalUp:
     """TemporalUp in the form that is faster at its width."""
     channels = len(kernel(layer.conv)[1])
     return TapwiseTemporalUp(layer) if channels >= MANY_CHANNELS else FoldedTemporalUp(layer)
@@ -260,7 +272,7 @@ class FoldedLinearTemporalUp(nn.Module):
     interpolation weights sum to 1. Two delay lines of one frame add up the taps.
     """
 
-    def __init__(self, layer: ref.LinearTemporalUp) -> None:
+    def __init__(self, layer: LinearTemporalUp) -> None:
         super().__init__()
         weight, bias, alpha = blended(layer)
         add_identity(weight, 2, alpha)
@@ -269,8 +281,8 @@ class FoldedLinearTemporalUp(nn.Module):
         self.lag = layer.lag
 
     def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
-        run = Thread(state, call)
-        v0, v1, v2 = double(run("prev", self.prev, self.taps(x)), call and call.boundary, self.lag).chunk(3, 1)
+        run = StateScope(state, call)
+        v0, v1, v2 = upsample_linear(run("prev", self.prev, self.taps(x)), call and call.boundary, self.lag).chunk(3, 1)
         v1 = v1 + run("tap0", self.prev, v0)[:, :, :-1]
         return v2 + run("tap1", self.prev, v1)[:, :, :-1], run.new
 
@@ -278,7 +290,7 @@ class FoldedLinearTemporalUp(nn.Module):
 class PlainAttention(nn.Module):
     """Attention written as two matrix products and a softmax."""
 
-    def __init__(self, layer: ref.Attention) -> None:
+    def __init__(self, layer: Attention) -> None:
         super().__init__()
         self.norm = ChannelNorm(layer.norm)
         # One projection for q, k and v; the scale 1/sqrt(C) stays out of the weights, which keeps them exact.
@@ -297,15 +309,15 @@ class PlainAttention(nn.Module):
 
 
 _LOWERED: dict[type[nn.Module], Any] = {
-    ref.LayerNorm: ChannelNorm,
-    ref.FrameConv2d: frame_conv,
-    ref.TimeConv1d: PixelConv1d,
-    ref.SpatialDown: FoldedSpatialDown,
-    ref.SpatialUp: TransposedSpatialUp,
-    ref.TemporalDown: FoldedTemporalDown,
-    ref.TemporalUp: temporal_up,
-    ref.LinearTemporalUp: FoldedLinearTemporalUp,
-    ref.Attention: PlainAttention,
+    LayerNorm: ChannelNorm,
+    FrameConv2d: frame_conv,
+    TimeConv1d: PixelConv1d,
+    SpatialDown: FoldedSpatialDown,
+    SpatialUp: TransposedSpatialUp,
+    TemporalDown: FoldedTemporalDown,
+    TemporalUp: temporal_up,
+    LinearTemporalUp: FoldedLinearTemporalUp,
+    Attention: PlainAttention,
 }
 
 
@@ -320,9 +332,9 @@ def _replace_leaves(module: nn.Module) -> None:
 def _centre_blocks(coder: nn.Module) -> None:
     """In a residual block only the second norm sees the first convolution, so that one can centre its outputs."""
     for block in coder.modules():
-        if isinstance(block, ref.SpatialBlock | ref.TimeBlock):
+        if isinstance(block, SpatialBlock | TimeBlock):
             conv = block.conv1
-            centre(conv.time if isinstance(conv, ref.FactorizedConv) else conv)
+            centre(conv.time if isinstance(conv, FactorizedConv) else conv)
             block.add_module("norm2", ChannelNorm(block.norm2, centred=True))
 
 

@@ -8,22 +8,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidtok_ref.families.vidtok.variant import Variant
-from vidtok_ref.layers.layers import (
-    Attention,
-    FactorizedConv,
-    LayerNorm,
+from vidtok_ref.layers.attention import Attention
+from vidtok_ref.layers.blocks import SpatialBlock, TimeBlock
+from vidtok_ref.layers.conv import FactorizedConv, TimeConv1d, TimeConv3d
+from vidtok_ref.layers.norm import LayerNorm
+from vidtok_ref.layers.resample import (
     LinearTemporalUp,
     NearestUp,
-    SpatialBlock,
     SpatialDown,
     SpatialUp,
     TemporalDown,
     TemporalUp,
-    TimeBlock,
-    TimeConv1d,
-    TimeConv3d,
 )
-from vidtok_ref.streaming.state import Call, State, Thread
+from vidtok_ref.streaming.causal_cache import Padding
+from vidtok_ref.streaming.state import Call, State
+from vidtok_ref.streaming.state_scope import StateScope
+
+
+def padding_of(v: Variant) -> Padding:
+    """Causal models of version 1.0 begin with zeros, those of 1.1 with copies of the first frame."""
+    if not v.causal:
+        return Padding.BOTH_SIDES
+    return Padding.FIRST_FRAME if v.version == "1.1" else Padding.ZEROS
 
 
 class Level(nn.Module):
@@ -38,10 +44,11 @@ class Level(nn.Module):
 
 def level_blocks(v: Variant, c_in: int, c_out: int, count: int) -> tuple[list[nn.Module], list[nn.Module]]:
     """Residual blocks of one level: those in space and those along T, which take turns; fully 3D: one kind alone."""
+    padding = padding_of(v)
     widths = [(c_in if j == 0 else c_out, c_out) for j in range(count)]
     if v.architecture == "3d":
-        return [TimeBlock(v, *pair, TimeConv3d) for pair in widths], []
-    return [SpatialBlock(*pair) for pair in widths], [TimeBlock(v, c_out, c_out, TimeConv1d) for _ in widths]
+        return [TimeBlock(*pair, padding, TimeConv3d) for pair in widths], []
+    return [SpatialBlock(*pair) for pair in widths], [TimeBlock(c_out, c_out, padding, TimeConv1d) for _ in widths]
 
 
 class Middle(nn.Module):
@@ -49,13 +56,14 @@ class Middle(nn.Module):
 
     def __init__(self, v: Variant, channels: int) -> None:
         super().__init__()
+        padding = padding_of(v)
         conv = FactorizedConv if v.architecture == "2d" else TimeConv3d
-        self.block_1 = TimeBlock(v, channels, channels, conv)
-        self.attn_1 = Attention(v, channels)
-        self.block_2 = TimeBlock(v, channels, channels, conv)
+        self.block_1 = TimeBlock(channels, channels, padding, conv)
+        self.attn_1 = Attention(channels, padding)
+        self.block_2 = TimeBlock(channels, channels, padding, conv)
 
     def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
-        run = Thread(state, call)
+        run = StateScope(state, call)
         x = self.attn_1(run("block_1", self.block_1, x))
         return run("block_2", self.block_2, x), run.new
 
@@ -69,7 +77,7 @@ class Coder(nn.Module):
 
     def step(self, x: Tensor, state: State | None = None, call: Call | None = None) -> tuple[Tensor, State]:
         """Encode the next frames, or decode the next latents; `state` None starts a stream."""
-        run = Thread(state, call)
+        run = StateScope(state, call)
         for path in self.order:
             x = run(path, self.get_submodule(path), x)
         return run("conv_out", self.conv_out, F.silu(self.norm_out(x))), run.new
@@ -89,8 +97,9 @@ class Encoder(Coder):
 
     def __init__(self, v: Variant) -> None:
         super().__init__()
+        padding = padding_of(v)
         widths = [v.ch * m for m in v.ch_mult]
-        self.conv_in = TimeConv3d(v, 3, v.ch)
+        self.conv_in = TimeConv3d(3, v.ch, padding)
         self.down = nn.ModuleList()
         self.down_temporal = nn.ModuleList()
         c = v.ch
@@ -99,19 +108,19 @@ class Encoder(Coder):
             c = width
             space, time = i in v.spatial_down, i in v.temporal_down
             if v.architecture == "3d":
-                volume_down = TimeConv3d(v, c, c, 1 + time, 1 + space) if space or time else None
+                volume_down = TimeConv3d(c, c, padding, 1 + time, 1 + space) if space or time else None
                 self.down.append(Level(blocks, "downsample", volume_down))
                 continue
             self.down.append(Level(blocks, "downsample", SpatialDown(c) if space else None))
             temporal_down: nn.Module | None = None
             if time and v.architecture == "separated":
-                temporal_down = TimeConv1d(v, c, c, stride=2)
+                temporal_down = TimeConv1d(c, c, padding, stride=2)
             elif time:
-                temporal_down = TemporalDown(v, c)
+                temporal_down = TemporalDown(c, padding)
             self.down_temporal.append(Level(temporal, "downsample", temporal_down))
         self.mid = Middle(v, c)
         self.norm_out = LayerNorm(c)
-        self.conv_out = TimeConv3d(v, c, v.encoder_channels)
+        self.conv_out = TimeConv3d(c, v.encoder_channels, padding)
         levels = self._level_order(("down", "down_temporal"), "downsample", range(len(widths)))
         self.order = ["conv_in", *levels, "mid"]
 
@@ -127,10 +136,11 @@ class Decoder(Coder):
 
     def __init__(self, v: Variant) -> None:
         super().__init__()
+        padding = padding_of(v)
         widths = [v.ch * m for m in v.ch_mult]
         c = widths[-1]
         self.lag = 0
-        self.conv_in = TimeConv3d(v, v.z_channels, c)
+        self.conv_in = TimeConv3d(v.z_channels, c, padding)
         self.mid = Middle(v, c)
         spatial_levels: list[Level] = []
         temporal_levels: list[Level] = []
@@ -139,22 +149,22 @@ class Decoder(Coder):
             c = width
             space, time = i in v.spatial_up, i in v.temporal_up
             if v.architecture == "3d":
-                volume_up = NearestUp(TimeConv3d(v, c, c), 1 + time, 1 + space) if space or time else None
+                volume_up = NearestUp(TimeConv3d(c, c, padding), 1 + time, 1 + space) if space or time else None
                 spatial_levels.insert(0, Level(blocks, "upsample", volume_up))
                 continue
             spatial_levels.insert(0, Level(blocks, "upsample", SpatialUp(c) if space else None))
             temporal_up: nn.Module | None = None
             if time and v.architecture == "separated":
-                temporal_up = NearestUp(TimeConv1d(v, c, c), 2, 1)
+                temporal_up = NearestUp(TimeConv1d(c, c, padding), 2, 1)
             elif time and v.version == "1.1":
-                temporal_up = LinearTemporalUp(v, c, self.lag)
+                temporal_up = LinearTemporalUp(c, padding, self.lag)
                 self.lag = 2 * self.lag + 1
             elif time:
-                temporal_up = TemporalUp(v, c)
+                temporal_up = TemporalUp(c, padding)
             temporal_levels.insert(0, Level(temporal, "upsample", temporal_up))
         self.up = nn.ModuleList(spatial_levels)
         self.up_temporal = nn.ModuleList(temporal_levels)
         self.norm_out = LayerNorm(c)
-        self.conv_out = TimeConv3d(v, c, 3)
+        self.conv_out = TimeConv3d(c, 3, padding)
         levels = self._level_order(("up", "up_temporal"), "upsample", reversed(range(len(widths))))
         self.order = ["conv_in", "mid", *levels]

@@ -14,7 +14,8 @@ from vidtok_ref.errors import WeightsError
 from vidtok_ref.families.vidtok.checkpoints import release_name
 from vidtok_ref.families.vidtok.model import VidTok
 from vidtok_ref.families.vidtok.variant import VARIANTS, Variant, find_variant
-from vidtok_ref.weights import embedded_variant, load_into, read_weights
+from vidtok_ref.families.vidtok.weights_file import embedded_variant
+from vidtok_ref.weights import load_into, read_weights
 
 
 def build(

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from vidtok_ref.errors import ShapeError
 from vidtok_ref.families.vidtok.coder import Decoder, Encoder
 from vidtok_ref.families.vidtok.variant import Variant
-from vidtok_ref.regularizers.regularizer import Encoded, Quantizer, make_regularizer
+from vidtok_ref.regularizers import make_regularizer
+from vidtok_ref.regularizers.base import Encoded, Quantizer
 from vidtok_ref.streaming.state import Call
 
 
@@ -27,7 +28,7 @@ class VidTok(nn.Module):
         self.seed: int | None = None
         self.encoder = Encoder(variant)
         self.decoder = Decoder(variant)
-        self.regularization = make_regularizer(variant)
+        self.regularization = make_regularizer(variant.regularizer, variant.z_channels, variant.levels)
 
     def pad(self, video: Tensor) -> Tensor:
         """Causal: repeat the first frame f-1 times in front. Repeat the last frame up to a multiple of f behind."""

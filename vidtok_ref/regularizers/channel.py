@@ -1,74 +1,15 @@
-"""From the encoder's output to the latent that is stored: KL (diagonal Gaussian) and quantizers by channel (FSQ, LFQ).
-
-Every regularizer has `forward(h)`, what an encoder yields, and `regularize(h)`, the same with straight-through
-gradients and the unweighted terms of its loss. Those with a codebook are a `Quantizer`; VQ is in `codebook.py`.
-"""
+"""Quantizers by channel: FSQ and LFQ."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from vidtok_ref.families.vidtok.variant import Variant
+from vidtok_ref.regularizers.base import Encoded, Quantizer, Terms, straight_through
 from vidtok_ref.regularizers.entropy import entropy_gap
-
-Terms = dict[str, Tensor]
-
-
-class Encoded(NamedTuple):
-    """What an encoder yields: `latent` `N C t h w`; quantizers: `indices` int `N t h w`; KL: `log_variance`."""
-
-    latent: Tensor
-    indices: Tensor | None = None
-    log_variance: Tensor | None = None
-
-
-class DiagonalGaussian(nn.Module):
-    """KL: the first half of the channels is the mean, the second the log-variance."""
-
-    def forward(self, h: Tensor) -> Encoded:
-        mean, log_variance = h.chunk(2, dim=1)
-        return Encoded(mean, log_variance=log_variance.clamp(-30.0, 20.0))
-
-    def regularize(self, h: Tensor) -> tuple[Encoded, Terms]:
-        """The mean (sampling is left to `sample`), and `kl`: nats a clip, mean over the batch."""
-        encoded = self(h)
-        return encoded, {"kl": self.kl(encoded).mean()}
-
-    @staticmethod
-    def sample(encoded: Encoded, generator: torch.Generator) -> Tensor:
-        """Draw a latent; only on request, the mean is the rule."""
-        assert encoded.log_variance is not None
-        noise = torch.randn(encoded.latent.shape, generator=generator, device=generator.device)
-        return encoded.latent + torch.exp(0.5 * encoded.log_variance) * noise.to(encoded.latent)
-
-    @staticmethod
-    def kl(encoded: Encoded) -> Tensor:
-        """Divergence from the unit normal, nats a clip: `N`."""
-        assert encoded.log_variance is not None
-        terms = encoded.latent**2 + encoded.log_variance.exp() - 1 - encoded.log_variance
-        return 0.5 * terms.flatten(1).sum(1)
-
-
-class Quantizer(nn.Module):
-    """A regularizer with a codebook; its tokens are int32 `N t h w`."""
-
-    def from_indices(self, indices: Tensor) -> Tensor:
-        """Codes `N C t h w` of tokens `N t h w`."""
-        raise NotImplementedError
-
-    def miss(self, h: Tensor, indices: Tensor) -> Tensor:
-        """How far the encoder's output lies outside the cell of the given tokens, `N t h w`; 0 where they are right."""
-        raise NotImplementedError
-
-
-def straight_through(h: Tensor, codes: Tensor) -> Tensor:
-    """The codes, with the gradient of what was quantized."""
-    return h + (codes - h).detach() if h.requires_grad else codes
 
 
 class ChannelQuantizer(Quantizer):
@@ -106,7 +47,7 @@ class ChannelQuantizer(Quantizer):
 
     def regularize(self, h: Tensor) -> tuple[Encoded, Terms]:
         """The codes, `entropy` (`entropy_gap`, nats) and `commitment` (mean square of `h` minus its code)."""
-        encoded = self(h)
+        encoded: Encoded = self(h)
         channel_codes = [digits / half for digits, half in zip(self.digits(h), self.half, strict=True)]
         commitment = F.mse_loss(h.float(), encoded.latent.detach())
         return encoded, {"entropy": entropy_gap(h, channel_codes), "commitment": commitment}
@@ -116,7 +57,7 @@ class ChannelQuantizer(Quantizer):
         half = self._half(place)
         return (self._digits(place) - half) / half
 
-    def miss(self, h: Tensor, indices: Tensor) -> Tensor:
+    def distance_to_cell(self, h: Tensor, indices: Tensor) -> Tensor:
         """In digits."""
         bounded, half = self.bound(h), self._half(h)
         count = self._column([float(n) for n in self.levels], h)
@@ -166,21 +107,3 @@ class LookupFreeQuantizer(ChannelQuantizer):
 
     def nearest(self, bounded: Tensor) -> Tensor:
         return torch.where(bounded > 0, 0.5, -0.5)
-
-
-def utilization(indices: Tensor, codebook_size: int) -> float:
-    """Share of the codebook that occurs at least once among tokens (int, any shape), as in `vidtok-run eval`."""
-    return indices.unique().numel() / codebook_size
-
-
-def make_regularizer(v: Variant) -> DiagonalGaussian | Quantizer:
-    """The regularizer of a variant; raises ModelError when VQ's library is not installed."""
-    if v.regularizer == "kl":
-        return DiagonalGaussian()
-    if v.regularizer == "fsq":
-        return FiniteScalarQuantizer(v.levels)
-    if v.regularizer == "lfq":
-        return LookupFreeQuantizer(v.z_channels)
-    from vidtok_ref.regularizers.vq import VectorQuantizer  # its library is an extra
-
-    return VectorQuantizer(v.levels[0], v.z_channels)

@@ -1,0 +1,107 @@
+"""Convolutions in space, along T and in both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidtok_ref.streaming.causal_cache import CausalCache, Padding
+from vidtok_ref.streaming.state import Call, State
+from vidtok_ref.streaming.state_scope import StateScope
+
+
+def per_frame(fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply an image function `(N T) C H W -> (N T) C' H' W'` to every frame of `N C T H W`."""
+    n, t = x.shape[0], x.shape[2]
+    y = fn(x.transpose(1, 2).flatten(0, 1))
+    return y.unflatten(0, (n, t)).transpose(1, 2)
+
+
+def adopt(module: nn.Module, conv: nn.Conv1d | nn.Conv3d, padding: Padding) -> None:
+    """Register a convolution's weights in `module` as released: under `conv` if causal, directly if not."""
+    if padding.causal:
+        module.add_module("conv", conv)
+    else:
+        module.register_parameter("weight", conv.weight)
+        module.register_parameter("bias", conv.bias)
+
+
+def kernel(module: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias that `adopt` registered."""
+    owner = getattr(module, "conv", module)
+    return owner.weight, owner.bias
+
+
+class TimeConv3d(nn.Module):
+    """Convolution 3x3x3, zero-padded in space; of stride 2 along T it needs one frame around an even chunk.
+
+    Of stride 2 in space it is padded on the right and bottom only, as `SpatialDown`.
+    """
+
+    def __init__(self, c_in: int, c_out: int, padding: Padding, stride: int = 1, space_stride: int = 1) -> None:
+        super().__init__()
+        self.stride = stride
+        self.space_stride = space_stride
+        self.cache = CausalCache(3 - stride, padding)
+        adopt(self, nn.Conv3d(c_in, c_out, 3), padding)
+
+    def forward(self, padded: Tensor) -> Tensor:
+        """Convolve frames that `cache` has padded."""
+        stride = (self.stride, self.space_stride, self.space_stride)
+        if self.space_stride == 1:
+            return F.conv3d(padded, *kernel(self), stride=stride, padding=(0, 1, 1))
+        return F.conv3d(F.pad(padded, (0, 1, 0, 1)), *kernel(self), stride=stride)
+
+    def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
+        x, remembered = self.cache.step(x, state, call)
+        return self(x), remembered
+
+
+class TimeConv1d(nn.Module):
+    """Convolution along T, kernel 3, at every pixel on its own; of stride 2 it needs an even chunk."""
+
+    def __init__(self, c_in: int, c_out: int, padding: Padding, stride: int = 1) -> None:
+        super().__init__()
+        self.stride = stride
+        self.cache = CausalCache(3 - stride, padding)
+        adopt(self, nn.Conv1d(c_in, c_out, 3), padding)
+
+    def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
+        x, remembered = self.cache.step(x, state, call)
+        weight, bias = kernel(self)
+        # Pixels side by side on one axis: the same sums as a Conv1d per pixel, without reordering memory.
+        y = F.conv2d(x.flatten(3), weight.unsqueeze(-1), bias, stride=(self.stride, 1))
+        return y.unflatten(3, x.shape[-2:]), remembered
+
+
+class PointConv3d(nn.Module):
+    """1x1x1 convolution; the padding of its network decides the released names only."""
+
+    def __init__(self, c_in: int, c_out: int, padding: Padding) -> None:
+        super().__init__()
+        adopt(self, nn.Conv3d(c_in, c_out, 1), padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv3d(x, *kernel(self))
+
+
+class FrameConv2d(nn.Conv2d):
+    """2D convolution of every frame of `N C T H W`; its weights carry the plain released names."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return per_frame(super().forward, x)
+
+
+class FactorizedConv(nn.Module):
+    """A 3x3x3 convolution in two factors: 3x3 inside each frame, then `TimeConv1d`."""
+
+    def __init__(self, c_in: int, c_out: int, padding: Padding) -> None:
+        super().__init__()
+        self.space = FrameConv2d(c_in, c_out, 3, padding=1)
+        self.time = TimeConv1d(c_out, c_out, padding)
+
+    def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
+        run = StateScope(state, call)
+        return run("time", self.time, self.space(x)), run.new

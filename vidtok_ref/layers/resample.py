@@ -1,0 +1,117 @@
+"""Fewer and more frames and pixels."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidtok_ref.layers.conv import TimeConv1d, TimeConv3d, per_frame
+from vidtok_ref.streaming.causal_cache import CausalCache, Padding
+from vidtok_ref.streaming.state import Call, State
+from vidtok_ref.streaming.state_scope import StateScope
+
+
+class SpatialDown(nn.Module):
+    """Halve H and W: 3x3 convolution of stride 2, padded on the right and bottom only."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return per_frame(lambda frame: self.conv(F.pad(frame, (0, 1, 0, 1))), x)
+
+
+class SpatialUp(nn.Module):
+    """Double H and W: nearest neighbour, then a 3x3 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return per_frame(lambda frame: self.conv(F.interpolate(frame, scale_factor=2.0)), x)
+
+
+def blend(mix_factor: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """AlphaBlender: `alpha * a + (1 - alpha) * b` with `alpha = sigmoid(mix_factor)`."""
+    alpha = torch.sigmoid(mix_factor)
+    return alpha * a + (1 - alpha) * b
+
+
+class TemporalDown(nn.Module):
+    """Halve T, which must be even: average pooling blended with a strided 3x3x3 convolution of the same frames."""
+
+    def __init__(self, channels: int, padding: Padding) -> None:
+        super().__init__()
+        self.mix_factor = nn.Parameter(torch.tensor([2.0]))
+        self.conv = TimeConv3d(channels, channels, padding, stride=2)
+
+    def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
+        x, remembered = self.conv.cache.step(x, state, call)
+        pooled = (x[:, :, 0:-1:2] + x[:, :, 1::2] + x[:, :, 2::2]) / 3
+        return blend(self.mix_factor, pooled, self.conv(x)), remembered
+
+
+class TemporalUp(nn.Module):
+    """Double T: nearest neighbour, blended with a 3x3x3 convolution of itself."""
+
+    def __init__(self, channels: int, padding: Padding) -> None:
+        super().__init__()
+        self.mix_factor = nn.Parameter(torch.tensor([2.0]))
+        self.conv = TimeConv3d(channels, channels, padding)
+
+    def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
+        run = StateScope(state, call)
+        x = x.repeat_interleave(2, dim=2)
+        return blend(self.mix_factor, x, run("conv", self.conv, x)), run.new
+
+
+class NearestUp(nn.Module):
+    """Nearest neighbour by factors along T and in space, then a convolution; the ablations' way up."""
+
+    def __init__(self, conv: TimeConv1d | TimeConv3d, time: int, space: int) -> None:
+        super().__init__()
+        self.scale = (float(time), float(space), float(space))
+        self.conv = conv
+
+    def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
+        run = StateScope(state, call)
+        return run("conv", self.conv, F.interpolate(x, scale_factor=self.scale)), run.new
+
+
+def upsample_linear(x: Tensor, boundary: Tensor | None, at: int) -> Tensor:
+    """Linear upsampling by 2 between neighbours: `N C T+1 H W` to `N C 2T H W`.
+
+    Every pair (left, right) gives `.75 left + .25 right` and `.25 left + .75 right`; across a `boundary`
+    (bool `1`) the pair at index `at` gives left and right themselves.
+    """
+    left, right = x[:, :, :-1], x[:, :, 1:]
+    share = torch.full((left.shape[2],), 0.25, dtype=x.dtype, device=x.device)
+    if boundary is not None:
+        share = torch.where((torch.arange(left.shape[2], device=x.device) == at) & boundary, 0.0, share)
+    # As a difference, so that equal neighbours give exactly themselves.
+    step = share.view(1, 1, -1, 1, 1) * (right - left)
+    return torch.stack([left + step, right - step], dim=3).flatten(2, 3)
+
+
+class LinearTemporalUp(nn.Module):
+    """Double T: linear upsampling, blended with a causal 3x3x3 convolution of itself.
+
+    A frame's second half needs the next frame, so the newest frame waits as state `prev`, and the output lags
+    by one frame more than twice the `lag` of the input. After a boundary the first `lag` frames of the input
+    still come from before it: it lies between x[lag - 1] and x[lag], the pair at index `lag` behind `prev`.
+    """
+
+    def __init__(self, channels: int, padding: Padding, lag: int) -> None:
+        super().__init__()
+        self.mix_factor = nn.Parameter(torch.tensor([2.0]))
+        self.conv = TimeConv3d(channels, channels, padding)
+        self.prev = CausalCache(1, padding)
+        self.lag = lag
+
+    def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
+        run = StateScope(state, call)
+        x = upsample_linear(run("prev", self.prev, x), call and call.boundary, self.lag)
+        return blend(self.mix_factor, x, run("conv", self.conv, x)), run.new
