@@ -9,7 +9,7 @@ from conftest import SHALLOW
 from onnx import parser
 
 from vidtok_export.graph import make_graph
-from vidtok_export.lowering import lower
+from vidtok_export.lowering import resample_time
 from vidtok_export.lowering.doubling import transpose_doublings
 from vidtok_ref import build
 from vidtok_runtime.bundle.graph_entry import GraphEntry, shape_of
@@ -45,7 +45,7 @@ def decoded(model: onnx.ModelProto, entry: GraphEntry, folder: Path) -> np.ndarr
 def test_a_decoder_computes_the_same(
     name: str, ch_mult: tuple[int, int], many: int, replaced: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(lower, "MANY_CHANNELS", many)
+    monkeypatch.setattr(resample_time, "MANY_CHANNELS", many)
     graph = make_graph(build(name, **SHALLOW | {"ch_mult": ch_mult}, seed=1), "decoder")
     ports = (tuple(graph.inputs), tuple(graph.outputs), tuple(graph.states), tuple(graph.flags))
     entry, model = GraphEntry("decoder", "", "", "fp32", ("cpu",), *ports), graph.model

@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 import torch
 
-from vidtok_export.lowering import lower as low
+from vidtok_export.lowering import resample_time
+from vidtok_export.lowering.attention import PlainAttention
+from vidtok_export.lowering.conv import PixelConv1d, frame_conv
+from vidtok_export.lowering.layer import lower_layer
+from vidtok_export.lowering.lower import lower
+from vidtok_export.lowering.norm import FEW_CHANNELS, ChannelNorm, centre
+from vidtok_export.lowering.resample_space import FoldedSpatialDown, TransposedSpatialUp
+from vidtok_export.lowering.resample_time import (
+    FoldedLinearTemporalUp,
+    FoldedTemporalDown,
+    FoldedTemporalUp,
+    TapwiseTemporalUp,
+)
 from vidtok_ref import VidTok
 from vidtok_ref.layers.attention import Attention
 from vidtok_ref.layers.conv import FrameConv2d, TimeConv1d
@@ -38,13 +50,13 @@ def close(a: torch.Tensor, b: torch.Tensor) -> None:
 @pytest.mark.parametrize(
     ("reference", "lowered"),
     [
-        (lambda: LayerNorm(C), low.ChannelNorm),
-        (lambda: FrameConv2d(C, 4, 3, padding=1), low.frame_conv),
-        (lambda: FrameConv2d(C, 4, 1), low.frame_conv),
-        (lambda: SpatialDown(C), low.FoldedSpatialDown),
-        (lambda: SpatialUp(C), low.TransposedSpatialUp),
-        (lambda: Attention(C, Padding.ZEROS), low.PlainAttention),
-        (lambda: Attention(C, Padding.BOTH_SIDES), low.PlainAttention),
+        (lambda: LayerNorm(C), ChannelNorm),
+        (lambda: FrameConv2d(C, 4, 3, padding=1), frame_conv),
+        (lambda: FrameConv2d(C, 4, 1), frame_conv),
+        (lambda: SpatialDown(C), FoldedSpatialDown),
+        (lambda: SpatialUp(C), TransposedSpatialUp),
+        (lambda: Attention(C, Padding.ZEROS), PlainAttention),
+        (lambda: Attention(C, Padding.BOTH_SIDES), PlainAttention),
     ],
 )
 @torch.no_grad()
@@ -56,7 +68,7 @@ def test_stateless_layers(x: torch.Tensor, reference: Any, lowered: Any) -> None
     close(lowered(layer)(x), layer(x))
 
 
-@pytest.mark.parametrize("channels", [C, low.FEW_CHANNELS + 4])
+@pytest.mark.parametrize("channels", [C, FEW_CHANNELS + 4])
 @torch.no_grad()
 def test_norms_of_few_and_of_many_channels(channels: int) -> None:
     layer = LayerNorm(channels)
@@ -65,10 +77,10 @@ def test_norms_of_few_and_of_many_channels(channels: int) -> None:
     conv = torch.nn.Conv3d(3, channels, 1)
     video = torch.randn(2, 3, 4, 5, 7, generator=torch.Generator().manual_seed(2))
     wanted = layer(conv(video))
-    close(low.ChannelNorm(layer)(conv(video)), wanted)
-    low.centre(conv)
+    close(ChannelNorm(layer)(conv(video)), wanted)
+    centre(conv)
     assert conv(video).mean(1).abs().max() < 1e-6
-    close(low.ChannelNorm(layer, centred=True)(conv(video)), wanted)
+    close(ChannelNorm(layer, centred=True)(conv(video)), wanted)
 
 
 def flags(first: bool, boundary: bool) -> Call:
@@ -77,11 +89,11 @@ def flags(first: bool, boundary: bool) -> Call:
 
 ZERO_PADDED = (Padding.ZEROS, Padding.BOTH_SIDES)
 ALONG_TIME = [
-    (lambda padding: TimeConv1d(C, C, padding), low.PixelConv1d, tuple(Padding)),
-    (lambda padding: TemporalDown(C, padding), low.FoldedTemporalDown, tuple(Padding)),
-    (lambda padding: TemporalUp(C, padding), low.FoldedTemporalUp, ZERO_PADDED),
-    (lambda padding: TemporalUp(C, padding), low.TapwiseTemporalUp, ZERO_PADDED),
-    (lambda padding: LinearTemporalUp(C, padding, 2), low.FoldedLinearTemporalUp, (Padding.FIRST_FRAME,)),
+    (lambda padding: TimeConv1d(C, C, padding), PixelConv1d, tuple(Padding)),
+    (lambda padding: TemporalDown(C, padding), FoldedTemporalDown, tuple(Padding)),
+    (lambda padding: TemporalUp(C, padding), FoldedTemporalUp, ZERO_PADDED),
+    (lambda padding: TemporalUp(C, padding), TapwiseTemporalUp, ZERO_PADDED),
+    (lambda padding: LinearTemporalUp(C, padding, 2), FoldedLinearTemporalUp, (Padding.FIRST_FRAME,)),
 ]
 
 
@@ -114,7 +126,7 @@ def test_the_linear_fold_at_boundaries(frames: int) -> None:
     """Calls of 1, 1, 2 and 1 latents: boundaries in the second and the last, which may end with the chunk."""
     x = torch.randn(2, C, 5 * frames, 5, 7, generator=torch.Generator().manual_seed(0))
     layer = LinearTemporalUp(C, Padding.FIRST_FRAME, frames - 1)
-    folded = low.FoldedLinearTemporalUp(layer)
+    folded = FoldedLinearTemporalUp(layer)
     states: list[Any] = [None, None]
     outputs: list[list[torch.Tensor]] = [[], []]
     for i, piece in enumerate(x.split([frames, frames, 2 * frames, frames], dim=2)):
@@ -129,8 +141,8 @@ def test_the_linear_fold_at_boundaries(frames: int) -> None:
 
 
 def test_width_decides_how_time_is_doubled() -> None:
-    for channels, form in ((C, low.FoldedTemporalUp), (low.MANY_CHANNELS, low.TapwiseTemporalUp)):
-        assert isinstance(low.temporal_up(TemporalUp(channels, Padding.ZEROS)), form)
+    for channels, form in ((C, FoldedTemporalUp), (resample_time.MANY_CHANNELS, TapwiseTemporalUp)):
+        assert isinstance(lower_layer(TemporalUp(channels, Padding.ZEROS)), form)
 
 
 @torch.no_grad()
@@ -146,11 +158,11 @@ def test_linear_upsampling() -> None:
 
 @torch.no_grad()
 def test_doubling_layers_remember_little(x: torch.Tensor) -> None:
-    _, state = low.FoldedTemporalUp(TemporalUp(C, Padding.ZEROS)).step(x, None, None)
+    _, state = FoldedTemporalUp(TemporalUp(C, Padding.ZEROS)).step(x, None, None)
     assert state.shape[1:3] == (C, 1)
-    _, state = low.TapwiseTemporalUp(TemporalUp(C, Padding.ZEROS)).step(x, None, None)
+    _, state = TapwiseTemporalUp(TemporalUp(C, Padding.ZEROS)).step(x, None, None)
     assert state.shape[1:3] == (2 * C, 1)
-    _, state = low.FoldedLinearTemporalUp(LinearTemporalUp(C, Padding.FIRST_FRAME, 1)).step(x, None, None)
+    _, state = FoldedLinearTemporalUp(LinearTemporalUp(C, Padding.FIRST_FRAME, 1)).step(x, None, None)
     assert {k: tuple(t.shape[1:3]) for k, t in state.items()} == {"prev": (3 * C, 1), "tap0": (C, 1), "tap1": (C, 1)}
 
 
@@ -159,8 +171,8 @@ def test_whole_networks_and_the_original_is_left_alone(model: VidTok, video: tor
     before = {k: t.clone() for k, t in model.state_dict().items()}
     padded = model.pad(video)
     encoded = model.encoder.step(padded)[0]
-    torch.testing.assert_close(low.lower(model.encoder).step(padded)[0], encoded, atol=2e-5, rtol=0)
+    torch.testing.assert_close(lower(model.encoder).step(padded)[0], encoded, atol=2e-5, rtol=0)
     latent = model.regularization(encoded).latent
     decoded = model.decoder.step(latent)[0]
-    torch.testing.assert_close(low.lower(model.decoder).step(latent)[0], decoded, atol=1e-4, rtol=0)
+    torch.testing.assert_close(lower(model.decoder).step(latent)[0], decoded, atol=1e-4, rtol=0)
     assert all(torch.equal(before[k], t) for k, t in model.state_dict().items())

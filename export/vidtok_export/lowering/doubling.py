@@ -1,8 +1,8 @@
 """Doublings in time as transposed convolutions, which OpenVINO runs in 8-bit integers without reordering memory.
 
 In float32 they have one of two forms, since ONNX Runtime has no fast transposed convolution: one with two taps
-whose outputs are interleaved, or a convolution of single frames for every tap (`lower.FoldedTemporalUp`,
-`lower.TapwiseTemporalUp`).
+whose outputs are interleaved, or a convolution of single frames for every tap (`resample_time.FoldedTemporalUp`,
+`resample_time.TapwiseTemporalUp`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import onnx
 from onnx import NodeProto, helper, numpy_helper
 
 from vidtok_export.compact import put
+from vidtok_export.lowering.doubling_taps import doubling_taps
 from vidtok_runtime.bundle.graph_entry import GraphEntry, State
 from vidtok_runtime.engines.base import Array
 
@@ -127,8 +128,7 @@ def _taps(kernel: Array) -> Array:
         even, odd = kernel[:channels], kernel[channels:]
         taps = [even[:, :, 1], odd[:, :, 1], even[:, :, 0], odd[:, :, 0]]
     else:
-        w0, w1, w2 = np.split(kernel[:, :, 0], 3)
-        taps = [w2, w1 + w2, w0 + w1, w0]
+        taps = doubling_taps(*np.split(kernel[:, :, 0], 3))
     # What a convolution has on one side, a transposed one has on the other.
     return np.ascontiguousarray(np.stack(taps, 2)[..., ::-1, ::-1].swapaxes(0, 1))
 
