@@ -16,8 +16,8 @@ from torch.export import Dim
 
 from vidtok_export.errors import ExportError, ParityError
 from vidtok_export.graph import OPSET
-from vidtok_ref.perceptual.i3d import LEAST_FRAMES, SIZE, load_i3d
-from vidtok_ref.perceptual.lpips import find_backbone, load_lpips
+from vidtok_ref.perceptual.i3d import MIN_FRAMES, SIZE, load_i3d
+from vidtok_ref.perceptual.lpips import Net, find_backbone, load_lpips
 from vidtok_runtime.bundle.manifest import sha256_of
 from vidtok_runtime.engines.base import Options
 from vidtok_runtime.engines.ort import OrtSession
@@ -27,7 +27,7 @@ from vidtok_runtime.quality.graph_metrics import METRIC
 _TOLERANCE = 1e-3  # of the largest output; float32 through some twenty convolutions stays a hundred times below
 
 
-def export_lpips(out: Path, net: str = "vgg", weights: Path | None = None, *, force: bool = False) -> None:
+def export_lpips(out: Path, net: Net = "vgg", weights: Path | None = None, *, force: bool = False) -> None:
     """Write LPIPS as a graph: `a`, `b` float32 `N 3 H W` in -1..1 to `distance` `N`.
 
     weights: as for `load_lpips`. Raises OutputError before any work, ModelError, ExportError, ParityError.
@@ -49,8 +49,8 @@ def export_fvd(out: Path, weights: Path, frames: int = 17, *, force: bool = Fals
     weights: a state dict of pytorch-i3d. Raises OutputError before any work, ModelError, ExportError, ParityError.
     """
     target = PartFile(out, force=force)
-    if frames < LEAST_FRAMES:
-        raise ExportError(f"I3D needs at least {LEAST_FRAMES} frames, got {frames}")
+    if frames < MIN_FRAMES:
+        raise ExportError(f"I3D needs at least {MIN_FRAMES} frames, got {frames}")
     model = load_i3d(weights)
     generator = torch.Generator().manual_seed(0)
     # The length is fixed, for the padding in time depends on it.

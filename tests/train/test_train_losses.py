@@ -80,7 +80,7 @@ E2 = math.exp(-2)
 def test_usage_is_minus_the_entropy_of_the_codes() -> None:
     quantizer = FiniteScalarQuantizer((4, 2, 8))
     usage = CodeUsage(quantizer)
-    everywhere = quantizer.from_indices(torch.arange(64)[None, None, None]) * quantizer._half(torch.empty(1))
+    everywhere = quantizer.from_indices(torch.arange(64)[None, None, None]) * quantizer._middle(torch.empty(1))
     # Ends of a channel have one neighbour, so that the use is even but for a small share.
     assert usage(everywhere).item() == pytest.approx(-math.log(64), abs=0.02)
     assert usage.seen.sum().item() == pytest.approx(1)

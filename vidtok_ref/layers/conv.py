@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,7 +17,8 @@ def per_frame(fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Apply an image function `(N T) C H W -> (N T) C' H' W'` to every frame of `N C T H W`."""
     n, t = x.shape[0], x.shape[2]
     y = fn(x.transpose(1, 2).flatten(0, 1))
-    return y.unflatten(0, (n, t)).transpose(1, 2)
+    frames: Tensor = y.unflatten(0, (n, t))
+    return frames.transpose(1, 2)
 
 
 def adopt(module: nn.Module, conv: nn.Conv1d | nn.Conv3d, padding: Padding) -> None:
@@ -30,7 +32,7 @@ def adopt(module: nn.Module, conv: nn.Conv1d | nn.Conv3d, padding: Padding) -> N
 
 def kernel(module: nn.Module) -> tuple[Tensor, Tensor]:
     """Weight and bias that `adopt` registered."""
-    owner = getattr(module, "conv", module)
+    owner: Any = getattr(module, "conv", module)
     return owner.weight, owner.bias
 
 

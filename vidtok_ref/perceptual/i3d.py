@@ -14,7 +14,7 @@ from vidtok_ref.weights import load_into, read_weights
 
 SIZE = 224
 CLASSES = 400
-LEAST_FRAMES = 9  # an eighth of them, rounded up, must fill the last pooling, which sees two
+MIN_FRAMES = 9  # an eighth of them, rounded up, must fill the last pooling, which sees two
 Triple = tuple[int, int, int]
 
 # Outputs of the Inception blocks: 1x1x1; 1x1x1, 3x3x3; 1x1x1, 3x3x3; 1x1x1 behind a pooling.
@@ -51,12 +51,12 @@ class Unit(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1) -> None:
         super().__init__()
+        self.kernel, self.stride = (kernel, kernel, kernel), (stride, stride, stride)
         self.conv3d = nn.Conv3d(inputs, outputs, kernel, stride, bias=False)
         self.bn = nn.BatchNorm3d(outputs, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel, stride = self.conv3d.kernel_size, self.conv3d.stride
-        return functional.relu(self.bn(self.conv3d(_pad(x, kernel, stride))))
+        return functional.relu(self.bn(self.conv3d(_pad(x, self.kernel, self.stride))))
 
 
 class Pool(nn.Module):
@@ -94,7 +94,8 @@ class _Logits(nn.Module):
         self.conv3d = nn.Conv3d(inputs, CLASSES, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv3d(x)
+        logits: Tensor = self.conv3d(x)
+        return logits
 
 
 class I3D(nn.Module):
@@ -116,12 +117,13 @@ class I3D(nn.Module):
         self.logits = _Logits(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 5 or x.shape[1] != 3 or x.shape[2] < LEAST_FRAMES or x.shape[3:] != (SIZE, SIZE):
-            raise ShapeError(f"I3D takes N 3 T {SIZE} {SIZE} with T of at least {LEAST_FRAMES}, got {list(x.shape)}")
+        if x.ndim != 5 or x.shape[1] != 3 or x.shape[2] < MIN_FRAMES or x.shape[3:] != (SIZE, SIZE):
+            raise ShapeError(f"I3D takes N 3 T {SIZE} {SIZE} with T of at least {MIN_FRAMES}, got {list(x.shape)}")
         for name in self.trunk:
             x = self.get_submodule(name)(x)
         x = functional.avg_pool3d(x, (2, 7, 7), stride=1)
-        return self.logits(x).mean((2, 3, 4))
+        logits: Tensor = self.logits(x)
+        return logits.mean((2, 3, 4))
 
 
 def _is_program(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +12,16 @@ from torch import Tensor, nn
 from vidtok_ref.errors import MissingError, WeightsError
 from vidtok_ref.weights import load_into, read_weights
 
+Net = Literal["vgg", "alex"]
 VARIABLE = "VIDTOK_LPIPS"
 # Torchvision's own file names of its ImageNet weights.
 BACKBONES = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth"}
 
 
-class Lpips(nn.Module):
+class LpipsNetwork(nn.Module):
     """LPIPS 0.1 (Zhang et al. 2018), frozen: two images `N 3 H W` in -1..1 to a distance `N`, 0 for equal ones."""
 
-    def __init__(self, net: str = "vgg") -> None:
+    def __init__(self, net: Net = "vgg") -> None:
         super().__init__()
         self.net = net
         try:
@@ -55,7 +57,7 @@ def find_backbone(net: str, weights: Path | None = None) -> Path:
     return path
 
 
-def load_lpips(net: str = "vgg", weights: Path | None = None) -> nn.Module:
+def load_lpips(net: Net = "vgg", weights: Path | None = None) -> nn.Module:
     """The LPIPS network: two images `N 3 H W` in -1..1 to a distance an image `N`, differentiable in both.
 
     net: vgg, as in VidTok's loss and tables, or alex. weights: torchvision's ImageNet weights of that network, a file
@@ -63,7 +65,7 @@ def load_lpips(net: str = "vgg", weights: Path | None = None) -> nn.Module:
     torchmetrics, WeightsError without weights or with others.
     """
     path = find_backbone(net, weights)
-    lpips = Lpips(net)
+    lpips = LpipsNetwork(net)
     backbone = lpips.distance.net
     slices = {name.partition(".")[2]: name for name in backbone.state_dict()}  # "10.weight" -> "slice3.10.weight"
     features = {k.removeprefix("features."): t for k, t in read_weights(path).items() if k.startswith("features.")}

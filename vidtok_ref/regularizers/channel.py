@@ -15,14 +15,14 @@ from vidtok_ref.regularizers.entropy import entropy_gap
 class ChannelQuantizer(Quantizer):
     """Quantizes every channel on its own; no parameters.
 
-    A channel's digits 0..L-1 are counted from its middle, `half`, and stored as multiples of it: -1..1.
+    A channel's digits 0..L-1 are counted from its `middle` and stored as multiples of it: -1..1.
     Index = sum of digits, channel 0 fastest.
     """
 
-    def __init__(self, levels: tuple[int, ...], half: list[float]) -> None:
+    def __init__(self, levels: tuple[int, ...], middle: list[float]) -> None:
         super().__init__()
         self.levels = levels
-        self.half = half
+        self.middle = middle
 
     def bound(self, h: Tensor) -> Tensor:
         """The encoder's output `N C t h w` in units of digits, counted from the middle."""
@@ -35,34 +35,34 @@ class ChannelQuantizer(Quantizer):
     def digits(self, like: Tensor) -> list[Tensor]:
         """The digits of each channel, counted from the middle; float32 on the device of `like`."""
         return [
-            torch.arange(n, dtype=torch.float32, device=like.device) - half
-            for n, half in zip(self.levels, self.half, strict=True)
+            torch.arange(n, dtype=torch.float32, device=like.device) - middle
+            for n, middle in zip(self.levels, self.middle, strict=True)
         ]
 
     def forward(self, h: Tensor) -> Encoded:
         bounded = self.bound(h)
         digits = self.nearest(bounded)
-        indices = ((digits + self._half(h)) * self._base(h)).sum(1).to(torch.int32)
-        return Encoded(straight_through(bounded, digits) / self._half(h), indices=indices)
+        indices = ((digits + self._middle(h)) * self._base(h)).sum(1).to(torch.int32)
+        return Encoded(straight_through(bounded, digits) / self._middle(h), indices=indices)
 
     def regularize(self, h: Tensor) -> tuple[Encoded, Terms]:
         """The codes, `entropy` (`entropy_gap`, nats) and `commitment` (mean square of `h` minus its code)."""
         encoded: Encoded = self(h)
-        channel_codes = [digits / half for digits, half in zip(self.digits(h), self.half, strict=True)]
+        channel_codes = [digits / middle for digits, middle in zip(self.digits(h), self.middle, strict=True)]
         commitment = F.mse_loss(h.float(), encoded.latent.detach())
         return encoded, {"entropy": entropy_gap(h, channel_codes), "commitment": commitment}
 
     def from_indices(self, indices: Tensor) -> Tensor:
         place = indices.unsqueeze(1).float()
-        half = self._half(place)
-        return (self._digits(place) - half) / half
+        middle = self._middle(place)
+        return (self._digits(place) - middle) / middle
 
     def distance_to_cell(self, h: Tensor, indices: Tensor) -> Tensor:
         """In digits."""
-        bounded, half = self.bound(h), self._half(h)
+        bounded, middle = self.bound(h), self._middle(h)
         count = self._column([float(n) for n in self.levels], h)
-        inside = torch.minimum(torch.maximum(bounded, -half), count - 1 - half)
-        digits = self._digits(indices.unsqueeze(1).float()) - half
+        inside = torch.minimum(torch.maximum(bounded, -middle), count - 1 - middle)
+        digits = self._digits(indices.unsqueeze(1).float()) - middle
         return ((inside - digits).abs() - 0.5).amax(1).clamp(min=0)
 
     def _digits(self, place: Tensor) -> Tensor:
@@ -71,8 +71,8 @@ class ChannelQuantizer(Quantizer):
     def _column(self, values: list[float], like: Tensor) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=like.device).view(1, -1, 1, 1, 1)
 
-    def _half(self, like: Tensor) -> Tensor:
-        return self._column(self.half, like)
+    def _middle(self, like: Tensor) -> Tensor:
+        return self._column(self.middle, like)
 
     def _base(self, like: Tensor) -> Tensor:
         return self._column([float(math.prod(self.levels[:i])) for i in range(len(self.levels))], like)

@@ -63,4 +63,5 @@ def entropy_gap(h: Tensor, channel_codes: list[Tensor], inverse_temperature: flo
 
 def utilization(indices: Tensor, codebook_size: int) -> float:
     """Share of the codebook that occurs at least once among tokens (int, any shape), as in `vidtok-run eval`."""
-    return indices.unique().numel() / codebook_size
+    used: Tensor = indices.unique()
+    return used.numel() / codebook_size

@@ -59,7 +59,8 @@ class VectorQuantizer(Quantizer):
         }
 
     def from_indices(self, indices: Tensor) -> Tensor:
-        return F.embedding(indices, self.vq.codebook).movedim(-1, 1)
+        codes: Tensor = F.embedding(indices, self.vq.codebook)
+        return codes.movedim(-1, 1)
 
     def distance_to_cell(self, h: Tensor, indices: Tensor) -> Tensor:
         """In the latent's own units: the distance from the plane between the right code and the given one."""

@@ -54,7 +54,8 @@ def pan_image(image: Pixels, part: DataPart, rng: Generator) -> Pixels:
     zoom = np.linspace(first, last, n)
     # Shrunk once and properly: the warp below takes single pixels, which alias when it shrinks.
     if zoom.min() > 1:
-        image = cv2.resize(image, None, fx=1 / zoom.min(), fy=1 / zoom.min(), interpolation=cv2.INTER_AREA)
+        shrunk = cv2.resize(image, None, fx=1 / zoom.min(), fy=1 / zoom.min(), interpolation=cv2.INTER_AREA)
+        image = np.asarray(shrunk, np.uint8)
         zoom = zoom / zoom.min()
     reach = size * zoom.max() / 2 + 1
     height, width = image.shape[:2]

@@ -26,7 +26,8 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     for _ in range(_ITERATIONS):
         square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
-    return x.mT if tall else x
+    directions: Tensor = x.mT if tall else x
+    return directions
 
 
 class Muon(torch.optim.Optimizer):
@@ -38,7 +39,8 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self, parameters: Iterable[tuple[str, nn.Parameter]], lr: float, betas: tuple[float, float], momentum: float
     ) -> None:
-        hidden, other = [], []
+        hidden: list[nn.Parameter] = []
+        other: list[nn.Parameter] = []
         for name, parameter in parameters:
             # The two ends see pixels, where directions differ in more than size.
             end = "encoder.conv_in." in name or ".conv_out." in name

@@ -14,12 +14,12 @@ from vidtok_ref.train.recipe import Recipe
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Optimizer of every parameter of `model` that is trained."""
     part = recipe.optimizer
+    fast, slow = part.betas
     if part.name == "muon":
         named = ((name, p) for name, p in model.named_parameters() if p.requires_grad)
-        return Muon(named, part.learning_rate, part.betas, part.momentum)
+        return Muon(named, part.learning_rate, (fast, slow), part.momentum)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[part.name]
     trained = [p for p in model.parameters() if p.requires_grad]
-    fast, slow = part.betas
     optimizer: torch.optim.Optimizer = kind(
         trained, lr=part.learning_rate, betas=(fast, slow), weight_decay=part.weight_decay
     )

@@ -18,9 +18,10 @@ from vidtok_ref.families.vidtok.coder import Coder, Middle
 from vidtok_ref.families.vidtok.model import VidTok
 from vidtok_ref.layers.attention import Attention
 from vidtok_ref.layers.blocks import SpatialBlock, TimeBlock
-from vidtok_ref.layers.conv import FrameConv2d, kernel, per_frame
+from vidtok_ref.layers.conv import FrameConv2d, TimeConv3d, kernel, per_frame
 from vidtok_ref.layers.resample import SpatialDown, SpatialUp, TemporalDown, TemporalUp
 from vidtok_ref.regularizers.vq import VectorQuantizer
+from vidtok_ref.streaming.state_scope import StateScope
 
 # Chosen by the held-back PSNR at the start and after 200 steps.
 MIX_FACTOR = -2.0  # AlphaBlenders start as convolutions rather than as pooling and repetition
@@ -78,7 +79,9 @@ class Goal:
         Each is divided by the square root of its size, halfway to unit variance, so that weights of one size serve
         weak ones, too; the sizes of all are such that a constant keeps its value.
         """
-        x = self.frames.unflatten(2, (-1, self.time)).unflatten(4, (-1, self.space)).unflatten(6, (-1, self.space))
+        x: Tensor = (
+            self.frames.unflatten(2, (-1, self.time)).unflatten(4, (-1, self.space)).unflatten(6, (-1, self.space))
+        )
         x = x.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4)
         rows = x.flatten(0, 3).double()
         power, directions = torch.linalg.eigh(rows.T @ rows / len(rows))
@@ -140,8 +143,7 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _run(layer: nn.Module, x: Tensor) -> Tensor:
-    y: Tensor = layer.step(x, None, None)[0] if hasattr(layer, "step") else layer(x)
-    return y
+    return StateScope(None, None)("layer", layer, x)
 
 
 def _seen(layer: nn.Module, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
@@ -155,13 +157,15 @@ def _seen(layer: nn.Module, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
     if isinstance(layer, TemporalUp):
         x = x.repeat_interleave(2, dim=2)
     conv = layer.conv if isinstance(layer, TemporalDown | TemporalUp) else layer
+    assert isinstance(conv, TimeConv3d)
     return F.pad(conv.cache.step(x, None, None)[0], (1, 1, 1, 1)), (conv.stride, 1, 1)
 
 
 def _fit(layer: nn.Module, x: Tensor, live: int, target: Tensor) -> Tensor:
     """Least squares: the layer's first channels become `target`, the others nearly nothing; returns its output."""
     weight, bias = _parameters(layer)
-    spare, share = weight * SPARE, 1.0
+    spare = weight * SPARE
+    share: Tensor | float = 1.0
     weight.zero_()
     bias.zero_()
     if isinstance(layer, TemporalDown | TemporalUp):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -26,7 +27,7 @@ def metric() -> None:
 @click.option("-o", "--out", type=FILE, help="New graph.  [default: lpips-NET.onnx]")
 @FORCE
 @loud
-def lpips(net: str, weights: Path | None, out: Path | None, force: bool) -> None:
+def lpips(net: Literal["vgg", "alex"], weights: Path | None, out: Path | None, force: bool) -> None:
     """Export LPIPS; needs torchmetrics and torchvision (the extra `eval`)."""
     out = out or Path(f"lpips-{net}.onnx")
     PartFile(out, force=force)

@@ -92,7 +92,7 @@ class Variant:
     @property
     def time_factor(self) -> int:
         """Frames per latent, f."""
-        return 2 ** len(self.temporal_down)
+        return 1 << len(self.temporal_down)
 
     @property
     def front_frames(self) -> int:
@@ -102,7 +102,7 @@ class Variant:
     @property
     def spatial_factor(self) -> int:
         """Pixels per latent along H and W."""
-        return 2 ** len(self.spatial_down)
+        return 1 << len(self.spatial_down)
 
     @property
     def codebook_size(self) -> int | None:
@@ -124,7 +124,8 @@ class Variant:
         known = {f.name for f in fields(cls)}
         if not {"name", "regularizer", "z_channels"} <= set(data) <= known:
             raise VariantError(f"a variant has the fields {sorted(known)}, got {sorted(data)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return cls(**values)
 
 
 _DEEP = {
