@@ -46,11 +46,11 @@ def variations(base: Recipe) -> dict[str, Recipe]:
 
 @torch.no_grad()
 def codes_in_use(recipe: Recipe, weights: Path, material: Material) -> float | None:
-    """Utilization over the held-back clips; None for KL."""
+    """Utilization over the held-out clips; None for KL."""
     model = build(recipe.model.variant, read_weights(weights), **recipe.model.overrides).eval()
     if not isinstance(model.regularization, Quantizer):
         return None
-    tokens = [model.encode(to_tensor(torch.from_numpy(clip[None]))).indices for clip in material.held_back]
+    tokens = [model.encode(to_tensor(torch.from_numpy(clip[None]))).indices for clip in material.held_out]
     size = model.variant.codebook_size
     assert size is not None
     return utilization(torch.cat([t.flatten() for t in tokens if t is not None]), size)
@@ -74,7 +74,7 @@ def main(clips: Path, runs: Path) -> None:
         "",
         f"Made by `scripts/ablations.py`: {base.steps} steps each of the recipe `tiny-ablation` (batches of "
         f"{base.data.batch} clips of {base.data.frames} frames, {base.data.size}x{base.data.size}; narrow models), one "
-        f"seed, PSNR over {len(material.held_back)} held-back clips of 17 frames, 128x128. Such runs rank what learns "
+        f"seed, PSNR over {len(material.held_out)} held-out clips of 17 frames, 128x128. Such runs rank what learns "
         "quickly, not what is best in the end; compare them with the paper's Tables 2 and 3 in direction only.",
         "",
         "Regularizers with 4,096 codes at 4x8x8, without and with their loss (entropy and commitment; VQ: commitment), "

@@ -116,7 +116,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory, frames: np.ndarray) -> Path:
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Training material: two clips and one to hold back, a photograph, and a file that is no video."""
+    """Training material: two clips and one to hold out, a photograph, and a file that is no video."""
     folder = tmp_path_factory.mktemp("train")
     for name, first in (("a", 0), ("b", 20), ("held", 50)):
         make_clip(folder / f"{name}.mp4", 12, 144, 144, first=first)

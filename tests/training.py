@@ -21,9 +21,9 @@ batch = 2
 frames = 5
 size = 32
 short_side = 40
-held_back = ["held"]
-held_back_frames = 5
-held_back_size = 32
+held_out = ["held"]
+held_out_frames = 5
+held_out_size = 32
 [optimizer]
 warmup = 1
 cooldown = 2

@@ -32,7 +32,7 @@ def test_a_run_leaves_log_pictures_and_what_it_skipped(whole: Path) -> None:
     rows = log_rows(whole)
     assert [row["step"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
     assert all(float(row[name]) > 0 for row in rows for name in ("loss", "l1", "l2", "kl", "gradient_norm"))
-    assert [bool(row["held_back_psnr"]) for row in rows] == [False, False, True, False, False, True]
+    assert [bool(row["held_out_psnr"]) for row in rows] == [False, False, True, False, False, True]
     picture = cv2.imread(str(whole / "pictures/step-000003.png"))
     assert picture.shape == (64, 32, 3)
     assert "broken.mp4" in (whole / "skipped.txt").read_text()
@@ -42,7 +42,7 @@ def test_a_run_leaves_log_pictures_and_what_it_skipped(whole: Path) -> None:
 
 def test_what_is_written_is_the_average(whole: Path) -> None:
     state, best = last_state(whole), load_file(whole / "best.safetensors")
-    assert float(log_rows(whole)[-1]["held_back_psnr"]) == float(log_rows(whole)[-1]["best_psnr"])
+    assert float(log_rows(whole)[-1]["held_out_psnr"]) == float(log_rows(whole)[-1]["best_psnr"])
     name = "decoder.conv_out.conv.weight"
     assert torch.equal(best[name], state[f"average.{name}"])
     assert not torch.equal(best[name], state[f"model.{name}"])
@@ -91,7 +91,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         alone, shared, unshared = ([float(row[step][name]) for step in steps] for row in rows)
         assert shared == pytest.approx(alone, rel=1e-3)
         assert unshared != pytest.approx(alone, rel=1e-2)
-    held = [float(row[-1]["held_back_psnr"]) for row in rows[:2]]
+    held = [float(row[-1]["held_out_psnr"]) for row in rows[:2]]
     assert abs(held[0] - held[1]) < 0.05
     assert len(rows[1]) == 6
 
@@ -153,6 +153,6 @@ def test_command_line(clips: Path, tmp_path: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
     result = CliRunner().invoke(main, [str(tiny(tmp_path)), *arguments, "--steps", "1", "--accelerator", "cpu"])
     assert result.exit_code == 0
-    assert "best held-back PSNR" in result.stdout
+    assert "best held-out PSNR" in result.stdout
     assert CliRunner().invoke(main, ["x", "--data", str(tmp_path / "none"), "--run", "y"]).exit_code == 2
     assert "released-stage2" in CliRunner().invoke(main, ["--help"]).stdout

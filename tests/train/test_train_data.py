@@ -19,13 +19,13 @@ from vidtok_ref.train.loader import Numbers, Samples, make_loader
 from vidtok_ref.train.material import list_files, load_material
 from vidtok_ref.train.recipe import DataPart
 
-PART = DataPart(batch=4, frames=5, size=32, short_side=40, held_back=("held",), held_back_frames=5, held_back_size=32)
+PART = DataPart(batch=4, frames=5, size=32, short_side=40, held_out=("held",), held_out_frames=5, held_out_size=32)
 
 
 def test_material_is_cut_as_told(clips: Path) -> None:
     material = load_material(clips, PART)
-    assert [len(x) for x in (material.videos, material.images, material.held_back)] == [2, 1, 1]
-    assert material.held_back[0].shape == (5, 32, 32, 3)
+    assert [len(x) for x in (material.videos, material.images, material.held_out)] == [2, 1, 1]
+    assert material.held_out[0].shape == (5, 32, 32, 3)
     assert len(material.skipped) == 1
     assert "broken.mp4" in material.skipped[0]
     (clips / "SOURCES.csv").write_text("file,note\ntrain/a.mp4,footage of doubtful licence\nb.mp4,doubtful licence\n")
@@ -37,25 +37,25 @@ def test_material_is_cut_as_told(clips: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [(), ("street",)])
-def test_every_tenth_video_is_held_back_where_none_is_named(
+def test_every_tenth_video_is_held_out_where_none_is_named(
     clips: Path, names: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    part = replace(PART, held_back=names)
-    assert [e.path.name for e in list_files(clips, part) if e.split == "held_back"] == ["a.mp4"]
+    part = replace(PART, held_out=names)
+    assert [e.path.name for e in list_files(clips, part) if e.split == "held_out"] == ["a.mp4"]
     (line,) = capsys.readouterr().out.splitlines()
     assert line.endswith("every 10th video is: a.mp4")
-    assert [len(x) for x in (load_material(clips, part).videos, load_material(clips, part).held_back)] == [2, 1]
+    assert [len(x) for x in (load_material(clips, part).videos, load_material(clips, part).held_out)] == [2, 1]
 
 
-def test_how_many_are_held_back(tmp_path: Path) -> None:
+def test_how_many_are_held_out(tmp_path: Path) -> None:
     def held(count: int, marked: str = "train") -> list[str]:
         rows = [f"{i:02}.mp4,{marked if i == 5 else 'train'}" for i in range(count)]
         (tmp_path / "list.csv").write_text("\n".join(["file,split", "photo.png,", *rows]))
-        entries = list_files(tmp_path / "list.csv", replace(PART, held_back=()), quiet=True)
-        return [e.path.stem for e in entries if e.split == "held_back"]
+        entries = list_files(tmp_path / "list.csv", replace(PART, held_out=()), quiet=True)
+        return [e.path.stem for e in entries if e.split == "held_out"]
 
     assert [held(1), held(2), held(10), held(11)] == [[], ["00"], ["00"], ["00", "10"]]
-    assert held(11, "held_back") == ["05"]
+    assert held(11, "held_out") == ["05"]
     assert len(held(999)) == 31
 
 
@@ -64,33 +64,33 @@ def test_a_folder_heeds_the_splits_and_notes_of_its_table(tmp_path: Path, capsys
         (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "videos" / name).touch()
     (tmp_path / "SOURCES.csv").write_text(
-        "file,split,note\nvideos/train/a.mp4,train,\nvideos/eval/a.mp4,eval,\nvideos/train/b.mp4,held_back,\n"
+        "file,split,note\nvideos/train/a.mp4,train,\nvideos/eval/a.mp4,eval,\nvideos/train/b.mp4,held_out,\n"
         "moved/c.mp4,train,doubt\n"
     )
-    part = replace(PART, held_back=(), skip_notes=("doubt",))
+    part = replace(PART, held_out=(), skip_notes=("doubt",))
     entries = list_files(tmp_path / "videos", part)
     assert [(str(e.path.relative_to(tmp_path / "videos")), e.split) for e in entries] == [
         ("more/b.mp4", "train"),
         ("train/a.mp4", "train"),
-        ("train/b.mp4", "held_back"),
+        ("train/b.mp4", "held_out"),
     ]
     assert not capsys.readouterr().out
     (tmp_path / "SOURCES.csv").unlink()
-    list_files(tmp_path / "videos", replace(part, held_back=("c",)))
+    list_files(tmp_path / "videos", replace(part, held_out=("c",)))
     (line,) = capsys.readouterr().out.splitlines()
     assert "has no notes" in line
 
 
 def test_a_list_names_files_notes_and_splits(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "list.csv"
-    rows = [("a.mp4", "", "train"), ("b.mp4", "doubt", ""), ("held.mp4", "", "held_back"), ("photo.png", "", "test")]
+    rows = [("a.mp4", "", "train"), ("b.mp4", "doubt", ""), ("held.mp4", "", "held_out"), ("photo.png", "", "test")]
     with table.open("w", newline="") as file:
         csv.writer(file).writerows([("file", "note", "split"), *((str(clips / n), *rest) for n, *rest in rows)])
-    plain = replace(PART, held_back=())
+    plain = replace(PART, held_out=())
     assert [(e.path.name, e.split) for e in list_files(table, plain)] == [
         ("a.mp4", "train"),
         ("b.mp4", "train"),
-        ("held.mp4", "held_back"),
+        ("held.mp4", "held_out"),
     ]
     assert [e.path.name for e in list_files(table, replace(plain, skip_notes=("doubt",)))] == ["a.mp4", "held.mp4"]
     assert len(load_material(table, plain).videos) == 2

@@ -50,7 +50,7 @@ def test_absent_lpips_weights_are_an_error_at_the_start(
     ("old", "new", "said"),
     [
         ("size = 32\nshort", "size = 36\nshort", r"\[data\] size of kl-4chn must be a multiple of 8, got 36"),
-        ("held_back_size = 32", "held_back_size = 20", r"\[data\] held_back_size of kl-4chn .* multiple of 8, got 20"),
+        ("held_out_size = 32", "held_out_size = 20", r"\[data\] held_out_size of kl-4chn .* multiple of 8, got 20"),
         ("kl-4chn", "kl-5chn", "no variant is called 'kl-5chn'"),
         ("[1, 1, 2, 2]", "[]", "ch_mult not empty"),
         ("l2 = 1.0", "usage = 1.0", r"\[loss\] usage is for fsq and lfq; kl-4chn has kl"),

@@ -12,7 +12,7 @@ from vidtok_ref.regularizers.channel import FiniteScalarQuantizer
 from vidtok_ref.train.gan import Discriminator, adaptive_weight, hinge, lecam, non_saturating
 from vidtok_ref.train.losses import Objective, entropy_weight, log_error
 from vidtok_ref.train.recipe import GanPart, LossPart
-from vidtok_ref.train.usage import MEMORY, CodeUsage
+from vidtok_ref.train.usage import MEMORY, UsageLoss
 
 
 def test_reconstruction_terms_by_hand() -> None:
@@ -79,7 +79,7 @@ E2 = math.exp(-2)
 
 def test_usage_is_minus_the_entropy_of_the_codes() -> None:
     quantizer = FiniteScalarQuantizer((4, 2, 8))
-    usage = CodeUsage(quantizer)
+    usage = UsageLoss(quantizer)
     everywhere = quantizer.from_indices(torch.arange(64)[None, None, None]) * quantizer._middle(torch.empty(1))
     # Ends of a channel have one neighbour, so that the use is even but for a small share.
     assert usage(everywhere).item() == pytest.approx(-math.log(64), abs=0.02)
@@ -99,7 +99,7 @@ def test_usage_spreads_levels_that_the_released_entropy_leaves_alone() -> None:
 
     def codes_after(term: str) -> int:
         scale = torch.ones(1, 2, 1, 1, 1, requires_grad=True)
-        usage, descent = CodeUsage(quantizer), torch.optim.Adam([scale], lr=0.02)
+        usage, descent = UsageLoss(quantizer), torch.optim.Adam([scale], lr=0.02)
         for _ in range(100):
             h = normal * scale
             loss = usage(quantizer.bound(h)) if term == "usage" else quantizer.regularize(h)[1]["entropy"]

@@ -26,8 +26,8 @@ from vidtok_ref.train.recipe import RECIPES, load_recipe
         ("short_side = 40", "short_side = 40\nzoom = [1.0, 2.0]", "from 1 to short_side / size = 1.25, got"),
         ("short_side = 40", "short_side = 40\nzoom = [1.2, 1.1]", "two numbers, rising"),
         ("short_side = 40", "short_side = 40\ncolour = -0.1", "colour must be 0 or more"),
-        ('held_back = ["held"]', 'held_back = "held"', "must be a list"),
-        ('held_back = ["held"]', "held_back = [1]", "must be text"),
+        ('held_out = ["held"]', 'held_out = "held"', "must be a list"),
+        ('held_out = ["held"]', "held_out = [1]", "must be text"),
         ("l2 = 1.0", 'l2 = "much"', "must be a number"),
         ("batch = 2", "batch = 2\nworkers = -1", r"\[data\] workers must be 0 or more, got -1"),
         ("batch = 2", "batch = 2\nmax_clip_frames = 0", r"\[data\] max_clip_frames must be at least 1, got 0"),
@@ -56,7 +56,7 @@ def test_whole_numbers_are_numbers_and_lists_are_tuples(tmp_path: Path) -> None:
     recipe = load_recipe(str(tiny(tmp_path, ("l2 = 1.0", "l2 = 2"))))
     assert type(recipe.loss.l2) is float
     assert recipe.model.overrides["ch_mult"] == (1, 1, 2, 2)
-    assert hash(recipe.data.held_back) == hash(("held",))
+    assert hash(recipe.data.held_out) == hash(("held",))
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.toml")))

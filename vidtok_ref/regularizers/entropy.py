@@ -11,7 +11,7 @@ from torch import Tensor
 
 INVERSE_TEMPERATURE = 100.0
 # The released recipe bounds the logarithm of a probability from below; so do we where its slope would be infinite.
-_LEAST = 1e-5
+_MIN_PROBABILITY = 1e-5
 
 
 def mean_over_processes(x: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ def entropy_gap(h: Tensor, channel_codes: list[Tensor], inverse_temperature: flo
         ]
         token_entropy = -torch.stack([(log_p.exp() * log_p).sum(1) for log_p in choices]).sum(0).mean()
         mean = mean_over_processes(mean_distribution(choices))
-        return token_entropy + (mean * mean.clamp(min=_LEAST).log()).sum()
+        return token_entropy + (mean * mean.clamp(min=_MIN_PROBABILITY).log()).sum()
 
 
 def utilization(indices: Tensor, codebook_size: int) -> float:

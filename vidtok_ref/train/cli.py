@@ -65,7 +65,7 @@ def main(
 ) -> None:
     """Train a tokenizer by RECIPE, a shipped name or a .toml file. Give the same command again to resume.
 
-    RUN gets best.safetensors (the average of the weights, best on the held-back clips by PSNR), last.safetensors (the
+    RUN gets best.safetensors (the average of the weights, best on the held-out clips by PSNR), last.safetensors (the
     average at the end, to take after training with LPIPS or a GAN, which cost PSNR), last.ckpt, log.csv, pictures/
     and skipped.txt. On several machines, start the same command on each, as for any torch.distributed job.
     """
@@ -86,7 +86,7 @@ def main(
             best = train(chosen, data, run, init, accelerator=accelerator, devices=devices, nodes=nodes)
         except MisconfigurationException as error:
             raise ModelError(str(error).strip().splitlines()[0]) from error
-        click.echo(f"best held-back PSNR {best:.2f} dB: {run / 'best.safetensors'}")
+        click.echo(f"best held-out PSNR {best:.2f} dB: {run / 'best.safetensors'}")
     except (ModelError, VidtokError) as error:
         if debug:
             raise

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vidtok_ref.train.recipe import GanPart
 
 _LECAM_DECAY = 0.999
-_MOST = 1e4  # bound of the adaptive weight
+_MAX_WEIGHT = 1e4  # bound of the adaptive weight
 
 
 def hinge(real: Tensor, fake: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def non_saturating(fake: Tensor) -> Tensor:
 def adaptive_weight(likelihood_gradient: Tensor, gan_gradient: Tensor) -> Tensor:
     """Ratio of the norms of both losses' gradients at the decoder's last layer, at most 10,000 (arXiv 2012.09841)."""
     ratio: Tensor = likelihood_gradient.norm() / (gan_gradient.norm() + 1e-4)
-    return ratio.clamp(0, _MOST).detach()
+    return ratio.clamp(0, _MAX_WEIGHT).detach()
 
 
 def lecam(real: Tensor, fake: Tensor, real_level: Tensor, fake_level: Tensor) -> Tensor:

@@ -17,11 +17,11 @@ from vidtok_runtime.lists import Row, few, read_list
 
 VIDEO = {".mp4", ".avi", ".mkv", ".webm", ".mov", ".3gp"}
 IMAGE = {".jpg", ".jpeg", ".png"}
-HELD_BACK = "held_back"
+HELD_OUT = "held_out"
 
 
 class Entry(NamedTuple):
-    """One file, what is noted about it, and whether it is `train` or `held_back`."""
+    """One file, what is noted about it, and whether it is `train` or `held_out`."""
 
     path: Path
     note: str
@@ -30,11 +30,11 @@ class Entry(NamedTuple):
 
 @dataclass
 class Material:
-    """Videos and photographs (`H W 3`), decoded or as paths; held-back clips `T H W 3`; why files were left out."""
+    """Videos and photographs (`H W 3`), decoded or as paths; held-out clips `T H W 3`; why files were left out."""
 
     videos: list[HeldClip | Path] = field(default_factory=list)
     images: list[Pixels | Path] = field(default_factory=list)
-    held_back: list[Pixels] = field(default_factory=list)
+    held_out: list[Pixels] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
 
@@ -63,24 +63,24 @@ def _sources(folder: Path, quiet: bool) -> dict[Path, dict[str, str]]:
     return {}
 
 
-def _hold_back(entries: list[Entry], quiet: bool) -> list[Entry]:
+def _hold_out(entries: list[Entry], quiet: bool) -> list[Entry]:
     """Every tenth video, from the first on, where there are two or more; of very many, some thirty."""
     videos = [entry for entry in entries if entry.path.suffix.lower() in VIDEO]
     every = max(10, len(videos) // 30)
     chosen = videos[::every] if len(videos) > 1 else []
     if chosen and not quiet:
         names = ", ".join(entry.path.name for entry in chosen)
-        tqdm.write(f"no clip is marked or named as held back, so every {every}th video is: {names}")
+        tqdm.write(f"no clip is marked or named as held out, so every {every}th video is: {names}")
     held = set(chosen)
-    return [entry._replace(split=HELD_BACK) if entry in held else entry for entry in entries]
+    return [entry._replace(split=HELD_OUT) if entry in held else entry for entry in entries]
 
 
 def list_files(data: Path, part: DataPart, quiet: bool = False) -> list[Entry]:
     """Files of a folder, searched through, or of a CSV list.
 
-    A list has a column `file` (paths beside the list), perhaps `note`, and `split`, of which `train`, `held_back`
+    A list has a column `file` (paths beside the list), perhaps `note`, and `split`, of which `train`, `held_out`
     and nothing are taken; a SOURCES.csv in a folder, or up to two above it, says the same of the folder's files.
-    Where neither `split` nor the recipe holds anything back, every tenth video is. Raises DataError.
+    Where neither `split` nor the recipe holds anything out, every tenth video is. Raises DataError.
     """
     if data.is_dir():
         rows = _sources(data, quiet)
@@ -96,13 +96,13 @@ def list_files(data: Path, part: DataPart, quiet: bool = False) -> list[Entry]:
     if part.skip_notes and not quiet and not any(entry.note for entry in entries):
         tqdm.write(f"{data} has no notes (SOURCES.csv, or the column `note`), so that `skip_notes` leaves nothing out")
     taken = [
-        entry._replace(split=HELD_BACK if entry.path.stem in part.held_back else entry.split)
+        entry._replace(split=HELD_OUT if entry.path.stem in part.held_out else entry.split)
         for entry in entries
         if entry.path.suffix.lower() in VIDEO | IMAGE
-        and entry.split in ("train", HELD_BACK)
+        and entry.split in ("train", HELD_OUT)
         and not any(doubt in entry.note for doubt in part.skip_notes)
     ]
-    return taken if any(entry.split == HELD_BACK for entry in taken) else _hold_back(taken, quiet)
+    return taken if any(entry.split == HELD_OUT for entry in taken) else _hold_out(taken, quiet)
 
 
 def _centre(clip: Pixels, size: int) -> Pixels:
@@ -111,26 +111,26 @@ def _centre(clip: Pixels, size: int) -> Pixels:
 
 
 def load_material(data: Path, part: DataPart, quiet: bool = False) -> Material:
-    """List a folder or CSV list and decode what is kept in memory: held-back clips, and with `cache` everything.
+    """List a folder or CSV list and decode what is kept in memory: held-out clips, and with `cache` everything.
 
     Unreadable files are listed, not fatal. Raises DataError.
     """
     material = Material()
     for path, _, split in tqdm(list_files(data, part, quiet), desc="reading clips", unit="file", disable=quiet):
         try:
-            if split == HELD_BACK:
-                held = HeldClip(path, part.held_back_size, part.held_back_frames)
-                material.held_back.append(_centre(held.pixels, part.held_back_size))
+            if split == HELD_OUT:
+                held = HeldClip(path, part.held_out_size, part.held_out_frames)
+                material.held_out.append(_centre(held.pixels, part.held_out_size))
             elif path.suffix.lower() in IMAGE:
                 material.images.append(read_image(path, 2 * part.short_side) if part.cache else path)
             else:
                 material.videos.append(HeldClip(path, part.short_side, part.max_clip_frames) if part.cache else path)
         except VideoError as error:
             material.skipped.append(str(error))
-    if not material.videos or not material.held_back:
+    if not material.videos or not material.held_out:
         raise DataError(
-            f"{data} gave {len(material.videos)} clips to train on, {len(material.held_back)} held back and "
-            f"{len(material.skipped)} that cannot be read; the first two are needed (`held_back` in the recipe names "
+            f"{data} gave {len(material.videos)} clips to train on, {len(material.held_out)} held out and "
+            f"{len(material.skipped)} that cannot be read; the first two are needed (`held_out` in the recipe names "
             "clips by file stem)"
         )
     return material

@@ -29,7 +29,7 @@ from vidtok_ref.train.material import Material
 from vidtok_ref.train.optimizer import learning_rate, make_optimizer
 from vidtok_ref.train.recipe import Recipe
 from vidtok_ref.train.recompute import recompute_blocks
-from vidtok_ref.train.usage import CodeUsage
+from vidtok_ref.train.usage import UsageLoss
 
 # Of a recipe's settings, those besides [report] that may change when a run resumes: how long it is, what is advised
 # against divergence, and what changes the work but not its aim.
@@ -83,7 +83,7 @@ class Training(L.LightningModule):
         self.usage = None
         if recipe.loss.usage and not self.frozen:
             assert isinstance(model.regularization, ChannelQuantizer)
-            self.usage = CodeUsage(model.regularization)
+            self.usage = UsageLoss(model.regularization)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             self.discriminator = Discriminator(recipe.gan) if recipe.gan.weight else None
@@ -121,9 +121,11 @@ class Training(L.LightningModule):
         video = to_tensor(batch.video)
         with torch.set_grad_enabled(not self.frozen):
             h = self.model.features(video)
-            encoded, penalties = self.model.regularization.regularize(h)  # type: ignore[operator]
+            regularizer = self.model.regularization
+            encoded, penalties = regularizer.regularize(h)
             if self.usage is not None:
-                penalties["usage"] = self.usage(self.model.regularization.bound(h))  # type: ignore[operator]
+                assert isinstance(regularizer, ChannelQuantizer)
+                penalties["usage"] = self.usage(regularizer.bound(h))
         latent = encoded.latent
         if encoded.log_variance is not None:
             latent = sample_latent(encoded, recipe.seed, batch.number.tolist())

@@ -48,9 +48,9 @@ class DataPart:
     cache: bool = True  # decode everything once and keep it; false: read each sample from its file
     max_clip_frames: int = 160  # kept of a clip when cached
     workers: int = 0  # processes that cut samples, with a copy each of what is cached; 0: the trainer does it
-    held_back: tuple[str, ...] = ()  # file stems of the clips to validate on
-    held_back_frames: int = 17
-    held_back_size: int = 128  # shorter side, and the centre square
+    held_out: tuple[str, ...] = ()  # file stems of the clips to validate on
+    held_out_frames: int = 17
+    held_out_size: int = 128  # shorter side, and the centre square
     skip_notes: tuple[str, ...] = ()  # files whose note has one of these in it stay out
 
 
@@ -110,7 +110,7 @@ class ReportPart:
     log_every: int = 20
     validate_every: int = 100
     checkpoint_every: int = 25
-    pictures: int = 4  # held-back clips in the picture of each validation; 0: no pictures
+    pictures: int = 4  # held-out clips in the picture of each validation; 0: no pictures
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ class Recipe:
             "[data] frames": data.frames,
             "[data] size": data.size,
             "[data] max_clip_frames": data.max_clip_frames,
-            "[data] held_back_frames": data.held_back_frames,
-            "[data] held_back_size": data.held_back_size,
+            "[data] held_out_frames": data.held_out_frames,
+            "[data] held_out_size": data.held_out_size,
             "[report] log_every": report.log_every,
             "[report] validate_every": report.validate_every,
             "[report] checkpoint_every": report.checkpoint_every,

@@ -20,7 +20,7 @@ from vidtok_ref.train.validate import psnr, reconstruct, write_pictures
 COLUMNS = (
     *("step", "loss", "l1", "l2", "perceptual", "psnr", "kl", "entropy", "entropy_weight", "commitment", "usage"),
     *("log_variance", "generator", "adaptive_weight", "discriminator", "lecam"),
-    *("learning_rate", "gradient_norm", "seconds_a_step", "held_back_psnr", "best_psnr"),
+    *("learning_rate", "gradient_norm", "seconds_a_step", "held_out_psnr", "best_psnr"),
 )
 
 
@@ -83,11 +83,9 @@ class Report(L.Callback):
             row |= {"step": step, "seconds_a_step": (time.perf_counter() - self.started) / self.counted}
         if self._due(module, recipe.report.validate_every):
             held = self._validate(trainer, module)
-            row |= {"held_back_psnr": held, "best_psnr": module.best}
+            row |= {"held_out_psnr": held, "best_psnr": module.best}
             if trainer.is_global_zero:
-                tqdm.write(
-                    f"step {step}: loss {row['loss']:.4f}, held-back PSNR {held:.2f} dB (best {module.best:.2f})"
-                )
+                tqdm.write(f"step {step}: loss {row['loss']:.4f}, held-out PSNR {held:.2f} dB (best {module.best:.2f})")
         if row:
             if trainer.is_global_zero:
                 self.log.add(row)
@@ -110,11 +108,11 @@ class Report(L.Callback):
         return module.steps_done % every == 0 or module.steps_done == module.recipe.steps
 
     def _validate(self, trainer: L.Trainer, module: Training) -> float:
-        """Mean PSNR in dB of the average over the held-back clips, which the processes share."""
-        clips = module.material.held_back[trainer.global_rank :: trainer.world_size]
+        """Mean PSNR in dB of the average over the held-out clips, which the processes share."""
+        clips = module.material.held_out[trainer.global_rank :: trainer.world_size]
         pairs = [(clip, reconstruct(module.average, clip, module.device)) for clip in clips]
         total = torch.tensor(sum(psnr(*pair) for pair in pairs), dtype=torch.float64).to(module.device)
-        held = float(trainer.strategy.reduce(total, reduce_op="sum")) / len(module.material.held_back)
+        held = float(trainer.strategy.reduce(total, reduce_op="sum")) / len(module.material.held_out)
         step, pictures = module.steps_done, module.recipe.report.pictures
         if trainer.is_global_zero and pictures:
             write_pictures(self.run / "pictures" / f"step-{step:06d}.png", pairs[:pictures])
@@ -128,7 +126,7 @@ class Report(L.Callback):
     def _write_average(self, trainer: L.Trainer, module: Training, name: str, held: float) -> None:
         if trainer.is_global_zero:
             path = self.run / f"{name}.safetensors"
-            write_weights(module.average, path, steps=str(module.steps_done), held_back_psnr=f"{held:.2f}")
+            write_weights(module.average, path, steps=str(module.steps_done), held_out_psnr=f"{held:.2f}")
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.bar.close()

@@ -72,7 +72,7 @@ def first_model(recipe: Recipe, material: Material, init: Path | None = None) ->
 
 def _check_variant(recipe: Recipe) -> None:
     variant = find_variant(recipe.model.variant, **recipe.model.overrides)
-    for name, size in {"size": recipe.data.size, "held_back_size": recipe.data.held_back_size}.items():
+    for name, size in {"size": recipe.data.size, "held_out_size": recipe.data.held_out_size}.items():
         if size % variant.spatial_factor:
             raise DataError(
                 f"[data] {name} of {variant.name} must be a multiple of {variant.spatial_factor}, got {size}"
@@ -141,7 +141,7 @@ def train(
     When all steps are done, `last.safetensors` is the average at the end: LPIPS and GAN cost PSNR, so that the best may
     be from before they took effect.
 
-    data: folder or CSV list. Returns the best held-back PSNR in dB. Raises DataError, WeightsError, OutputError;
+    data: folder or CSV list. Returns the best held-out PSNR in dB. Raises DataError, WeightsError, OutputError;
     DivergedError when a gradient is not finite; MissingError without the compiler that `compile` needs.
     """
     if recipe.data.batch % (devices * nodes):
@@ -164,8 +164,8 @@ def train(
                 stray.unlink()
             for line in material.skipped:
                 report.skip(line, write=True)
-            videos, images, held = len(material.videos), len(material.images), len(material.held_back)
-            tqdm.write(f"{videos} clips, {images} photographs, {held} held back")
+            videos, images, held = len(material.videos), len(material.images), len(material.held_out)
+            tqdm.write(f"{videos} clips, {images} photographs, {held} held out")
         module = Training(recipe, model, material, perceptual, last)
         try:
             trainer.fit(module, ckpt_path=last if resumes else None, weights_only=True)

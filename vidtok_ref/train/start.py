@@ -23,7 +23,7 @@ from vidtok_ref.layers.resample import SpatialDown, SpatialUp, TemporalDown, Tem
 from vidtok_ref.regularizers.vq import VectorQuantizer
 from vidtok_ref.streaming.state_scope import StateScope
 
-# Chosen by the held-back PSNR at the start and after 200 steps.
+# Chosen by the held-out PSNR at the start and after 200 steps.
 MIX_FACTOR = -2.0  # AlphaBlenders start as convolutions rather than as pooling and repetition
 SPARE = 0.02  # weights of channels that hold no component, in units of PyTorch's own random ones
 CONSTANT = 8.0  # of the constant channels in front of an output's norm, in units of the components together

@@ -16,10 +16,10 @@ from vidtok_ref.regularizers.entropy import mean_distribution, mean_over_process
 
 MEMORY = 0.99  # of the average use of each code, a step: a batch has far fewer tokens than there are codes
 SHARPNESS = 2.0  # a token in the middle of its cell counts to a seventh of itself for a neighbour
-_LEAST = 1e-2  # of an even use; what an unused code counts as
+_MIN_USE = 1e-2  # of an even use; what an unused code counts as
 
 
-class CodeUsage(nn.Module):
+class UsageLoss(nn.Module):
     """How often tokens fall on codes that are used often; its gradient leads them to rare ones."""
 
     seen: Tensor
@@ -45,4 +45,4 @@ class CodeUsage(nn.Module):
             use = mean_over_processes(mean_distribution(choices)).flatten()
             with torch.no_grad():
                 self.seen.lerp_(use, 1 - MEMORY)
-            return (use * self.seen.clamp(min=_LEAST / len(use)).log()).sum()
+            return (use * self.seen.clamp(min=_MIN_USE / len(use)).log()).sum()

@@ -1,4 +1,4 @@
-"""Held-back clips: PSNR, and pictures to look at."""
+"""Held-out clips: PSNR, and pictures to look at."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def verify(bundle: str, checkpoint: Path | None) -> None:
     "--calibrate", type=click.Path(exists=True, path_type=Path), required=True, help="Clips: a folder or .csv list."
 )
 @click.option("--skip-note", "skip_notes", multiple=True, help="Leave out clips with this in their note; repeat.")
-@click.option("--max-loss", default=0.2, show_default=True, help="PSNR that int8 may cost on held-back clips, dB.")
+@click.option("--max-loss", default=0.2, show_default=True, help="PSNR that int8 may cost on held-out clips, dB.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @FORCE
 @loud
@@ -59,7 +59,7 @@ def quantize(
 ) -> None:
     """Add int8 or fp16 graphs to BUNDLE, made from its float32 graphs, and measure what they cost.
 
-    Layers whose loss is too large stay float. The clips are split as for training: those that are held back
+    Layers whose loss is too large stay float. The clips are split as for training: those that are held out
     judge, the others calibrate.
     """
     precisions = tuple(dict.fromkeys(precisions))
@@ -72,7 +72,7 @@ def quantize(
 
     for precision in precisions:
         rows = add_precision(
-            bundle, precision, clips=calibrate, skip_notes=skip_notes, most_lost=max_loss, force=force, quiet=quiet
+            bundle, precision, clips=calibrate, skip_notes=skip_notes, max_lost=max_loss, force=force, quiet=quiet
         )
         if not quiet:
             click.echo(judged(rows))

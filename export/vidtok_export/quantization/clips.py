@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vidtok_export.errors import ExportError
-from vidtok_ref.train.material import HELD_BACK, VIDEO, list_files
+from vidtok_ref.train.clips import Pixels
+from vidtok_ref.train.material import HELD_OUT, VIDEO, list_files
 from vidtok_ref.train.recipe import DataPart
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.engines.base import Array, Session
@@ -21,28 +21,27 @@ from vidtok_runtime.evaluation.protocol import Excerpt, Protocol
 from vidtok_runtime.streaming.graph_calls import Calls
 from vidtok_runtime.streaming.stream import DecoderStream, EncoderStream
 
-Clip = NDArray[np.uint8]
 PROTOCOL = Protocol(9, 128, None)
-MOST = 8  # clips of either kind
+MAX_CLIPS = 8  # clips of either kind
 
 
-def read_clips(data: Path, skip_notes: tuple[str, ...]) -> tuple[list[Clip], list[Clip]]:
-    """Clips `T H W 3` to calibrate on and held-back ones to judge by; raises ExportError, DataError.
+def read_clips(data: Path, skip_notes: tuple[str, ...]) -> tuple[list[Pixels], list[Pixels]]:
+    """Clips `T H W 3` to calibrate on and held-out ones to judge by; raises ExportError, DataError.
 
     data: a folder or list as `vidtok-train` takes it; files with one of `skip_notes` in their note stay out.
     """
     entries = list_files(data, DataPart(skip_notes=skip_notes))
-    found: tuple[list[Clip], list[Clip]] = ([], [])
+    found: tuple[list[Pixels], list[Pixels]] = ([], [])
     for entry in entries:
-        clips = found[entry.split == HELD_BACK]
-        if entry.path.suffix.lower() in VIDEO and len(clips) < MOST:
+        clips = found[entry.split == HELD_OUT]
+        if entry.path.suffix.lower() in VIDEO and len(clips) < MAX_CLIPS:
             try:
                 clips.append(np.stack([frame.pixels for frame in Excerpt(entry.path, PROTOCOL)]))
             except VideoError:
                 continue  # too short, or no video at all
     if not all(found):
         raise ExportError(
-            f"{data} has {len(found[0])} clips to calibrate on and {len(found[1])} held back, counting those of "
+            f"{data} has {len(found[0])} clips to calibrate on and {len(found[1])} held out, counting those of "
             f"{PROTOCOL.frames} frames or more; give a folder with at least two such clips"
         )
     return found
@@ -68,14 +67,14 @@ class Recorder:
         return self._session.run(inputs)
 
 
-def encode(manifest: Manifest, encoder: StatefulGraph, clip: Clip) -> Array:
+def encode(manifest: Manifest, encoder: StatefulGraph, clip: Pixels) -> Array:
     """Latents or tokens of a clip."""
     calls = Calls(encoder.fresh(), manifest.rule("encoder"))
     stream = EncoderStream(manifest, encoder, lambda *size: calls)
     return np.concatenate([stream.push(clip), stream.finish()])
 
 
-def decode(manifest: Manifest, decoder: StatefulGraph, data: Array, clip: Clip) -> Array:
+def decode(manifest: Manifest, decoder: StatefulGraph, data: Array, clip: Pixels) -> Array:
     """The clip's frames in 0..255 as float32, unrounded."""
     frames, height, width, _ = clip.shape
     calls = Calls(decoder.fresh(), manifest.rule("decoder"))

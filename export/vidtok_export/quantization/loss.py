@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from vidtok_export.errors import ParityError
-from vidtok_export.quantization.clips import Clip
 from vidtok_export.quantization.selection import mean_psnr
 from vidtok_export.verify import run_in_calls
+from vidtok_ref.train.clips import Pixels
 from vidtok_runtime.bundle.graph_entry import ROLES
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.engines.base import Array, Options
@@ -31,7 +31,7 @@ def saturated(frames: int, size: int) -> Iterator[Array]:
     yield np.broadcast_to(np.indices((size, size)).sum(0) % 2 * 2 - 1, shape).astype(np.float32)
 
 
-def judge(manifest: Manifest, precision: str, provider: str, clips: list[Clip]) -> dict[str, Any]:
+def judge(manifest: Manifest, precision: str, provider: str, clips: list[Pixels]) -> dict[str, Any]:
     """A row for the manifest.
 
     Against float32 on the same provider: tokens that differ or the largest difference of a latent; the largest and
@@ -78,10 +78,10 @@ def judge(manifest: Manifest, precision: str, provider: str, clips: list[Clip]) 
     }
 
 
-def require_judged(rows: list[dict[str, Any]], most_lost: float | None) -> None:
+def require_judged(rows: list[dict[str, Any]], max_lost: float | None) -> None:
     """Raise ParityError unless every row passed and lost no more PSNR than allowed."""
     for row in rows:
-        if not row["passed"] or (most_lost is not None and row["psnr_lost"] > most_lost):
+        if not row["passed"] or (max_lost is not None and row["psnr_lost"] > max_lost):
             raise ParityError(f"{row['precision']} on {row['provider']} is not good enough: {row}")
 
 

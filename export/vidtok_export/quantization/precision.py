@@ -56,7 +56,7 @@ def _half(manifest: Manifest) -> list[dict[str, Any]]:
     return rows
 
 
-def _int8(manifest: Manifest, clips: list[Any], held: list[Any], most_lost: float, quiet: bool) -> list[dict[str, Any]]:
+def _int8(manifest: Manifest, clips: list[Any], held: list[Any], max_lost: float, quiet: bool) -> list[dict[str, Any]]:
     graphs = [load_graph(manifest, role, "cpu", "fp32", Options()) for role in ROLES]
     whole = mean_psnr(manifest, graphs[0], graphs[1], held)
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +66,7 @@ def _int8(manifest: Manifest, clips: list[Any], held: list[Any], most_lost: floa
             encoder, decoder = (choice.load(role, chosen[role]) for role in ROLES)
             return whole - mean_psnr(manifest, encoder, decoder, held)
 
-        chosen = choose(choice, most_lost, lost)
+        chosen = choose(choice, max_lost, lost)
     rows = []
     for role in ROLES:
         graph = choice.graphs[role]
@@ -82,14 +82,14 @@ def add_precision(
     *,
     clips: Path,
     skip_notes: tuple[str, ...] = (),
-    most_lost: float = 0.2,
+    max_lost: float = 0.2,
     force: bool = False,
     quiet: bool = True,
 ) -> list[dict[str, Any]]:
     """Add graphs of a precision (int8, fp16) to a bundle; returns the rows that say what they cost, per provider.
 
     clips: folder or list, as for training; int8 is calibrated on its training clips, and both precisions are
-    judged on the held-back ones. most_lost: PSNR that int8 may cost there, dB. The bundle is as it was until
+    judged on the held-out ones. max_lost: PSNR that int8 may cost there, dB. The bundle is as it was until
     everything has passed. Raises TargetError, ExportError, BundleError, DataError.
     """
     bundle = named(bundle)
@@ -107,13 +107,13 @@ def add_precision(
         inside = replace(manifest, folder=part)
         make: dict[str, Callable[[], list[dict[str, Any]]]] = {
             "fp16": lambda: _half(inside),
-            "int8": lambda: _int8(inside, training, held, most_lost, quiet),
+            "int8": lambda: _int8(inside, training, held, max_lost, quiet),
         }
         raw["graphs"] = [*raw["graphs"], *make[precision]()]
         save_manifest(raw, part)
         written = read_manifest(part)
         rows = [judge(written, precision, provider, held) for provider in usable]
-        limit = most_lost if precision == "int8" else None
+        limit = max_lost if precision == "int8" else None
         require_judged(rows, limit)
         old = [row for row in raw["parity"]["rows"] if row.get("precision") != precision]
         raw["parity"] = raw["parity"] | {"rows": [*old, *rows]}

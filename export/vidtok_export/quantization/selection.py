@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 from tqdm import tqdm
 
-from vidtok_export.quantization.clips import Clip, Recorder, decode, encode, in_short_calls
+from vidtok_export.quantization.clips import Recorder, decode, encode, in_short_calls
 from vidtok_export.quantization.int8 import Quantizable
+from vidtok_ref.train.clips import Pixels
 from vidtok_runtime.bundle.graph_entry import ROLES, GraphEntry
 from vidtok_runtime.bundle.manifest import Manifest, check_file
 from vidtok_runtime.engines.base import Options, Session
@@ -24,7 +25,7 @@ PROBE = np.s_[:, 32:96, 32:96]  # of the first two clips: one convolution at a t
 class Int8Choice:
     """The graphs of a bundle, calibrated, with what each convolution costs when it alone takes integers."""
 
-    def __init__(self, manifest: Manifest, clips: list[Clip], folder: Path, *, quiet: bool) -> None:
+    def __init__(self, manifest: Manifest, clips: list[Pixels], folder: Path, *, quiet: bool) -> None:
         self.manifest = in_short_calls(manifest)
         self._folder = folder
         self._float = {role: load_graph(manifest, role, "cpu", "fp32", Options()) for role in ROLES}
@@ -54,7 +55,7 @@ class Int8Choice:
         session: Session = OrtSession(path, options, "CPUExecutionProvider")
         return StatefulGraph(entry, session)
 
-    def _measure(self, clips: list[Clip], quiet: bool) -> None:
+    def _measure(self, clips: list[Pixels], quiet: bool) -> None:
         """Squared error that each convolution adds to the reconstruction when it alone takes integers."""
         run = self.manifest, self._float["decoder"]
         data = [encode(self.manifest, self._float["encoder"], clip) for clip in clips]
@@ -88,7 +89,7 @@ class Int8Choice:
         return chosen
 
 
-def mean_psnr(manifest: Manifest, encoder: StatefulGraph, decoder: StatefulGraph, clips: list[Clip]) -> float:
+def mean_psnr(manifest: Manifest, encoder: StatefulGraph, decoder: StatefulGraph, clips: list[Pixels]) -> float:
     """Mean PSNR of the clips, dB, as `vidtok-run eval` counts it."""
     manifest = in_short_calls(manifest)
     values = []
@@ -98,11 +99,11 @@ def mean_psnr(manifest: Manifest, encoder: StatefulGraph, decoder: StatefulGraph
     return float(np.mean(values))
 
 
-def choose(choice: Int8Choice, most_lost: float, lost: Callable[[dict[str, set[str]]], float]) -> dict[str, set[str]]:
-    """Convolutions to quantize, so that at most `most_lost` dB are lost as measured by `lost`."""
-    allowance = most_lost
+def choose(choice: Int8Choice, max_lost: float, lost: Callable[[dict[str, set[str]]], float]) -> dict[str, set[str]]:
+    """Convolutions to quantize, so that at most `max_lost` dB are lost as measured by `lost`."""
+    allowance = max_lost
     while True:
         chosen = choice.within(allowance)
-        if not any(chosen.values()) or lost(chosen) <= most_lost:
+        if not any(chosen.values()) or lost(chosen) <= max_lost:
             return chosen
         allowance *= 0.7

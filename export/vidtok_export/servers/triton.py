@@ -66,36 +66,36 @@ def triton_config(model: Served, kind: str, batch: int) -> str:
     Flags have one value a call, not one a clip, so that a model that has them takes one clip a call: then there is no
     batch dimension for Triton, and N is an ordinary 1.
     """
-    most = 0 if model.entry.flags else batch
+    max_batch = 0 if model.entry.flags else batch
     data = [*model.entry.inputs, *(Port(f.name, f.dtype, f.axes) for f in model.other_flags)]
     blocks = [
         f'name: "{model.name}"',
         'backend: "onnxruntime"',
         'platform: "onnxruntime_onnx"',
         'default_model_filename: "model.onnx"',
-        f"max_batch_size: {most}",
-        *(_block("input", _port(port, _unbatched(model.dims(port.axes), most))) for port in data),
-        *(_block("output", _port(port, _unbatched(dims, most))) for port, dims in _outputs(model)),
+        f"max_batch_size: {max_batch}",
+        *(_block("input", _port(port, _unbatched(model.dims(port.axes), max_batch))) for port in data),
+        *(_block("output", _port(port, _unbatched(dims, max_batch))) for port, dims in _outputs(model)),
         _block("instance_group", [f"kind: {KINDS[kind]}", "count: 1"]),
     ]
     if model.entry.states:
-        blocks.append(_block("sequence_batching", _sequence(model, most)))
-    elif most > 1:
+        blocks.append(_block("sequence_batching", _sequence(model, max_batch)))
+    elif max_batch > 1:
         blocks.append("dynamic_batching { }")
     return "\n".join(blocks) + "\n"
 
 
-def _sequence(model: Served, most: int) -> list[str]:
+def _sequence(model: Served, max_batch: int) -> list[str]:
     """How Triton carries the states; `oldest`, since the states belong to the sequence and not to a batch slot."""
     lines = [
         f"max_sequence_idle_microseconds: {_IDLE}",
-        _block("oldest", [f"max_candidate_sequences: {max(SEQUENCES, most)}"]),
+        _block("oldest", [f"max_candidate_sequences: {max(SEQUENCES, max_batch)}"]),
     ]
     if model.start_flag is not None:
         control = _block("control", ["kind: CONTROL_SEQUENCE_START", "bool_false_true: [ false, true ]"])
         lines.append(_block("control_input", [f'name: "{model.start_flag.name}"', control]))
     for state in model.entry.states:
-        shape = [f"data_type: {_TYPES[state.dtype]}", _dims(_unbatched(model.dims(state.axes), most))]
+        shape = [f"data_type: {_TYPES[state.dtype]}", _dims(_unbatched(model.dims(state.axes), max_batch))]
         names = [f'input_name: "{state.input}"', f'output_name: "{state.output}"']
         initial = _block("initial_state", ['name: "zeros"', *shape, "zero_data: true"])
         lines.append(_block("state", [*names, *shape, initial]))
@@ -111,9 +111,9 @@ def _outputs(model: Served) -> list[tuple[Port, list[int]]]:
     return [(port, declared[port.name]) for port in model.entry.outputs]
 
 
-def _unbatched(dims: list[int], most: int) -> list[int]:
+def _unbatched(dims: list[int], max_batch: int) -> list[int]:
     """Sizes without N where it is Triton's batch dimension."""
-    return dims[1:] if most else dims
+    return dims[1:] if max_batch else dims
 
 
 def _port(port: Port, dims: list[int]) -> list[str]:
