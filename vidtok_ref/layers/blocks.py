@@ -24,7 +24,7 @@ class SpatialBlock(nn.Module):
         self.nin_shortcut = FrameConv2d(c_in, c_out, 1) if c_in != c_out else None
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
+        h: Tensor = self.conv1(F.silu(self.norm1(x)))
         h = self.conv2(F.silu(self.norm2(h)))
         shortcut: Tensor = x if self.nin_shortcut is None else self.nin_shortcut(x)
         return h + shortcut

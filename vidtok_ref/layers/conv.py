@@ -26,8 +26,8 @@ def adopt(module: nn.Module, conv: nn.Conv1d | nn.Conv3d, padding: Padding) -> N
     if padding.causal:
         module.add_module("conv", conv)
     else:
-        module.register_parameter("weight", conv.weight)
-        module.register_parameter("bias", conv.bias)
+        for name, parameter in conv.named_parameters():
+            module.register_parameter(name, parameter)
 
 
 def kernel(module: nn.Module) -> tuple[Tensor, Tensor]:

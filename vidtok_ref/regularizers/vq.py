@@ -64,6 +64,8 @@ class VectorQuantizer(Quantizer):
 
     def distance_to_cell(self, h: Tensor, indices: Tensor) -> Tensor:
         """In the latent's own units: the distance from the plane between the right code and the given one."""
-        right, given = self(h).latent, self.from_indices(indices)
+        encoded: Encoded = self(h)
+        right, given = encoded.latent, self.from_indices(indices)
         excess = (h - given).square().sum(1) - (h - right).square().sum(1)
-        return (excess / (2 * (given - right).norm(dim=1)).clamp(min=1e-12)).clamp(min=0)
+        distance: Tensor = excess / (2 * (given - right).norm(dim=1)).clamp(min=1e-12)
+        return distance.clamp(min=0)

@@ -57,9 +57,9 @@ def pan_image(image: Pixels, part: DataPart, rng: Generator) -> Pixels:
         shrunk = cv2.resize(image, None, fx=1 / zoom.min(), fy=1 / zoom.min(), interpolation=cv2.INTER_AREA)
         image = np.asarray(shrunk, np.uint8)
         zoom = zoom / zoom.min()
-    reach = size * zoom.max() / 2 + 1
+    margin = size * zoom.max() / 2 + 1
     height, width = image.shape[:2]
-    x0, y0 = rng.uniform(reach, max(reach, width - reach)), rng.uniform(reach, max(reach, height - reach))
+    x0, y0 = rng.uniform(margin, max(margin, width - margin)), rng.uniform(margin, max(margin, height - margin))
     dx, dy = rng.normal(0, 1.2, 2)
     frames = []
     for i in range(n):

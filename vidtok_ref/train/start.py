@@ -79,15 +79,14 @@ class Goal:
         Each is divided by the square root of its size, halfway to unit variance, so that weights of one size serve
         weak ones, too; the sizes of all are such that a constant keeps its value.
         """
-        x: Tensor = (
-            self.frames.unflatten(2, (-1, self.time)).unflatten(4, (-1, self.space)).unflatten(6, (-1, self.space))
-        )
+        x = self.frames.unflatten(2, (-1, self.time)).unflatten(4, (-1, self.space)).unflatten(6, (-1, self.space))
         x = x.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4)
         rows = x.flatten(0, 3).double()
         power, directions = torch.linalg.eigh(rows.T @ rows / len(rows))
         power, directions = power.flip(0)[:count].clamp_min(1e-10), directions.flip(1)[:, :count]
         directions *= (power[0] / power) ** 0.25 / (self.time * self.space**2) ** 0.5
-        return (x @ directions.to(x)).movedim(-1, 1)
+        components: Tensor = x @ directions.to(x)
+        return components.movedim(-1, 1)
 
     def in_pairs(self, count: int, channels: int) -> Tensor:
         """The first `count` components so that they pass through LayerNorm and SiLU unharmed, with `channels` in all.
