@@ -46,7 +46,7 @@ NARROW: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Clip:
+class KitClip:
     """A case: frames, height, width; how the frames, and the latents, are pushed."""
 
     size: tuple[int, int, int]
@@ -62,7 +62,7 @@ class Spec:
     """
 
     variant: str
-    clips: dict[str, Clip]
+    clips: dict[str, KitClip]
     seed: int = 0
     gain: float = 3.0
     overrides: dict[str, Any] = field(default_factory=lambda: NARROW)
@@ -72,28 +72,28 @@ BUNDLES = {
     "fsq-causal": Spec(
         "fsq-4096",
         {
-            "fsq-causal": Clip((18, 14, 22), [[18], [1, 4, 7, 6], [3, 3, 12]], [[6], [1, 2, 3], [1, 1, 1, 1, 1, 1]]),
-            "fsq-causal-one-frame": Clip((1, 5, 6), [[1]], [[1]]),
+            "fsq-causal": KitClip((18, 14, 22), [[18], [1, 4, 7, 6], [3, 3, 12]], [[6], [1, 2, 3], [1, 1, 1, 1, 1, 1]]),
+            "fsq-causal-one-frame": KitClip((1, 5, 6), [[1]], [[1]]),
         },
     ),
     "kl-causal-v1.1": Spec(
         "kl-4chn-v1.1",
         {
-            "kl-causal-v1.1": Clip((14, 10, 13), [[14], [1, 4, 9], [2, 5, 7]], [[5], [1, 1, 3], [2, 2, 1]]),
+            "kl-causal-v1.1": KitClip((14, 10, 13), [[14], [1, 4, 9], [2, 5, 7]], [[5], [1, 1, 3], [2, 2, 1]]),
             # All frames of the last latent count, so that those of the flush call do.
-            "kl-causal-v1.1-whole": Clip((13, 9, 14), [[13], [1, 4, 8]], [[4], [1, 1, 2], [3, 1]]),
-            "kl-causal-v1.1-one-frame": Clip((1, 4, 7), [[1]], [[1]]),
+            "kl-causal-v1.1-whole": KitClip((13, 9, 14), [[13], [1, 4, 8]], [[4], [1, 1, 2], [3, 1]]),
+            "kl-causal-v1.1-one-frame": KitClip((1, 4, 7), [[1]], [[1]]),
         },
         seed=3,  # a video that changes with its latents
     ),
     "fsq-noncausal": Spec(
         "fsq-262144-noncausal",
-        {"fsq-noncausal": Clip((19, 13, 18), [[19], [1, 8, 10], [7, 1, 11]], [[5], [1, 3, 1], [2, 2, 1]])},
+        {"fsq-noncausal": KitClip((19, 13, 18), [[19], [1, 8, 10], [7, 1, 11]], [[5], [1, 3, 1], [2, 2, 1]])},
     ),
 }
 
 
-def clip_of(name: str, clip: Clip) -> NDArray[np.uint8]:
+def clip_of(name: str, clip: KitClip) -> NDArray[np.uint8]:
     """Fast moving waves, uint8 `[T, H, W, 3]`."""
     num_frames, height, width = clip.size
     waves = smooth_video(1, 3 * num_frames, height, width, seed=sum(name.encode()))

@@ -25,7 +25,7 @@ import numpy as np
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundle.lookup import find_bundle
 from vidtok_runtime.memory.footprint import reach
-from vidtok_runtime.memory.planner import Plan
+from vidtok_runtime.memory.planner import CallPlan
 from vidtok_runtime.memory.predict import COSTS, PIXEL_COPIES, Counts, parse_memory
 from vidtok_runtime.streaming.tiles import Tiling
 from vidtok_runtime.tools.demo import synthetic_frame
@@ -109,7 +109,7 @@ def _terms(row: dict[str, Any]) -> tuple[Counts, float]:
     return counts, PIXEL_COPIES[row["role"]] * counts.pixels
 
 
-def _least_squares(a: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _min_squares(a: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Non-negative least squares by coordinate descent."""
     x, gram, target = np.zeros(a.shape[1]), a.T @ a, a.T @ y
     for _ in range(20000):
@@ -133,7 +133,7 @@ def fit(rows: Path) -> None:
             table.append([MIB, counts.weights, counts.scores, *own[0], *own[1]])
             known.append(fixed)
         peaks = np.array([row["peak"] for row in some], float)
-        x = _least_squares(np.array(table) / peaks[:, None], 1 - np.array(known) / peaks)
+        x = _min_squares(np.array(table) / peaks[:, None], 1 - np.array(known) / peaks)
         for i, role in enumerate(ROLES):
             costs = replace(COSTS[provider, role], process=x[0], weights=x[1], scores=x[2])
             costs = replace(costs, widest=x[3 + 2 * i], states=x[4 + 2 * i])
@@ -227,7 +227,7 @@ def seams(bundle: str, size: tuple[int, int], tiles: tuple[int, ...], frames: in
     for side in tiles:
         side //= tok.manifest.spatial_multiple
         grids = {role: Tiling.of(height, width, side, reach(tok.manifest, role)) for role in ROLES}
-        tok.plan = lambda *_, grids=grids: Plan(1, grids)  # type: ignore[method-assign]
+        tok.plan = lambda *_, grids=grids: CallPlan(1, grids)  # type: ignore[method-assign]
         tokens = tok.encode(video)
         tiled = tok.decode(replace(whole), "float32")
         if whole.data.ndim == 3:

@@ -41,7 +41,7 @@ from vidtok_runtime.video.reader import VideoReader
 PUSHES = (1, 7, 2, 23, 5)  # of the second encoding
 GROWTH = 0.02  # that the last quarter of a phase may take beyond the first
 LATENT_TOLERANCE = 1e-4
-LEAST_EQUAL = 0.9999  # of the FSQ tokens, as for the same tokens on two engines
+MIN_EQUAL = 0.9999  # of the FSQ tokens, as for the same tokens on two engines
 PACKAGES = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu", "openvino": "openvino"}
 MIB = 2**20
 
@@ -82,7 +82,7 @@ class Phase:
             "samples": len(self._resident),
             "first_quarter_mib": round(first / MIB, 1),
             "last_quarter_mib": round(last / MIB, 1),
-            "most_mib": round(max(self._resident) / MIB, 1),
+            "max_mib": round(max(self._resident) / MIB, 1),
             "growth": round(last / first - 1, 4),
         }
 
@@ -205,7 +205,7 @@ def failures(result: dict[str, Any], *, discrete: bool) -> list[str]:
         checks[f"memory of {name}"] = abs(phase["growth"]) <= GROWTH
     for name in ("whole", "last_minute"):
         part = result["other_pushes"][name]
-        allowed = part["differing"] <= (1 - LEAST_EQUAL) * part["numbers"]
+        allowed = part["differing"] <= (1 - MIN_EQUAL) * part["numbers"]
         checks[f"tokens of other pushes, {name}"] = allowed if discrete else part["largest"] <= LATENT_TOLERANCE
     return [name for name, holds in checks.items() if not holds]
 

@@ -23,7 +23,7 @@ SIDE = 256
 HEAD = f"""# Variants
 
 Made by `python scripts/variant_table.py`; a test compares. Clips are 17x{SIDE}x{SIDE} (non-causal: 16x{SIDE}x{SIDE}).
-Operations are multiply-accumulates of the published model, encode and decode together. Bits a pixel: tokens as they
+Operations are multiply-accumulates of the published model, encode and decode together. Bits per pixel: tokens as they
 are, KL latents at 16 bits a number. State: float32 memory that the exported graphs carry from call to call at
 {SIDE}x{SIDE}, encoder / decoder. PSNR, SSIM, LPIPS and FVD are the paper's (Table 5, MCL-JCV, 30 frames a second);
 version 1.1 and the two later non-causal variants were released without such a table.
@@ -66,7 +66,7 @@ COLUMNS = (
     "latent",
     "parameters (M)",
     "operations (T)",
-    "bits a pixel",
+    "bits per pixel",
     "state (MiB)",
     "PSNR",
     "SSIM",

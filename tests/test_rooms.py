@@ -18,6 +18,7 @@ ARROWS = rooms.graph()
 FLOORS = {
     "vidtok_runtime": [
         {"errors"},
+        {"lists", "locks", "machine", "arguments"},
         {"files", "checked_json"},
         {"bundle", "video"},
         {"engines"},
@@ -28,6 +29,22 @@ FLOORS = {
         {"pipeline"},
         {"evaluation", "view", "dataset", "bench"},
         {"tools"},
+        {"cli"},
+    ],
+    "vidtok_ref": [
+        {"errors"},
+        {"streaming", "weights"},
+        {"layers", "regularizers"},
+        {"families", "perceptual"},
+        {"train"},
+    ],
+    "vidtok_export": [
+        {"errors", "compact"},
+        {"lowering", "operations", "targets"},
+        {"graph"},
+        {"verify"},
+        {"bundle", "metric"},
+        {"quantization", "servers"},
         {"cli"},
     ],
 }

@@ -8,9 +8,9 @@ import reprlib
 from collections.abc import Collection
 from typing import NoReturn
 
-_MOST_DEPTH = 64  # objects and lists inside each other
-_MOST_NUMBER = 1e300
-_MOST_WHOLE = 2**53 - 1  # what every language can hold
+_MAX_DEPTH = 64  # objects and lists inside each other
+_MAX_NUMBER = 1e300
+_MAX_WHOLE = 2**53 - 1  # what every language can hold
 # Controls, and what shows nothing or turns the direction of writing.
 _HIDDEN = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e0fff]")
 
@@ -39,7 +39,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _in_range(digits: str) -> str:
-    if not abs(float(digits)) < _MOST_NUMBER:
+    if not abs(float(digits)) < _MAX_NUMBER:
         raise ValueError(f"the number {digits[:20]} is out of range")
     return digits
 
@@ -53,7 +53,7 @@ def _check(value: object, depth: int) -> None:
     if isinstance(value, str):
         value.encode()
     elif isinstance(value, dict | list):
-        if depth == _MOST_DEPTH:
+        if depth == _MAX_DEPTH:
             raise ValueError("it is nested too deeply")
         for item in [*value, *value.values()] if isinstance(value, dict) else value:
             _check(item, depth + 1)
@@ -93,7 +93,7 @@ class Fields:
         value = self._get(name)
         if not isinstance(value, list) or len(value) > most or any(type(n) is not int for n in value):
             raise self._wrong(name, f"a list of at most {most} whole numbers")
-        if any(not 0 <= n <= _MOST_WHOLE for n in value):
+        if any(not 0 <= n <= _MAX_WHOLE for n in value):
             raise self._wrong(name, "a list of sizes")
         return tuple(value)
 
@@ -106,7 +106,7 @@ class Fields:
 
     def count(self, name: str) -> int:
         """A whole number from 0 to 2^53 - 1."""
-        return self.integer(name, 0, _MOST_WHOLE)
+        return self.integer(name, 0, _MAX_WHOLE)
 
     def text(self, name: str) -> str:
         """Short text that can be shown on a terminal."""

@@ -28,7 +28,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ListRow:
     """A row: the number of its first line, the file that it names, its other columns; `fault`: why it names none."""
 
     line: int
@@ -42,7 +42,7 @@ class FileList:
     """The columns and rows of a list, and what is odd about rows that are taken all the same."""
 
     columns: list[str]
-    rows: list[Row]
+    rows: list[ListRow]
     oddities: list[str] = field(default_factory=list)
 
 
@@ -110,7 +110,7 @@ def _records(lines: Sequence[str]) -> Iterator[tuple[int, list[str], bool]]:
             first += 1
 
 
-def _row(folder: Path, line: int, name: str, columns: dict[str, str]) -> Row:
+def _row(folder: Path, line: int, name: str, columns: dict[str, str]) -> ListRow:
     if not name:
         fault = "it names no file"
     elif "\0" in name:
@@ -118,8 +118,8 @@ def _row(folder: Path, line: int, name: str, columns: dict[str, str]) -> Row:
     elif _ADDRESS.match(name):
         fault = f"{text_of(name)} is an address, and lists are of files; download it first"
     else:
-        return Row(line, _file(folder, name), columns)
-    return Row(line, folder, columns, fault)
+        return ListRow(line, _file(folder, name), columns)
+    return ListRow(line, folder, columns, fault)
 
 
 def _file(folder: Path, name: str) -> Path:

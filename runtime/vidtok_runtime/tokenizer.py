@@ -26,7 +26,7 @@ from vidtok_runtime.engines.provider_options import engine_options
 from vidtok_runtime.engines.registry import choose_provider
 from vidtok_runtime.engines.stateful import StatefulGraph
 from vidtok_runtime.errors import InputError, MismatchError
-from vidtok_runtime.memory.planner import Plan, Planner
+from vidtok_runtime.memory.planner import CallPlan, Planner
 from vidtok_runtime.memory.predict import COMMAND, affordable, parse_memory
 from vidtok_runtime.streaming.geometry import RangeNote
 from vidtok_runtime.streaming.gop import DecoderGroups, EncoderGroups
@@ -78,7 +78,7 @@ class Tokenizer:
         self.precision = self.manifest.graph("encoder", self.provider, precision).precision
         self._said = {self.precision}  # precisions of tokens that need no (further) word
         self._loaded: dict[str, StatefulGraph] = {}
-        self._plans: dict[object, Plan] = {}
+        self._plans: dict[object, CallPlan] = {}
         self._told = False
         self._note = RangeNote()
 
@@ -166,7 +166,7 @@ class Tokenizer:
         timing = info.timing if info.window is None else replace(info.timing, group=None)
         return DecoderGroups(start, timing, info.num_frames, info.skip)
 
-    def plan(self, role: str, height: int, width: int, window: int | None = None) -> Plan:
+    def plan(self, role: str, height: int, width: int, window: int | None = None) -> CallPlan:
         """How a stream of frames of a size in pixels is cut; raises InputError when `max_memory` is too little.
 
         The streams of all graphs loaded so far are taken to run at the same time. Without `max_memory`, calls are as
@@ -186,7 +186,7 @@ class Tokenizer:
                 self._plans[key] = self._choose(graphs, chunks, *size)
             return self._plans[key]
 
-    def _choose(self, graphs: tuple[GraphEntry, ...], chunks: range, height: int, width: int) -> Plan:
+    def _choose(self, graphs: tuple[GraphEntry, ...], chunks: range, height: int, width: int) -> CallPlan:
         """The plan for frames of a size in latents, and a line about it."""
         if self.max_memory is not None:
             plan = Planner(self.manifest, graphs, self.provider, self.max_memory, chunks).choose(height, width)
@@ -195,7 +195,7 @@ class Tokenizer:
         if self.available is None:
             self.available = affordable(self.provider)
         if self.available is None or self.provider not in COMMAND:
-            return Plan(chunks[-1], {graph.role: Tiling.of(height, width) for graph in graphs})
+            return CallPlan(chunks[-1], {graph.role: Tiling.of(height, width) for graph in graphs})
         planner = Planner(self.manifest, graphs, self.provider, self.available, chunks)
         plan = planner.shorten(height, width)
         if plan.chunk < chunks[-1] and not self._told:

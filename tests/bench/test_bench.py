@@ -18,7 +18,7 @@ from conftest import SHALLOW
 from vidtok_export import export
 from vidtok_export.operations import multiply_adds
 from vidtok_ref import VidTok, build
-from vidtok_runtime.bench.interleaved import Side, take_turns
+from vidtok_runtime.bench.interleaved import Side, interleave
 from vidtok_runtime.bench.plan import Case, Peer, bundle_peers, cases, side_command
 from vidtok_runtime.bench.process import example, graph_call
 from vidtok_runtime.bench.run import Bench, Row, run_bench
@@ -124,7 +124,7 @@ def test_a_side_that_dies_between_calls() -> None:
     )
     done: list[int] = []
     commands = {"dies": (sys.executable, "-c", dies), "lives": side_command(matmul=8)}
-    times, failed = take_turns(commands, 1, 2, done.append)
+    times, failed = interleave(commands, 1, 2, done.append)
     assert failed == {"dies": "its process ended with exit code 7"}
     assert list(times) == ["lives"]
     assert len(times["lives"].calls_s) == 2

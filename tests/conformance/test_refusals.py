@@ -21,7 +21,7 @@ pytest_plugins = ["cpp_builds"]
 
 QUICK = 400
 THOROUGH = int(os.environ.get("VIDTOK_FUZZ", "5000"))
-MOST_CASES = 10_000  # of one file
+MAX_CASES = 10_000  # of one file
 
 
 @pytest.mark.parametrize("case", read_refusals(), ids=lambda case: case.name)
@@ -63,9 +63,9 @@ def test_the_file_is_of_use() -> None:
 def test_all_runtimes_judge_random_changes_alike(plain: Build, kind: str, count: int, tmp_path: Path) -> None:
     chance = random.Random(kind)
     graphs = mutations(chance, count)
-    for start in range(0, count, MOST_CASES):
+    for start in range(0, count, MAX_CASES):
         cases, refused = [], 0
-        for i in range(start, min(count, start + MOST_CASES)):
+        for i in range(start, min(count, start + MAX_CASES)):
             if kind in JSON_FILES:
                 raw = random_edits(chance, chance.choice(JSON_FILES[kind]))
             else:

@@ -14,7 +14,7 @@ import pytest
 from data_sets import OPTIONS, content, dataset
 from material import run
 
-from vidtok_runtime.dataset.clips import Clip, Piece, parse_shard, token_names
+from vidtok_runtime.dataset.clips import ClipEntry, Piece, parse_shard, token_names
 from vidtok_runtime.tokens.tokens import Tokens
 
 
@@ -149,7 +149,7 @@ def test_bad_calls(source: Path, tmp_path: Path) -> None:
 
 def test_names_of_token_files() -> None:
     def named(*names: str, planned: dict[str, str] | None = None) -> list[str]:
-        clips = [Clip(name, Piece(Path(name))) for name in names]
+        clips = [ClipEntry(name, Piece(Path(name))) for name in names]
         return list(token_names(clips, planned or {}).values())
 
     assert named("a.mp4", "d/a.mov") == ["a.safetensors", "d/a.safetensors"]

@@ -20,7 +20,7 @@ from data_sets import OPTIONS, content, dataset, records, writer_of
 
 from vidtok_runtime.dataset.clips import list_clips
 from vidtok_runtime.dataset.local import LocalEngine
-from vidtok_runtime.dataset.worker import Job, Recipe
+from vidtok_runtime.dataset.worker import EncodeRecipe, Job
 from vidtok_runtime.errors import ProviderError
 from vidtok_runtime.tokenizer import Tokenizer
 
@@ -112,7 +112,7 @@ def jobs(source: Path, tmp_path: Path) -> Sequence[Job]:
 
 
 def test_a_clip_that_hangs(source: Path, tmp_path: Path) -> None:
-    outcomes = list(LocalEngine(1, time_limit=4).run(Recipe(tiny, {}), jobs(source, tmp_path)))
+    outcomes = list(LocalEngine(1, time_limit=4).run(EncodeRecipe(tiny, {}), jobs(source, tmp_path)))
     assert [(o.clip, o.reason) for o in outcomes] == [
         ("pipe.mp4", "it took longer than 4 s"),
         ("b.mp4", ""),
@@ -131,7 +131,7 @@ def test_a_worker_that_is_killed(source: Path, tmp_path: Path) -> None:
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    outcomes = list(LocalEngine(1).run(Recipe(tiny, {}), work))
+    outcomes = list(LocalEngine(1).run(EncodeRecipe(tiny, {}), work))
     killer.join()
     assert outcomes[0].clip == "pipe.mp4"
     assert outcomes[0].facts is None
@@ -141,9 +141,9 @@ def test_a_worker_that_is_killed(source: Path, tmp_path: Path) -> None:
 def test_workers_that_cannot_start(source: Path, tmp_path: Path) -> None:
     work = [Job("b.mp4", str(source / "b.mp4"), tmp_path / "b.st")]
     with pytest.raises(ProviderError, match="no engine today"):
-        list(LocalEngine(2).run(Recipe(no_tokenizer, {}), work))
+        list(LocalEngine(2).run(EncodeRecipe(no_tokenizer, {}), work))
     with pytest.raises(ProviderError, match="a worker died while it loaded the bundle: signal 9"):
-        list(LocalEngine(2).run(Recipe(dying_tokenizer, {}), work))
+        list(LocalEngine(2).run(EncodeRecipe(dying_tokenizer, {}), work))
 
 
 def test_a_full_disk_ends_the_run(source: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from data_sets import writer_of
 
 from vidtok_runtime.cli import main
 from vidtok_runtime.dataset.ray_engine import RayEngine
-from vidtok_runtime.dataset.worker import Job, Recipe
+from vidtok_runtime.dataset.worker import EncodeRecipe, Job
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.video.writer import VideoWriter
 
@@ -92,7 +92,7 @@ def test_an_actor_that_is_killed(clips: Path, tmp_path: Path, times: int) -> Non
     killer.start()
     outcomes = {
         o.clip: o
-        for o in RayEngine(actors=1, cpus=1).run(Recipe(partial(Tokenizer, provider="cpu", threads=1), {}), work)
+        for o in RayEngine(actors=1, cpus=1).run(EncodeRecipe(partial(Tokenizer, provider="cpu", threads=1), {}), work)
     }
     killer.join(5)
     assert set(outcomes) == {job.clip for job in work}

@@ -9,11 +9,11 @@ import pytest
 
 from vidtok_runtime.bundle.lookup import find_bundle
 from vidtok_runtime.engines import cuda_graph as session_captured
-from vidtok_runtime.engines import pinned_memory as page_locked_module
+from vidtok_runtime.engines import pinned_memory as pinned_memory
 from vidtok_runtime.engines.base import Options
 from vidtok_runtime.engines.cuda_graph import CapturedOrtSession
 from vidtok_runtime.engines.load import load_graph
-from vidtok_runtime.engines.pinned_memory import page_locked
+from vidtok_runtime.engines.pinned_memory import pinned_array
 from vidtok_runtime.engines.registry import PROVIDERS
 from vidtok_runtime.engines.stateful import StatefulGraph
 
@@ -84,8 +84,8 @@ def test_streams_of_several_sizes_take_turns(graph: StatefulGraph, numbers: list
 def test_new_sizes_push_out_old_buffers_and_no_number_comes_twice(
     graph: StatefulGraph, numbers: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_captured, "MOST_SIZES", 2)
-    monkeypatch.setattr(session_captured, "MOST_GRAPHS", 3)
+    monkeypatch.setattr(session_captured, "MAX_SIZES", 2)
+    monkeypatch.setattr(session_captured, "MAX_GRAPHS", 3)
     for turn in range(2):
         for width in (16, 24, 32):
             video = clip(24, (16, width), turn)
@@ -96,7 +96,7 @@ def test_new_sizes_push_out_old_buffers_and_no_number_comes_twice(
 
 
 class Cuda:
-    """CUDA's two functions for page-locked memory, on the heap."""
+    """CUDA's two functions for pinned memory, on the heap."""
 
     def __init__(self, fails: bool = False) -> None:
         self.fails = fails
@@ -114,10 +114,10 @@ class Cuda:
         del self.taken[address.value]
 
 
-def test_page_locked_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pinned_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = Cuda()
-    monkeypatch.setattr(page_locked_module, "_cuda", lambda: cuda)
-    array = page_locked((2, 3), "float32")
+    monkeypatch.setattr(pinned_memory, "_cuda", lambda: cuda)
+    array = pinned_array((2, 3), "float32")
     array[:] = 7
     part = array[1]
     del array
@@ -130,6 +130,6 @@ def test_page_locked_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("cuda", [None, Cuda(fails=True)])
 def test_ordinary_memory_where_there_is_no_other(cuda: Cuda | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_locked_module, "_cuda", lambda: cuda)
-    assert page_locked((4, 0, 2), np.int32).shape == (4, 0, 2)
-    assert page_locked((), bool).dtype == bool
+    monkeypatch.setattr(pinned_memory, "_cuda", lambda: cuda)
+    assert pinned_array((4, 0, 2), np.int32).shape == (4, 0, 2)
+    assert pinned_array((), bool).dtype == bool

@@ -154,9 +154,9 @@ def test_bits_a_pixel_are_those_of_info_and_view(clips: Path, tmp_path: Path, bu
     assert line.split()[1:5] == [f"{mean:.4f}", "bits", "a", "pixel:"]
     (line,) = (line for line in info.splitlines() if line.startswith("size "))
     stored = 8 * tokens.stat().st_size / (17 * 72 * 96)
-    assert f"{tokens.stat().st_size:,} bytes, {stored:.4f} bits a pixel as stored" in line
+    assert f"{tokens.stat().st_size:,} bytes, {stored:.4f} bits per pixel as stored" in line
     view = ("view", tokens, "-o", tmp_path / "a.html", "--provider", "cpu")
-    assert f"bits a pixel {mean:.4f}" in CliRunner().invoke(main, [str(a) for a in view]).stdout
+    assert f"bits per pixel {mean:.4f}" in CliRunner().invoke(main, [str(a) for a in view]).stdout
 
 
 def test_the_same_figures_make_the_same_bytes(clips: Path, tmp_path: Path) -> None:

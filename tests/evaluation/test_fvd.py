@@ -19,7 +19,7 @@ from vidtok_runtime.cli import main as run
 from vidtok_runtime.engines.base import Options
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.quality.frechet import frechet_distance
-from vidtok_runtime.quality.graph_metrics import Fvd
+from vidtok_runtime.quality.graph_metrics import FvdGraph
 from vidtok_runtime.tools.demo import make_clip, synthetic_frame
 
 
@@ -51,7 +51,7 @@ def test_fewer_samples_than_dimensions() -> None:
     x = np.random.default_rng(0).standard_normal((3, 400))
     assert frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
     assert frechet_distance(x, x + 0.5) == pytest.approx(100)
-    assert Fvd.distance([x[0]], [x[1]]) is None
+    assert FvdGraph.distance([x[0]], [x[1]]) is None
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def graph(i3d: I3D, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_graph_has_the_features(i3d: I3D, graph: Path) -> None:
-    fvd = Fvd(graph, "cpu", Options(threads=1))
+    fvd = FvdGraph(graph, "cpu", Options(threads=1))
     clip = [synthetic_frame(i, 64, 96) for i in range(9)]
     video = torch.tensor(np.stack(clip)).permute(3, 0, 1, 2).float()
     # The field's scripts: shorter side 224 by plain bilinear interpolation, centre, -1..1.

@@ -20,7 +20,7 @@ from vidtok_ref.errors import ModelError, WeightsError
 from vidtok_ref.perceptual.lpips import BACKBONES, load_lpips
 from vidtok_runtime.cli import main as run
 from vidtok_runtime.engines.base import Options
-from vidtok_runtime.quality.graph_metrics import Lpips
+from vidtok_runtime.quality.graph_metrics import LpipsGraph
 from vidtok_runtime.tools.demo import synthetic_frame
 
 POOL = "pool"
@@ -143,7 +143,7 @@ def test_the_graph_measures_the_same(backbones: Path, tmp_path: Path, net: str) 
     graph = tmp_path / "lpips.onnx"
     result = CliRunner().invoke(main, ["metric", "lpips", "--net", net, "--weights", str(backbones), "-o", str(graph)])
     assert result.exit_code == 0, result.output
-    lpips = Lpips(graph, "cpu", Options(threads=1))
+    lpips = LpipsGraph(graph, "cpu", Options(threads=1))
     assert net in str(lpips)
     a, b = (synthetic_frame(i, 52, 40) for i in (0, 9))  # another size than the one traced
     x, y = (torch.tensor(v).permute(2, 0, 1)[None] / 127.5 - 1 for v in (a, b))

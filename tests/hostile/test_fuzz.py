@@ -28,7 +28,7 @@ from vidtok_runtime.tools.describe import describe
 
 QUICK = 60
 THOROUGH = int(os.environ.get("VIDTOK_FUZZ", "5000"))  # inputs a test
-MOST_MEMORY = 2**24  # bytes beyond what the file itself has
+MAX_MEMORY = 2**24  # bytes beyond what the file itself has
 
 
 def inputs(count: int) -> settings:
@@ -101,7 +101,7 @@ def only_our_errors() -> Iterator[None]:
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert peak < MOST_MEMORY
+    assert peak < MAX_MEMORY
     assert is_printable(said), said
     assert 0 < len(said) < 2000
 

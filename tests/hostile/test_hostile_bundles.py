@@ -21,7 +21,7 @@ from vidtok_runtime.bundle.manifest import read_manifest
 from vidtok_runtime.bundle.onnx_file import check_onnx_file
 from vidtok_runtime.engines.base import Options
 from vidtok_runtime.errors import BundleError
-from vidtok_runtime.quality.graph_metrics import Lpips
+from vidtok_runtime.quality.graph_metrics import LpipsGraph
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -179,7 +179,7 @@ def test_metric_graphs_with_external_data(tmp_path: Path) -> None:
     path = tmp_path / "lpips.onnx"
     path.write_bytes(next(_models()).SerializeToString())
     with pytest.raises(BundleError, match="weights in other files"):
-        Lpips(path, "cpu", Options(threads=1))
+        LpipsGraph(path, "cpu", Options(threads=1))
 
 
 def test_onnx_files_that_are_none(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from data_sets import content, dataset
 
 from vidtok_runtime import Tokenizer, machine
 from vidtok_runtime.dataset import local
-from vidtok_runtime.dataset.worker import Recipe
+from vidtok_runtime.dataset.worker import EncodeRecipe
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.machine import cores, free_memory
 from vidtok_runtime.memory.predict import affordable
@@ -200,7 +200,7 @@ def test_where_the_system_says_nothing_calls_stay_long(system: FakeSystem, capsy
 
 def test_workers_share_what_is_free(system: FakeSystem, monkeypatch: pytest.MonkeyPatch) -> None:
     system(meminfo(900))
-    recipe = Recipe(lambda: Tokenizer("tiny-kl-16chn", "cpu"), {})
+    recipe = EncodeRecipe(lambda: Tokenizer("tiny-kl-16chn", "cpu"), {})
     assert recipe.shared(3).available == 300 * MIB
     (machine._ROOT / "proc/meminfo").unlink()
     assert recipe.shared(3).available is None

@@ -20,7 +20,7 @@ from vidtok_runtime.cli import main
 from vidtok_runtime.engines.stateful import StatefulGraph
 from vidtok_runtime.errors import BundleError, InputError
 from vidtok_runtime.memory.footprint import reach
-from vidtok_runtime.memory.planner import Plan
+from vidtok_runtime.memory.planner import CallPlan
 from vidtok_runtime.memory.predict import format_memory, parse_memory
 from vidtok_runtime.streaming.tiles import Axis, Tiling
 from vidtok_runtime.tools.demo import make_clip, synthetic_frame
@@ -36,7 +36,7 @@ def video() -> np.ndarray:
 
 def in_tiles(tok: Tokenizer, tiles: Tiling, chunk: int = 1) -> Tokenizer:
     """The tokenizer with a plan of the test's own; real plans have tiles of 240 pixels and more."""
-    tok.plan = lambda *_: Plan(chunk, {"encoder": tiles, "decoder": tiles})  # type: ignore[method-assign]
+    tok.plan = lambda *_: CallPlan(chunk, {"encoder": tiles, "decoder": tiles})  # type: ignore[method-assign]
     return tok
 
 
@@ -308,10 +308,10 @@ def test_tiles_stream_with_one_state_each(video: np.ndarray) -> None:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 def test_memory_in_tiles_does_not_grow_with_the_clip() -> None:
     code = (
-        "import numpy as np; from vidtok_runtime import Tokenizer; from vidtok_runtime.memory.planner import Plan\n"
+        "import numpy as np; from vidtok_runtime import Tokenizer; from vidtok_runtime.memory.planner import CallPlan\n"
         "from vidtok_runtime.streaming.tiles import Tiling; tiles = Tiling.of(4, 4, 3, 1)\n"
         "tok = Tokenizer('tiny-kl-16chn', 'cpu', threads=1)\n"
-        "tok.plan = lambda *_: Plan(1, {'encoder': tiles, 'decoder': tiles})\n"
+        "tok.plan = lambda *_: CallPlan(1, {'encoder': tiles, 'decoder': tiles})\n"
         "encoder, decoder, x = tok.encoder(), tok.decoder(), np.zeros((4, 32, 32, 3), np.uint8)\n"
         "for call in range(120):\n"
         "    decoder.push(encoder.push(x))\n"

@@ -36,7 +36,7 @@ def test_seconds_of_it(script: Any, tmp_path: Path, bundle: str) -> None:
     assert whole["latents"] == last["latents"] == 24
     for phase in result["phases"].values():
         assert phase["samples"] > 4
-        assert 30 < phase["first_quarter_mib"] <= phase["most_mib"]
+        assert 30 < phase["first_quarter_mib"] <= phase["max_mib"]
 
 
 def test_what_it_would_notice(script: Any) -> None:

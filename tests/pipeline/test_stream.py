@@ -287,7 +287,7 @@ def test_signals_end_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     assert feed.process.stderr is not None
     assert feed.process.stderr.read() == b""
     count = sum(TokenReader(path).info.num_frames for path in segments_in(folder))
-    assert 10 <= count <= 12  # FFmpeg may hold back a frame that has come only in part
+    assert 10 <= count <= 12  # FFmpeg may hold out a frame that has come only in part
     assert all(name.endswith(".safetensors") for name in names(folder))
     feed.pipe.close()
 

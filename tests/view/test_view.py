@@ -20,7 +20,7 @@ from vidtok_runtime.view.charts import ticks
 from vidtok_runtime.view.run import view_clip, view_tokens
 from vidtok_runtime.view.spread import Curve, Spread
 from vidtok_runtime.view.study import Study
-from vidtok_runtime.view.usage import CodeUsage, LatentUsage
+from vidtok_runtime.view.usage import CodeHistogram, LatentUsage
 
 CPU = ("--provider", "cpu", "--threads", "1", "--quiet")
 FSQ = "tiny-fsq-32768"
@@ -280,7 +280,7 @@ def test_latents_are_measured_in_pieces() -> None:
 
 
 def test_codes_are_counted_and_like_codes_look_alike() -> None:
-    usage = CodeUsage(32768, [8] * 5)
+    usage = CodeHistogram(32768, [8] * 5)
     usage.add(np.array([[0, 1], [1, 32767]]))
     assert (usage.used, usage.tokens) == (3, 4)
     assert usage.entropy == pytest.approx(1.5)
@@ -291,7 +291,7 @@ def test_codes_are_counted_and_like_codes_look_alike() -> None:
     fourth = np.abs(every[8**3] - every[0]).sum()  # one step of the fourth digit
     first = np.abs(every[1] - every[0]).sum()  # one step of the first
     assert 0 < fourth < first < 40
-    plain = CodeUsage(100).colours(np.arange(100).reshape(10, 10)).reshape(-1, 3)
+    plain = CodeHistogram(100).colours(np.arange(100).reshape(10, 10)).reshape(-1, 3)
     assert len(np.unique(plain, axis=0)) == 100
 
 

@@ -13,7 +13,7 @@ from vidtok_ref.train.clips import HeldClip, Pixels, read_image
 from vidtok_ref.train.recipe import DataPart
 from vidtok_runtime.errors import InputError, VideoError
 from vidtok_runtime.files import files_in, is_hidden
-from vidtok_runtime.lists import Row, few, read_list
+from vidtok_runtime.lists import ListRow, few, read_list
 
 VIDEO = {".mp4", ".avi", ".mkv", ".webm", ".mov", ".3gp"}
 IMAGE = {".jpg", ".jpeg", ".png"}
@@ -38,7 +38,7 @@ class Material:
     skipped: list[str] = field(default_factory=list)
 
 
-def _rows(table: Path, quiet: bool) -> list[Row]:
+def _rows(table: Path, quiet: bool) -> list[ListRow]:
     try:
         listed = read_list(table)
     except InputError as error:

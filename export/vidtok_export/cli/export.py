@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vidtok_export.cli.options import CHECKPOINT, FILE, VARIANT, chosen_variant, loud
-from vidtok_export.repository import check_room
+from vidtok_export.servers.repository import check_room
 from vidtok_export.targets import check_bundle, named
 from vidtok_ref.families.vidtok.checkpoints import find_checkpoint
 from vidtok_ref.families.vidtok.variant import VARIANTS

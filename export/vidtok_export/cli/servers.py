@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vidtok_export.cli.options import FILE, FORCE, PRECISION, SIZE, loud
-from vidtok_export.repository import check_room
+from vidtok_export.servers.repository import check_room
 from vidtok_export.targets import named
 from vidtok_runtime.bundle.lookup import find_bundle
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vidtok_export.errors import ExportError
-from vidtok_export.repository import CONFIG, added_to, joined_config, rules_name
 from vidtok_export.servers.client_rules import client_rules
+from vidtok_export.servers.repository import CONFIG, added_to, joined_config, rules_name
 from vidtok_export.servers.served import Served, served
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.engines.openvino import CORE

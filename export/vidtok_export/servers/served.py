@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidtok_export.repository import model_name
+from vidtok_export.servers.repository import model_name
 from vidtok_runtime.bundle.graph_entry import FIRST_CALL, ROLES, Flag, GraphEntry, shape_of
 from vidtok_runtime.bundle.manifest import Manifest, check_file
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import onnx
 
-from vidtok_export.repository import added_to, rules_name
 from vidtok_export.servers.client_rules import client_rules
+from vidtok_export.servers.repository import added_to, rules_name
 from vidtok_export.servers.served import Served, served
 from vidtok_runtime.bundle.graph_entry import Port
 from vidtok_runtime.bundle.manifest import Manifest

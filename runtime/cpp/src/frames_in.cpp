@@ -7,7 +7,7 @@ using vidtok::InputError;
 
 namespace {
 
-constexpr std::int64_t most_side = 65536;  // pixels
+constexpr std::int64_t max_side = 65536;  // pixels
 
 }  // namespace
 
@@ -68,7 +68,7 @@ void FrameReader::read_header(const RawFormat& raw) {
 
 void FrameReader::read_parameter(const std::string& text) {
     const std::string value = text.substr(1);
-    const auto size = [&] { return static_cast<std::size_t>(vidtok::detail::parse_digits(value, 6, 1, most_side)); };
+    const auto size = [&] { return static_cast<std::size_t>(vidtok::detail::parse_digits(value, 6, 1, max_side)); };
     const auto quotient = [&] {
         const auto colon = value.find(':');
         if (colon == std::string::npos) throw FormatError("'" + text.substr(0, 40) + "' of its header is no quotient");

@@ -9,13 +9,13 @@ namespace {
 using vidtok::Fields;
 using vidtok::fs::path;
 
-constexpr std::size_t most_bytes = std::size_t{1} << 30;
+constexpr std::size_t max_bytes = std::size_t{1} << 30;
 
 /// Text of any length and content.
 const std::string& text(const Fields& one, const std::string& name) { return one.get(name).text; }
 
 std::size_t number_or(const Fields& one, const std::string& name, std::size_t otherwise) {
-    return one.has(name) ? static_cast<std::size_t>(one.integer(name, 0, vidtok::most_whole)) : otherwise;
+    return one.has(name) ? static_cast<std::size_t>(one.integer(name, 0, vidtok::max_whole)) : otherwise;
 }
 
 std::string from_hex(const std::string& digits) {
@@ -40,7 +40,7 @@ void apply(const Fields& edit, std::string& content) {
 }
 
 std::string content_of(const path& file, const Fields& one) {
-    std::string content = vidtok::read_whole(file, most_bytes), data;
+    std::string content = vidtok::read_whole(file, max_bytes), data;
     const bool header = one.has("part") && one.text("part") == "header";
     if (header) {
         const auto room = static_cast<unsigned char>(content[0]) + std::size_t{256} * static_cast<unsigned char>(content[1]);
@@ -99,7 +99,7 @@ int main(int argc, char** argv) {
     try {
         if (argc < 2) throw vidtok::InputError("give the folder of the conformance kit, and perhaps a refusals.json");
         const path kit = argv[1], file = argc > 2 ? path(argv[2]) : kit / "refusals.json";
-        const vidtok::Json json = vidtok::parse_json(vidtok::read_whole(file, most_bytes));
+        const vidtok::Json json = vidtok::parse_json(vidtok::read_whole(file, max_bytes));
         const Fields all(json, "the file");
         if (all.text("format") != "vidtok-refusals" || all.integer("version", 0, 1000) != 1) {
             throw vidtok::InputError(file.string() + " has no refusals of version 1");

@@ -109,7 +109,7 @@ class Side:
         return message["seconds"], message["peak"]
 
 
-def take_turns(
+def interleave(
     commands: Mapping[str, Sequence[str]], threads: int, repeats: int, tick: Callable[[int], object]
 ) -> tuple[dict[str, Times], dict[str, str]]:
     """Times of each command by name, and the reason of each that failed; the turn behind the first call warms up.

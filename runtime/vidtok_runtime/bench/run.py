@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vidtok_runtime.bench.interleaved import Times, take_turns
+from vidtok_runtime.bench.interleaved import Times, interleave
 from vidtok_runtime.bench.plan import Case, Peer, side_command
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.errors import ProviderError
@@ -116,7 +116,7 @@ def run_bench(
         for case, peers in plan.items():
             named = {str(peer): peer for peer in peers}
             commands = products | {name: peer.command for name, peer in named.items()}
-            times, failed = take_turns(commands, case.threads, repeats, bar.update)
+            times, failed = interleave(commands, case.threads, repeats, bar.update)
             bench.left_out |= {f"{name}, {case.title}": reason for name, reason in failed.items()}
             rate = max((MATRIX**3 / median(times[name].calls_s) for name in products if name in times), default=None)
             measured = {name: times[name] for name in named if name in times}

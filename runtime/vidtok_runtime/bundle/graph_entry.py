@@ -13,7 +13,7 @@ ROLES = ("encoder", "decoder")
 FIRST_CALL, SECOND_CALL, FLUSH_CALL = "first call", "second call", "flush call"
 _DTYPES = ("float32", "float16", "int32", "int64", "uint8", "int8", "bool")
 _AXIS = re.compile("([NTHW])(/[1-9][0-9]?)?|[1-9][0-9]{0,5}")
-_MOST_FIXED = 2**24  # product of the numbers among the axes of one array
+_MAX_FIXED = 2**24  # product of the numbers among the axes of one array
 _TIME = -3  # axis of the data, of `N C T H W` as of `N T H W`
 
 
@@ -148,7 +148,7 @@ def _axes(raw: Fields) -> str:
     axes = raw.text("axes")
     if len(axes.split(" ")) > 6 or not all(_AXIS.fullmatch(axis) for axis in axes.split(" ")):
         raise ValueError(f"the axes {axes!r} of {raw.where} are not like 'N 512 2 H/8 W/8'")
-    if math.prod(int(axis) for axis in axes.split(" ") if axis.isdigit()) > _MOST_FIXED:
+    if math.prod(int(axis) for axis in axes.split(" ") if axis.isdigit()) > _MAX_FIXED:
         raise ValueError(f"the axes {axes!r} of {raw.where} are too large")
     return axes
 

@@ -15,8 +15,8 @@ from vidtok_runtime.files import is_file
 
 FORMAT = "vidtok-bundle"
 FORMAT_VERSION = 1
-_MOST_BYTES = 2**24  # of manifest.json
-_MOST_CHUNK = 2**16
+_MAX_BYTES = 2**24  # of manifest.json
+_MAX_CHUNK = 2**16
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ def read_manifest(folder: Path) -> Manifest:
     if not is_file(path):
         raise BundleError(f"{folder} is not a bundle: it has no manifest.json; make one with vidtok-export")
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"it has more than {_MAX_BYTES:,} bytes")
         raw = Fields(parse_json(path.read_bytes()), "the manifest")
         if (found := raw.text("format")) != FORMAT:
             raise BundleError(f"{path} is not a bundle manifest: its format is {found!r}, not {FORMAT!r}")
@@ -152,13 +152,13 @@ def _manifest(folder: Path, raw: Fields) -> Manifest:
         time_factor=f,
         spatial_multiple=raw.integer("spatial_multiple", 1, 256),
         front_frames=raw.fields("front_padding").integer("frames", 0, f - 1),
-        encoder_chunk=chunk.integer("encoder_frames", f, _MOST_CHUNK),
-        decoder_chunk=chunk.integer("decoder_latents", 1, _MOST_CHUNK),
-        decoder_first=chunk.integer_or_none("first_decoder_latents", 1, _MOST_CHUNK),
+        encoder_chunk=chunk.integer("encoder_frames", f, _MAX_CHUNK),
+        decoder_chunk=chunk.integer("decoder_latents", 1, _MAX_CHUNK),
+        decoder_first=chunk.integer_or_none("first_decoder_latents", 1, _MAX_CHUNK),
         decoder_drop=raw.integer("drop_decoded_frames", 0, 2 * f),
         decoder_flush=flush.integer("decoder_latents", 1, 64) if flush else 0,
         look_ahead=raw.integer("look_ahead", 0, f - 1),
-        window=window.integer("frames", f, _MOST_CHUNK) if window else None,
+        window=window.integer("frames", f, _MAX_CHUNK) if window else None,
         codebook_size=raw.integer_or_none("codebook_size", 1, 2**31 - 1),
         latent_channels=variant.integer("z_channels", 1, 1024),
         graphs=tuple(graph_entry(entry) for entry in raw.rows("graphs")),

@@ -75,10 +75,10 @@ def dataset(
     the reason in quarantine.csv, and the exit code is 1. A worker has as many threads as there are cores for each.
     """
     from vidtok_runtime.dataset.local import LocalEngine
-    from vidtok_runtime.dataset.plan import Engine, Plan
+    from vidtok_runtime.dataset.plan import DatasetPlan, Engine
     from vidtok_runtime.dataset.ray_engine import RayEngine
     from vidtok_runtime.dataset.run import tokenize_dataset
-    from vidtok_runtime.dataset.worker import Recipe
+    from vidtok_runtime.dataset.worker import EncodeRecipe
 
     if kind == "ray" and time_limit:
         raise click.UsageError("--time-limit is for local workers; with --engine ray leave it out")
@@ -101,11 +101,11 @@ def dataset(
         **({} if opening.stream is None else {"stream": opening.stream}),
     }
     made = functools.partial(tokenizer, tok.manifest.folder.absolute(), provider=tok.provider, threads=threads)
-    plan = Plan(tries=retries + 1, **options)
+    plan = DatasetPlan(tries=retries + 1, **options)
     summary = tokenize_dataset(
         place,
         out,
-        Recipe(made, {"selection": selection, "opening": opening, "half": half}),
+        EncodeRecipe(made, {"selection": selection, "opening": opening, "half": half}),
         runner,
         settings,
         plan,

@@ -67,7 +67,7 @@ def evaluate(
     quiet: bool,
     **outputs: Any,
 ) -> None:
-    """Measure how well the clips in FOLDER (or one clip) come back: PSNR, SSIM, bits a pixel, codes in use.
+    """Measure how well the clips in FOLDER (or one clip) come back: PSNR, SSIM, bits per pixel, codes in use.
 
     By default as published: 30 frames a second, 17 frames (16 of non-causal variants), 256x256.
     """
@@ -75,7 +75,7 @@ def evaluate(
     from vidtok_runtime.evaluation.protocol import Protocol
     from vidtok_runtime.evaluation.run import Outputs, evaluate_folder
     from vidtok_runtime.evaluation.scores import Measures
-    from vidtok_runtime.quality.graph_metrics import Fvd, Lpips
+    from vidtok_runtime.quality.graph_metrics import FvdGraph, LpipsGraph
 
     written = Outputs(**outputs)
     written.open()  # what is there already is found before an engine is loaded
@@ -88,8 +88,8 @@ def evaluate(
         lambda default: Protocol((default if frames is None else frames) or None, size or None, fps, stream),
         baselines=compared,
         measures=Measures(
-            Lpips(lpips, first.provider, first.options) if lpips else None,
-            Fvd(fvd, first.provider, first.options) if fvd else None,
+            LpipsGraph(lpips, first.provider, first.options) if lpips else None,
+            FvdGraph(fvd, first.provider, first.options) if fvd else None,
         ),
         outputs=written,
         quiet=quiet,

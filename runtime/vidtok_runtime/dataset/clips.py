@@ -52,7 +52,7 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class ClipEntry:
     """A clip: its `name` in the data set (a path with `/`), where it is, and what is known about it.
 
     notes: the files beside it by suffix. fault: why it cannot be read, as far as that is known without trying.
@@ -95,7 +95,7 @@ def _noted(suffix: str, content: bytes) -> dict[str, str]:
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
 
-def list_clips(place: Path) -> list[Clip]:
+def list_clips(place: Path) -> list[ClipEntry]:
     """Clips of a folder, of a list (`.csv` with a column `file`, or `.txt`), or of a `.tar`, in order.
 
     Of a folder the videos and pictures are taken, of one with shards those inside. Raises InputError.
@@ -125,7 +125,7 @@ def list_clips(place: Path) -> list[Clip]:
     return clips
 
 
-def _of_folder(folder: Path) -> Iterator[Clip]:
+def _of_folder(folder: Path) -> Iterator[ClipEntry]:
     files = [path for path in files_in(folder) if not is_hidden(path.relative_to(folder))]
     known = set(files)
     for path in files:
@@ -134,10 +134,10 @@ def _of_folder(folder: Path) -> Iterator[Clip]:
             yield from _of_shard(path, relative.with_suffix(""))
         elif path.suffix.lower() in VIDEOS | PICTURES:
             notes = {suffix: Piece(note) for suffix in _NOTES if (note := path.with_suffix(suffix)) in known}
-            yield Clip(plain_name(str(relative)), Piece(path), notes=notes)
+            yield ClipEntry(plain_name(str(relative)), Piece(path), notes=notes)
 
 
-def _of_list(path: Path) -> Iterator[Clip]:
+def _of_list(path: Path) -> Iterator[ClipEntry]:
     table = read_list(path)
     if table.oddities:
         _log.warning("%s: %s", path, few(table.oddities))
@@ -150,7 +150,7 @@ def _of_list(path: Path) -> Iterator[Clip]:
         )
     for row in table.rows:
         if row.fault:
-            yield Clip(f"line {row.line}", Piece(row.file), row.columns, fault=row.fault)
+            yield ClipEntry(f"line {row.line}", Piece(row.file), row.columns, fault=row.fault)
             continue
         # Outside the list's folder the whole path is the name, so that it does not depend on the other rows.
         inside = row.file.is_relative_to(path.parent)
@@ -159,7 +159,7 @@ def _of_list(path: Path) -> Iterator[Clip]:
             for clip in _of_shard(row.file, name.with_suffix("")):
                 yield replace(clip, columns=row.columns)
         else:
-            yield Clip(plain_name(str(name)), Piece(row.file), row.columns)
+            yield ClipEntry(plain_name(str(name)), Piece(row.file), row.columns)
 
 
 def _words(column: str) -> list[str]:
@@ -167,7 +167,7 @@ def _words(column: str) -> list[str]:
     return [word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+", column)]
 
 
-def _of_shard(path: Path, name: PurePosixPath) -> Iterator[Clip]:
+def _of_shard(path: Path, name: PurePosixPath) -> Iterator[ClipEntry]:
     """Clips of a webdataset tar: members of one key are a sample, of which the video (or picture) is the clip."""
     samples: dict[str, dict[str, Piece]] = {}
     try:
@@ -185,10 +185,10 @@ def _of_shard(path: Path, name: PurePosixPath) -> Iterator[Clip]:
             continue
         named = plain_name(f"{name}/{key}.{clip}")
         if PurePosixPath(key).is_absolute() or ".." in PurePosixPath(key).parts:
-            yield Clip(named, sample[clip], fault="its name leads out of its folder; name it otherwise in the tar")
+            yield ClipEntry(named, sample[clip], fault="its name leads out of its folder; name it otherwise in the tar")
             continue
         notes = {suffix: sample[suffix[1:]] for suffix in _NOTES if suffix[1:] in sample}
-        yield Clip(str(PurePosixPath(named)), sample[clip], notes=notes)
+        yield ClipEntry(str(PurePosixPath(named)), sample[clip], notes=notes)
 
 
 def _split(member: str) -> tuple[str, str]:
@@ -202,7 +202,7 @@ def _rank(suffix: str) -> tuple[bool, str]:
     return "." + suffix.rpartition(".")[2] not in VIDEOS, suffix
 
 
-def token_names(clips: Collection[Clip], planned: Mapping[str, str]) -> dict[str, str]:
+def token_names(clips: Collection[ClipEntry], planned: Mapping[str, str]) -> dict[str, str]:
     """Token file of every clip by its name: folders mirrored, `<stem>.safetensors`.
 
     Clips that would share a file keep their suffix (`a.mp4.safetensors`, `a.mov.safetensors`); what is planned

@@ -15,7 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vidtok_runtime.dataset.worker import Job, Outcome, Recipe, Worker
+from vidtok_runtime.dataset.worker import EncodeRecipe, Job, Outcome, Worker
 from vidtok_runtime.errors import ProviderError, VidtokError
 
 
@@ -26,7 +26,7 @@ class LocalEngine:
     workers: int
     time_limit: float | None = None
 
-    def run(self, recipe: Recipe, jobs: Sequence[Job]) -> Generator[Outcome]:
+    def run(self, recipe: EncodeRecipe, jobs: Sequence[Job]) -> Generator[Outcome]:
         """Outcomes as they come, one a job; raises ProviderError when the workers cannot start."""
         waiting = deque(jobs)
         count = min(self.workers, len(jobs))
@@ -55,7 +55,7 @@ class LocalEngine:
 class _Process:
     """A worker process as its parent sees it."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: EncodeRecipe) -> None:
         # Forked processes would inherit the threads' locks of engines, not their threads, and hang.
         context = get_context("spawn")
         self.line, theirs = context.Pipe()
@@ -107,7 +107,7 @@ class _Process:
         return f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
 
 
-def _serve(line: connection.Connection, recipe: Recipe) -> None:
+def _serve(line: connection.Connection, recipe: EncodeRecipe) -> None:
     """Say None when ready (or what is wrong), then an outcome for every job."""
     # What goes to all of a group, as Ctrl-C does, is for the parent, which ends its workers.
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from vidtok_runtime.dataset.worker import Job, Outcome, Recipe
+from vidtok_runtime.dataset.worker import EncodeRecipe, Job, Outcome
 
 
 class Engine(Protocol):
     """What runs workers."""
 
-    def run(self, recipe: Recipe, jobs: Sequence[Job]) -> Generator[Outcome]:
+    def run(self, recipe: EncodeRecipe, jobs: Sequence[Job]) -> Generator[Outcome]:
         """Outcomes as they come, one a job."""
         ...
 
 
 @dataclass(frozen=True)
-class Plan:
+class DatasetPlan:
     """How to go about it: part `shard[0]` of `shard[1]`, tries of a clip, clips a tar (None: a file a clip).
 
     again: try clips in quarantine again; verify: check the hash of every finished file, not its size only.

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vidtok_runtime.dataset.worker import Job, Outcome, Recipe, Worker
+from vidtok_runtime.dataset.worker import EncodeRecipe, Job, Outcome, Worker
 from vidtok_runtime.errors import ProviderError
 from vidtok_runtime.machine import cores
 
@@ -37,7 +37,7 @@ class RayEngine:
         if importlib.util.find_spec("ray") is None or importlib.util.find_spec("pyarrow") is None:
             raise ProviderError("engine ray: Ray Data is not installed; pip install 'vidtok-onnx[ray]'")
 
-    def run(self, recipe: Recipe, jobs: Sequence[Job]) -> Generator[Outcome]:
+    def run(self, recipe: EncodeRecipe, jobs: Sequence[Job]) -> Generator[Outcome]:
         """Outcomes as they come, one a job; raises ProviderError when Ray or the actors cannot start."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what is wrong comes as an exception, too
@@ -63,7 +63,7 @@ class RayEngine:
             if own:
                 ray.shutdown()
 
-    def _rows(self, recipe: Recipe, jobs: Sequence[Job]) -> Any:
+    def _rows(self, recipe: EncodeRecipe, jobs: Sequence[Job]) -> Any:
         import ray
 
         context = ray.data.DataContext.get_current()
@@ -95,7 +95,7 @@ class RayEngine:
 class _Actor:
     """A worker with its session, fed by batches of rows."""
 
-    def __init__(self, recipe: Recipe, actors: int, cpus: float) -> None:
+    def __init__(self, recipe: EncodeRecipe, actors: int, cpus: float) -> None:
         here = max(1, int(cores() // cpus)) if cpus else actors  # that fit on this machine
         self._worker = Worker(recipe.shared(min(actors, here)))
 

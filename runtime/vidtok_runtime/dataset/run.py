@@ -15,12 +15,12 @@ from typing import Any
 from tqdm import tqdm
 
 from vidtok_runtime.bundle.manifest import sha256_of
-from vidtok_runtime.dataset.clips import Clip, list_clips, token_names
+from vidtok_runtime.dataset.clips import ClipEntry, list_clips, token_names
 from vidtok_runtime.dataset.index import index_missing, write_index, write_quarantine
 from vidtok_runtime.dataset.ledger import Ledger
-from vidtok_runtime.dataset.plan import Engine, Plan, Summary
-from vidtok_runtime.dataset.shards import Sample, Tars
-from vidtok_runtime.dataset.worker import Job, Outcome, Recipe
+from vidtok_runtime.dataset.plan import DatasetPlan, Engine, Summary
+from vidtok_runtime.dataset.shards import ShardSample, Tars
+from vidtok_runtime.dataset.worker import EncodeRecipe, Job, Outcome
 from vidtok_runtime.errors import OutputError
 from vidtok_runtime.files import is_file, part_stem
 from vidtok_runtime.lists import few
@@ -31,10 +31,10 @@ _log = logging.getLogger(__name__)
 def tokenize_dataset(
     place: Path,
     out: Path,
-    recipe: Recipe,
+    recipe: EncodeRecipe,
     engine: Engine,
     settings: Mapping[str, Any],
-    plan: Plan | None = None,
+    plan: DatasetPlan | None = None,
     *,
     quiet: bool = False,
 ) -> Summary:
@@ -43,7 +43,7 @@ def tokenize_dataset(
     settings: what the tokens depend on; a folder goes on only with those that it was begun with. Raises InputError,
     OutputError, BundleError, ProviderError; clips that fail are listed in quarantine.csv.
     """
-    plan = plan or Plan()
+    plan = plan or DatasetPlan()
     clips = list_clips(place)
     settings = dict(settings)
     if plan.per_tar:  # which clips share a tar follows from all of them
@@ -56,7 +56,7 @@ def tokenize_dataset(
 class _Run:
     """One part of a data set, with its ledger held."""
 
-    def __init__(self, clips: Sequence[Clip], out: Path, ledger: Ledger, plan: Plan, quiet: bool) -> None:
+    def __init__(self, clips: Sequence[ClipEntry], out: Path, ledger: Ledger, plan: DatasetPlan, quiet: bool) -> None:
         self._out, self._ledger, self._plan, self._quiet = out, ledger, plan, quiet
         self._numbers = {clip.name: number for number, clip in enumerate(clips)}
         files = token_names([clip for clip in clips if not clip.fault], ledger.planned)
@@ -73,7 +73,7 @@ class _Run:
         self._done_now = self._frames = 0
         self._begin = time.monotonic()
 
-    def do(self, recipe: Recipe, engine: Engine) -> Summary:
+    def do(self, recipe: EncodeRecipe, engine: Engine) -> Summary:
         self._write_plan()
         self._sweep()
         self._check_finished()
@@ -153,7 +153,7 @@ class _Run:
             Job(name, clip.piece.url(), self._target(name)) for name, clip in self._clips.items() if name not in over
         ]
 
-    def _work(self, recipe: Recipe, engine: Engine) -> None:
+    def _work(self, recipe: EncodeRecipe, engine: Engine) -> None:
         left = self._left()
         for name in self._clips.keys() - {job.clip for job in left}:
             self._tars.over(name)
@@ -188,9 +188,9 @@ class _Run:
     def _facts(self, name: str) -> dict[str, Any]:
         return {"clip": name, **{key: value for key, value in self._ledger.done[name].items() if key != "done"}}
 
-    def _sample(self, name: str, own_file: bool) -> Sample:
+    def _sample(self, name: str, own_file: bool) -> ShardSample:
         facts = {**self._metadata(name), **self._facts(name)}
-        return Sample(self._key(name), self._target(name) if own_file else None, facts)
+        return ShardSample(self._key(name), self._target(name) if own_file else None, facts)
 
     def _metadata(self, name: str) -> dict[str, str]:
         found, faults = self._clips[name].metadata()

@@ -17,7 +17,7 @@ from vidtok_runtime.files import PartFile
 
 
 @dataclass(frozen=True)
-class Sample:
+class ShardSample:
     """A clip in a tar: `KEY.safetensors` and `KEY.json`; `content` None: taken over from the tar as it is."""
 
     key: str
@@ -38,7 +38,7 @@ class Tars:
         names: Sequence[str],
         per_tar: int | None,
         tag: str,
-        sample: Callable[[str, bool], Sample],
+        sample: Callable[[str, bool], ShardSample],
     ) -> None:
         self._out, self._ledger, self._sample = out, ledger, sample
         starts = range(0, len(names), per_tar) if per_tar else ()
@@ -83,7 +83,7 @@ class Tars:
                     folder.rmdir()
 
 
-def pack(path: Path, samples: Sequence[Sample]) -> dict[str, Any]:
+def pack(path: Path, samples: Sequence[ShardSample]) -> dict[str, Any]:
     """Write a tar, whose bytes depend on the samples only; returns its size and SHA-256. Raises OutputError.
 
     Samples without a file of their own are copied from the tar that is there.

@@ -19,7 +19,7 @@ _OF_THE_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 
 
 @dataclass(frozen=True)
-class Recipe:
+class EncodeRecipe:
     """How clips become tokens: makes the tokenizer of a worker, and the keywords of `encode_file`.
 
     available: bytes that calls of a worker stay within by being shorter, None where that is not known.
@@ -29,7 +29,7 @@ class Recipe:
     encode: Mapping[str, Any]
     available: int | None = None
 
-    def shared(self, workers: int) -> Recipe:
+    def shared(self, workers: int) -> EncodeRecipe:
         """For so many workers on this machine: each gets its part of the memory that is free now."""
         free = free_memory()
         return self if free is None else replace(self, available=free // workers)
@@ -55,7 +55,7 @@ class Outcome(NamedTuple):
 class Worker:
     """One session and the clips that go through it, one after the other. Raises BundleError, ProviderError."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: EncodeRecipe) -> None:
         import cv2
 
         self._encode = dict(recipe.encode)

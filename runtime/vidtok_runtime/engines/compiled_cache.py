@@ -17,14 +17,14 @@ from vidtok_runtime.errors import OutputError
 from vidtok_runtime.files import PartFile, is_file
 
 # Compiled graphs hold the weights again; large ones would fill the disk, and compiling is a small part of their work.
-_MOST_BYTES = 64 * 2**20
+_MAX_BYTES = 64 * 2**20
 _DIGEST = hashlib.sha256().digest_size
 
 
 def cache_file(graph: Path, *parts: object) -> Path | None:
     """Where the compiled form of a graph is kept; `parts` is all that it depends on besides. None: nowhere."""
     folder = _folder()
-    if folder is None or graph.stat().st_size > _MOST_BYTES:
+    if folder is None or graph.stat().st_size > _MAX_BYTES:
         return None
     key = hashlib.sha256("\n".join([sha256_of(graph), *map(str, parts)]).encode()).hexdigest()
     return folder / f"{key[:32]}.blob"

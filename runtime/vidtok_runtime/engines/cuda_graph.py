@@ -11,14 +11,14 @@ import numpy as np
 
 from vidtok_runtime.engines.base import Array, Options
 from vidtok_runtime.engines.ort import OrtSession
-from vidtok_runtime.engines.pinned_memory import page_locked
+from vidtok_runtime.engines.pinned_memory import pinned_array
 from vidtok_runtime.engines.telemetry import without_telemetry
 
 with without_telemetry():
     import onnxruntime as ort
 
-MOST_GRAPHS = 16  # of a session; what comes after them runs without one
-MOST_SIZES = 8  # whose buffers are kept; the lengths of a stream's calls and of its last one
+MAX_GRAPHS = 16  # of a session; what comes after them runs without one
+MAX_SIZES = 8  # whose buffers are kept; the lengths of a stream's calls and of its last one
 _NO_CAPTURE = "-1"
 
 Shape = tuple[int, ...]
@@ -28,7 +28,7 @@ class CapturedOrtSession(OrtSession):
     """A graph on ONNX Runtime whose calls all read and write memory with fixed addresses.
 
     A set of addresses that comes back is captured as a graph of its own: the two sets of state buffers of a stream
-    make two. Data go through page-locked memory into one buffer of their size. Every buffer lies outside of the
+    make two. Data go through pinned memory into one buffer of their size. Every buffer lies outside of the
     session's own arena, whose memory a replay writes without asking.
     """
 
@@ -60,7 +60,7 @@ class CapturedOrtSession(OrtSession):
 
     def _first(self, sizes: tuple[Shape, ...], takes: Mapping[str, ort.OrtValue]) -> dict[str, Any]:
         """The first call of these sizes tells those of the outputs; the engine tries its algorithms in it."""
-        if len(self._results) == MOST_SIZES:
+        if len(self._results) == MAX_SIZES:
             for kept in (self._staging, self._results, self._graphs):
                 kept.clear()
         binding = self._session.io_binding()
@@ -77,7 +77,7 @@ class CapturedOrtSession(OrtSession):
         """The value in the device's buffer for this input and size."""
         key = (name, value.shape)
         if key not in self._staging:
-            host = page_locked(value.shape, value.dtype)
+            host = pinned_array(value.shape, value.dtype)
             self._staging[key] = (host, self._on_device(value))
         host, there = self._staging[key]
         np.copyto(host, value)
@@ -97,7 +97,7 @@ class CapturedOrtSession(OrtSession):
         key = tuple((value.data_ptr(), tuple(value.shape())) for value in values)
         if key not in self._graphs:
             self._graphs[key] = _NO_CAPTURE
-        elif self._graphs[key] == _NO_CAPTURE and self._captured < MOST_GRAPHS:
+        elif self._graphs[key] == _NO_CAPTURE and self._captured < MAX_GRAPHS:
             self._captured += 1  # a number is never given twice: the engine would replay the old graph
             self._graphs[key] = str(self._captured)
         return self._graphs[key]

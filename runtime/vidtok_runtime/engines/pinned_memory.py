@@ -25,8 +25,8 @@ def _cuda() -> Any:
     return None
 
 
-def page_locked(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """An array in page-locked memory, or in ordinary memory where CUDA gives none: only speed differs."""
+def pinned_array(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """An array in pinned memory, or in ordinary memory where CUDA gives none: only speed differs."""
     size = max(1, math.prod(shape) * np.dtype(dtype).itemsize)
     address = ctypes.c_void_p()
     cuda = _cuda()

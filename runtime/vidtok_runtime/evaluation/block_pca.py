@@ -19,7 +19,7 @@ from vidtok_runtime.streaming.geometry import from_network, to_network
 from vidtok_runtime.video.source import Frame
 
 Array = NDArray[np.float32]
-_MOST_KEPT = 64  # components in a file, more than any variant has channels
+_MAX_KEPT = 64  # components in a file, more than any variant has channels
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def fit_blocks(clips: Iterable[Path], grid: Grid, protocol: Protocol) -> BlockTr
         raise InputError(f"no clip to fit the block transform on ({protocol}); name a folder of training clips")
     mean = total / count
     _, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
-    components = np.ascontiguousarray(vectors[:, ::-1].T[:_MOST_KEPT])
+    components = np.ascontiguousarray(vectors[:, ::-1].T[:_MAX_KEPT])
     return BlockTransform(
         grid, mean.astype(np.float32), components.astype(np.float32), f"fitted on {used} clips, {protocol}"
     )

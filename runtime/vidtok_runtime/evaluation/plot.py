@@ -38,7 +38,7 @@ def _style(figures: Figures) -> dict[str, dict[str, Any]]:
 
 
 def rate_distortion(figures: Figures, suffix: str) -> bytes:
-    """Bits a pixel against PSNR and SSIM: codecs as curves, models and block transforms as points."""
+    """Bits per pixel against PSNR and SSIM: codecs as curves, models and block transforms as points."""
     figure = new_figure(11, 5)
     styles = _style(figures)
     traced = {curve["name"] for curve in figures["curves"]}
@@ -59,7 +59,7 @@ def rate_distortion(figures: Figures, suffix: str) -> bytes:
             )
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_xlabel("bits a pixel")
+        axes.set_xlabel("bits per pixel")
         axes.set_ylabel(label)
         axes.grid(visible=True, which="both", alpha=0.25)
     _legend(figure, figures)

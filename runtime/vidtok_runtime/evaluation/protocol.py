@@ -14,7 +14,7 @@ from vidtok_runtime.video.reader import VideoReader
 from vidtok_runtime.video.selection import Selection
 from vidtok_runtime.video.source import Frame, Opening
 
-_MOST_KEPT = 2**26  # bytes of pixels of one clip
+_MAX_KEPT = 2**26  # bytes of pixels of one clip
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Excerpt:
         return VideoReader(self.path, Selection(fps=self.protocol.fps, size=size), Opening(stream=self.protocol.stream))
 
     def __iter__(self) -> Iterator[Frame]:
-        bytes_needed = 3 * (self.protocol.frames or _MOST_KEPT) * self.height * self.width
-        if self._kept is None and bytes_needed < _MOST_KEPT:
+        bytes_needed = 3 * (self.protocol.frames or _MAX_KEPT) * self.height * self.width
+        if self._kept is None and bytes_needed < _MAX_KEPT:
             self._kept = list(self._read())
         yield from self._read() if self._kept is None else self._kept
 

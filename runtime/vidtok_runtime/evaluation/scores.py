@@ -13,7 +13,7 @@ from vidtok_runtime.errors import InputError
 from vidtok_runtime.evaluation.methods import Method
 from vidtok_runtime.evaluation.protocol import Excerpt, Protocol
 from vidtok_runtime.quality.bits_per_pixel import bits_per_pixel
-from vidtok_runtime.quality.graph_metrics import Fvd, Lpips
+from vidtok_runtime.quality.graph_metrics import FvdGraph, LpipsGraph
 from vidtok_runtime.quality.metrics import Pixels, Quality
 
 
@@ -21,8 +21,8 @@ from vidtok_runtime.quality.metrics import Pixels, Quality
 class Measures:
     """The measures that need a graph; None: left out."""
 
-    lpips: Lpips | None = None
-    fvd: Fvd | None = None
+    lpips: LpipsGraph | None = None
+    fvd: FvdGraph | None = None
 
     def names(self) -> list[str]:
         """What they are, in full."""
@@ -31,7 +31,7 @@ class Measures:
 
 @dataclass
 class Result:
-    """Figures of one clip, or the mean of all: dB, SSIM, bits a pixel, LPIPS (None: not measured)."""
+    """Figures of one clip, or the mean of all: dB, SSIM, bits per pixel, LPIPS (None: not measured)."""
 
     clip: str
     frames: int
@@ -78,7 +78,7 @@ class Evaluation:
     @property
     def fvd(self) -> float | None:
         """Frechet video distance over all clips; None when it is not measured or there is one clip only."""
-        return Fvd.distance([a for a, _ in self._features], [b for _, b in self._features])
+        return FvdGraph.distance([a for a, _ in self._features], [b for _, b in self._features])
 
     def mean(self) -> Result:
         """Mean over the clips; raises InputError when there are none."""

@@ -16,7 +16,7 @@ from vidtok_runtime.streaming.tiles import Tiling
 
 
 @dataclass(frozen=True)
-class Plan:
+class CallPlan:
     """How to cut a stream: latents a graph call, tiles of each role, bytes at the peak (None: not predicted)."""
 
     chunk: int
@@ -46,13 +46,13 @@ class Planner:
     limit: int
     chunks: range
 
-    def shorten(self, height: int, width: int) -> Plan:
+    def shorten(self, height: int, width: int) -> CallPlan:
         """The longest calls that fit, of whole frames of `height` x `width` latents; the shortest if none do.
 
         As long as allowed where the variant does not tell its layers.
         """
         whole = {graph.role: Tiling.of(height, width) for graph in self.graphs}
-        plan = Plan(self.chunks[-1], whole)
+        plan = CallPlan(self.chunks[-1], whole)
         with contextlib.suppress(BundleError):
             for chunk in reversed(self.chunks):
                 plan = self._plan(whole, chunk)
@@ -60,7 +60,7 @@ class Planner:
                     break
         return plan
 
-    def why(self, plan: Plan) -> str:
+    def why(self, plan: CallPlan) -> str:
         """One line for people about a plan that `shorten` made."""
         f = self.manifest.time_factor
         text = (
@@ -69,7 +69,7 @@ class Planner:
         )
         return text if self._fits(plan) else f"{text}, as these may, too; --max-memory cuts frames into tiles"
 
-    def choose(self, height: int, width: int) -> Plan:
+    def choose(self, height: int, width: int) -> CallPlan:
         """The first plan that fits frames of `height` x `width` latents; raises InputError with what would fit.
 
         Shorter calls change no result and come first, tiles next: the largest that fit.
@@ -86,7 +86,7 @@ class Planner:
             f"{self.provider}; it needs {least.text(self.manifest)}{self._smaller(height, width)}"
         )
 
-    def _fits(self, plan: Plan) -> bool:
+    def _fits(self, plan: CallPlan) -> bool:
         return plan.peak is not None and plan.peak <= self.limit
 
     def _smaller(self, height: int, width: int) -> str:
@@ -101,13 +101,13 @@ class Planner:
             return f". {format_memory(self.limit)} are too little for any size"
         return f". Raise the limit, or resize the shorter side to {side * self.manifest.spatial_multiple}"
 
-    def _plans(self, height: int, width: int) -> Iterator[Plan]:
+    def _plans(self, height: int, width: int) -> Iterator[CallPlan]:
         for index, tiles in enumerate(self._grids(height, width)):
             for chunk in reversed(self.chunks) if index == 0 else self.chunks[:1]:
                 yield self._plan(tiles, chunk)
 
-    def _plan(self, tiles: dict[str, Tiling], chunk: int) -> Plan:
-        return Plan(chunk, tiles, predict(self.manifest, self.graphs, self.provider, tiles, chunk))
+    def _plan(self, tiles: dict[str, Tiling], chunk: int) -> CallPlan:
+        return CallPlan(chunk, tiles, predict(self.manifest, self.graphs, self.provider, tiles, chunk))
 
     def _grids(self, height: int, width: int) -> Iterator[dict[str, Tiling]]:
         """Whole frames, then ever smaller tiles: of each number of tiles the smallest that overlap enough."""

@@ -42,7 +42,7 @@ class _Graph:
         return np.asarray(next(iter(self._session.run(inputs).values())), np.float32)
 
 
-class Lpips:
+class LpipsGraph:
     """Perceptual distance of two pictures."""
 
     def __init__(self, path: Path, provider: str, options: Options) -> None:
@@ -57,7 +57,7 @@ class Lpips:
         return float(self._graph.run(a=a, b=b)[0])
 
 
-class Fvd:
+class FvdGraph:
     """Frechet distance of I3D features of clips, as published: shorter side 224 (bilinear), centre 224x224."""
 
     def __init__(self, path: Path, provider: str, options: Options) -> None:

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from vidtok_runtime.files import PartFile
-from vidtok_runtime.tokens.sample import PIECE, Member, Sample, npy_header, sample_of
+from vidtok_runtime.tokens.sample import PIECE, Member, TokenSample, npy_header, sample_of
 
-_MOST_MEMBERS = 16
+_MAX_MEMBERS = 16
 _BLOCK = 512  # bytes, of a tar file
 # A zip that grows beyond both is no archive of tokens, but a bomb.
-_MOST_GROWTH, _ALWAYS_FINE = 100, 2**26
+_MAX_GROWTH, _ALWAYS_FINE = 100, 2**26
 
 
-def write_zip(sample: Sample, out: Path, *, force: bool) -> None:
+def write_zip(sample: TokenSample, out: Path, *, force: bool) -> None:
     """Write an .npz file: `latent` or `indices`, `pts`, and the description `info.json`; raises OutputError."""
 
     def fill(file: BinaryIO) -> None:
@@ -35,7 +35,7 @@ def write_zip(sample: Sample, out: Path, *, force: bool) -> None:
     PartFile(out, force=force).write_through(fill)
 
 
-def write_tar(sample: Sample, out: Path, *, force: bool) -> None:
+def write_tar(sample: TokenSample, out: Path, *, force: bool) -> None:
     """Write a .tar file with one webdataset sample, whose key is the file's stem; raises OutputError."""
     target = PartFile(out, force=force)
     target.open()
@@ -54,7 +54,7 @@ def write_tar(sample: Sample, out: Path, *, force: bool) -> None:
         target.discard()
 
 
-def _contents(sample: Sample) -> Iterator[tuple[str, int, Iterator[bytes]]]:
+def _contents(sample: TokenSample) -> Iterator[tuple[str, int, Iterator[bytes]]]:
     """Name, size and bytes of every member."""
     header, pts = npy_header(sample.dtype, sample.shape), sample.pts()
     times = npy_header("I64", pts.shape) + pts.tobytes()
@@ -81,21 +81,21 @@ class _Capped(io.FileIO):
         return content
 
 
-def read_zip(path: Path) -> Iterator[Sample]:
+def read_zip(path: Path) -> Iterator[TokenSample]:
     """The tokens of an .npz file, once; raises ValueError, and what `zipfile` raises."""
     with _Capped(path) as file, zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
-        if len({entry.filename for entry in entries}) != len(entries) or len(entries) > _MOST_MEMBERS:
+        if len({entry.filename for entry in entries}) != len(entries) or len(entries) > _MAX_MEMBERS:
             raise ValueError(f"it has {len(entries)} members, some of one name")
         if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
             raise ValueError("its compression is neither none nor deflate")
         total, stored = sum(entry.file_size for entry in entries), path.stat().st_size
-        if total > max(_ALWAYS_FINE, _MOST_GROWTH * stored):
+        if total > max(_ALWAYS_FINE, _MAX_GROWTH * stored):
             raise ValueError(f"its {stored:,} bytes would grow to {total:,}")
         yield sample_of({e.filename: Member(e.file_size, functools.partial(archive.open, e)) for e in entries})
 
 
-def read_tar(path: Path) -> Iterator[Sample]:
+def read_tar(path: Path) -> Iterator[TokenSample]:
     """The tokens of a .tar file of one webdataset sample, once; raises ValueError."""
     members: dict[str, Member] = {}
     keys = set()
@@ -114,7 +114,7 @@ def read_tar(path: Path) -> Iterator[Sample]:
                 members[field] = Member(size, functools.partial(_Slice, path, start, size))
             elif kind not in "xg":  # attributes, which say nothing about tokens
                 raise ValueError(f"{name!r:.100} is no plain file")
-            if len(members) > _MOST_MEMBERS or len(keys) > 1:
+            if len(members) > _MAX_MEMBERS or len(keys) > 1:
                 raise ValueError("it holds more than one sample")
             file.seek(start + size + (-size % _BLOCK))
     yield sample_of(members)

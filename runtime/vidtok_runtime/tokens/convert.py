@@ -15,11 +15,11 @@ from vidtok_runtime.files import is_file
 from vidtok_runtime.tokens.archive import read_tar, read_zip, write_tar, write_zip
 from vidtok_runtime.tokens.raw import read_raw, write_raw
 from vidtok_runtime.tokens.reader import TokenReader
-from vidtok_runtime.tokens.sample import Sample
+from vidtok_runtime.tokens.sample import TokenSample
 from vidtok_runtime.tokens.writer import TokenWriter
 
 
-def write_tokens(sample: Sample, out: Path, *, force: bool) -> None:
+def write_tokens(sample: TokenSample, out: Path, *, force: bool) -> None:
     """Write a token file; raises OutputError."""
     with TokenWriter(out, sample.info.codebook_size, half=sample.dtype == "F16", force=force) as writer:
         for piece in sample.pieces():
@@ -28,7 +28,7 @@ def write_tokens(sample: Sample, out: Path, *, force: bool) -> None:
 
 
 # Suffix -> how to read and how to write.
-_FORMATS: dict[str, tuple[Callable[[Path], Iterator[Sample]], Callable[..., None]]] = {
+_FORMATS: dict[str, tuple[Callable[[Path], Iterator[TokenSample]], Callable[..., None]]] = {
     ".npz": (read_zip, write_zip),
     ".tar": (read_tar, write_tar),
     ".bin": (read_raw, write_raw),
@@ -39,12 +39,12 @@ _DAMAGE = (ValueError, KeyError, EOFError, OSError, RuntimeError, OverflowError,
 
 
 @contextmanager
-def open_sample(path: Path) -> Iterator[Sample]:
+def open_sample(path: Path) -> Iterator[TokenSample]:
     """The tokens of a file of any format; raises TokenFileError."""
     if path.suffix not in _FORMATS:
         reader = TokenReader(path)
         reader.verify()
-        yield Sample(reader.info, reader.kind, reader.dtype, reader.shape, reader.pieces, reader.pts)
+        yield TokenSample(reader.info, reader.kind, reader.dtype, reader.shape, reader.pieces, reader.pts)
         return
     if not is_file(path):
         raise TokenFileError(f"{path} is no file")

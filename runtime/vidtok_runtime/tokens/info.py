@@ -25,9 +25,9 @@ FORMAT_VERSION = "2"
 DTYPES = {"F16": "<f2", "F32": "<f4", "U16": "<u2", "U32": "<u4", "I32": "<i4", "I64": "<i8"}
 KINDS = {"latent": ("F16", "F32"), "indices": ("U16", "U32", "I32")}
 # No clip comes near these; a header that goes beyond them must not cost memory.
-_MOST_FRAMES, _MOST_PIXELS, _MOST_ROW = 2**40, 2**16, 2**28
-_MOST = {"num_frames": _MOST_FRAMES, "skip": _MOST_FRAMES, "height": _MOST_PIXELS, "width": _MOST_PIXELS}
-_MOST["last_duration"] = 2**40
+_MAX_FRAMES, _MAX_PIXELS, _MAX_ROW = 2**40, 2**16, 2**28
+_MAX = {"num_frames": _MAX_FRAMES, "skip": _MAX_FRAMES, "height": _MAX_PIXELS, "width": _MAX_PIXELS}
+_MAX["last_duration"] = 2**40
 
 
 def rising(pts: NDArray[Any]) -> NDArray[Any]:
@@ -150,7 +150,7 @@ class TokenInfo:
         """Raise ValueError unless an array of the kind can hold the tokens of this clip; time first."""
         if dtype not in KINDS[kind] or (kind == "indices") != (self.codebook_size is not None):
             raise ValueError(f"{kind} of type {dtype} do not go with {self.codebook_size} codes")
-        if len(shape) != (4 if kind == "latent" else 3) or min(shape) < 1 or math.prod(shape[1:]) > _MOST_ROW:
+        if len(shape) != (4 if kind == "latent" else 3) or min(shape) < 1 or math.prod(shape[1:]) > _MAX_ROW:
             raise ValueError(f"{kind} of shape {list(shape)}")
         if shape[-2] > self.height or shape[-1] > self.width:
             raise ValueError(f"more latents than pixels: {list(shape)} for {self.height}x{self.width}")
@@ -180,7 +180,7 @@ def storage_dtype(codebook_size: int | None, half: bool) -> str:
 
 def _integer(values: Fields, name: str, least: int = 0) -> int:
     text = values.text(name)
-    if not re.fullmatch("[0-9]{1,13}", text) or not least <= int(text) <= _MOST.get(name, 2**31):
+    if not re.fullmatch("[0-9]{1,13}", text) or not least <= int(text) <= _MAX.get(name, 2**31):
         raise ValueError(f"{name} is {text!r}")
     return int(text)
 

@@ -15,10 +15,10 @@ import numpy as np
 from vidtok_runtime.bundle.manifest import sha256_of
 from vidtok_runtime.files import PartFile, is_file
 from vidtok_runtime.tokens.info import DTYPES, KINDS, TokenInfo, rising
-from vidtok_runtime.tokens.sample import Member, Sample, arrays, read_json
+from vidtok_runtime.tokens.sample import Member, TokenSample, arrays, read_json
 
 
-def write_raw(sample: Sample, out: Path, *, force: bool) -> None:
+def write_raw(sample: TokenSample, out: Path, *, force: bool) -> None:
     """Write the numbers and then the timestamps to `out`, and to `out` with the suffix .json where they are.
 
     Raises OutputError.
@@ -48,7 +48,7 @@ def write_raw(sample: Sample, out: Path, *, force: bool) -> None:
         description.discard()
 
 
-def read_raw(path: Path) -> Iterator[Sample]:
+def read_raw(path: Path) -> Iterator[TokenSample]:
     """The tokens of a .bin file with its .json, once; raises ValueError."""
     beside = path.with_suffix(".json")
     if not is_file(beside):
@@ -61,7 +61,7 @@ def read_raw(path: Path) -> Iterator[Sample]:
     dtype, shape = dtypes[entry.one_of("dtype", dtypes)], entry.integers("shape", 4)
     info.check_shape(kind, dtype, shape)
     total = path.stat().st_size
-    sample = Sample(
+    sample = TokenSample(
         info,
         kind,
         dtype,

@@ -20,7 +20,7 @@ from vidtok_runtime.files import is_file
 from vidtok_runtime.tokens.info import DTYPES, FORMAT, FORMAT_VERSION, TokenInfo, rising
 
 Array = NDArray[Any]
-_MOST_HEADER = 2**20  # bytes; ours has 2,048
+_MAX_HEADER = 2**20  # bytes; ours has 2,048
 _PIECE = 2**20  # bytes read at once where the whole does not matter
 
 
@@ -47,7 +47,7 @@ class TokenReader:
             if len(prefix) < 8:
                 raise TokenFileError(f"{self.path} is no token file: it has {total} bytes")
             (room,) = struct.unpack("<Q", prefix)
-            if room > min(total, _MOST_HEADER):
+            if room > min(total, _MAX_HEADER):
                 raise TokenFileError(f"{self.path} is truncated or no token file; encode the clip again")
             header = Fields(parse_json(file.read(room)), "the header")
         metadata = header.mapping("__metadata__")

@@ -18,7 +18,7 @@ from vidtok_runtime.tokens.info import DTYPES, KINDS, TokenInfo, rising
 
 Array = NDArray[Any]
 PIECE = 2**20  # bytes read at once
-_MOST_JSON = 2**20
+_MAX_JSON = 2**20
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 _NPY = re.compile(
     rb"\{'descr': '(<[a-z][0-9])', 'fortran_order': False, 'shape': \(([0-9]{1,19}(?:, [0-9]{1,19}){0,3}),?\), \} *\n"
@@ -26,7 +26,7 @@ _NPY = re.compile(
 
 
 @dataclass(frozen=True)
-class Sample:
+class TokenSample:
     """Description, kind (`latent` or `indices`), type and shape of tokens; `pieces` gives the numbers."""
 
     info: TokenInfo
@@ -58,7 +58,7 @@ def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
     return header.getvalue()
 
 
-def sample_of(members: dict[str, Member]) -> Sample:
+def sample_of(members: dict[str, Member]) -> TokenSample:
     """The tokens out of `info.json`, `latent.npy` or `indices.npy`, and `pts.npy`; raises ValueError."""
     kinds = [kind for kind in KINDS if f"{kind}.npy" in members]
     if members.keys() != {"info.json", "pts.npy", *(f"{kind}.npy" for kind in kinds[:1])} or not kinds:
@@ -72,12 +72,14 @@ def sample_of(members: dict[str, Member]) -> Sample:
     def pts() -> Array:
         return rising(np.concatenate(list(arrays(members["pts.npy"], *_read_header(members["pts.npy"])))))
 
-    return Sample(info, kinds[0], dtype, shape, lambda: arrays(members[f"{kinds[0]}.npy"], dtype, shape, start), pts)
+    return TokenSample(
+        info, kinds[0], dtype, shape, lambda: arrays(members[f"{kinds[0]}.npy"], dtype, shape, start), pts
+    )
 
 
 def read_json(member: Member) -> Fields:
     """An object out of a small JSON file; raises ValueError."""
-    if member.size > _MOST_JSON:
+    if member.size > _MAX_JSON:
         raise ValueError(f"its description has {member.size:,} bytes")
     with member.open() as file:
         return Fields(parse_json(file.read(member.size)), "its description")

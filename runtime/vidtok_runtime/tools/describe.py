@@ -82,8 +82,8 @@ def _about(readers: list[TokenReader], info: TokenInfo) -> dict[str, object]:
         "weights": info.weights_sha256[:16],
         "clip": f"{info.num_frames} frames of {info.width}x{info.height}"
         + (f" at {float(info.fps):.3f} a second" if info.fps else ""),
-        "tokens": f"{bits_per_pixel(bits, *pixels):.4f} bits a pixel: {BITS_COUNTED}",
-        "size": f"{size:,} bytes, {bits_per_pixel(8 * size, *pixels):.4f} bits a pixel as stored",
+        "tokens": f"{bits_per_pixel(bits, *pixels):.4f} bits per pixel: {BITS_COUNTED}",
+        "size": f"{size:,} bytes, {bits_per_pixel(8 * size, *pixels):.4f} bits per pixel as stored",
         "made with": "; ".join(made) + "".join(sorted({_others(reader.info.precision) for reader in readers})),
     }
 

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from vidtok_runtime.errors import VideoError
 from vidtok_runtime.files import is_file
 
-_MOST_BYTES = 1 << 24  # of the box that describes the items
+_MAX_BYTES = 1 << 24  # of the box that describes the items
 _LAYOUT_BYTES = 12  # of a grid, at most
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 
@@ -96,7 +96,7 @@ def _meta(file: BinaryIO) -> tuple[bytes, bool]:
         size = int.from_bytes(file.read(8), "big") - 16 if size == 1 else size - 8
         if size < 0:
             break  # up to the end of the file
-        if head[4:] == b"meta" and size <= _MOST_BYTES:
+        if head[4:] == b"meta" and size <= _MAX_BYTES:
             meta = file.read(size)
         else:
             file.seek(size, os.SEEK_CUR)

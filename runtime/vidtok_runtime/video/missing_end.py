@@ -12,7 +12,7 @@ from typing import BinaryIO
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 _BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"sidx", b"meta", b"pnot", b"uuid"}
 _MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # in a JPEG's coded picture: neither a byte ff nor a restart
-_MOST_FLV = 1 << 16  # bytes in which an FLV says how long it is
+_MAX_FLV = 1 << 16  # bytes in which an FLV says how long it is
 
 
 class _CutError(Exception):
@@ -108,7 +108,7 @@ def _riff(file: BinaryIO) -> int | None:
 
 
 def _flv(file: BinaryIO) -> int | None:
-    found = re.search(rb"\x00\x08filesize\x00(.{8})", file.read(_MOST_FLV), re.DOTALL)
+    found = re.search(rb"\x00\x08filesize\x00(.{8})", file.read(_MAX_FLV), re.DOTALL)
     if not found:
         return None
     (size,) = struct.unpack(">d", found[1])

@@ -22,7 +22,7 @@ from vidtok_runtime.video.timestamps import Timestamps
 
 NETWORK_TIMEOUT = 30.0  # seconds without an answer
 _LIVE = ("rtsp", "rtsps", "rtp", "udp", "tcp", "rtmp", "rtmps")
-_MOST_FAILURES = 1000  # in a row, after which no more frames are to be expected
+_MAX_FAILURES = 1000  # in a row, after which no more frames are to be expected
 
 
 def raw_options(raw: str) -> dict[str, str]:
@@ -195,7 +195,7 @@ class ContainerSource:
             except av.InvalidDataError as error:
                 self._check_index(packets, error)
                 failures += 1
-                if failures > _MOST_FAILURES:
+                if failures > _MAX_FAILURES:
                     raise self._broken(str(error.strerror)) from error
                 self._found_damage(str(error.strerror))
                 continue

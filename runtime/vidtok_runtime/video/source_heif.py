@@ -18,7 +18,7 @@ from vidtok_runtime.video.film import check_decoder
 from vidtok_runtime.video.heif import Heif
 from vidtok_runtime.video.source import TRANSPARENT, Frame
 
-_MOST_PIXELS = 1 << 28
+_MAX_PIXELS = 1 << 28
 
 
 class HeifPicture:
@@ -46,7 +46,7 @@ class HeifPicture:
 
     def _whole(self) -> NDArray[np.uint8]:
         layout = self._layout
-        if layout.height * layout.width > _MOST_PIXELS:
+        if layout.height * layout.width > _MAX_PIXELS:
             raise VideoError(f"{self._path} is too large: {layout.width}x{layout.height} pixels; scale it down first")
         whole = np.zeros((layout.height, layout.width, 3), np.uint8)
         tiles = dict(self._tiles())

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Codec:
+class OutputCodec:
     """An encoder: its options, its quality where none is given, and what it stores in which containers."""
 
     encoder: str
@@ -42,11 +42,14 @@ class Codec:
 
 
 CODECS = {
-    "h264": Codec("libx264", 18, (("forced-idr", "1"),)),
-    "h265": Codec("libx265", 20, (("x265-params", "log-level=none"), ("forced-idr", "1"))),
-    "ffv1": Codec("ffv1", None, containers=("matroska",), even="bgr0", odd="bgr0"),
+    "h264": OutputCodec("libx264", 18, (("forced-idr", "1"),)),
+    "h265": OutputCodec("libx265", 20, (("x265-params", "log-level=none"), ("forced-idr", "1"))),
+    "ffv1": OutputCodec("ffv1", None, containers=("matroska",), even="bgr0", odd="bgr0"),
 }
-STREAMS = {"y4m": Codec("wrapped_avframe", None), "rawvideo": Codec("rawvideo", None, even="rgb24", odd="rgb24")}
+STREAMS = {
+    "y4m": OutputCodec("wrapped_avframe", None),
+    "rawvideo": OutputCodec("rawvideo", None, even="rgb24", odd="rgb24"),
+}
 
 
 @dataclass(frozen=True)

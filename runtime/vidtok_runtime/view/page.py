@@ -7,7 +7,7 @@ from html import escape
 
 from vidtok_runtime.view.pictures import pictures, png, reading
 from vidtok_runtime.view.plots import charts
-from vidtok_runtime.view.study import Sample, Study
+from vidtok_runtime.view.study import Study, StudyFrame
 from vidtok_runtime.view.svg import svg
 
 _STYLE = """
@@ -62,7 +62,7 @@ def page(study: Study) -> bytes:
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body><main>\n{text}\n</main></body></html>\n'.encode()
 
 
-def _figures(study: Study, sample: Sample) -> list[str]:
+def _figures(study: Study, sample: StudyFrame) -> list[str]:
     """The pictures of a frame, in the file itself."""
     out = []
     for what, pixels in pictures(study, sample).items():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import cv2
 
 from vidtok_runtime.quality.metrics import Pixels
-from vidtok_runtime.view.study import ERROR_SCALE, Sample, Study
+from vidtok_runtime.view.study import ERROR_SCALE, Study, StudyFrame
 
 
-def pictures(study: Study, sample: Sample) -> dict[str, Pixels]:
+def pictures(study: Study, sample: StudyFrame) -> dict[str, Pixels]:
     """The pictures of a frame by what they show, in the order to show them."""
     shown = {
         "original": sample.original,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vidtok_runtime.view.charts import Bar, Chart
 from vidtok_runtime.view.study import Study
-from vidtok_runtime.view.usage import CodeUsage, LatentUsage
+from vidtok_runtime.view.usage import CodeHistogram, LatentUsage
 
 
 def charts(study: Study) -> list[tuple[Chart, str]]:
@@ -12,7 +12,7 @@ def charts(study: Study) -> list[tuple[Chart, str]]:
     shown = []
     if study.psnr.count:
         shown.append((_psnr(study), f"Quality over time; the lowest frame has {study.psnr.least:.2f} dB."))
-    if isinstance(study.usage, CodeUsage):
+    if isinstance(study.usage, CodeHistogram):
         caption = "How the tokens spread over the codebook, in ranges of it; dashed: all codes equally often."
         return [*shown, (_codebook(study.usage), caption)]
     caption = "Latents by channel: the bar is the mean and one deviation either way, the thin line all values."
@@ -32,7 +32,7 @@ def _psnr(study: Study) -> Chart:
     return Chart(text, (0, curve.count - 1), span, "frame", "PSNR, dB", line=points)
 
 
-def _codebook(usage: CodeUsage) -> Chart:
+def _codebook(usage: CodeHistogram) -> Chart:
     shares = 100 * usage.histogram()
     width = usage.codes / len(shares)
     even, most = 100 / len(shares), float(shares.max())

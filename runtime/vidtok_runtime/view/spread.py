@@ -6,7 +6,7 @@ import math
 from typing import Generic, TypeVar
 
 _T = TypeVar("_T")
-_MOST_POINTS = 400
+_MAX_POINTS = 400
 
 
 class Spread(Generic[_T]):
@@ -47,7 +47,7 @@ class Curve:
 
     def add(self, value: float) -> None:
         """The next value of the series."""
-        if self.count == self._width * _MOST_POINTS:
+        if self.count == self._width * _MAX_POINTS:
             self._sums = [a + b for a, b in zip(self._sums[::2], self._sums[1::2], strict=True)]
             self._width *= 2
         if self.count % self._width == 0:

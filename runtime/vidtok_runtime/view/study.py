@@ -17,7 +17,7 @@ from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tokens.info import TokenInfo
 from vidtok_runtime.video.selection import resize
 from vidtok_runtime.view.spread import Curve, Spread
-from vidtok_runtime.view.usage import CodeUsage, usage_of
+from vidtok_runtime.view.usage import CodeHistogram, usage_of
 
 Array = NDArray[Any]
 LONGEST = 480  # pixels of a picture's longer side
@@ -25,7 +25,7 @@ ERROR_SCALE = 32  # mean absolute difference, of 255, that has the brightest col
 
 
 @dataclass(frozen=True)
-class Sample:
+class StudyFrame:
     """One frame: pictures `H W 3` at the size shown, the error as colours, and its latent `C h w` or tokens `h w`."""
 
     frame: int
@@ -45,7 +45,7 @@ class Study:
         self.usage = usage_of(tok.manifest)
         self.psnr, self.ssim = Curve(), Curve()
         self.frames = self.height = self.width = self.numbers = 0
-        self._samples: Spread[Sample] = Spread(count)
+        self._samples: Spread[StudyFrame] = Spread(count)
         self._latents: deque[Array] = deque()
 
     def begin(self, info: TokenInfo) -> None:
@@ -74,7 +74,7 @@ class Study:
         if self._samples.wants(self.frames):
             error = None if original is None else _heat(original, decoded)
             shown = [None if p is None else shrunk(p) for p in (original, error)]
-            self._samples.keep(Sample(self.frames, shown[0], shrunk(decoded), shown[1], quality, token))
+            self._samples.keep(StudyFrame(self.frames, shown[0], shrunk(decoded), shown[1], quality, token))
         self.frames += 1
         self._frame += 1
 
@@ -87,7 +87,7 @@ class Study:
         return self._latents[0].copy()  # no view of the whole chunk
 
     @property
-    def samples(self) -> list[Sample]:
+    def samples(self) -> list[StudyFrame]:
         """The frames kept, in order."""
         return self._samples.chosen()
 
@@ -97,7 +97,7 @@ class Study:
         bits = self.numbers * bits_per_number(self.manifest.codebook_size)
         return bits_per_pixel(bits, self.frames, self.height, self.width)
 
-    def token_map(self, sample: Sample) -> Pixels:
+    def token_map(self, sample: StudyFrame) -> Pixels:
         """Colours of a frame's tokens or latents at the size of its picture."""
         multiple = self.manifest.spatial_multiple
         cells = self.usage.colours(sample.token).repeat(multiple, axis=0).repeat(multiple, axis=1)
@@ -115,7 +115,7 @@ class Study:
             "weights": m.weights_sha256[:12],
             "compression": f"{m.time_factor} frames x {m.spatial_multiple} x {m.spatial_multiple} pixels a latent",
         }
-        if isinstance(self.usage, CodeUsage):
+        if isinstance(self.usage, CodeHistogram):
             used = self.usage
             facts["codebook"] = f"{used.used:,} of {used.codes:,} codes in {used.tokens:,} tokens"
             facts["entropy"] = f"{used.entropy:.2f} bits a token, of {math.log2(used.codes):.2f}"
@@ -128,8 +128,8 @@ class Study:
         figures = {}
         if self.psnr.count:
             figures = {"PSNR": f"{self.psnr.mean:.2f} dB", "SSIM": f"{self.ssim.mean:.4f}"}
-        figures["bits a pixel"] = f"{self.bits_per_pixel:.4f}"
-        if isinstance(self.usage, CodeUsage):
+        figures["bits per pixel"] = f"{self.bits_per_pixel:.4f}"
+        if isinstance(self.usage, CodeHistogram):
             figures["codes in use"] = f"{self.usage.used / self.usage.codes:.2%}"
         return figures
 

@@ -17,7 +17,7 @@ _PRIMARIES = 3
 _GOLDEN = (math.sqrt(5) - 1) / 2  # hues at multiples of it are never close to those before
 
 
-class CodeUsage:
+class CodeHistogram:
     """How often each code of a codebook occurs."""
 
     def __init__(self, codes: int, levels: Sequence[int] = ()) -> None:
@@ -130,13 +130,13 @@ class LatentUsage:
         return "Red, green and blue are the three main components (PCA) of the latents of this clip."
 
 
-def usage_of(manifest: Manifest) -> CodeUsage | LatentUsage:
+def usage_of(manifest: Manifest) -> CodeHistogram | LatentUsage:
     """Empty statistics for what a bundle makes."""
     if manifest.codebook_size is None:
         return LatentUsage(manifest.latent_channels)
     levels = manifest.raw["variant"].get("levels")
     plain = isinstance(levels, list) and all(isinstance(n, int) and n > 1 for n in levels)
-    return CodeUsage(manifest.codebook_size, levels if plain else ())
+    return CodeHistogram(manifest.codebook_size, levels if plain else ())
 
 
 def _hue(code: int) -> tuple[int, int, int]:

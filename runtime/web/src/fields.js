@@ -5,7 +5,7 @@ import { FormError, isWhole } from './json.js'
 /** Controls, and what shows nothing or turns the direction of writing. */
 const HIDDEN =
   /[\0-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\u{e0000}-\u{e0fff}]/u
-const MOST_TEXT = 300 // characters, of which UTF-16 needs one or two units each
+const MAX_TEXT = 300 // characters, of which UTF-16 needs one or two units each
 
 /**
  * Short text about any value.
@@ -94,7 +94,7 @@ export class Fields {
    */
   text(name) {
     const value = this.#get(name)
-    const short = typeof value === 'string' && value.length <= 2 * MOST_TEXT && [...value].length <= MOST_TEXT
+    const short = typeof value === 'string' && value.length <= 2 * MAX_TEXT && [...value].length <= MAX_TEXT
     if (!short || HIDDEN.test(value)) throw this.#wrong(name, 'short, printable text')
     return value
   }

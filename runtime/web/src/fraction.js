@@ -2,7 +2,7 @@
 import { InputError } from './errors.js'
 
 const MOST = 2n ** 31n // what video libraries can hold, not included
-const MOST_DENOMINATOR = 10n ** 6n // of a rate that was given as a number
+const MAX_DENOMINATOR = 10n ** 6n // of a rate that was given as a number
 
 /**
  * The text of a quotient of positive numbers, or null.
@@ -34,16 +34,16 @@ function nearest(value) {
   let d = 1n
   while (!Number.isInteger(value)) [value, d] = [value * 2, d * 2n]
   const [n, whole] = [BigInt(value), d]
-  if (d <= MOST_DENOMINATOR) return asText(n, d)
+  if (d <= MAX_DENOMINATOR) return asText(n, d)
   let [p0, q0, p1, q1] = [0n, 1n, 1n, 0n]
   let rest = n
   for (;;) {
     const a = rest / d
-    if (q0 + a * q1 > MOST_DENOMINATOR) break
+    if (q0 + a * q1 > MAX_DENOMINATOR) break
     ;[p0, q0, p1, q1] = [p1, q1, p0 + a * p1, q0 + a * q1]
     ;[rest, d] = [d, rest - a * d]
   }
-  const k = (MOST_DENOMINATOR - q0) / q1
+  const k = (MAX_DENOMINATOR - q0) / q1
   const [p2, q2] = [p0 + k * p1, q0 + k * q1]
   // Which of the two neighbours is nearer to n / whole.
   const off = (/** @type {bigint} */ p, /** @type {bigint} */ q) => abs(p * whole - n * q)

@@ -9,7 +9,7 @@ export const FLUSH_CALL = 'flush call'
 const OCCASIONS = [FIRST_CALL, SECOND_CALL, FLUSH_CALL]
 const DTYPES = /** @type {const} */ (['float32', 'float16', 'int32', 'int64', 'uint8', 'int8', 'bool'])
 const AXIS = /^(([NTHW])(\/[1-9][0-9]?)?|[1-9][0-9]{0,5})$/
-const MOST_FIXED = 2 ** 24 // product of the numbers among the axes of one array
+const MAX_FIXED = 2 ** 24 // product of the numbers among the axes of one array
 
 /** @typedef {'encoder' | 'decoder'} Role */
 /** @typedef {(typeof DTYPES)[number]} Dtype */
@@ -159,7 +159,7 @@ function axesOf(raw) {
     throw new FormError(`the axes '${axes}' of ${raw.where} are not like 'N 512 2 H/8 W/8'`)
   }
   const fixed = list.map(Number).filter((n) => !Number.isNaN(n))
-  if (fixed.reduce((product, n) => product * n, 1) > MOST_FIXED) {
+  if (fixed.reduce((product, n) => product * n, 1) > MAX_FIXED) {
     throw new FormError(`the axes '${axes}' of ${raw.where} are too large`)
   }
   return axes

@@ -4,8 +4,8 @@
 export class FormError extends Error {}
 
 const NUMBER = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?/y
-const MOST_NUMBER = 1e300
-const MOST_DEPTH = 64 // objects and lists inside each other
+const MAX_NUMBER = 1e300
+const MAX_DEPTH = 64 // objects and lists inside each other
 /** @type {[string, unknown][]} */
 const WORDS = [
   ['true', true],
@@ -89,7 +89,7 @@ class Parser {
   #value(depth) {
     const next = this.#peek()
     if (next === '{' || next === '[') {
-      if (depth === MOST_DEPTH) throw this.#error('it is nested too deeply')
+      if (depth === MAX_DEPTH) throw this.#error('it is nested too deeply')
       const value = next === '{' ? this.#object(depth) : this.#list(depth)
       this.#isDecimal = false
       return value
@@ -167,7 +167,7 @@ class Parser {
     const match = NUMBER.exec(this.text)
     if (!match) throw this.#error('no value')
     const value = Number(match[0])
-    if (!(Math.abs(value) < MOST_NUMBER)) throw this.#error('a number out of range')
+    if (!(Math.abs(value) < MAX_NUMBER)) throw this.#error('a number out of range')
     this.#at += match[0].length
     this.#isDecimal = match[1] !== undefined || match[2] !== undefined
     return value + 0 // not -0

@@ -8,8 +8,8 @@ import { FormError, parseJson } from './json.js'
 
 const FORMAT = 'vidtok-bundle'
 const FORMAT_VERSION = 1
-const MOST_BYTES = 2 ** 24 // of manifest.json
-const MOST_CHUNK = 2 ** 16
+const MAX_BYTES = 2 ** 24 // of manifest.json
+const MAX_CHUNK = 2 ** 16
 
 /**
  * How a stream is cut into graph calls, counted in frames (encoder) or latents (decoder).
@@ -41,13 +41,13 @@ export class Manifest {
     this.timeFactor = f
     this.spatialMultiple = raw.integer('spatial_multiple', 1, 256)
     this.frontFrames = raw.fields('front_padding').integer('frames', 0, f - 1)
-    this.encoderChunk = chunk.integer('encoder_frames', f, MOST_CHUNK)
-    this.decoderChunk = chunk.integer('decoder_latents', 1, MOST_CHUNK)
-    this.decoderFirst = chunk.integerOrNull('first_decoder_latents', 1, MOST_CHUNK)
+    this.encoderChunk = chunk.integer('encoder_frames', f, MAX_CHUNK)
+    this.decoderChunk = chunk.integer('decoder_latents', 1, MAX_CHUNK)
+    this.decoderFirst = chunk.integerOrNull('first_decoder_latents', 1, MAX_CHUNK)
     this.decoderDrop = raw.integer('drop_decoded_frames', 0, 2 * f)
     this.decoderFlush = flush ? flush.integer('decoder_latents', 1, 64) : 0
     this.lookAhead = raw.integer('look_ahead', 0, f - 1)
-    this.window = window ? window.integer('frames', f, MOST_CHUNK) : null
+    this.window = window ? window.integer('frames', f, MAX_CHUNK) : null
     this.codebookSize = raw.integerOrNull('codebook_size', 1, 2 ** 31 - 1)
     this.latentChannels = variant.integer('z_channels', 1, 1024)
     /** @type {GraphEntry[]} */
@@ -148,7 +148,7 @@ function checkUnused(raw) {
 export function readManifest(bytes, place) {
   const name = `${place}/manifest.json`
   try {
-    if (bytes.length > MOST_BYTES) throw new FormError(`it has more than ${MOST_BYTES} bytes`)
+    if (bytes.length > MAX_BYTES) throw new FormError(`it has more than ${MAX_BYTES} bytes`)
     const raw = new Fields(parseJson(bytes), 'the manifest')
     const format = raw.text('format')
     if (format !== FORMAT) {

@@ -18,9 +18,9 @@ export const KINDS = { latent: ['F16', 'F32'], indices: ['U16', 'U32', 'I32'] }
  */
 export const BYTES = { U8: 1, F16: 2, F32: 4, U16: 2, U32: 4, I32: 4, I64: 8 }
 const MOST = 2 ** 31
-const MOST_FRAMES = 2 ** 40
-const MOST_PIXELS = 2 ** 16
-const MOST_ROW = 2 ** 28
+const MAX_FRAMES = 2 ** 40
+const MAX_PIXELS = 2 ** 16
+const MAX_ROW = 2 ** 28
 const DISPLAY = new RegExp(
   '^aspect=([0-9]{1,9})(?:/([0-9]{1,9}))? matrix=([0-9]{1,3}) primaries=([0-9]{1,3}) transfer=([0-9]{1,3}) ' +
     'range=(full|limited)$',
@@ -92,9 +92,9 @@ export function fromMetadata(values) {
   const info = {
     variant: values.text('variant'),
     weightsSha256: values.sha256('weights_sha256'),
-    numFrames: integer('num_frames', 1, MOST_FRAMES),
-    height: integer('height', 1, MOST_PIXELS),
-    width: integer('width', 1, MOST_PIXELS),
+    numFrames: integer('num_frames', 1, MAX_FRAMES),
+    height: integer('height', 1, MAX_PIXELS),
+    width: integer('width', 1, MAX_PIXELS),
     timeFactor: integer('time_factor', 1),
     frontFrames: integer('front_frames'),
     lookAhead: integer('look_ahead'),
@@ -105,7 +105,7 @@ export function fromMetadata(values) {
     provider: values.text('provider'),
     window: integerOrNull('window'),
     gop: integerOrNull('gop'),
-    skip: integer('skip', 0, MOST_FRAMES),
+    skip: integer('skip', 0, MAX_FRAMES),
     display: values.has('display') ? checkDisplay(values.text('display')) : null,
   }
   if (info.frontFrames >= info.timeFactor) throw new FormError('more frames in front than a latent holds')
@@ -144,7 +144,7 @@ export function checkShape(info, kind, dtype, shape) {
     throw new FormError(`${kind} of type ${dtype} do not go with ${info.codebookSize} codes`)
   }
   const row = shape.slice(1).reduce((product, n) => product * n, 1)
-  if (shape.length !== (kind === 'latent' ? 4 : 3) || shape.some((n) => n < 1) || row > MOST_ROW) {
+  if (shape.length !== (kind === 'latent' ? 4 : 3) || shape.some((n) => n < 1) || row > MAX_ROW) {
     throw new FormError(`${kind} of shape [${shape}]`)
   }
   const [h, w] = shape.slice(-2)

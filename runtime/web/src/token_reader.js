@@ -9,7 +9,7 @@ import { BYTES, FORMAT, FORMAT_VERSION, KINDS, checkShape, checkTimes, fromMetad
 /** @import { Tokens } from './index.js' */
 /** @import { Kind } from './token_info.js' */
 
-const MOST_HEADER = 2 ** 20 // bytes; ours has 2,048
+const MAX_HEADER = 2 ** 20 // bytes; ours has 2,048
 
 /**
  * The tokens of a token file, its checksum compared. Throws TokenFileError.
@@ -20,7 +20,7 @@ export async function loadTokens(bytes) {
   const file = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (bytes.length < 8) throw new TokenFileError(`this is no token file: it has ${bytes.length} bytes`)
   const room = Number(file.getBigUint64(0, true))
-  if (room > MOST_HEADER || room > bytes.length - 8) {
+  if (room > MAX_HEADER || room > bytes.length - 8) {
     throw new TokenFileError('the file is truncated or no token file; encode the clip again')
   }
   try {

@@ -23,7 +23,7 @@ inline std::vector<std::string> split_axes(const std::string& axes) {
             parts.back() += c;
         }
     }
-    constexpr std::uint64_t most_fixed = std::uint64_t{1} << 24;  // product of the numbers
+    constexpr std::uint64_t max_fixed = std::uint64_t{1} << 24;  // product of the numbers
     std::uint64_t fixed = 1;
     bool sound = parts.size() <= 6;
     for (const std::string& part : parts) {
@@ -32,10 +32,10 @@ inline std::vector<std::string> split_axes(const std::string& axes) {
         const bool digits = number.find_first_not_of("0123456789") == std::string::npos;
         sound = sound && digits && number.size() <= (symbol ? 2 : 6) && (symbol || !number.empty());
         sound = sound && (number.empty() ? part.size() == 1 : number[0] != '0' && (!symbol || part[1] == '/'));
-        if (sound && !symbol && fixed <= most_fixed) fixed *= std::stoull(number);
+        if (sound && !symbol && fixed <= max_fixed) fixed *= std::stoull(number);
     }
     if (!sound) throw FormatError("the axes '" + axes + "' are not like 'N 512 2 H/8 W/8'");
-    if (fixed > most_fixed) throw FormatError("the axes '" + axes + "' are too large");
+    if (fixed > max_fixed) throw FormatError("the axes '" + axes + "' are too large");
     return parts;
 }
 

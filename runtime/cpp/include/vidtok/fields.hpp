@@ -10,7 +10,7 @@
 
 namespace vidtok {
 
-constexpr std::int64_t most_whole = (std::int64_t{1} << 53) - 1;  // what every language can hold
+constexpr std::int64_t max_whole = (std::int64_t{1} << 53) - 1;  // what every language can hold
 
 /// Whether text is short, can be shown on a terminal and shows what it is; it is valid UTF-8.
 inline bool is_printable(std::string_view text) {
@@ -108,7 +108,7 @@ public:
     std::vector<std::int64_t> sizes(const std::string& name, std::size_t most) const {
         std::vector<std::int64_t> all;
         for (const Json& item : list(name, most)) {
-            if (item.kind != Json::Kind::integer || item.integer < 0 || item.integer > most_whole) {
+            if (item.kind != Json::Kind::integer || item.integer < 0 || item.integer > max_whole) {
                 wrong(name, "a list of sizes");
             }
             all.push_back(item.integer);

@@ -6,7 +6,7 @@
 
 namespace vidtok {
 
-constexpr float most_float16 = 65504;
+constexpr float max_float16 = 65504;
 
 inline float from_float16(std::uint16_t half) {
     const int exponent = half >> 10 & 31, fraction = half & 1023;
@@ -15,7 +15,7 @@ inline float from_float16(std::uint16_t half) {
     return half >> 15 ? -size : size;
 }
 
-/// Rounded to the nearest, halves to even; `value` is finite and at most `most_float16` in size.
+/// Rounded to the nearest, halves to even; `value` is finite and at most `max_float16` in size.
 inline std::uint16_t to_float16(float value) {
     const float size = std::abs(value);
     int exponent = 0;

@@ -50,8 +50,8 @@ public:
     }
 
 private:
-    static constexpr int most_depth_ = 64;  // objects and lists inside each other
-    static constexpr double most_number_ = 1e300;
+    static constexpr int max_depth_ = 64;  // objects and lists inside each other
+    static constexpr double max_number_ = 1e300;
 
     [[noreturn]] void fail(const std::string& what) const {
         throw FormatError("it is no JSON: " + what + " at byte " + std::to_string(at_));
@@ -71,7 +71,7 @@ private:
 
     Json parse(int depth) {
         skip_space();
-        if (depth == most_depth_ && (peek() == '{' || peek() == '[')) fail("it is nested too deeply");
+        if (depth == max_depth_ && (peek() == '{' || peek() == '[')) fail("it is nested too deeply");
         Json value;
         if (take('{')) {
             value.kind = Json::Kind::object;
@@ -189,7 +189,7 @@ private:
         const std::string_view all = text_.substr(start, at_ - start);
         std::istringstream stream{std::string(all)};
         stream.imbue(std::locale::classic());
-        if (!(stream >> value.number) || !(std::abs(value.number) < most_number_)) fail("a number out of range");
+        if (!(stream >> value.number) || !(std::abs(value.number) < max_number_)) fail("a number out of range");
         const bool fits = std::from_chars(all.data(), all.data() + all.size(), value.integer).ec == std::errc();
         value.kind = whole && fits ? Json::Kind::integer : Json::Kind::number;
     }

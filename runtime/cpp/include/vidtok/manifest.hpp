@@ -93,7 +93,7 @@ inline void check_unused(const Fields& raw) {
             if (row.has(name)) row.number(name);
         }
         for (const char* name : {"tokens", "tokens_differing"}) {
-            if (row.has(name)) row.integer(name, 0, most_whole);
+            if (row.has(name)) row.integer(name, 0, max_whole);
         }
         if (row.has("precision")) row.text("precision");
     }
@@ -117,7 +117,7 @@ inline void check_axes(const Manifest& m) {
 }
 
 inline Manifest read_fields(const fs::path& folder, const Fields& raw) {
-    constexpr std::int64_t most_chunk = 65536;
+    constexpr std::int64_t max_chunk = 65536;
     const Fields variant = raw.fields("variant"), weights = raw.fields("weights"), chunk = raw.fields("chunk");
     const std::int64_t f = raw.integer("time_factor", 1, 64);
     Manifest m;
@@ -129,14 +129,14 @@ inline Manifest read_fields(const fs::path& folder, const Fields& raw) {
     m.time_factor = static_cast<std::size_t>(f);
     m.spatial_multiple = read_size(raw, "spatial_multiple", 1, 256);
     m.front_frames = read_size(raw.fields("front_padding"), "frames", 0, f - 1);
-    m.encoder_chunk = read_size(chunk, "encoder_frames", f, most_chunk);
-    m.decoder_chunk = read_size(chunk, "decoder_latents", 1, most_chunk);
+    m.encoder_chunk = read_size(chunk, "encoder_frames", f, max_chunk);
+    m.decoder_chunk = read_size(chunk, "decoder_latents", 1, max_chunk);
     if (!chunk.is_null("first_decoder_latents"))
-        m.decoder_first = read_size(chunk, "first_decoder_latents", 1, most_chunk);
+        m.decoder_first = read_size(chunk, "first_decoder_latents", 1, max_chunk);
     m.decoder_drop = read_size(raw, "drop_decoded_frames", 0, 2 * f);
     if (!raw.is_null("flush")) m.decoder_flush = read_size(raw.fields("flush"), "decoder_latents", 1, 64);
     m.look_ahead = read_size(raw, "look_ahead", 0, f - 1);
-    if (!raw.is_null("window")) m.window = read_size(raw.fields("window"), "frames", f, most_chunk);
+    if (!raw.is_null("window")) m.window = read_size(raw.fields("window"), "frames", f, max_chunk);
     m.codebook_size = raw.integer_or_none("codebook_size", 1, 2147483647);
     m.latent_channels = read_size(variant, "z_channels", 1, 1024);
     for (const Fields& row : raw.rows("graphs")) m.graphs.push_back(read_graph_entry(row));

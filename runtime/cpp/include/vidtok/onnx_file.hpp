@@ -15,7 +15,7 @@ namespace vidtok {
 /// Operators beyond ONNX's own that vidtok-export writes: domain and name.
 inline const std::set<std::pair<std::string_view, std::string_view>> foreign_operators = {};
 
-constexpr std::uintmax_t most_graph_bytes = std::uintmax_t{1} << 31;  // a protobuf message cannot have more
+constexpr std::uintmax_t max_graph_bytes = std::uintmax_t{1} << 31;  // a protobuf message cannot have more
 
 namespace detail {
 
@@ -154,6 +154,6 @@ inline void check_model(std::string_view content) {
 }  // namespace detail
 
 /// Throw FormatError unless the file is an ONNX model of known operators with all of its weights inside.
-inline void check_onnx_file(const fs::path& path) { detail::check_model(read_whole(path, most_graph_bytes)); }
+inline void check_onnx_file(const fs::path& path) { detail::check_model(read_whole(path, max_graph_bytes)); }
 
 }  // namespace vidtok

@@ -25,10 +25,10 @@ struct Fraction {
 namespace detail {
 
 /// Digits alone, at most so many, as a number of the range; throws FormatError.
-inline std::int64_t parse_digits(const std::string& text, std::size_t most_digits, std::int64_t least,
+inline std::int64_t parse_digits(const std::string& text, std::size_t max_digits, std::int64_t least,
                                  std::int64_t most) {
     const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
-    const std::int64_t value = digits && text.size() <= most_digits ? std::stoll(text) : -1;
+    const std::int64_t value = digits && text.size() <= max_digits ? std::stoll(text) : -1;
     if (value < least || value > most) throw FormatError("'" + text.substr(0, 40) + "' is no number that fits");
     return value;
 }
@@ -40,9 +40,9 @@ inline std::string check_display(std::string text) {
         if (rest.substr(0, name.size()) != name) throw FormatError("'" + text + "' describes no picture");
         rest.remove_prefix(name.size());
     };
-    const auto number = [&](std::size_t most_digits, std::int64_t least, std::int64_t most) {
+    const auto number = [&](std::size_t max_digits, std::int64_t least, std::int64_t most) {
         const std::string_view digits = rest.substr(0, rest.find_first_not_of("0123456789"));
-        parse_digits(std::string(digits), most_digits, least, most);
+        parse_digits(std::string(digits), max_digits, least, most);
         rest.remove_prefix(digits.size());
     };
     word("aspect=");
@@ -155,7 +155,7 @@ struct TokenInfo {
         for (std::size_t i = 0; i < shape.size(); ++i) {
             text += (i ? ", " : "") + std::to_string(shape[i]);
             sound = sound && shape[i] >= 1;
-            if (i && sound) sound = (row *= std::min(shape[i], most_row_ + 1)) <= most_row_;
+            if (i && sound) sound = (row *= std::min(shape[i], max_row_ + 1)) <= max_row_;
         }
         if (!sound) throw FormatError(kind + " of shape [" + text + "]");
         if (shape[shape.size() - 2] > static_cast<std::int64_t>(height) ||
@@ -172,12 +172,12 @@ struct TokenInfo {
 
 private:
     // No clip comes near this; a header that goes beyond it must not cost memory.
-    static constexpr std::int64_t most_row_ = std::int64_t{1} << 28;
+    static constexpr std::int64_t max_row_ = std::int64_t{1} << 28;
 };
 
 /// Inverse of `to_metadata`; throws FormatError for what is missing, of another form, or out of bounds.
 inline TokenInfo parse_token_info(const Fields& values) {
-    constexpr std::int64_t most_frames = std::int64_t{1} << 40, most_pixels = 65536, most_other = std::int64_t{1} << 31;
+    constexpr std::int64_t max_frames = std::int64_t{1} << 40, max_pixels = 65536, max_other = std::int64_t{1} << 31;
     const auto number = [&](const std::string& name, std::int64_t least, std::int64_t most) {
         try {
             return static_cast<std::size_t>(detail::parse_digits(values.text(name), 13, least, most));
@@ -188,21 +188,21 @@ inline TokenInfo parse_token_info(const Fields& values) {
     TokenInfo info;
     info.variant = values.text("variant");
     info.weights_sha256 = values.sha256("weights_sha256");
-    info.num_frames = number("num_frames", 1, most_frames);
-    info.height = number("height", 1, most_pixels);
-    info.width = number("width", 1, most_pixels);
-    info.time_factor = number("time_factor", 1, most_other);
-    info.front_frames = number("front_frames", 0, most_other);
-    info.look_ahead = number("look_ahead", 0, most_other);
+    info.num_frames = number("num_frames", 1, max_frames);
+    info.height = number("height", 1, max_pixels);
+    info.width = number("width", 1, max_pixels);
+    info.time_factor = number("time_factor", 1, max_other);
+    info.front_frames = number("front_frames", 0, max_other);
+    info.look_ahead = number("look_ahead", 0, max_other);
     if (values.has("codebook_size"))
-        info.codebook_size = static_cast<std::int64_t>(number("codebook_size", 1, most_other));
+        info.codebook_size = static_cast<std::int64_t>(number("codebook_size", 1, max_other));
     if (values.has("fps")) info.fps = parse_fraction(values.text("fps"));
     if (values.has("time_base")) info.time_base = parse_fraction(values.text("time_base"));
     info.precision = values.text("precision");
     info.provider = values.text("provider");
-    if (values.has("window")) info.window = number("window", 1, most_other);
-    if (values.has("gop")) info.gop = number("gop", 1, most_other);
-    info.skip = number("skip", 0, most_frames);
+    if (values.has("window")) info.window = number("window", 1, max_other);
+    if (values.has("gop")) info.gop = number("gop", 1, max_other);
+    info.skip = number("skip", 0, max_frames);
     if (values.has("display")) info.display = detail::check_display(values.text("display"));
     if (info.front_frames >= info.time_factor) throw FormatError("more frames in front than a latent holds");
     if (info.window && (info.gop || *info.window % info.time_factor)) {

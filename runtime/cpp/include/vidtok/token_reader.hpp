@@ -86,14 +86,14 @@ private:
     }
 
     void read_header() {
-        constexpr std::size_t most_header = std::size_t{1} << 20;  // bytes; ours has 2,048
+        constexpr std::size_t max_header = std::size_t{1} << 20;  // bytes; ours has 2,048
         const std::uintmax_t total = fs::file_size(path_);
         const File file = open_file(path_);
         unsigned char prefix[8] = {};
         if (read_some(file.get(), prefix, 8) < 8) throw FormatError("it has " + std::to_string(total) + " bytes");
         std::uint64_t room = 0;
         for (int i = 7; i >= 0; --i) room = room << 8 | prefix[i];
-        if (room > std::min<std::uint64_t>(total, most_header)) throw FormatError("it is truncated or no token file");
+        if (room > std::min<std::uint64_t>(total, max_header)) throw FormatError("it is truncated or no token file");
         std::string text(room, '\0');
         text.resize(read_some(file.get(), text.data(), room));
         const Json json = parse_json(text);

@@ -40,7 +40,7 @@ public:
         } else if (dtype_ == "F16") {
             std::vector<std::uint16_t> halves;
             for (const float x : tokens.latent) {
-                if (!(std::abs(x) <= most_float16)) {
+                if (!(std::abs(x) <= max_float16)) {
                     throw InputError("a latent is too large for float16; store float32 latents");
                 }
                 halves.push_back(to_float16(x));
