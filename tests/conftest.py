@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from data_sets import dataset
+from dataset_runs import dataset
 from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -154,7 +154,7 @@ def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An undisturbed run of training."""
-    from training import tiny
+    from training_runs import tiny
 
     from vidtok_ref.train.recipe import load_recipe
     from vidtok_ref.train.run import train

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
+from commands import run
 from conftest import SHALLOW
 
 from vidtok_export import export
@@ -23,7 +24,6 @@ from vidtok_runtime.bench.plan import Case, Peer, bundle_peers, cases, side_comm
 from vidtok_runtime.bench.process import example, graph_call
 from vidtok_runtime.bench.run import Bench, Row, run_bench
 from vidtok_runtime.bundle.manifest import read_manifest
-from vidtok_runtime.cli import main
 from vidtok_runtime.engines.base import Options
 from vidtok_runtime.engines.load import load_graph
 from vidtok_runtime.engines.registry import usable_providers
@@ -34,8 +34,8 @@ ENGINES = ["cpu", "openvino"]
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
-def run(*args: object) -> Result:
-    return CliRunner().invoke(main, ["bench", *map(str, args)])
+def bench_command(*args: object) -> Result:
+    return run("bench", *args)
 
 
 def read_bench(text: str) -> Bench:
@@ -46,7 +46,7 @@ def read_bench(text: str) -> Bench:
 def test_every_engine_has_whole_rows_on_the_command_line(bundle: Path, tmp_path: Path) -> None:
     figures, picture = tmp_path / "f.json", tmp_path / "p.png"
     common = (bundle, "--size", 16, "--size", 24, "--frames", 8, "--threads", 1, "--repeats", 3, "--quiet")
-    result = run(*common, "--json", figures, "--plot", picture)
+    result = bench_command(*common, "--json", figures, "--plot", picture)
     assert result.exit_code == 0, result.output
     assert picture.read_bytes().startswith(b"\x89PNG")
     text = figures.read_text()
@@ -74,7 +74,7 @@ def test_every_engine_has_whole_rows_on_the_command_line(bundle: Path, tmp_path:
         assert rows[1].ratio == pytest.approx(rows[0].call_s / rows[1].call_s)
     assert all(f"{row.call_s:.3f}" in result.stdout for row in bench.rows)
     assert bench.how in result.stdout
-    again = run(*common, "--json", figures)
+    again = bench_command(*common, "--json", figures)
     assert again.exit_code == 1
     assert "exists already" in again.stderr
     assert figures.read_text() == text
@@ -89,13 +89,13 @@ def test_bad_calls_are_one_line(bundle: Path, tmp_path: Path) -> None:
         ((bundle, "--json", tmp_path / "no/f.json"), "does not exist"),
         ((tmp_path / "none",), "neither a bundle folder nor a shipped bundle"),
     ):
-        result = run(*options)
+        result = bench_command(*options)
         assert result.exit_code == 1, result.output
         assert message in result.stderr
         assert len(result.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
     for options in (("--repeats", "0"), ("--provider", "tpu"), ("--size", "big")):
-        assert run(bundle, *options).exit_code == 2
+        assert bench_command(bundle, *options).exit_code == 2
 
 
 def test_a_side_that_fails_is_left_out(bundle: Path, tmp_path: Path) -> None:

@@ -11,18 +11,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from commands import run
 
 from vidtok_runtime.bundle.lookup import SHIPPED
-from vidtok_runtime.cli import main
 from vidtok_runtime.tokens.tokens import Tokens
 from vidtok_runtime.video.reader import VideoReader
 
 BUNDLES = ["tiny-kl-16chn", "tiny-fsq-32768"]
-
-
-def run(*args: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in args])
 
 
 def fails(result: Result, message: str, folder: Path, files: list[str]) -> None:

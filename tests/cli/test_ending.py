@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from material import CPU, lossless, run
-from strangers import endless_bundle
+from commands import run
+from strange_bundles import endless_bundle
+from video_files import CPU, lossless
 
 from vidtok_runtime.tools.demo import synthetic_frame
 

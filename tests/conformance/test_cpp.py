@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import KIT, Case, every_case, read_cases
+from commands import run
 from cpp_program import (
     BUILD_PLAIN,
     CONFORM,
@@ -27,7 +28,6 @@ from cpp_program import (
     snippets,
     y4m,
 )
-from material import run
 
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.pipeline.files import encode_file

@@ -24,7 +24,7 @@ from cpp_program import (
     leftovers,
     y4m,
 )
-from strangers import endless_bundle, lying_bundle
+from strange_bundles import endless_bundle, lying_bundle
 
 from vidtok_runtime.bundle.manifest import read_manifest
 

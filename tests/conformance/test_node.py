@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from cases import Case, every_case, read_cases
 from click.testing import CliRunner
-from strangers import lying_bundle
+from strange_bundles import lying_bundle
 
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundle.manifest import read_manifest

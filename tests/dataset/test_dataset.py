@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from data_sets import OPTIONS, content, dataset
-from material import run
+from commands import run
+from dataset_runs import OPTIONS, content, dataset
 
 from vidtok_runtime.dataset.clips import ClipEntry, Piece, parse_shard, token_names
 from vidtok_runtime.tokens.tokens import Tokens

@@ -16,7 +16,7 @@ from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
-from data_sets import OPTIONS, content, dataset, records, writer_of
+from dataset_runs import OPTIONS, content, dataset, records, writer_of
 
 from vidtok_runtime.dataset.clips import list_clips
 from vidtok_runtime.dataset.local import LocalEngine

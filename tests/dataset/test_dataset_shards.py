@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from data_sets import content, dataset, records
+from dataset_runs import content, dataset, records
 
 from vidtok_runtime.dataset.clips import list_clips
 from vidtok_runtime.errors import InputError

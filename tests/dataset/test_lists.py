@@ -17,8 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from data_sets import OPTIONS, content, dataset
-from material import run
+from commands import run
+from dataset_runs import OPTIONS, content, dataset
 
 from vidtok_ref.train.material import list_files
 from vidtok_ref.train.recipe import DataPart

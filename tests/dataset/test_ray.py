@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 from click.testing import CliRunner
-from data_sets import writer_of
+from dataset_runs import writer_of
 
 from vidtok_runtime.cli import main
 from vidtok_runtime.dataset.ray_engine import RayEngine

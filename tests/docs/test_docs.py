@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from snippets import PAGES, REASONS, ROOT, Block, blocks
+from doc_snippets import PAGES, REASONS, ROOT, Block, blocks
 
 from vidtok_export.cli import main as export_main
 from vidtok_ref import VARIANTS

@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from commands import run
 
 from vidtok_runtime import Tokenizer
-from vidtok_runtime.cli import main
 from vidtok_runtime.errors import VideoError
 from vidtok_runtime.evaluation.codecs import CODECS
 from vidtok_runtime.evaluation.methods import Model
@@ -68,8 +68,8 @@ def test_figures_are_those_of_the_round_trip(clip: Path, bundle: str) -> None:
         assert model.codes_used is None
 
 
-def run(*args: object) -> Result:
-    return CliRunner().invoke(main, ["eval", *map(str, args), "--provider", "cpu", "--threads", "1", "--quiet"])
+def eval_command(*args: object) -> Result:
+    return run("eval", *args, "--provider", "cpu", "--threads", "1", "--quiet")
 
 
 def test_a_folder(clip: Path, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_folder(clip: Path, tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "a.mp4").write_bytes(clip.read_bytes())
     (folder / "broken.mp4").write_text("no video")
-    result = run(folder, "--frames", 0, "--size", 0, "--fps", 0, "--json", out)
+    result = eval_command(folder, "--frames", 0, "--size", 0, "--fps", 0, "--json", out)
     assert result.exit_code == 0, result.output
     assert "left out" in result.stdout
     assert "whole pictures" in result.stdout
@@ -87,8 +87,8 @@ def test_a_folder(clip: Path, tmp_path: Path) -> None:
     assert [row["frames"] for row in model["clips"]] == [11]
     assert model["mean"]["psnr"] == pytest.approx(model["clips"][0]["psnr"])
     assert model["protocol"].startswith("all frames at own frame rate, whole pictures")
-    assert run(folder, "--json", out).exit_code == 1  # exists already
-    short = run(folder, "--frames", 50, "--fps", 0)
+    assert eval_command(folder, "--json", out).exit_code == 1  # exists already
+    short = eval_command(folder, "--frames", 50, "--fps", 0)
     assert short.exit_code == 1
     assert "11 of the 50 frames" in short.stdout
     assert "no clip could be measured" in short.stderr
@@ -111,7 +111,7 @@ def test_bundles_and_baselines_in_one_table_and_picture(clips: Path, tmp_path: P
     bundles = [x for name in names for x in ("--bundle", name)]
     common = [clips, *bundles, "--size", 64, "--baseline", "pca", "--baseline", "pca:4", "--baseline", "h264"]
     outputs = {kind: tmp_path / kind for kind in ("figures.json", "rd.svg", "clips.png", "pca.npz")}
-    result = run(
+    result = eval_command(
         *(*common, "--pca", outputs["pca.npz"], "--pca-clips", clips, "--json", outputs["figures.json"]),
         *("--plot", outputs["rd.svg"], "--plot-clips", outputs["clips.png"]),
     )
@@ -145,18 +145,18 @@ def test_bundles_and_baselines_in_one_table_and_picture(clips: Path, tmp_path: P
 def test_bits_a_pixel_are_those_of_info_and_view(clips: Path, tmp_path: Path, bundle: str, half: bool) -> None:
     clip, tokens, figures = clips / "a.mp4", tmp_path / "a.safetensors", tmp_path / "a.json"
     whole = ("--frames", 0, "--fps", 0, "--size", 0, "--bundle", bundle, "--json", figures)
-    assert run(clip, *whole).exit_code == 0
+    assert eval_command(clip, *whole).exit_code == 0
     mean = json.loads(figures.read_text())["results"][0]["mean"]["bits_per_pixel"]
     encode = ("encode", clip, "-o", tokens, "--bundle", bundle, "--provider", "cpu", *(["--half"] if half else []))
-    assert CliRunner().invoke(main, [str(a) for a in encode]).exit_code == 0
-    info = CliRunner().invoke(main, ["info", str(tokens)]).stdout
+    assert run(*encode).exit_code == 0
+    info = run("info", tokens).stdout
     (line,) = (line for line in info.splitlines() if line.startswith("tokens "))
     assert line.split()[1:5] == [f"{mean:.4f}", "bits", "a", "pixel:"]
     (line,) = (line for line in info.splitlines() if line.startswith("size "))
     stored = 8 * tokens.stat().st_size / (17 * 72 * 96)
     assert f"{tokens.stat().st_size:,} bytes, {stored:.4f} bits per pixel as stored" in line
     view = ("view", tokens, "-o", tmp_path / "a.html", "--provider", "cpu")
-    assert f"bits per pixel {mean:.4f}" in CliRunner().invoke(main, [str(a) for a in view]).stdout
+    assert f"bits per pixel {mean:.4f}" in run(*view).stdout
 
 
 def test_the_same_figures_make_the_same_bytes(clips: Path, tmp_path: Path) -> None:
@@ -165,27 +165,27 @@ def test_the_same_figures_make_the_same_bytes(clips: Path, tmp_path: Path) -> No
     common = [clips, "--size", 32, "--frames", 5, "--baseline", "pca", "--pca", tmp_path / "pca.npz"]
     for kind, option in (("figures.json", "--json"), ("rd.svg", "--plot"), ("clips.png", "--plot-clips")):
         common += [option, outputs[kind]]
-    fitted = run(*common, "--pca-clips", clips)
+    fitted = eval_command(*common, "--pca-clips", clips)
     assert fitted.exit_code == 0, fitted.output
     first = {name: path.read_bytes() for name, path in outputs.items()}
-    read = run(*common, "--force")
+    read = eval_command(*common, "--force")
     assert read.stdout == fitted.stdout
     assert {name: path.read_bytes() for name, path in outputs.items()} == first
-    other = run(*common, "--force", "--bundle", "tiny-fsq-32768", "--pca", clips / "a.mp4")
+    other = eval_command(*common, "--force", "--bundle", "tiny-fsq-32768", "--pca", clips / "a.mp4")
     assert other.exit_code == 1
     assert "no block transform" in other.stderr
     assert {name: path.read_bytes() for name, path in outputs.items()} == first
 
 
 def test_published_protocol_by_default(clips: Path) -> None:
-    result = run(clips / "a.mp4", "--size", 32)
+    result = eval_command(clips / "a.mp4", "--size", 32)
     assert result.exit_code == 0, result.output
     assert "17 frames at 30 frames a second, centre 32x32" in result.stdout
 
 
 @pytest.mark.parametrize("rate", ["0.0001", "nan", "-1", "1e9", "fast", "30/0"])
 def test_rates_that_mean_nothing(clips: Path, rate: str) -> None:
-    result = run(clips, "--fps", rate)
+    result = eval_command(clips, "--fps", rate)
     assert result.exit_code == 2
     assert "frame rate" in result.stderr
     assert not result.stdout
@@ -193,7 +193,7 @@ def test_rates_that_mean_nothing(clips: Path, rate: str) -> None:
 
 def test_rates_may_be_fractions(clips: Path) -> None:
     for rate in ("29.97", "30000/1001"):
-        result = run(clips / "a.mp4", "--size", 32, "--frames", 2, "--fps", rate)
+        result = eval_command(clips / "a.mp4", "--size", 32, "--frames", 2, "--fps", rate)
         assert "2 frames at 29.97 frames a second" in result.stdout
 
 
@@ -205,7 +205,7 @@ def test_bad_outputs_stop_before_the_work(clips: Path, tmp_path: Path, monkeypat
         (["--plot", tmp_path / "rd.gif"], ".png or .svg"),
         (["--baseline", "pca"], "--pca-clips FOLDER"),
     ):
-        result = run(clips, *arguments)
+        result = eval_command(clips, *arguments)
         assert result.exit_code == 1
         assert text in result.stderr
         assert len(result.stderr.splitlines()) == 1
@@ -214,8 +214,8 @@ def test_bad_outputs_stop_before_the_work(clips: Path, tmp_path: Path, monkeypat
         "importlib.util.find_spec",
         lambda name, find=importlib.util.find_spec: None if name == "matplotlib" else find(name),
     )
-    result = run(clips, "--plot", tmp_path / "new.png")
+    result = eval_command(clips, "--plot", tmp_path / "new.png")
     assert result.exit_code == 1
     assert "vidtok-onnx[eval]" in result.stderr
     assert there.read_text() == "mine"
-    assert run(clips, "--baseline", "divx").exit_code == 2
+    assert eval_command(clips, "--baseline", "divx").exit_code == 2

@@ -18,10 +18,9 @@ import numpy as np
 import onnxruntime
 import openvino as ov
 import pytest
-from click.testing import CliRunner, Result
+from commands import run_export
 from google.protobuf import text_format
 
-from vidtok_export.cli import main
 from vidtok_export.servers.ovms import write_ovms
 from vidtok_export.servers.triton import write_triton
 from vidtok_runtime.bundle.graph_entry import FIRST_CALL, FLUSH_CALL, SECOND_CALL, GraphEntry
@@ -36,10 +35,6 @@ KIT = Path(__file__).parents[1] / "conformance/kit"
 BUNDLES = ["fsq-causal", "kl-causal-v1.1", "fsq-noncausal"]
 TYPES = {"TYPE_FP32": np.float32, "TYPE_INT32": np.int32, "TYPE_BOOL": np.bool_}
 ONNX_TYPES = {"TYPE_FP32": "tensor(float)", "TYPE_INT32": "tensor(int32)", "TYPE_BOOL": "tensor(bool)"}
-
-
-def run(*args: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in args])
 
 
 @pytest.fixture(scope="module")
@@ -319,7 +314,7 @@ def test_ovms_keeps_the_tokens(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("server", ["triton", "ovms"])
 def test_commands(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "models"
-    result = run(server, KIT / "kl-causal-v1.1", out, "--size", "22x14")
+    result = run_export(server, KIT / "kl-causal-v1.1", out, "--size", "22x14")
     assert result.exit_code == 0, result.output
     assert "kl-4chn-v1.1_encoder, kl-4chn-v1.1_decoder" in result.output
     rules = (out / "kl-4chn-v1.1.md").read_text()
@@ -329,14 +324,14 @@ def test_commands(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not list(tmp_path.glob("*.part"))
 
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    refused = run(server, KIT / "kl-causal-v1.1", out)
+    refused = run_export(server, KIT / "kl-causal-v1.1", out)
     assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
     assert "--force" in refused.output
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
-    assert run(server, KIT / "kl-causal-v1.1", out, "--size", "8", "--force").exit_code == 0
+    assert run_export(server, KIT / "kl-causal-v1.1", out, "--size", "8", "--force").exit_code == 0
     assert "8x8" in (out / "kl-4chn-v1.1.md").read_text()
     monkeypatch.chdir(out)
-    assert run(server, KIT / "kl-causal-v1.1", ".", "--size", "16x8", "--force").exit_code == 0
+    assert run_export(server, KIT / "kl-causal-v1.1", ".", "--size", "16x8", "--force").exit_code == 0
     assert "16x8" in (out / "kl-4chn-v1.1.md").read_text()
 
     for args, code in [
@@ -345,7 +340,7 @@ def test_commands(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ((KIT / "fsq-causal", tmp_path / "b", "--size", "0x8"), 2),
         ((KIT / "fsq-causal", tmp_path / "b", "--precision", "int8"), 1 if server == "triton" else 2),
     ]:
-        wrong = run(server, *args)
+        wrong = run_export(server, *args)
         assert wrong.exit_code == code, wrong.output
         assert code == 2 or wrong.output.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
@@ -360,7 +355,7 @@ def test_models_join_a_repository(server: str, tmp_path: Path) -> None:
     if server == "ovms":
         (out / "config.json").write_text(json.dumps({"monitoring": {"metrics": {}}, "model_config_list": [mine]}))
     for bundle in ("fsq-causal", "kl-causal-v1.1"):
-        result = run(server, KIT / bundle, out, "--size", 16)
+        result = run_export(server, KIT / bundle, out, "--size", 16)
         assert result.exit_code == 0, result.output
     names = {f"{name}_{role}" for name in ("fsq-4096", "kl-4chn-v1.1") for role in ("encoder", "decoder")}
     common = {"mine", "fsq-4096.md", "kl-4chn-v1.1.md", *names}
@@ -377,11 +372,11 @@ def test_models_join_a_repository(server: str, tmp_path: Path) -> None:
         assert config()["model_config_list"][0] == mine
         assert {row["config"]["name"] for row in config()["model_config_list"]} == {"mine", *names}
     before = state()
-    refused = run(server, KIT / "fsq-causal", out, "--size", 8)
+    refused = run_export(server, KIT / "fsq-causal", out, "--size", 8)
     assert refused.exit_code == 1
     assert "fsq-4096_encoder exists already; give --force" in refused.output
     assert state() == before
-    assert run(server, KIT / "fsq-causal", out, "--size", 8, "--force").exit_code == 0
+    assert run_export(server, KIT / "fsq-causal", out, "--size", 8, "--force").exit_code == 0
     changed = {path.parts[0] for path, content in state().items() if before[path] != content}
     assert "fsq-4096.md" in changed
     assert changed <= {"fsq-4096.md", "fsq-4096_encoder", "fsq-4096_decoder", "config.json"}
@@ -390,9 +385,9 @@ def test_models_join_a_repository(server: str, tmp_path: Path) -> None:
         shutil.rmtree(out / "fsq-4096_encoder")
         shutil.rmtree(out / "fsq-4096_decoder")
         (out / "fsq-4096.md").unlink()
-        assert "config.json has fsq-4096_encoder already" in run(server, KIT / "fsq-causal", out).output
+        assert "config.json has fsq-4096_encoder already" in run_export(server, KIT / "fsq-causal", out).output
         (out / "config.json").write_text("{}")
-        assert "no configuration of OpenVINO Model Server" in run(server, KIT / "fsq-causal", out).output
+        assert "no configuration of OpenVINO Model Server" in run_export(server, KIT / "fsq-causal", out).output
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
 
 
@@ -400,7 +395,7 @@ def test_a_model_comes_back_where_its_successor_cannot_be_placed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "models"
-    assert run("triton", KIT / "fsq-causal", out).exit_code == 0
+    assert run_export("triton", KIT / "fsq-causal", out).exit_code == 0
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     rename = Path.rename
 
@@ -410,7 +405,7 @@ def test_a_model_comes_back_where_its_successor_cannot_be_placed(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", failing)
-    refused = run("triton", KIT / "fsq-causal", out, "--size", 8, "--force")
+    refused = run_export("triton", KIT / "fsq-causal", out, "--size", 8, "--force")
     assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
     assert "No space left on device" in refused.output
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
@@ -423,12 +418,12 @@ def test_export_writes_a_triton_repository_too(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr("vidtok_export.bundle.export", export)  # exporting itself is tested elsewhere
     model = ("--variant", "fsq-4096", "--ch", 4, "--seed", 1, "--out", tmp_path / "b")
-    result = run(*model, "--triton", tmp_path / "m")
+    result = run_export(*model, "--triton", tmp_path / "m")
     assert result.exit_code == 0, result.output
     assert "fsq-4096_encoder" in result.output
     assert {path.name for path in (tmp_path / "m").iterdir()} == {"fsq-4096.md", "fsq-4096_encoder", "fsq-4096_decoder"}
     shutil.rmtree(tmp_path / "b")
-    assert run(*model, "--triton", tmp_path / "m").exit_code == 1  # before the long work
+    assert run_export(*model, "--triton", tmp_path / "m").exit_code == 1  # before the long work
     assert not (tmp_path / "b").exists()
 
 

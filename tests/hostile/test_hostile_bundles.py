@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from material import run
-from strangers import lying_bundle
+from commands import run
+from strange_bundles import lying_bundle
 
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundle.lookup import SHIPPED

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from material import run
+from commands import run
 
 from vidtok_runtime import Tokenizer, Tokens
 from vidtok_runtime.errors import BundleError, InputError, OutputError, TokenFileError

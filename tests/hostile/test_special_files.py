@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from material import lossless, run
+from commands import run
+from video_files import lossless
 
 from vidtok_runtime.bundle.lookup import SHIPPED
 from vidtok_runtime.engines import compiled_cache

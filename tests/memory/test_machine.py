@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import content, dataset
+from dataset_runs import content, dataset
 
 from vidtok_runtime import Tokenizer, machine
 from vidtok_runtime.dataset import local

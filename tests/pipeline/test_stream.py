@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from commands import run
 
 from vidtok_runtime import Tokenizer, Tokens
-from vidtok_runtime.cli import main
 from vidtok_runtime.errors import OutputError, TokenFileError, VideoError
 from vidtok_runtime.pipeline.files import decode_file
 from vidtok_runtime.pipeline.frame_queue import Arrivals
@@ -35,10 +34,6 @@ from vidtok_runtime.video.source import Frame
 
 CPU = ("--provider", "cpu", "--threads", "1", "--quiet")
 COMMAND = [sys.executable, "-m", "vidtok_runtime.cli"]
-
-
-def run(*args: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in args])
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,10 @@ from types import ModuleType
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from commands import run_export
 from conftest import ABSENT, REFERENCE, SHALLOWEST
 from safetensors.torch import save_file
 
-from vidtok_export.cli import main
 from vidtok_ref import VARIANTS, ModelError, build
 from vidtok_ref.families.vidtok.checkpoints import FOLDER_VARIABLE, find_checkpoint, release_name
 from vidtok_ref.families.vidtok.load import look_alikes
@@ -30,10 +29,6 @@ def released(tmp_path: Path) -> Path:
     other = {"loss.logvar": torch.zeros(1), "model_ema.decay": torch.ones(1)}
     torch.save({"state_dict": {**tensors, **other}, "global_step": 7}, path)
     return path
-
-
-def cli(*args: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in args])
 
 
 def test_release_names() -> None:
@@ -105,7 +100,7 @@ def test_the_two_versions_are_told_apart_by_what_the_file_says(released: Path, t
     with pytest.raises(ModelError, match=r"released name of kl-4chn, not of kl-4chn-v1.1"):
         build("kl-4chn-v1.1", released, ch=4)
     converted = tmp_path / "c.safetensors"
-    done = cli("convert", released, "--variant", "kl-4chn", "--ch", 4, "-o", converted)
+    done = run_export("convert", released, "--variant", "kl-4chn", "--ch", 4, "-o", converted)
     assert done.exit_code == 0, done.output
     with pytest.raises(ModelError, match=r"version 1.0, not 1.1"):
         build("kl-4chn-v1.1", converted, ch=4)
@@ -115,21 +110,21 @@ def test_the_two_versions_are_told_apart_by_what_the_file_says(released: Path, t
 
 def test_convert(released: Path, tmp_path: Path) -> None:
     out = released.with_suffix(".safetensors")
-    assert cli("convert", released).exit_code == 2  # a .ckpt does not say which variant it is
-    done = cli("convert", released, "--variant", "kl-4chn", "--ch", 4)
+    assert run_export("convert", released).exit_code == 2  # a .ckpt does not say which variant it is
+    done = run_export("convert", released, "--variant", "kl-4chn", "--ch", 4)
     assert done.exit_code == 0, done.output
     variant = embedded_variant(out)
     assert variant is not None
     assert (variant.name, variant.ch) == ("kl-4chn", 4)
     assert all(not name.startswith(("loss.", "model_ema.")) for name in read_weights(out))
     assert weights_sha256(build(variant, out)) == weights_sha256(build("kl-4chn", seed=3, ch=4))
-    again = cli("convert", released, "--variant", "kl-4chn", "--ch", 4)
+    again = run_export("convert", released, "--variant", "kl-4chn", "--ch", 4)
     assert again.exit_code == 1
     assert "--force" in again.stderr
     before = out.read_bytes()
     broken = tmp_path / "broken.ckpt"
     broken.write_text("no checkpoint")
-    assert cli("convert", broken, "--variant", "kl-4chn", "-o", out, "--force").exit_code == 1
+    assert run_export("convert", broken, "--variant", "kl-4chn", "-o", out, "--force").exit_code == 1
     assert out.read_bytes() == before
 
 
@@ -137,17 +132,17 @@ def test_export_takes_the_variant_inside_and_verify_measures_again(tmp_path: Pat
     model = build("kl-4chn", seed=5, **SHALLOWEST)
     weights, bundle = tmp_path / "w.safetensors", tmp_path / "bundle"
     save_file(model.state_dict(), weights, {"variant": json.dumps(model.variant.to_dict())})
-    done = cli("--checkpoint", weights, "--out", bundle)
+    done = run_export("--checkpoint", weights, "--out", bundle)
     assert done.exit_code == 0, done.output
-    measured = cli("verify", bundle, "--checkpoint", weights)
+    measured = run_export("verify", bundle, "--checkpoint", weights)
     assert measured.exit_code == 0, measured.output
     assert measured.output.count("passed") == 2
     save_file(build("kl-4chn", seed=6, **SHALLOWEST).state_dict(), tmp_path / "other.safetensors")
-    other = cli("verify", bundle, "--checkpoint", tmp_path / "other.safetensors")
+    other = run_export("verify", bundle, "--checkpoint", tmp_path / "other.safetensors")
     assert other.exit_code == 1
     assert "give --checkpoint the file" in other.stderr
 
 
 def test_verify_rebuilds_untrained_weights_from_their_seed(bundle: Path) -> None:
-    measured = cli("verify", bundle)
+    measured = run_export("verify", bundle)
     assert measured.exit_code == 0, measured.output

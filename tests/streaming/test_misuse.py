@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from material import run
+from commands import run
 
 from vidtok_runtime import Tokenizer, VidtokError
 from vidtok_runtime.errors import InputError

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from commands import run
 from conftest import SHALLOW
 
 from vidtok_ref import VidTok, build
 from vidtok_runtime import Tokenizer, Tokens
-from vidtok_runtime.cli import main
 from vidtok_runtime.errors import InputError, MismatchError, OutputError, TokenFileError
 from vidtok_runtime.pipeline.files import decode_file
 from vidtok_runtime.tokens.convert import convert_file
@@ -30,10 +29,6 @@ SHIPPED = ["tiny-kl-16chn", "tiny-fsq-32768"]
 
 def clip_of(count: int, height: int = 24, width: int = 33) -> np.ndarray:
     return np.stack([synthetic_frame(5 * i, height, width) for i in range(count)])
-
-
-def run(*args: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in args])
 
 
 @pytest.fixture(scope="module", params=SHIPPED)

@@ -12,10 +12,10 @@ import torch
 from click.testing import CliRunner
 from conftest import NARROW
 from lightning.pytorch.utilities import rank_zero_only
-from material import lossless
 from safetensors import safe_open
 from safetensors.torch import load_file
-from training import GAN, command, last_state, log_rows, tiny
+from training_runs import GAN, command, last_state, log_rows, tiny
+from video_files import lossless
 
 from vidtok_ref import build
 from vidtok_ref.errors import DataError, WeightsError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from training import tiny
+from training_runs import tiny
 
 from vidtok_ref.errors import DataError, DivergedError, ModelError
 from vidtok_ref.train.cli import main

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training import tiny
+from training_runs import tiny
 
 from vidtok_ref import build
 from vidtok_ref.layers.blocks import TimeBlock

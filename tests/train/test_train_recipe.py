@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training import tiny
+from training_runs import tiny
 
 from vidtok_ref import build
 from vidtok_ref.errors import DataError

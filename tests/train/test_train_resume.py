@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from training import GAN, command, log_rows, same_run, tiny
+from training_runs import GAN, command, log_rows, same_run, tiny
 
 from vidtok_ref.errors import DataError, WeightsError
 from vidtok_ref.train.module import Training

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from material import CPU, damaged, read, round_trip, run
+from commands import run
+from video_files import CPU, damaged, read, round_trip
 
 from vidtok_runtime.errors import VideoError
 from vidtok_runtime.tokens.tokens import TokenReader

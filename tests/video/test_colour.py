@@ -10,7 +10,8 @@ import av
 import cv2
 import numpy as np
 import pytest
-from material import CPU, PICTURES, difference, make, read, run
+from commands import run
+from video_files import CPU, PICTURES, difference, make, read
 
 from vidtok_runtime.tools.demo import synthetic_frame
 from vidtok_runtime.video.display import Display

@@ -12,7 +12,8 @@ import av
 import cv2
 import numpy as np
 import pytest
-from material import CPU, PICTURES, make, number_of, numbered, read, run
+from commands import run
+from video_files import CPU, PICTURES, make, number_of, numbered, read
 
 from vidtok_ref.train.clips import FileClip, read_image
 from vidtok_runtime import Tokenizer

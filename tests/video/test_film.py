@@ -15,7 +15,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from material import CPU, PICTURES, difference, make, numbered, read, run
+from commands import run
+from video_files import CPU, PICTURES, difference, make, numbered, read
 
 from vidtok_ref.train.clips import FileClip, read_image
 from vidtok_runtime.errors import VideoError

@@ -14,7 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from material import CPU, FILES, PICTURES, difference, make, read, round_trip, run
+from commands import run
+from video_files import CPU, FILES, PICTURES, difference, make, read, round_trip
 
 from vidtok_runtime.errors import OutputError, VideoError
 from vidtok_runtime.files import PartFile

@@ -9,7 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from material import CPU, PICTURES, make, read, run
+from commands import run
+from video_files import CPU, PICTURES, make, read
 
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.tokens.tokens import TokenReader

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from material import make, number_of, numbered, read, round_trip
+from video_files import make, number_of, numbered, read, round_trip
 
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.video.selection import Selection, fitted

@@ -9,7 +9,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from material import CPU, make, number_of, numbered, read, run
+from commands import run
+from video_files import CPU, make, number_of, numbered, read
 
 from vidtok_ref.train.clips import FileClip
 from vidtok_runtime.errors import VideoError

@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from material import lossless, run
+from commands import run
+from video_files import lossless
 
 from vidtok_runtime import Tokenizer, Tokens
 from vidtok_runtime.quality.metrics import psnr

@@ -8,19 +8,15 @@ from typing import Any
 
 import av
 import numpy as np
-from click.testing import CliRunner, Result
+from click.testing import Result
+from commands import run
 
-from vidtok_runtime.cli import main
 from vidtok_runtime.tools.demo import synthetic_frame
 from vidtok_runtime.video.reader import VideoReader
 from vidtok_runtime.video.writer import Output, VideoWriter
 
 CPU = ("--provider", "cpu", "--threads", "1", "--quiet")
 PICTURES = [synthetic_frame(3 * i, 48, 64) for i in range(12)]
-
-
-def run(*args: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in args])
 
 
 def lossless(path: Path, pictures: list[np.ndarray]) -> Path:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from click.testing import Result
-from material import run
+from commands import run
 
 OPTIONS = ("--provider", "cpu", "--threads", "1", "--quiet")  # the last bits of latents depend on the threads
 
