@@ -177,7 +177,7 @@ model = build(embedded_variant({weights!r}), {weights!r})
 """
 _ENCODE = """
 import numpy as np, torch
-from vidtok_runtime.video_in import VideoReader
+from vidtok_runtime.video.reader import VideoReader
 torch.set_num_threads({threads})
 with VideoReader({clip!r}) as reader:
     video = np.stack([frame.pixels for frame in reader])

@@ -16,7 +16,7 @@ calls = []
 sys.addaudithook(lambda event, args: calls.append((event, args)) if event.startswith("socket.") else None)
 import numpy as np
 from vidtok_runtime import Tokenizer
-from vidtok_runtime.session import unavailable
+from vidtok_runtime.engines.registry import unavailable
 assert unavailable(sys.argv[1]) is None
 Tokenizer(provider=sys.argv[1], threads=1).encode(np.zeros((5, 16, 16, 3), np.uint8))
 time.sleep(1)  # reports are made in threads
@@ -69,7 +69,7 @@ def test_openvino_converts_after_it() -> None:
     script = """
 import sys
 from vidtok_runtime.bundles import SHIPPED
-from vidtok_runtime.session import unavailable
+from vidtok_runtime.engines.registry import unavailable
 assert unavailable("openvino") is None
 import openvino, openvino_telemetry
 assert len(openvino.convert_model(SHIPPED / "tiny-fsq-32768/encoder.onnx").inputs) > 1
@@ -79,7 +79,7 @@ assert len(openvino.convert_model(SHIPPED / "tiny-fsq-32768/encoder.onnx").input
 
 
 def test_node(home: Path) -> None:
-    web = Path(__file__).parents[1] / "runtime/web"
+    web = Path(__file__).parents[2] / "runtime/web"
     if shutil.which("node") is None or not (web / "node_modules/onnxruntime-node").is_dir():
         pytest.skip("Node or onnxruntime-node is not installed")
     script = f"""

@@ -236,7 +236,7 @@ int main(int, char** arguments) {
 @pytest.mark.skipif(not shutil.which("g++") or sys.platform != "linux", reason="affinity and quotas of Linux")
 def test_cores_in_cpp(tmp_path: Path) -> None:
     (tmp_path / "main.cpp").write_text(CPP)
-    include = Path(__file__).parents[1] / "runtime/cpp/include"
+    include = Path(__file__).parents[2] / "runtime/cpp/include"
     subprocess.run(["g++", "-std=c++17", f"-I{include}", tmp_path / "main.cpp", "-o", tmp_path / "main"], check=True)
 
     def quota() -> str:

@@ -318,7 +318,7 @@ def test_killed_and_resumed(tok: Tokenizer, tmp_path: Path) -> None:
 
 SENDER = """
 import sys, time, av
-from vidtok_runtime.demo import make_clip, synthetic_frame
+from vidtok_runtime.tools.demo import make_clip, synthetic_frame
 for _ in range(200):  # until the other side listens
     try:
         file = av.open(sys.argv[1], "w", format="rtsp", options={"rtsp_transport": "tcp"})

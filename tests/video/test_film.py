@@ -101,7 +101,7 @@ def test_threads_choose_the_same_film(tmp_path: Path) -> None:
     clip = str(with_cover(tmp_path / "a.mp4"))
     script = f"""
 import threading
-from vidtok_runtime.video_in import VideoReader
+from vidtok_runtime.video.reader import VideoReader
 
 def look():
     for _ in range(40):
