@@ -56,8 +56,8 @@ def test_how_far_other_tokens_are(quantizer: ChannelQuantizer) -> None:
     # The next digit of channel 0, where there is one, begins half a digit above the own one.
     digit = own % quantizer.levels[0]
     inner = digit < quantizer.levels[0] - 1
-    bounded = quantizer.bound(h)[:, 0].clamp(min=-quantizer.half[0])  # below the lowest digit lies nothing
-    above = digit - quantizer.half[0] + 0.5 - bounded
+    bounded = quantizer.bound(h)[:, 0].clamp(min=-quantizer.middle[0])  # below the lowest digit lies nothing
+    above = digit - quantizer.middle[0] + 0.5 - bounded
     torch.testing.assert_close(quantizer.distance_to_cell(h, own + 1)[inner], above[inner], atol=1e-5, rtol=0)
 
 
@@ -70,7 +70,7 @@ def test_gradients_go_straight_through() -> None:
         weight = torch.randn_like(h)
         (gradient,) = torch.autograd.grad((encoded.latent * weight).sum(), h, retain_graph=True)
         (bounded,) = torch.autograd.grad((quantizer.bound(h) * weight).sum(), h)
-        torch.testing.assert_close(gradient, bounded / quantizer._half(h))
+        torch.testing.assert_close(gradient, bounded / quantizer._middle(h))
         (pull,) = torch.autograd.grad(terms["commitment"], h)
         torch.testing.assert_close(pull, 2 * (h - encoded.latent).detach() / h.numel())
 
