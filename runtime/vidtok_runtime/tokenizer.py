@@ -251,8 +251,8 @@ class Tokenizer:
         f = self.manifest.time_factor
         if self.manifest.window is None:
             raise InputError(f"{self.manifest.variant} is causal and has no windows; leave window out")
-        window = whole("window", window, 1)
-        if window % f:
+        window = whole("window", window, -(2**31))
+        if window < f or window % f:
             raise InputError(f"a window of {self.manifest.variant} is a multiple of {f} frames, got {window}")
         return window
 
