@@ -23,13 +23,14 @@ from vidtok_runtime.dataset.local import LocalEngine
 from vidtok_runtime.dataset.worker import EncodeRecipe, Job
 from vidtok_runtime.errors import ProviderError
 from vidtok_runtime.tokenizer import Tokenizer
+from vidtok_runtime.tools.demo import make_clip
 
 
 def test_ctrl_c(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    pipe = tmp_path / "pipe.mp4"
-    os.mkfifo(pipe)
-    (tmp_path / "list.txt").write_text(f"{source / 'b.mp4'}\n{pipe}\n")
+    long = tmp_path / "long.mp4"
+    make_clip(long, 4000, 48, 64)
+    (tmp_path / "list.txt").write_text(f"{source / 'b.mp4'}\n{long}\n")
     command = [sys.executable, "-m", "vidtok_runtime.cli", "dataset", str(tmp_path / "list.txt"), str(out), *OPTIONS]
     process = subprocess.Popen(
         [*command, "--workers", "1"],

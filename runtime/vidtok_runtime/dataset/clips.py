@@ -149,8 +149,9 @@ def _of_list(path: Path) -> Iterator[ClipEntry]:
             ", ".join(asking),
         )
     for row in table.rows:
-        if row.fault:
-            yield ClipEntry(f"line {row.line}", Piece(row.file), row.columns, fault=row.fault)
+        fault = row.fault or ("a pipe is no file; a data set is made of files" if row.file.is_fifo() else "")
+        if fault:
+            yield ClipEntry(f"line {row.line}", Piece(row.file), row.columns, fault=fault)
             continue
         # Outside the list's folder the whole path is the name, so that it does not depend on the other rows.
         inside = row.file.is_relative_to(path.parent)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vidtok_runtime.bundle.manifest import sha256_of
-from vidtok_runtime.errors import InputError, MismatchError, OutputError, TokenFileError, VidtokError
+from vidtok_runtime.errors import MismatchError, OutputError, TokenFileError, VidtokError
 from vidtok_runtime.files import is_file
 from vidtok_runtime.machine import free_memory
 from vidtok_runtime.tokenizer import Tokenizer
@@ -83,8 +83,6 @@ class Worker:
         # before it could say so.
         info = self._finished(job.target)
         if info is None:
-            if Path(job.url).is_fifo():
-                raise InputError(f"{job.url} is a pipe; a data set is made of files")
             try:
                 job.target.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:

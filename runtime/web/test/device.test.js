@@ -53,9 +53,10 @@ class Engine {
       const data = new (dtype === 'int32' ? Int32Array : Float32Array)(dims.reduce((a, b) => a * b)).fill(this.value)
       return [name, { data, dims }]
     })
-    for (const { output } of this.entry.states) {
+    for (const { output, axes } of this.entry.states) {
       this.live++
-      results.push([output, { location: 'gpu-buffer', dispose: () => void this.live-- }])
+      const dims = shapeOf(axes, { N: 1, T, H, W })
+      results.push([output, { location: 'gpu-buffer', dims, dispose: () => void this.live-- }])
     }
     return Object.fromEntries(results)
   }
