@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from vidtok_runtime.errors import VideoError
 
 # What other threads' decoders say while one asks is for those who listen to this log, not for stderr.
 logging.getLogger("libav").addHandler(logging.NullHandler())
+_PAUSE = 0.001  # seconds in which others have Python's lock
 _LOCK = threading.Lock()
 _WORTH_OF_DEFAULT = 5_000_000  # pixels, as in FFmpeg's own choice
 
@@ -131,7 +133,11 @@ def _told(container: Any) -> dict[int, str]:
 
 @contextmanager
 def _speaking() -> Iterator[None]:
-    """Let FFmpeg say more than errors meanwhile; how much it says is a setting of the process."""
+    """Let FFmpeg say more than errors meanwhile; how much it says is a setting of the process.
+
+    PyAV takes Python's lock to pass a word on. A decoding thread of another file that had something to say meanwhile
+    still waits for that lock, and would for ever, were its file closed next: closing holds it and waits for the thread.
+    """
     with _LOCK:
         before = av.logging.get_level()
         av.logging.set_level(av.logging.INFO)
@@ -139,3 +145,4 @@ def _speaking() -> Iterator[None]:
             yield
         finally:
             av.logging.set_level(before)
+            time.sleep(_PAUSE)

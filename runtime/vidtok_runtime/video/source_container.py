@@ -55,7 +55,8 @@ class ContainerSource:
         self._url = url
         self._opening = opening
         self._timeout = NETWORK_TIMEOUT if scheme not in ("file", "pipe") else None
-        self._container, (self._stream, crop) = self._open()
+        self._container = self._open()
+        self._stream, crop = self._film(self._container)
         self.fps = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
         self.time_base = Fraction(self._stream.time_base or 1 / self.fps)
         self.sound = bool(self._container.streams.audio)
@@ -67,7 +68,7 @@ class ContainerSource:
         self._begin()
         self.frame_count = self._ending.frames(self.fps)
 
-    def _open(self) -> tuple[Any, Film]:
+    def _open(self) -> Any:
         # pattern_type: a file name with a % in it is no pattern
         options = {"pattern_type": "none", **dict(self._opening.options)}
         kind = None
@@ -84,6 +85,9 @@ class ContainerSource:
             if isinstance(error, av.error.PatchWelcomeError) and not self.replays:
                 reason = "FFmpeg would have to go back in it; give it as a file"  # a picture in tiles
             raise VideoError(f"{self.path} cannot be opened as a video or image: {reason}") from error
+        return container
+
+    def _film(self, container: Any) -> Film:
         try:
             film = find_film(container, self.path, self._opening.stream)
         except VideoError:
@@ -91,7 +95,7 @@ class ContainerSource:
             raise
         # Threads that decode a frame each would hold as many frames back.
         film.stream.thread_type = "SLICE" if self.live else "AUTO"
-        return container, film
+        return film
 
     @property
     def display(self) -> Display:
@@ -118,9 +122,9 @@ class ContainerSource:
         for seconds in (0, 10):
             # A frame's length early: at the very time that is wanted, another frame may be in front of the key frame.
             target = pts - self._step - int(seconds / self.time_base)
-            probe, (stream, _) = self._open()
+            probe = self._open()
             try:
-                key = entry(probe, stream, target, self._breaks)
+                key = entry(probe, probe.streams[self._stream.index], target, self._breaks)
             finally:
                 probe.close()
             if key is not None:
