@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from vidtok_runtime.checked_json import parse_json
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.files import files_in, is_file, is_hidden
 from vidtok_runtime.lists import few, plain_name, read_list, text_of, whole_characters
@@ -89,7 +88,10 @@ def _noted(suffix: str, content: bytes) -> dict[str, str]:
     text = text_of(content)
     if suffix == ".txt":
         return {"caption": text.strip()}
-    values = parse_json(text.encode())
+    try:
+        values = json.loads(text)  # as people's tools write it, not as strictly as ours is read
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     if not isinstance(values, dict):
         raise ValueError("it is no JSON object")
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
