@@ -90,8 +90,8 @@ def test_cover_art_is_not_the_film(tmp_path: Path) -> None:
     assert len(pictures) == 12
     assert times[1] == pytest.approx(0.04)
     assert difference(pictures[5], PICTURES[5]) < 11
-    with FileClip(clip, 48) as film:
-        assert difference(film.take(np.arange(5, 6))[0], PICTURES[5]) < 11
+    film = FileClip(clip, 48)
+    assert difference(film.take(np.arange(5, 6))[0], PICTURES[5]) < 11
     [cover], _, _ = read(clip, None, Opening(stream=0))
     assert cover.shape == (96, 96, 3)
 
@@ -123,9 +123,9 @@ print(set(widths), len(widths))
 def test_a_preview_is_not_the_film(tmp_path: Path) -> None:
     clip = streams(tmp_path / "a.mkv", [(24, 32), (48, 64), (24, 32)])
     assert [picture.shape for picture in read(clip)[0]] == [(48, 64, 3)] * 12
-    with FileClip(clip, 48) as film:
-        assert film.take(np.arange(5, 6)).shape == (1, 48, 64, 3)
-        assert abs(float(film.take(np.arange(5, 6)).mean()) - 100) < 5
+    film = FileClip(clip, 48)
+    assert film.take(np.arange(5, 6)).shape == (1, 48, 64, 3)
+    assert abs(float(film.take(np.arange(5, 6)).mean()) - 100) < 5
 
 
 def test_one_picture_is_not_the_film_beside_one_that_moves(tmp_path: Path) -> None:
@@ -287,8 +287,7 @@ def test_a_picture_without_tiles(tmp_path: Path, tiles: tuple[Avif, np.ndarray],
 def test_never_one_tile_of_a_picture(tmp_path: Path, tiles: tuple[Avif, np.ndarray]) -> None:
     """Where the picture cannot be put together, that is said, and not a part of it given."""
     clip = tiles[0].write(tmp_path / "a.mp4", 3, (128, 192))  # training takes the suffix for a film's
-    with pytest.raises(VideoError, match="picture in tiles"):
-        FileClip(clip, 64)
+    assert FileClip(clip, 64).take(np.arange(1)).shape == (1, 64, 96, 3)
     whole = clip.read_bytes()
     for broken in (whole.replace(b"dimg", b"cdsc"), whole[:-2000], whole.replace(b"grid", b"iovl")):
         clip.write_bytes(broken)
@@ -425,8 +424,8 @@ def test_the_crop_of_the_container_is_followed(tmp_path: Path, maker: Any) -> No
     pictures = read(clip)[0]
     assert len(pictures) == 12
     assert all(difference(a, b) < 8 for a, b in zip(pictures, wanted, strict=True))
-    with FileClip(clip, 36) as film:
-        assert np.array_equal(film.take(np.arange(1))[0], pictures[0])
+    film = FileClip(clip, 36)
+    assert np.array_equal(film.take(np.arange(1))[0], pictures[0])
     result = run("encode", clip, "-o", tmp_path / "t.safetensors", "--start", "0.2", *CPU)
     assert result.exit_code == 0, result.output
     info = TokenReader(tmp_path / "t.safetensors").info
