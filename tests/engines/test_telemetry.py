@@ -68,7 +68,7 @@ def test_openvino_converts_after_it() -> None:
     """What OpenVINO has besides finds nothing missing, and the package that reports is there for others."""
     script = """
 import sys
-from vidtok_runtime.bundles import SHIPPED
+from vidtok_runtime.bundle.lookup import SHIPPED
 from vidtok_runtime.engines.registry import unavailable
 assert unavailable("openvino") is None
 import openvino, openvino_telemetry

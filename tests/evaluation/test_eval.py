@@ -142,7 +142,7 @@ def test_bundles_and_baselines_in_one_table_and_picture(clips: Path, tmp_path: P
 
 @pytest.mark.parametrize("bundle", ["tiny-kl-16chn", "tiny-fsq-32768"])
 @pytest.mark.parametrize("half", [False, True])
-def test_bits_a_pixel_are_those_of_info_and_view(clips: Path, tmp_path: Path, bundle: str, half: bool) -> None:
+def test_bits_per_pixel_are_those_of_info_and_view(clips: Path, tmp_path: Path, bundle: str, half: bool) -> None:
     clip, tokens, figures = clips / "a.mp4", tmp_path / "a.safetensors", tmp_path / "a.json"
     whole = ("--frames", 0, "--fps", 0, "--size", 0, "--bundle", bundle, "--json", figures)
     assert eval_command(clip, *whole).exit_code == 0
@@ -151,7 +151,7 @@ def test_bits_a_pixel_are_those_of_info_and_view(clips: Path, tmp_path: Path, bu
     assert run(*encode).exit_code == 0
     info = run("info", tokens).stdout
     (line,) = (line for line in info.splitlines() if line.startswith("tokens "))
-    assert line.split()[1:5] == [f"{mean:.4f}", "bits", "a", "pixel:"]
+    assert line.split()[1:5] == [f"{mean:.4f}", "bits", "per", "pixel:"]
     (line,) = (line for line in info.splitlines() if line.startswith("size "))
     stored = 8 * tokens.stat().st_size / (17 * 72 * 96)
     assert f"{tokens.stat().st_size:,} bytes, {stored:.4f} bits per pixel as stored" in line
