@@ -1,4 +1,4 @@
-"""Write the table of docs/inputs.md: the files that tests/material.py makes, encoded and decoded, as measured.
+"""Write the table of docs/inputs.md: the files that tests/video_files.py makes, encoded and decoded, as measured.
 
 python scripts/inputs_table.py
 """
@@ -56,7 +56,7 @@ def row(case: str, path: Path, tok: Tokenizer) -> str:
 
 def main() -> None:
     """Measure every case and put the rows into the page."""
-    from material import FILES, damaged, make
+    from video_files import FILES, damaged, make
 
     tok = Tokenizer("tiny-fsq-32768", provider="cpu", threads=1)
     rows = ["| input | stored as | frames back | times off by, ms | said |\n", "|---|---|---|---|---|\n"]

@@ -67,6 +67,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_pipe(path: Path) -> bool:
+    """Whether there is a named pipe; False also for names that cannot be any."""
+    try:
+        return path.is_fifo()
+    except (OSError, ValueError):
+        return False
+
+
 def is_folder(path: Path) -> bool:
     """Whether a folder is there, for any name."""
     try:

@@ -70,7 +70,7 @@ def _groups(controller: str) -> Iterator[Path]:
     for line in mounts:
         front, _, back = line.partition(" - ")
         root, point = front.split()[3:5]
-        kind, _, options = back.split(maxsplit=2)
+        kind, _, options = (*back.split(" ", 2), "", "")[:3]  # a mount may come from nowhere
         name = {"cgroup2": "", "cgroup": controller}.get(kind)
         if name not in places or (name and controller not in options.split(",")):
             continue

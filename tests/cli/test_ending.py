@@ -81,3 +81,20 @@ def test_the_second_signal_ends_it(
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (128 + number, f"vidtok-run: ended by a second {number.name}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_end_at_once_leaves_no_video_half_written(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, numpy as np\n"
+        "from vidtok_runtime.files import discard_parts\n"
+        "from vidtok_runtime.video.writer import VideoWriter\n"
+        "writer = VideoWriter(sys.argv[1])\n"
+        "for i in range(3): writer.write(np.zeros((16, 16, 3), np.uint8), i)\n"
+        "print(os.listdir(os.path.dirname(sys.argv[1])), flush=True)\n"
+        "discard_parts(); os._exit(0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "a.mp4"], capture_output=True, text=True, timeout=60
+    )
+    assert ".part" in done.stdout, done.stderr
+    assert list(tmp_path.iterdir()) == []

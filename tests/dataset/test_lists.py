@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 from commands import run
-from dataset_runs import OPTIONS, content, dataset
+from dataset_runs import OPTIONS, content, dataset, records
 
 from vidtok_ref.train.material import list_files
 from vidtok_ref.train.recipe import DataPart
@@ -272,3 +272,11 @@ def test_a_ledger_on_a_full_disk(source: Path, tmp_path: Path, room: int) -> Non
     assert done.returncode == 1
     assert done.stderr == f"vidtok-run: error: {out}/ledger.jsonl cannot be written: File too large\n"
     assert dataset(source, out).exit_code == 0
+
+
+def test_a_name_too_long_for_any_file_is_one_clip(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(f"{source / 'b.mp4'}\n{'n' * 300}.mp4\n")
+    result = dataset(tmp_path / "list.txt", tmp_path / "out", "--workers", 1)
+    assert result.exit_code == 1
+    assert "1 of 2 clips could not be tokenized" in result.stderr
+    assert len(records(tmp_path / "out", "done")) == 1

@@ -23,7 +23,9 @@ from vidtok_runtime.memory.predict import affordable
 FakeSystem = Callable[[Mapping[str, str]], None]
 V2 = {
     "proc/self/cgroup": "0::/pod/box\n",
-    "proc/self/mountinfo": "35 24 0:29 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n",
+    # A mount may come from nowhere, between two spaces.
+    "proc/self/mountinfo": "34 24 0:28 / /x rw - tmpfs  rw\n36 24 0:30 / /y rw -\n"
+    "35 24 0:29 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n",
 }
 V1 = {
     "proc/self/cgroup": "5:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/\n",

@@ -45,6 +45,7 @@ def tok() -> Tokenizer:
         *({"provider_options": options} for options in ([1], "a=1", {1: 1}, {"": 1}, {"x" * 3000: 1}, {"a\nb": 1})),
         *({"provider_options": {"intra_op_num_threads": value}} for value in (None, "abc", [1], "", "1" * 3000, NAN)),
         {"provider_options": {"execution_mode": "FAST"}},
+        {"provider_options": {"optimized_model_filepath": "x" * 199, "logid": "y" * 199}},  # more than token files hold
         {"provider_options": {".": 1}},
     ],
 )

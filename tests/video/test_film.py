@@ -284,6 +284,15 @@ def test_a_picture_without_tiles(tmp_path: Path, tiles: tuple[Avif, np.ndarray],
     assert difference(picture, wanted) < 8
 
 
+def test_a_size_that_leads_out_of_every_file_is_one_line(tmp_path: Path) -> None:
+    clip = tmp_path / "a.mp4"
+    clip.write_bytes(box("ftyp", b"isom") + struct.pack(">I4sQ", 1, b"mdat", 2**63 + 16))
+    result = run("encode", clip, "-o", tmp_path / "t.safetensors", *CPU)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert result.stderr.startswith(f"vidtok-run: error: {clip} cannot be opened")
+
+
 def test_never_one_tile_of_a_picture(tmp_path: Path, tiles: tuple[Avif, np.ndarray]) -> None:
     """Where the picture cannot be put together, that is said, and not a part of it given."""
     clip = tiles[0].write(tmp_path / "a.mp4", 3, (128, 192))  # training takes the suffix for a film's

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -59,7 +60,7 @@ def _sources(folder: Path, quiet: bool) -> dict[Path, dict[str, str]]:
         table = parent / "SOURCES.csv"
         if table.is_file():
             rows = [(row.file.resolve(), row.columns) for row in _rows(table, quiet)]
-            return {path if path.exists() else Path(path.name): columns for path, columns in rows}
+            return {path if os.path.lexists(path) else Path(path.name): columns for path, columns in rows}
     return {}
 
 

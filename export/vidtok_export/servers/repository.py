@@ -81,7 +81,7 @@ def _replace(new: Path, target: Path, old: Path) -> None:
         target.rename(old)
     try:
         new.rename(target)
-    except OSError:
+    except BaseException:  # a signal, too
         if taken:
             old.rename(target)
         raise

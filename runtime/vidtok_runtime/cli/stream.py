@@ -25,7 +25,8 @@ def _stop_on_signals() -> threading.Event:
         stop.set()
         signal.signal(number, before[signal.Signals(number)])
 
-    before = {number: signal.signal(number, set_once) for number in (signal.SIGINT, *endings())}
+    asked = endings() if signal.getsignal(signal.SIGINT) == signal.SIG_IGN else [signal.SIGINT, *endings()]
+    before = {number: signal.signal(number, set_once) for number in asked}
     return stop
 
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from vidtok_runtime.errors import InputError
-from vidtok_runtime.files import files_in, is_file, is_hidden
+from vidtok_runtime.files import files_in, is_file, is_hidden, is_pipe
 from vidtok_runtime.lists import few, plain_name, read_list, text_of, whole_characters
 
 _log = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ def _of_list(path: Path) -> Iterator[ClipEntry]:
             ", ".join(asking),
         )
     for row in table.rows:
-        fault = row.fault or ("a pipe is no file; a data set is made of files" if row.file.is_fifo() else "")
+        fault = row.fault or ("a pipe is no file; a data set is made of files" if is_pipe(row.file) else "")
         if fault:
             yield ClipEntry(f"line {row.line}", Piece(row.file), row.columns, fault=fault)
             continue

@@ -35,7 +35,7 @@ class LocalEngine:
         try:
             while waiting or any(process.job for process in pool):
                 ends = [process.ends for process in pool if process.ends]
-                patience = max(0.0, min(ends) - time.monotonic()) if ends else None
+                patience = min(3600.0, max(0.0, min(ends) - time.monotonic())) if ends else None
                 spoken = connection.wait([process.line for process in pool], patience)
                 for i, process in enumerate(pool):
                     if process.line in spoken:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from vidtok_runtime.bundle.manifest import sha256_of
 from vidtok_runtime.errors import MismatchError, OutputError, TokenFileError, VidtokError
 from vidtok_runtime.files import is_file
+from vidtok_runtime.lists import plain_name
 from vidtok_runtime.machine import free_memory
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tokens.tokens import TokenInfo, TokenReader
@@ -70,7 +71,7 @@ class Worker:
             return Outcome(job.clip, self._make(job))
         except OutputError as error:
             fatal = getattr(error.__cause__, "errno", None) not in _OF_THE_NAME
-            return Outcome(job.clip, None, str(error), fatal)
+            return Outcome(job.clip, None, plain_name(str(error)), fatal)
         except VidtokError as error:
             return Outcome(job.clip, None, str(error).replace(job.url, job.clip))
         except Exception as error:  # of a library, about this clip: the others go on

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from vidtok_runtime.checked_json import is_printable
 from vidtok_runtime.engines.telemetry import without_telemetry
 from vidtok_runtime.errors import InputError
 
 Pairs = tuple[tuple[str, str], ...]
-_LONGEST = 200  # letters of a value, which token files repeat
+_LONGEST = 200  # letters of a name or a value
+_LONGEST_TOGETHER = 280  # letters of all of them: token files repeat them in a text of at most 300
 _OF_CORE = ("CACHE_DIR", "CACHE_MODE", "ENABLE_MMAP")  # OpenVINO's, but not of the device
 
 
@@ -30,6 +32,12 @@ def engine_options(provider: str, asked: Mapping[str, Any] | None) -> Pairs:
     if not isinstance(asked, Mapping):
         raise InputError(f"provider_options are names and values, as {{'use_tf32': 1}}, got {asked!r:.60}")
     pairs = tuple((name, _text(provider, name, value)) for name, value in asked.items())
+    together = " ".join(f"{name}={value}" for name, value in pairs)
+    if len(together) > _LONGEST_TOGETHER or not is_printable(together):
+        raise InputError(
+            f"provider options are repeated in token files: together they have at most {_LONGEST_TOGETHER} printable "
+            f"letters, got {len(together)}"
+        )
     if provider == "openvino" and pairs:
         _check_openvino(pairs)
     elif provider == "cpu" and pairs:

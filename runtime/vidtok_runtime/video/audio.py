@@ -69,8 +69,8 @@ class AudioCopy:
                 shift = round(self._origin / packet.time_base)
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                 yield packet
-        except av.FFmpegError as error:
-            self._notes.append(f"its sound is broken and ends early: {error.strerror}")
+        except (av.FFmpegError, IndexError) as error:  # PyAV trips over a stream that a cut FLV adds
+            self._notes.append(f"its sound is broken and ends early: {getattr(error, 'strerror', error)}")
 
     def notes(self) -> list[str]:
         """What a user must know, one line each."""

@@ -73,7 +73,7 @@ def read_heif(path: str) -> Heif | None:
     try:
         with Path(path).open("rb") as file:
             meta, film = _meta(file)
-    except OSError:
+    except (OSError, ValueError, OverflowError):  # it cannot be opened, or a size leads out of every file
         return None  # who opens it next says why
     if b"pitm" not in meta:
         return None

@@ -154,6 +154,8 @@ class VideoWriter:
             raise self._failure(error) from error
 
     def _open(self, height: int, width: int) -> None:
+        if self._target:
+            self._target.open()  # FFmpeg opens it by its name and writes; the part knows that it is there
         place = str(self._target.part) if self._target else "pipe:1"
         self._container = av.open(f"file:{place}" if self._target else place, "w", format=self._format)
         self._stream = self._container.add_stream(self._codec.encoder, rate=self._fps, options=self._options)
