@@ -15,7 +15,13 @@ from collections.abc import Iterator
 
 from vidtok_runtime.files import discard_parts
 
-_SIGNALS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}  # Windows has no SIGHUP
+# What asks a process to end, beside Ctrl-C; Windows has no SIGHUP.
+_TO_END = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def endings() -> list[signal.Signals]:
+    """The signals that ask this process to end, SIGTERM and SIGHUP, but for those ignored (as nohup has them)."""
+    return [number for number in _TO_END if signal.getsignal(number) != signal.SIG_IGN]
 
 
 @contextlib.contextmanager
@@ -40,7 +46,7 @@ def _count(told: int, program: str) -> None:
     count = 0
     while numbers := os.read(told, 64):
         for number in numbers:
-            count += number in _SIGNALS
+            count += number in (signal.SIGINT, *_TO_END)
             if count > 1:
                 _end(128 + number, f"{program}: ended by a second {signal.Signals(number).name}")
     os.close(told)

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from vidtok_runtime.cli.ending import second_signal_ends, time_limit
+from vidtok_runtime.cli.ending import endings, second_signal_ends, time_limit
 from vidtok_runtime.engines.registry import PROVIDERS
 from vidtok_runtime.errors import InputError, VidtokError
 from vidtok_runtime.files import PartFile
@@ -151,12 +151,6 @@ def _add(options: list[Callable[..., Any]], function: Callable[..., None]) -> Ca
     for option in reversed(options):
         function = option(function)
     return function
-
-
-def endings() -> list[signal.Signals]:
-    """The signals that ask this process to end, SIGTERM and SIGHUP, but for those ignored (as nohup has them)."""
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has one
-    return [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from vidtok_runtime.cli.options import COMMON, FOLDER, command, endings, engine, source
+from vidtok_runtime.cli.ending import endings
+from vidtok_runtime.cli.options import COMMON, FOLDER, command, engine, source
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.video.selection import Selection
 from vidtok_runtime.video.source import Opening
