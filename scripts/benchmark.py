@@ -31,7 +31,7 @@ from vidtok_runtime.errors import VidtokError
 from vidtok_runtime.files import PartFile
 
 if TYPE_CHECKING:
-    from vidtok_ref import VidTok
+    from vidtok_ref import VideoTokenizer
 
 ENGINES = ("cpu", "openvino")
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -75,7 +75,7 @@ def _peers(manifest: Manifest, case: Case, weights: Path, graph: Path, modes: li
     return peers + [Peer("straight export", e, "fp32", side) for e, side in zip(engines, sides, strict=True)]
 
 
-def _straight(manifest: Manifest, model: VidTok, case: Case, work: Path) -> Path:
+def _straight(manifest: Manifest, model: VideoTokenizer, case: Case, work: Path) -> Path:
     """The straight export for a case, made unless the folder has it."""
     import torch
     from torch_side import export_straight
@@ -90,7 +90,7 @@ def _straight(manifest: Manifest, model: VidTok, case: Case, work: Path) -> Path
     return work / name
 
 
-def _unlike_new(model: VidTok) -> None:
+def _unlike_new(model: VideoTokenizer) -> None:
     """Give norms scales and shifts: those of a new network are 1 and 0, and simplification leaves them out."""
     import torch
 
@@ -106,7 +106,7 @@ def _bundle_of(bundle: str | None, variant: str, ch: int | None, work: Path) -> 
     """The given bundle, or one of the untrained variant, made unless the folder has it."""
     from vidtok_export import export
     from vidtok_ref import build
-    from vidtok_ref.families.vidtok.weights_file import write_weights
+    from vidtok_ref.families.weights_file import write_weights
 
     if bundle:
         return find_bundle(bundle)
@@ -148,7 +148,7 @@ def speed(
 ) -> None:
     """Encode and decode beside PyTorch eager and compiled and its straight export; ratios are to the first of them."""
     from vidtok_export.verify import reference_of
-    from vidtok_ref.families.vidtok.weights_file import write_weights
+    from vidtok_ref.families.weights_file import write_weights
 
     targets = Files(figures, plot, force).open()
     with tempfile.TemporaryDirectory() as temporary:
@@ -172,7 +172,7 @@ def speed(
 _LOAD = """
 from pathlib import Path
 from vidtok_ref import build
-from vidtok_ref.families.vidtok.weights_file import embedded_variant
+from vidtok_ref.families.weights_file import embedded_variant
 model = build(embedded_variant({weights!r}), {weights!r})
 """
 _ENCODE = """

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vidtok_ref import VidTok, build
-from vidtok_ref.families.vidtok.weights_file import embedded_variant
+from vidtok_ref import VideoTokenizer, build
+from vidtok_ref.families import make_model
+from vidtok_ref.families.weights_file import embedded_variant
 from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.streaming.state import Call, flatten, unflatten
 from vidtok_runtime.bench.interleaved import serve
@@ -30,7 +31,7 @@ OPSET = 20
 class Reference(nn.Module):
     """One role of the reference with its states as a flat list, in the order of `paths`."""
 
-    def __init__(self, model: VidTok, role: str) -> None:
+    def __init__(self, model: VideoTokenizer, role: str) -> None:
         super().__init__()
         self.role = role
         self.coder: Any = getattr(model, role)
@@ -50,10 +51,10 @@ class Reference(nn.Module):
         return [y, *(t.clone(memory_format=torch.contiguous_format) for _, t in flatten(new))]
 
 
-def initial_states(model: VidTok, role: str, x: Tensor) -> dict[str, Tensor]:
+def initial_states(model: VideoTokenizer, role: str, x: Tensor) -> dict[str, Tensor]:
     """Zeros by path, in the shapes that the layers themselves give in one step without storage."""
     with torch.device("meta"):
-        bare = VidTok(model.variant)
+        bare = make_model(model.config)
         meta = torch.empty(x.shape, dtype=x.dtype)
         if role == "decoder" and isinstance(bare.regularization, Quantizer):
             meta = bare.regularization.from_indices(meta)
@@ -75,7 +76,7 @@ def stream(
     reference.paths = list(initial)
     delattr(model, "decoder" if role == "encoder" else "encoder")
     # Version 1.1 looks at the first call and (decoder) the boundary behind it.
-    marks = [[True, False], [False, True], [False, False]] if model.variant.version == "1.1" else [None]
+    marks = [[True, False], [False, True], [False, False]] if model.config.version == "1.1" else [None]
     flags = [mark and [torch.tensor([m]) for m in mark[: 1 + (role == "decoder")]] for mark in marks]
 
     def load() -> Callable[[], object]:
@@ -98,7 +99,7 @@ def stream(
     return load
 
 
-def export_straight(model: VidTok, role: str, x: Tensor, out: Path) -> None:
+def export_straight(model: VideoTokenizer, role: str, x: Tensor, out: Path) -> None:
     """Write a role of the reference as PyTorch exports it: from the initial state, for one shape, nothing folded."""
     with torch.no_grad():
         program = torch.onnx.export(

@@ -20,7 +20,7 @@ from vidtok_export.lowering.resample_time import (
     FoldedTemporalUp,
     TapwiseTemporalUp,
 )
-from vidtok_ref import VidTok
+from vidtok_ref import VideoTokenizer
 from vidtok_ref.layers.attention import Attention
 from vidtok_ref.layers.conv import FrameConv2d, TimeConv1d
 from vidtok_ref.layers.norm import LayerNorm
@@ -167,7 +167,7 @@ def test_doubling_layers_remember_little(x: torch.Tensor) -> None:
 
 
 @torch.no_grad()
-def test_whole_networks_and_the_original_is_left_alone(model: VidTok, video: torch.Tensor) -> None:
+def test_whole_networks_and_the_original_is_left_alone(model: VideoTokenizer, video: torch.Tensor) -> None:
     before = {k: t.clone() for k, t in model.state_dict().items()}
     padded = model.pad(video)
     encoded = model.encoder.step(padded)[0]

@@ -128,10 +128,10 @@ class Encoder(Coder):
 class Decoder(Coder):
     """Latent `N z t h w` to video `N 3 t*f h*s w*s`.
 
-    Causal: the first f-1 frames belong to the front padding. `lag`: frames by which the video comes late
-    (version 1.1: linear interpolation looks ahead), so as many in front are surplus, too. Version 1.1 equals the
-    released one-shot result. The released chunked path with overlap interpolates otherwise behind the first
-    latent: in the golden vectors it differs from that by up to 0.14 within the first 33 frames, at 2x8x8 not at all.
+    Causal: the first f-1 frames belong to the front padding. Version 1.1 comes late by as many (linear interpolation
+    looks ahead), which are surplus in front, too. It equals the released one-shot result. The released chunked path
+    with overlap interpolates otherwise behind the first latent: in the golden vectors it differs from that by up to
+    0.14 within the first 33 frames, at 2x8x8 not at all.
     """
 
     def __init__(self, v: Variant) -> None:
@@ -139,7 +139,7 @@ class Decoder(Coder):
         padding = padding_of(v)
         widths = [v.ch * m for m in v.ch_mult]
         c = widths[-1]
-        self.lag = 0
+        lag = 0
         self.conv_in = TimeConv3d(v.z_channels, c, padding)
         self.mid = Middle(v, c)
         spatial_levels: list[Level] = []
@@ -157,8 +157,8 @@ class Decoder(Coder):
             if time and v.architecture == "separated":
                 temporal_up = NearestUp(TimeConv1d(c, c, padding), 2, 1)
             elif time and v.version == "1.1":
-                temporal_up = LinearTemporalUp(c, padding, self.lag)
-                self.lag = 2 * self.lag + 1
+                temporal_up = LinearTemporalUp(c, padding, lag)
+                lag = 2 * lag + 1
             elif time:
                 temporal_up = TemporalUp(c, padding)
             temporal_levels.insert(0, Level(temporal, "upsample", temporal_up))

@@ -39,7 +39,7 @@ def start_from_linear(model: VidTok, video: Tensor, log_variance: float) -> None
     KL: `log_variance` is where it starts, so low that sampling noise does not drown the signal.
     Raises VariantError for other architectures than that of the released version 1.0, or too few channels.
     """
-    v = model.variant
+    v = model.config
     if v.architecture != "mixed" or v.version != "1.0":
         raise VariantError(
             f"the linear start is for architecture mixed of version 1.0, got {v.architecture} of {v.version}; give "
