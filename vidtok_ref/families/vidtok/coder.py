@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidtok_ref.families.vidtok.variant import Variant
-from vidtok_ref.layers.attention import Attention
+from vidtok_ref.layers.attention import SplitAttention
 from vidtok_ref.layers.blocks import SpatialBlock, TimeBlock
 from vidtok_ref.layers.conv import FactorizedConv, TimeConv1d, TimeConv3d
 from vidtok_ref.layers.norm import LayerNorm
@@ -47,8 +48,10 @@ def level_blocks(v: Variant, c_in: int, c_out: int, count: int) -> tuple[list[nn
     padding = padding_of(v)
     widths = [(c_in if j == 0 else c_out, c_out) for j in range(count)]
     if v.architecture == "3d":
-        return [TimeBlock(*pair, padding, TimeConv3d) for pair in widths], []
-    return [SpatialBlock(*pair) for pair in widths], [TimeBlock(c_out, c_out, padding, TimeConv1d) for _ in widths]
+        return [TimeBlock(*pair, partial(TimeConv3d, padding=padding)) for pair in widths], []
+    return [SpatialBlock(*pair) for pair in widths], [
+        TimeBlock(c_out, c_out, partial(TimeConv1d, padding=padding)) for _ in widths
+    ]
 
 
 class Middle(nn.Module):
@@ -57,10 +60,10 @@ class Middle(nn.Module):
     def __init__(self, v: Variant, channels: int) -> None:
         super().__init__()
         padding = padding_of(v)
-        conv = FactorizedConv if v.architecture == "2d" else TimeConv3d
-        self.block_1 = TimeBlock(channels, channels, padding, conv)
-        self.attn_1 = Attention(channels, padding)
-        self.block_2 = TimeBlock(channels, channels, padding, conv)
+        conv = partial(FactorizedConv if v.architecture == "2d" else TimeConv3d, padding=padding)
+        self.block_1 = TimeBlock(channels, channels, conv)
+        self.attn_1 = SplitAttention(channels, padding)
+        self.block_2 = TimeBlock(channels, channels, conv)
 
     def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
         run = StateScope(state, call)
@@ -152,7 +155,7 @@ class Decoder(Coder):
                 volume_up = NearestUp(TimeConv3d(c, c, padding), 1 + time, 1 + space) if space or time else None
                 spatial_levels.insert(0, Level(blocks, "upsample", volume_up))
                 continue
-            spatial_levels.insert(0, Level(blocks, "upsample", SpatialUp(c) if space else None))
+            spatial_levels.insert(0, Level(blocks, "upsample", SpatialUp(c, c) if space else None))
             temporal_up: nn.Module | None = None
             if time and v.architecture == "separated":
                 temporal_up = NearestUp(TimeConv1d(c, c, padding), 2, 1)

@@ -47,7 +47,7 @@ def start_from_linear(model: VidTok, video: Tensor, log_variance: float) -> None
         )
     for module in model.modules():
         if isinstance(module, SpatialBlock | TimeBlock | Attention):
-            last = module.proj_out if isinstance(module, Attention) else module.conv2
+            last = module.output() if isinstance(module, Attention) else module.conv2
             for parameter in last.parameters():
                 parameter.zero_()
         elif isinstance(module, TemporalDown | TemporalUp):
