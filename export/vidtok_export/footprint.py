@@ -61,9 +61,10 @@ def receptive_field(lowered: nn.Module, x: Tensor, pixels: int) -> int:
     def see(module: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> None:
         nonlocal reach
         if isinstance(module, nn.Conv3d | TimeConv3d):
-            reach += kernel(module)[0].shape[3] // 2 * (pixels // inputs[0].shape[3])
+            stride = module.stride[1] if isinstance(module, nn.Conv3d) else module.space_stride
+            reach += kernel(module)[0].shape[3] // 2 * (pixels // y.shape[3] // stride)
         elif isinstance(module, nn.ConvTranspose3d):
-            reach += (module.kernel_size[1] // module.stride[1]) // 2 * (pixels // y.shape[3])
+            reach += module.kernel_size[1] // module.stride[1] // 2 * (pixels // inputs[0].shape[3])
 
     bare: Any = copy.deepcopy(lowered).to("meta")
     for module in bare.modules():

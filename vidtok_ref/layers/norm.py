@@ -33,4 +33,5 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gamma = self.gamma.view(-1, *[1] * (x.ndim - 2))
-        return F.normalize(x, dim=1) * len(gamma) ** 0.5 * gamma
+        normed: Tensor = F.normalize(x, dim=1) * len(gamma) ** 0.5 * gamma
+        return normed

@@ -10,9 +10,7 @@ from vidtok_ref.layers.blocks import ResidualBlock
 @lower_layer.register
 def lower_block(block: ResidualBlock) -> ResidualBlock:
     """A block in place."""
-    together = {
-        name: lower_behind(getattr(block, name), getattr(block, seen)) for name, seen in block.only_sees.items()
-    }
+    norms = {name: lower_behind(getattr(block, name), getattr(block, seen)) for name, seen in block.only_sees.items()}
     for name, child in block.named_children():
-        block.add_module(name, together.get(name) or lower_layer(child))
+        block.add_module(name, norms.get(name) or lower_layer(child))
     return block

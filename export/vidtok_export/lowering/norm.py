@@ -21,8 +21,8 @@ FEW_CHANNELS = 8
 class ChannelNorm(nn.Module):
     """A normalisation over C without transposes or reductions: means are matrix products or 1x1 convolutions.
 
-    It divides by the root of the mean square of `N C T H W` and multiplies with `weight`. bias: what is added then, None
-    for nothing. centres: the mean over C is subtracted first.
+    It divides `N C T H W` by the root of its mean square and multiplies with `weight`. bias: what is added then, if
+    anything. centres: the mean over C is subtracted first.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, eps: float, *, centres: bool) -> None:
