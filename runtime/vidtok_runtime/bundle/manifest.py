@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ class Manifest:
     weights_files: tuple[WeightsFile, ...]
     graphs: tuple[GraphEntry, ...]
 
+    @property
+    def files(self) -> list[str]:
+        """Names of all files besides the manifest."""
+        return [*(graph.file for graph in self.graphs), *(weights.file for weights in self.weights_files)]
+
     def chain(self, role: str, provider: str, precision: str | None) -> tuple[GraphEntry, ...]:
         """The graphs that compute a role, in the order of the data; raises BundleError.
 
@@ -54,9 +60,7 @@ class Manifest:
         if precision is None:
             fits = (g.precision for g in self.graphs if g.role == "encoder" and provider in g.providers)
             precision = next(fits, None)
-        found = tuple(
-            g for g in self.graphs if g.role == role and provider in g.providers and g.precision == precision
-        )
+        found = tuple(g for g in self.graphs if g.role == role and provider in g.providers and g.precision == precision)
         if not found:
             offered = sorted({f"{g.precision} on {'/'.join(g.providers)}" for g in self.graphs if g.role == role})
             raise BundleError(
@@ -94,8 +98,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise BundleError(f"{path} is damaged: {error}; export the bundle again") from error
-    for named in (*manifest.graphs, *manifest.weights_files):
-        _place(manifest, named.file)
+    for name in manifest.files:
+        _place(manifest, name)
     return manifest
 
 
@@ -137,10 +141,12 @@ def _check_chain(stream: StreamSpec, role: str, chain: Sequence[GraphEntry]) -> 
     for port, right in ((chain[0].inputs[0], first), (chain[-1].outputs[0], last)):
         if port != right:
             raise ValueError(f"the {role} has {_text(port)} where {_text(right)} belongs")
-    for before, after in zip(chain, chain[1:], strict=False):
+    for before, after in pairwise(chain):
         given, taken = before.outputs[0], after.inputs[0]
         if given != taken or given.name in _ENDS:
-            raise ValueError(f"the {role}'s graphs are no chain: one gives {_text(given)}, the next takes {_text(taken)}")
+            raise ValueError(
+                f"the {role}'s graphs are no chain: one gives {_text(given)}, the next takes {_text(taken)}"
+            )
     for graph in chain:
         if unknown := {flag.name for flag in graph.flags} - stream.calls(role).flags.keys():
             raise ValueError(f"nothing says when to set the {role}'s flags {', '.join(sorted(unknown))}")
@@ -200,3 +206,13 @@ def _checked(manifest: Manifest, name: str, sha256: str, known: set[Path], size:
         )
     known.add(path)
     return path
+
+
+def size_of(manifest: Manifest, chain: Sequence[GraphEntry]) -> int:
+    """Bytes of the graphs of a chain and of the files of weights that they need."""
+    files = {graph.file for graph in chain}
+    sizes = {weights.file: weights.size for weights in manifest.weights_files}
+    if sizes:
+        for file in sorted(files):
+            files |= check_onnx_file(manifest.folder / file, sizes)
+    return sum(sizes[file] if file in sizes else (manifest.folder / file).stat().st_size for file in files)

@@ -1,8 +1,6 @@
-"""Is an ONNX file what exporters write, before any engine opens it, and which files of weights does it need?
+"""Is an ONNX file what exporters write, and which files of weights does it need? Found by walking its protobuf.
 
-Found by walking its protobuf.
-
-Field numbers are those of onnx.proto3, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3.
+No engine opens one before. Field numbers are those of onnx.proto3, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3.
 """
 
 from __future__ import annotations

@@ -118,10 +118,19 @@ class StreamSpec:
         steps = (latents * self.time_factor - self.length.first) // self.length.multiple
         return max(0, self.length.first + steps * self.length.multiple - self.front_frames) if steps >= 0 else 0
 
-    def allows(self, groups: Groups | None) -> bool:
-        """Whether a clip may be cut into such groups: the model's own, another length of these, or, if it has none, any.
+    def dropped(self, frames: int | None) -> int:
+        """Frames that a decoder gives before those of a stream of so many frames; None: as many as its latents hold."""
+        if self.decoder.drop != SURPLUS:
+            return self.decoder.drop
+        if frames is None:
+            frames = self.frames(-(-self.length.first // self.time_factor) + self.length.multiple)
+        held = self.length.padded(self.front_frames + frames) - self.front_frames
+        return self.time_factor * self.latents(frames) + self.look_ahead - held
 
-        Only groups that decode latent by latent can be any.
+    def allows(self, groups: Groups | None) -> bool:
+        """Whether a clip may be cut into such groups: the model's own, or another length of these.
+
+        If it has none: groups of any length that decode latent by latent and share nothing.
         """
         own = self.groups
         if own is None:

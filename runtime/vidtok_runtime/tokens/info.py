@@ -224,7 +224,9 @@ def _in_range(name: str, text: str, low: int, high: int) -> int:
 
 def _text(value: object) -> str:
     if isinstance(value, Length | Groups):
-        words = {name: number for name, number in vars(value).items() if isinstance(value, Length) or name != "multiple"}
+        words = {
+            name: number for name, number in vars(value).items() if isinstance(value, Length) or name != "multiple"
+        }
         return " ".join(f"{name}={int(number)}" for name, number in words.items())
     return str(int(value) if isinstance(value, bool) else value)
 

@@ -71,7 +71,9 @@ class TokenReader:
         self.dtype, self.shape, _ = self._places[self.kind]
         self.info.check_shape(self.kind, self.dtype, self.shape)
         self.has_variance = VARIANCE in self._places
-        if self.has_variance and (metadata["format_version"] == "2" or self._places[VARIANCE][:2] != (self.dtype, self.shape)):
+        if self.has_variance and (
+            metadata["format_version"] == "2" or self._places[VARIANCE][:2] != (self.dtype, self.shape)
+        ):
             raise ValueError(f"{VARIANCE} is not of the type and shape of the latents, or of an older version")
         if self._places["pts"][:2] != ("I64", (self.info.num_frames,)):
             raise ValueError(f"{self.info.num_frames} frames do not have as many timestamps")
