@@ -113,6 +113,34 @@ class StreamSpec:
         """Latents of a stream (a clip, or one group) of so many frames, from 1."""
         return -(-self.length.padded(self.front_frames + frames) // self.time_factor)
 
+    def frames(self, latents: int) -> int:
+        """The most frames of a stream that so many latents hold; 0 where so many hold none."""
+        steps = (latents * self.time_factor - self.length.first) // self.length.multiple
+        return max(0, self.length.first + steps * self.length.multiple - self.front_frames) if steps >= 0 else 0
+
+    def dropped(self, frames: int | None) -> int:
+        """Frames that a decoder gives before those of a stream of so many frames; None: as many as its latents hold."""
+        if self.decoder.drop != SURPLUS:
+            return self.decoder.drop
+        if frames is None:
+            frames = self.frames(-(-self.length.first // self.time_factor) + self.length.multiple)
+        held = self.length.padded(self.front_frames + frames) - self.front_frames
+        return self.time_factor * self.latents(frames) + self.look_ahead - held
+
+    def allows(self, groups: Groups | None) -> bool:
+        """Whether a clip may be cut into such groups: the model's own, or another length of these.
+
+        If it has none: groups of any length that decode latent by latent and share nothing.
+        """
+        own = self.groups
+        if own is None:
+            return groups is None or not (groups.whole or groups.shared_frames or groups.shared_latents)
+        if groups is None:
+            return False
+        if own.multiple and groups.frames % own.multiple == 0:
+            own = replace(own, frames=groups.frames, latents=groups.frames // self.time_factor)
+        return replace(own, multiple=None) == replace(groups, multiple=None)
+
     def regrouped(self, frames: int) -> StreamSpec:
         """The same with groups of another length; `groups.multiple` says of which."""
         assert self.groups is not None
