@@ -7,6 +7,7 @@ import os
 import shutil
 from dataclasses import asdict, replace
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from vidtok_ref.families import family_of
 from vidtok_ref.tokenizer import VideoTokenizer
 from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.bundle.graph_entry import ROLES
-from vidtok_runtime.bundle.manifest import FORMAT, FORMAT_VERSION, SCHEMA, read_manifest, sha256_of
+from vidtok_runtime.bundle.manifest import FORMAT, FORMAT_VERSION, read_manifest, sha256_of
 from vidtok_runtime.bundle.stream_spec import StreamSpec
 
+_SCHEMA = files("vidtok_runtime.bundle") / "manifest.schema.json"
 _TWO_GB = 2**31 - 2**20  # protobuf's limit, with room for the rest of the graph
 _WORTH_A_FILE = 1024  # bytes of a tensor that goes to a file of weights; onnxsim and engines look into smaller ones
 _TOOLS = ("vidtok-onnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "openvino")
@@ -53,14 +55,15 @@ def _write_graph(graph: Graph, folder: Path, *, weights_file: bool) -> tuple[dic
         "receptive_field": graph.receptive_field,
         "missing_kernels": missing_kernels(graph.model),
     }
-    files = [weights] if weights.exists() else []
-    return row, [{"file": f.name, "sha256": sha256_of(f), "size": f.stat().st_size} for f in files]
+    if not weights.exists():
+        return row, []
+    return row, [{"file": weights.name, "sha256": sha256_of(weights), "size": weights.stat().st_size}]
 
 
-def missing_kernels(model: onnx.ModelProto) -> dict[str, list[str]]:
+def missing_kernels(model: onnx.ModelProto) -> dict[str, tuple[str, ...]]:
     """Of each engine the names of nodes that it has no kernel for."""
     # ONNX Runtime 1.30 has no transposed convolution of video for WebGPU, and says so only when it is called.
-    transposed = [node.name for node in model.graph.node if node.op_type == "ConvTranspose"]
+    transposed = tuple(node.name for node in model.graph.node if node.op_type == "ConvTranspose")
     return {"webgpu": transposed} if transposed else {}
 
 
@@ -110,7 +113,7 @@ def _manifest(
 def save_manifest(manifest: dict[str, Any], folder: Path) -> None:
     """Write `manifest.json`, which the schema allows."""
     plain = json.loads(json.dumps(manifest))
-    jsonschema.validate(plain, json.loads(SCHEMA.read_text("utf-8")))
+    jsonschema.validate(plain, json.loads(_SCHEMA.read_text("utf-8")))
     (folder / "manifest.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
 
 
@@ -142,15 +145,15 @@ def export(
 
     try:
         part.mkdir(parents=True)
-        entries, files = [], []
+        entries, weights_rows = [], []
         for role in ROLES:
             say(f"tracing the {role} of {model.config.name}")
             graph = make_graph(model, role, simplify=simplify)
             store_half(graph.model)
             row, weights = _write_graph(graph, part, weights_file=weights_files)
             entries.append(row)
-            files += weights
-        manifest = _manifest(model, entries, files, chunk, licence)
+            weights_rows += weights
+        manifest = _manifest(model, entries, weights_rows, chunk, licence)
         save_manifest(manifest, part)
         say(f"comparing with the reference on {', '.join(PROVIDERS)}")
         rows: list[Parity] = verify(read_manifest(part), model)

@@ -18,8 +18,8 @@ from vidtok_ref.tokenizer import VideoTokenizer
 from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.engines.base import Array, Options
+from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.engines.load import load_chain
-from vidtok_runtime.engines.stateful import GraphChain
 from vidtok_runtime.streaming.graph_calls import Calls
 
 # Two float32 orders of the same sums differ by up to 3e-6 in the latent and 2.3e-5 in the video;

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from vidtok_ref.errors import WeightsError
 from vidtok_ref.families.wan.config import WanConfig
 
-HUBS = {"wan-2.1": "Wan-AI/Wan2.1-T2V-1.3B-Diffusers, folder vae"}
+RELEASE = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
 
 # Names of the original checkpoint by those of diffusers; what is not here is the same in both.
-_ORIGINAL = [
+_ORIGINAL: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"^conv1\.", "quant_conv."),
     (r"^conv2\.", "post_quant_conv."),
     (r"^(encoder|decoder)\.conv1\.", r"\1.conv_in."),
@@ -35,7 +36,7 @@ _ORIGINAL = [
     (r"\.shortcut\.", ".conv_shortcut."),
 ]
 # Ours by those of diffusers.
-_OURS = [
+_OURS: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"^quant_conv\.", "encoder.quant_conv."),
     (r"^post_quant_conv\.", "decoder.post_quant_conv."),
     (r"\.norm_out\.", ".head.norm."),
@@ -61,6 +62,7 @@ def own_name(name: str, *, original: bool) -> str:
 def find_checkpoint(config: WanConfig) -> Path:
     """Raises WeightsError with the ways to give weights: nothing is downloaded for this family."""
     raise WeightsError(
-        f"no weights of {config.name}: give --checkpoint with the vae folder of {HUBS.get(config.name, 'the release')}, "
-        "its diffusion_pytorch_model.safetensors, or the original .pth; or give --seed N for untrained weights"
+        f"no weights of {config.name}: give --checkpoint with the vae folder of {RELEASE}, the file "
+        "diffusion_pytorch_model.safetensors in it, or the original Wan2.1_VAE.pth; "
+        "or give --seed N for untrained weights"
     )

@@ -34,7 +34,9 @@ class WanConfig:
             raise VariantError(f"{self.name}: temporal_down has one value for every level but the last")
         scales = [scale for scale in (self.latent_mean, self.latent_std) if scale is not None]
         if len(scales) == 1 or any(len(scale) != self.z_channels for scale in scales):
-            raise VariantError(f"{self.name}: latent_mean and latent_std have {self.z_channels} numbers each, or neither")
+            raise VariantError(
+                f"{self.name}: latent_mean and latent_std have {self.z_channels} numbers, or neither is there"
+            )
 
     @property
     def time_factor(self) -> int:
@@ -67,7 +69,8 @@ class WanConfig:
         known = {f.name for f in fields(cls)}
         if not {"name"} <= set(data) <= known:
             raise VariantError(f"a configuration of Wan has the fields {sorted(known)}, got {sorted(data)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return cls(**values)
 
     @classmethod
     def from_release(cls, name: str, data: Mapping[str, Any]) -> WanConfig:
@@ -76,7 +79,7 @@ class WanConfig:
             if (found := data.get(key, only)) != only:
                 raise VariantError(f"{key} of this configuration is {found!r}; {name} is built with {only!r} only")
         given = {ours: data[theirs] for theirs, ours in _RELEASED.items() if data.get(theirs) is not None}
-        return cls(name, **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+        return cls.from_dict({"name": name, **given})
 
 
 # Keys of a diffusers configuration: what they are here, and those that have one value.

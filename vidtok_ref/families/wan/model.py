@@ -1,7 +1,7 @@
 """Wan's encoder and decoder; streams as its StreamSpec says equal the release's calls of 1, 4, 4 ... frames.
 
-Every call takes whole latents. In the first one only the last frame of the first latent is of the clip; the frames before
-it are dummies, of which no layer that looks along T sees anything.
+Every call takes whole latents. In the first one only the last frame of the first latent is of the clip; the frames
+before it are dummies, of which no layer that looks along T sees anything.
 """
 
 from __future__ import annotations
