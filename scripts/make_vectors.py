@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vidtok_export.verify import smooth_video
-from vidtok_ref import VARIANTS, VideoTokenizer, build
-from vidtok_ref.families.vidtok.variant import Variant
+from vidtok_ref import VideoTokenizer, build
+from vidtok_ref.families.vidtok.variant import VARIANTS, Variant
 from vidtok_ref.regularizers.channel import FiniteScalarQuantizer
 
 # Two evaluation orders of float32 differ by less: no token of a vector may depend on the order.

@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from vidtok_export import export
 from vidtok_export.verify import run_in_calls
-from vidtok_ref import VARIANTS, VideoTokenizer, build
+from vidtok_ref import VideoTokenizer, build
 from vidtok_ref.families.vidtok.checkpoints import release_name
-from vidtok_ref.families.vidtok.variant import Variant
+from vidtok_ref.families.vidtok.variant import VARIANTS, Variant
 from vidtok_runtime.bundle.manifest import read_manifest
 from vidtok_runtime.engines.base import Options
 from vidtok_runtime.engines.load import load_graph

@@ -14,9 +14,9 @@ import torch
 
 from vidtok_export.graph import Network, state_ports
 from vidtok_export.operations import multiply_adds
-from vidtok_ref import VARIANTS, VideoTokenizer, find_variant
+from vidtok_ref import VideoTokenizer, find_variant
 from vidtok_ref.families import make_model
-from vidtok_ref.families.vidtok.variant import Variant
+from vidtok_ref.families.vidtok.variant import VARIANTS, Variant
 from vidtok_runtime.bundle.graph_entry import shape_of
 
 ROOT = Path(__file__).parent.parent

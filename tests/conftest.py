@@ -17,8 +17,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from vidtok_export import export
-from vidtok_ref import VARIANTS, VideoTokenizer, build
+from vidtok_ref import VideoTokenizer, build
 from vidtok_ref.families.vidtok.checkpoints import release_name
+from vidtok_ref.families.vidtok.variant import VARIANTS
 from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.tools.demo import make_clip, synthetic_frame
 from vidtok_runtime.video.writer import VideoWriter

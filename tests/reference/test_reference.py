@@ -12,9 +12,10 @@ import torch
 from conftest import ABSENT, NARROW, REFERENCE, golden
 from safetensors.torch import save_file
 
-from vidtok_ref import VARIANTS, ModelError, VideoTokenizer, build
+from vidtok_ref import ModelError, VideoTokenizer, build
 from vidtok_ref.families import make_model
 from vidtok_ref.families.vidtok.checkpoints import release_name
+from vidtok_ref.families.vidtok.variant import VARIANTS
 from vidtok_ref.streaming.state import flatten
 from vidtok_ref.weights import weights_sha256
 

@@ -14,9 +14,9 @@ from commands import run_export
 from conftest import ABSENT, REFERENCE, SHALLOWEST
 from safetensors.torch import save_file
 
-from vidtok_ref import VARIANTS, ModelError, build
-from vidtok_ref.families.vidtok.checkpoints import FOLDER_VARIABLE, find_checkpoint, release_name
-from vidtok_ref.families.vidtok.load import look_alikes
+from vidtok_ref import ModelError, build
+from vidtok_ref.families.vidtok.checkpoints import FOLDER_VARIABLE, find_checkpoint, look_alikes, release_name
+from vidtok_ref.families.vidtok.variant import VARIANTS
 from vidtok_ref.families.weights_file import embedded_variant
 from vidtok_ref.weights import read_weights, weights_sha256
 

@@ -17,6 +17,8 @@ from vidtok_ref.families.weights_file import embedded_variant
 from vidtok_ref.tokenizer import VideoTokenizer
 from vidtok_ref.weights import load_into, read_weights
 
+_CONFIG = "config.json"  # in a folder of a release
+
 
 def build(
     name: Any,
@@ -29,12 +31,15 @@ def build(
     """Build a reference model of any family in evaluation mode.
 
     name: of a configuration (`vidtok_ref.VARIANTS` has them), or a configuration; overrides replace its fields
-    (`ch=16`). weights: checkpoint path, or mapping of released names to tensors; None: random by `seed`.
-    released_config: the release's own configuration, a mapping or the path of its `config.json`.
+    (`ch=16`). weights: path of a checkpoint or of a folder of them, or mapping of released names to tensors; None:
+    random by `seed`. released_config: the release's own configuration, a mapping or the path of its `config.json`;
+    None: that in the folder of the weights, if there is one.
     Raises VariantError, WeightsError.
     """
     config = find_variant(name)
     family = family_of(config)
+    if released_config is None and isinstance(weights, str | PathLike) and (Path(weights) / _CONFIG).is_file():
+        released_config = Path(weights) / _CONFIG
     if released_config is not None:
         config = family.from_release(config.name, _read_config(released_config))
     config = find_variant(config, **overrides)

@@ -12,7 +12,7 @@ from vidtok_runtime.bundle.graph_entry import GraphEntry
 
 
 def joined(chain: Sequence[GraphEntry], graphs: Sequence[onnx.ModelProto]) -> tuple[GraphEntry, onnx.ModelProto]:
-    """A chain's graphs in one, with all of their states, and its row of the manifest; a flag of several is one input."""
+    """A chain's graphs in one, with all of their states, and its row of the manifest; flags are shared by name."""
     if len(chain) == 1:
         return chain[0], graphs[0]
     entry, model = _named_apart(chain[0], graphs[0], 0)
