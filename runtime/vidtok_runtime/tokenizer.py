@@ -21,7 +21,7 @@ from vidtok_runtime.arguments import as_array, frame_rate, whole
 from vidtok_runtime.bundle.graph_entry import GraphEntry
 from vidtok_runtime.bundle.lookup import find_bundle
 from vidtok_runtime.bundle.manifest import Manifest
-from vidtok_runtime.bundle.stream_spec import SURPLUS, Groups, StreamSpec
+from vidtok_runtime.bundle.stream_spec import Groups, StreamSpec
 from vidtok_runtime.engines.base import Options
 from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.engines.load import load_chain
@@ -212,21 +212,19 @@ class Tokenizer:
         *,
         normalized: bool,
     ) -> DecoderStream | DecoderGroups:
-        late = stream.decoder.drop == SURPLUS and num_frames is None and stream.groups is not None
-
         def start(count: int | None) -> DecoderStream:
             chain = self._chain("decoder")
 
-            def calls(height: int, width: int, frames: int | None) -> Calls | TiledCalls:
+            def calls(height: int, width: int, frames: int) -> Calls | TiledCalls:
                 return self._calls(chain, stream, height, width, frames)
 
-            return DecoderStream(stream, calls, count, height, width, dtype, normalized=normalized, late=late)
+            return DecoderStream(stream, calls, count, height, width, dtype, normalized=normalized)
 
         if stream.groups is None and not skip:
             return start(num_frames)
         if num_frames is not None:
             whole("num_frames", num_frames, 0)
-        return DecoderGroups(start, stream.groups, num_frames, skip, late=late)
+        return DecoderGroups(start, stream.groups, num_frames, skip)
 
     def plan(self, role: str, height: int, width: int, groups: Groups | None = None) -> CallPlan:
         """How a stream of frames of a size in pixels is cut; raises InputError when `max_memory` is too little.
@@ -347,10 +345,10 @@ class Tokenizer:
         stream: StreamSpec,
         height: int,
         width: int,
-        frames: int | None = None,
+        frames: int = 0,
         beside: str | None = None,
     ) -> Calls | TiledCalls:
-        """The graph calls of a stream of frames of a size, of which a decoder's holds so many; None: unknown."""
+        """The graph calls of a stream of frames of a size, of which a decoder's holds so many."""
         plan, calls = self.plan(chain.role, height, width, stream.groups), stream.calls(chain.role)
         group = stream.group_length(chain.role)
         if calls.max is not None and not calls.exact:

@@ -118,12 +118,10 @@ class StreamSpec:
         steps = (latents * self.time_factor - self.length.first) // self.length.multiple
         return max(0, self.length.first + steps * self.length.multiple - self.front_frames) if steps >= 0 else 0
 
-    def dropped(self, frames: int | None) -> int:
-        """Frames that a decoder gives before those of a stream of so many frames; None: as many as its latents hold."""
+    def dropped(self, frames: int) -> int:
+        """Frames that a decoder gives before those of a stream of so many frames."""
         if self.decoder.drop != SURPLUS:
             return self.decoder.drop
-        if frames is None:
-            frames = self.frames(-(-self.length.first // self.time_factor) + self.length.multiple)
         held = self.length.padded(self.front_frames + frames) - self.front_frames
         return self.time_factor * self.latents(frames) + self.look_ahead - held
 

@@ -60,15 +60,11 @@ class _Groups(Generic[S]):
                 tail = tail if self._tail is None else np.concatenate([self._tail, tail])
                 self._tail = tail[-self._shared :].copy()
             if self._room == 0:
-                out.append(self._kept(self._end()))
+                out.append(self._kept(self._stream.finish()))
         if out:
             return out[0] if len(out) == 1 else np.concatenate(out)
         # Nothing, in the shape of what comes.
         return self._stream.push(items) if self._room else self._stream.finish()
-
-    def _end(self) -> Array:
-        """Finish the stream of a whole group."""
-        return self._stream.finish()
 
     def _next(self) -> list[Array]:
         """Begin the next group with what it shares with the one before."""
@@ -109,8 +105,7 @@ class EncoderGroups(_Groups[EncoderStream]):
 class DecoderGroups(_Groups[DecoderStream]):
     """As DecoderStream for what EncoderGroups made: `start(n)` gives the stream of a group of n frames.
 
-    `skip`: frames to throw away at the start, before the `num_frames` that count. late: what a group gives can only be
-    told from its number of frames, and of the last one that is not known before `finish`.
+    `skip`: frames to throw away at the start, before the `num_frames` that count.
     """
 
     def __init__(
@@ -119,15 +114,12 @@ class DecoderGroups(_Groups[DecoderStream]):
         groups: Groups | None,
         num_frames: int | None = None,
         skip: int = 0,
-        *,
-        late: bool = False,
     ) -> None:
         self._longest = groups.frames if groups else sys.maxsize
         self._left = None if num_frames is None else skip + num_frames
         self._again = 0  # frames of the next group that the one before has given
         self._skip = skip
         self._start = start
-        self._late = late
         self._given = 0
         super().__init__(*((groups.latents, groups.shared_latents, groups.shared_frames) if groups else (None, 0, 0)))
 
@@ -142,15 +134,12 @@ class DecoderGroups(_Groups[DecoderStream]):
         """
         self._finished = True
         rest = None
-        if self._late and num_frames is not None:
+        if num_frames is not None:
             rest = num_frames - self._given + (self._surplus if self._given else 0)
         out = self._after_skip(self._kept(self._stream.finish(rest)))
         if self._left:
             raise InputError(f"the tokens end {self._left} frames too early; the stream is incomplete")
         return out
-
-    def _end(self) -> Array:
-        return self._stream.finish(self._longest if self._late else None)
 
     def _begin(self) -> DecoderStream:
         if self._left is None:

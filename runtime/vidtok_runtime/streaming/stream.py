@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.arguments import as_array, whole
-from vidtok_runtime.bundle.stream_spec import StreamSpec
+from vidtok_runtime.bundle.stream_spec import SURPLUS, StreamSpec
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.streaming.geometry import RangeNote, check_frames, from_network, padded_size, to_network
 from vidtok_runtime.streaming.graph_calls import Calls
@@ -19,8 +20,8 @@ from vidtok_runtime.streaming.tiles import TiledCalls
 Array = NDArray[Any]
 # The graph calls of a stream of frames of a height and width, which only the first push tells.
 Start = Callable[[int, int], Calls | TiledCalls]
-# The same for the latents of a stream that holds so many frames; None: as many as its latents can.
-DecoderStart = Callable[[int, int, int | None], Calls | TiledCalls]
+# The same for the latents of a stream that holds so many frames; 0 where that changes nothing.
+DecoderStart = Callable[[int, int, int], Calls | TiledCalls]
 
 
 class EncoderStream:
@@ -103,8 +104,8 @@ class DecoderStream:
 
     The frames of the front padding never come out; with `num_frames`, `height` and `width` the tail and the
     edge padding are cut off, too. Where the manifest names a look-ahead, as many frames wait for the next latent
-    or for `finish`. normalized: the latents are, with the release's mean and scale. late: `finish` says of how many
-    frames the stream is, and nothing is run before.
+    or for `finish`; where a surplus is dropped, all wait, since only the end tells how much that is. normalized: the
+    latents are, with the release's mean and scale.
     """
 
     def __init__(
@@ -117,11 +118,10 @@ class DecoderStream:
         dtype: str = "uint8",
         *,
         normalized: bool = False,
-        late: bool = False,
     ) -> None:
         if dtype not in ("uint8", "float32"):
             raise InputError(f"frames are uint8 or float32, got {dtype!r:.60}")
-        self._frames = self._left = None if num_frames is None else whole("num_frames", num_frames, 0)
+        self._left = None if num_frames is None else whole("num_frames", num_frames, 0)
         self._height, self._width = (n if n is None else whole("height and width", n, 1) for n in (height, width))
         self._dtype = dtype
         self._stream = stream
@@ -129,7 +129,7 @@ class DecoderStream:
         self._start = start
         self._calls: Calls | TiledCalls | None = None
         self._size: tuple[int, ...] | None = None
-        self._held: list[Array] | None = [] if late else None
+        self._waiting: list[Array] | None = [] if stream.decoder.drop == SURPLUS else None
         self._finished = False
 
     def push(self, data: Any) -> Array:
@@ -144,31 +144,44 @@ class DecoderStream:
         out = [self._nothing()]
         if len(data) == 0:
             return out[0]
-        if self._held is not None:
-            self._held.append(data)
-            return out[0]
-        height, width = (n * self._stream.spatial_multiple for n in data.shape[-2:])
-        calls = self._calls = self._calls or self._start(height, width, self._frames)
-        for start in range(0, len(data), calls.longest):
-            out += map(self._deliver, calls.push(self._taken(data[start : start + calls.longest])))
+        if self._waiting is not None:
+            self._waiting.append(data)
+        else:
+            out += self._run(data, 0)
         return np.concatenate(out)
 
     def finish(self, num_frames: int | None = None) -> Array:
         """End the stream and return what waited; raises InputError when fewer frames came out than were promised.
 
-        num_frames: of a stream that is told so late.
+        num_frames: of a stream whose length was not known before.
         """
         out = [self._nothing()]
-        if self._held:
-            data, self._held = np.concatenate(self._held), None
-            self._frames = self._left = num_frames
-            out.append(self.push(data))
-        if self._calls is not None and self._left != 0 and not self._finished:
-            out += map(self._deliver, self._calls.finish())
+        if self._left != 0 and not self._finished:
+            if self._waiting:
+                data = np.concatenate(self._waiting)
+                out += self._run(data, self._frames_of(len(data), self._left if num_frames is None else num_frames))
+            if self._calls is not None:
+                out += map(self._deliver, self._calls.finish())
         self._finished = True
         if self._left:
             raise InputError(f"the tokens end {self._left} frames too early; the stream is incomplete")
         return np.concatenate(out)
+
+    def _run(self, data: Array, frames: int) -> list[Array]:
+        """What latents of a stream of so many frames complete."""
+        height, width = (n * self._stream.spatial_multiple for n in data.shape[-2:])
+        calls = self._calls = self._calls or self._start(height, width, frames)
+        out = []
+        for start in range(0, len(data), calls.longest):
+            out += map(self._deliver, calls.push(self._taken(data[start : start + calls.longest])))
+        return out
+
+    def _frames_of(self, latents: int, told: int | None) -> int:
+        """Frames that a stream of latents holds: those that are told, unless it was cut and they are fewer."""
+        if told is not None and self._stream.latents(told) == latents:
+            return told
+        groups = self._stream.groups
+        return min(self._stream.frames(latents), groups.frames if groups else sys.maxsize)
 
     def _taken(self, data: Array) -> Array:
         """In the layout and type of the graphs."""
