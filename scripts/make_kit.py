@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidtok_export import export
-from vidtok_export.bundle import save_manifest
+from vidtok_export.bundle import in_chunks, save_manifest
 from vidtok_export.verify import LATENT_TOLERANCE, VIDEO_TOLERANCE, smooth_video
 from vidtok_ref import VideoTokenizer, build
+from vidtok_ref.families import family_of
 from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.streaming.geometry import to_network
@@ -90,6 +91,22 @@ BUNDLES = {
         "fsq-262144-noncausal",
         {"fsq-noncausal": KitClip((19, 13, 18), [[19], [1, 8, 10], [7, 1, 11]], [[5], [1, 3, 1], [2, 2, 1]])},
     ),
+    "wan-causal": Spec(
+        "wan-2.1",
+        {
+            "wan-causal": KitClip((14, 10, 13), [[14], [1, 4, 9], [2, 5, 7]], [[5], [1, 1, 3], [2, 2, 1]]),
+            "wan-causal-one-frame": KitClip((1, 4, 7), [[1]], [[1]]),
+        },
+        overrides={
+            "ch": 4,
+            "z_channels": 4,
+            "ch_mult": (1, 1, 2),
+            "num_res_blocks": 1,
+            "temporal_down": (True, True),
+            "latent_mean": (0.5, -0.25, 0.0, 1.0),
+            "latent_std": (2.0, 0.5, 1.0, 1.5),
+        },
+    ),
 }
 
 
@@ -103,13 +120,14 @@ def clip_of(name: str, clip: KitClip) -> NDArray[np.uint8]:
 
 def network_input(model: VideoTokenizer, frames: NDArray[np.uint8]) -> Tensor:
     """What the reference takes, in its own precision: `1 3 T H' W'`."""
-    pixels = to_network(frames, model.stream.spatial_multiple)
+    spec = model.stream
+    pixels = to_network(frames, spec.spatial_multiple, square=spec.square, pixel_range=spec.pixel_range)
     return torch.from_numpy(pixels).to(next(model.parameters()).dtype)
 
 
 def chunk_of(model: VideoTokenizer) -> int | None:
     """Latents a step of the reference: all at once, or one window."""
-    return None if model.config.causal else CHUNK
+    return None if model.stream.groups is None else CHUNK
 
 
 @torch.no_grad()
@@ -133,22 +151,24 @@ def find_model(spec: Spec) -> VideoTokenizer:
 @torch.no_grad()
 def encode(model: VideoTokenizer, frames: NDArray[np.uint8]) -> Tokens:
     """What a token file of the clip holds, by the reference."""
-    v, (num_frames, height, width) = model.config, frames.shape[:3]
+    spec, (num_frames, height, width) = in_chunks(model.stream, CHUNK), frames.shape[:3]
     encoded = model.encode(network_input(model, frames), chunk_of(model))
     data = encoded.latent[0].transpose(0, 1).float() if encoded.indices is None else encoded.indices[0]
     info = TokenInfo(
-        variant=v.name,
+        family=family_of(model.config).name,
+        name=model.config.name,
         weights_sha256=weights_sha256(model),
         num_frames=num_frames,
         height=height,
         width=width,
-        time_factor=v.time_factor,
-        front_frames=v.front_frames,
-        look_ahead=model.decoder.lag,
-        codebook_size=v.codebook_size,
+        time_factor=spec.time_factor,
+        front_frames=spec.front_frames,
+        look_ahead=spec.look_ahead,
+        length=spec.length,
+        codebook_size=spec.codebook_size,
+        groups=spec.groups and replace(spec.groups, multiple=None),
         fps=FPS,
         provider="reference",
-        window=None if v.causal else CHUNK * v.time_factor,
     )
     return Tokens(data.numpy(), info, np.arange(num_frames))
 

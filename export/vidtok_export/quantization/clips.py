@@ -87,7 +87,7 @@ def decode(manifest: Manifest, decoder: GraphChain, data: Array, clip: Pixels) -
     spec, (frames, height, width, _) = manifest.stream, clip.shape
 
     def start(count: int | None) -> DecoderStream:
-        def calls(_: int, __: int, held: int | None) -> Calls:
+        def calls(_: int, __: int, held: int) -> Calls:
             own = replace(spec.decoder, drop=spec.dropped(held))
             return Calls(decoder.fresh(), own, spec.group_length("decoder"))
 
