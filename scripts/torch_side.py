@@ -1,7 +1,9 @@
-"""The PyTorch sides of scripts/benchmark.py: the reference as it is, compiled, or straight to ONNX without a fold.
+"""The PyTorch sides of scripts/benchmark.py: a reference, or the release's own implementation, eager or compiled.
+
+Also the reference straight to ONNX, without a fold.
 
 python scripts/torch_side.py SPEC, SPEC a JSON object: `{"matmul": 2048, "threads": 2}`, or weights (a file that says
-its variant), bundle, role, frames, height, width, threads and mode (eager or compile).
+its variant), bundle, role, frames, height, width, threads, whose (reference or release) and mode (eager or compile).
 """
 
 from __future__ import annotations
@@ -17,13 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from vidtok_ref import VideoTokenizer, build
-from vidtok_ref.families import make_model
+from vidtok_ref.families import family_of, make_model
 from vidtok_ref.families.weights_file import embedded_variant
 from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.streaming.state import Call, flatten, unflatten
+from vidtok_ref.tokenizer import make_call
 from vidtok_runtime.bench.interleaved import serve
 from vidtok_runtime.bench.process import example
 from vidtok_runtime.bundle.manifest import read_manifest
+from vidtok_runtime.bundle.stream_spec import FIRST_CALL, SECOND_CALL
 
 OPSET = 20
 
@@ -63,21 +67,23 @@ def initial_states(model: VideoTokenizer, role: str, x: Tensor) -> dict[str, Ten
 
 
 def stream(
-    weights: str, bundle: str, role: str, frames: int, height: int, width: int, threads: int, mode: str
+    weights: str, bundle: str, role: str, frames: int, height: int, width: int, threads: int, mode: str, whose: str
 ) -> Callable[[], Callable[[], object]]:
-    """What loads a role of the reference, eager or compiled; then every call takes the next chunk of one stream."""
+    """What loads a role, eager or compiled; then every call takes the next chunk of one stream."""
     torch.set_num_threads(threads)
     manifest = read_manifest(Path(bundle))
     model = build(embedded_variant(weights) or "", weights).requires_grad_(False)
-    reference = Reference(model, role)
     x = torch.from_numpy(example(manifest, role, frames, height, width))
-    first = x[..., : manifest.rule(role, frames).first, :, :]
+    if whose == "release":
+        return released_stream(model, role, x, mode)
+    reference = Reference(model, role)
+    calls = manifest.stream.calls(role)
+    first = x[..., : calls.first, :, :]
     initial = initial_states(model, role, first)
     reference.paths = list(initial)
     delattr(model, "decoder" if role == "encoder" else "encoder")
-    # Version 1.1 looks at the first call and (decoder) the boundary behind it.
-    marks = [[True, False], [False, True], [False, False]] if model.config.version == "1.1" else [None]
-    flags = [mark and [torch.tensor([m]) for m in mark[: 1 + (role == "decoder")]] for mark in marks]
+    marks = [make_call(calls, now, x) for now in ({FIRST_CALL}, {SECOND_CALL}, set[str | None]())]
+    flags = [mark and [flag for flag in mark if flag is not None] for mark in marks]
 
     def load() -> Callable[[], object]:
         network: Callable[..., list[Tensor]] = reference
@@ -93,6 +99,23 @@ def stream(
             nonlocal states
             with torch.no_grad():  # freezing needs it; inference mode is no faster here
                 _, *states = network(next(chunks), states, next(occasions))
+
+        return call
+
+    return load
+
+
+def released_stream(model: VideoTokenizer, role: str, x: Tensor, mode: str) -> Callable[[], Callable[[], object]]:
+    """As `stream`, of the release's own implementation."""
+    release = family_of(model.config).release(model)
+
+    def load() -> Callable[[], object]:
+        if mode == "compile":
+            release.compile()
+
+        def call() -> None:
+            with torch.no_grad():
+                release.step(role, x)
 
         return call
 

@@ -79,6 +79,14 @@ class Family:
     def check_file(self, path: Path, config: Any) -> None:
         """Raise WeightsError where a checkpoint's name says that it belongs to another configuration."""
 
+    def release(self, model: Any) -> Any | None:
+        """The release's own implementation with the weights of a model, None where there is none to call.
+
+        It has `compile()` and `step(role, x)`, which runs the next call of one stream: `N C T H W`, T whole latents.
+        Raises MissingError.
+        """
+        return None
+
     def start_linear(self, model: Any, video: Any, log_variance: float) -> None:
         """Solve for first weights on clips `N 3 T H W`, in place, for training; raises VariantError."""
         raise VariantError(f'family {self.name} has no linear start; give `start = "random"`')

@@ -11,6 +11,7 @@ from vidtok_ref.families.wan.config import CONFIGS, WanConfig
 
 if TYPE_CHECKING:
     from vidtok_ref.families.wan.model import Wan
+    from vidtok_ref.families.wan.release import ReleasedWan
 
 T = TypeVar("T")
 
@@ -32,6 +33,7 @@ class WanFamily(Family):
 
     def make(self, config: WanConfig) -> Wan:
         from vidtok_ref.families.wan.model import Wan
+    from vidtok_ref.families.wan.release import ReleasedWan
 
         return Wan(config)
 
@@ -39,6 +41,11 @@ class WanFamily(Family):
         from vidtok_ref.families.wan.checkpoints import find_checkpoint
 
         return find_checkpoint(config)
+
+    def release(self, model: Wan) -> ReleasedWan:
+        from vidtok_ref.families.wan.release import ReleasedWan
+
+        return ReleasedWan(model)
 
     def own_names(self, weights: Mapping[str, T]) -> dict[str, T]:
         from vidtok_ref.families.wan.checkpoints import own_name
