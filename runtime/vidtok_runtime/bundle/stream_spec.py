@@ -80,6 +80,10 @@ class Length:
         """The smallest such length that is not less than `frames`."""
         return self.first + max(0, -(-(frames - self.first) // self.multiple)) * self.multiple
 
+    def within(self, frames: int) -> int:
+        """The largest such length that is not more than `frames`, 0 if there is none."""
+        return self.first + (frames - self.first) // self.multiple * self.multiple if frames >= self.first else 0
+
 
 @dataclass(frozen=True)
 class StreamSpec:
@@ -115,8 +119,7 @@ class StreamSpec:
 
     def frames(self, latents: int) -> int:
         """The most frames of a stream that so many latents hold; 0 where so many hold none."""
-        steps = (latents * self.time_factor - self.length.first) // self.length.multiple
-        return max(0, self.length.first + steps * self.length.multiple - self.front_frames) if steps >= 0 else 0
+        return max(0, self.length.within(latents * self.time_factor) - self.front_frames)
 
     def dropped(self, frames: int) -> int:
         """Frames that a decoder gives before those of a stream of so many frames."""

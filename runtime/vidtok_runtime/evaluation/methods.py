@@ -80,7 +80,7 @@ class Model:
         manifest = self.tok.manifest
         return {
             "family": manifest.family,
-            "name": manifest.name,
+            "model": manifest.name,
             "weights_sha256": manifest.weights_sha256,
             "provider": self.tok.provider,
             "precision": self.tok.precision,

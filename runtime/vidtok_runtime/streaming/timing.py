@@ -38,6 +38,14 @@ class Timing:
         index, groups = self._group(frame), self.groups
         return index * (groups.latents - groups.shared_latents), index * (groups.frames - groups.shared_frames)
 
+    def first_frame(self, latent: int) -> int:
+        """The first frame that a latent holds."""
+        index, rest = 0, latent
+        if self.groups is not None:
+            index, rest = divmod(latent, self.groups.latents - self.groups.shared_latents)
+        before = index * (self.groups.frames - self.groups.shared_frames) if self.groups else 0
+        return before + max(0, self.length.within(rest * self.time_factor) - self.front_frames)
+
     def _group(self, frame: int) -> int:
         """Number of the group that a frame comes out of."""
         if self.groups is None or frame < self.groups.frames:

@@ -1,0 +1,158 @@
+"""The manifest's schema and what this package makes of manifests: one says what the other does."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from vidtok_runtime.bundle import graph_entry, manifest, stream_spec
+from vidtok_runtime.bundle.information import parity, source
+from vidtok_runtime.bundle.lookup import SHIPPED
+from vidtok_runtime.bundle.manifest import read_manifest
+from vidtok_runtime.errors import BundleError
+
+ROOT = Path(__file__).parents[2]
+KIT = ROOT / "tests/conformance/kit"
+SCHEMA = json.loads((Path(manifest.__file__).parent / "manifest.schema.json").read_text())
+DEFS, STREAM = SCHEMA["$defs"], SCHEMA["properties"]["stream"]["properties"]
+GRAPH = SCHEMA["properties"]["graphs"]["items"]["properties"]
+BUNDLES = sorted(path.parent for folder in (KIT, SHIPPED) for path in folder.glob("*/manifest.json"))
+
+
+@pytest.mark.parametrize("folder", BUNDLES, ids=lambda folder: folder.name)
+def test_our_bundles_keep_to_the_schema(folder: Path) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(json.loads((folder / "manifest.json").read_text()), SCHEMA)
+    read_manifest(folder)
+
+
+def test_what_breaks_the_schema_is_refused(tmp_path: Path) -> None:
+    """Every key of every object, taken away: what the schema then refuses is what the reader refuses."""
+    folder = Path(shutil.copytree(KIT / "kl-causal-v1.1", tmp_path / "b"))
+    whole = json.loads((folder / "manifest.json").read_text())
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    refused = 0
+    for path in _keys(whole, ("graphs", "stream", "weights")):
+        raw = json.loads(json.dumps(whole))
+        inside: Any = raw
+        for key in path[:-1]:
+            inside = inside[key]
+        del inside[path[-1]]
+        (folder / "manifest.json").write_text(json.dumps(raw))
+        if validator.is_valid(raw):
+            # What goes beyond a schema: names that belong to each other.
+            assert path[-1] in ("first", "boundary") or path[0] not in ("graphs", "stream"), path
+            continue
+        refused += 1
+        with pytest.raises(BundleError):
+            read_manifest(folder)
+    assert refused > 60
+
+
+def _keys(value: Any, inside: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    """Paths of all keys of an object, of the first of each list, and of those in the objects named."""
+    if isinstance(value, list):
+        return [(0, *rest) for rest in _keys(value[0], ())] if value else []
+    if not isinstance(value, dict):
+        return []
+    found: list[tuple[Any, ...]] = []
+    for key, item in value.items():
+        found.append((key,))
+        if not inside or key in inside:
+            found += [(key, *rest) for rest in _keys(item, ())]
+    return found
+
+
+def test_limits_are_those_of_the_schema() -> None:
+    for name, limit in (
+        ("time_factor", stream_spec.MAX_TIME_FACTOR),
+        ("spatial_multiple", stream_spec.MAX_SPATIAL_MULTIPLE),
+        ("latent_channels", stream_spec.MAX_CHANNELS),
+        ("codebook_size", stream_spec.MAX_CODES),
+    ):
+        assert (STREAM[name]["minimum"], STREAM[name]["maximum"]) == (1, limit)
+    calls = DEFS["calls"]["properties"]
+    longest = stream_spec.MAX_LENGTH
+    assert STREAM["levels"]["maxItems"] == DEFS["scale"]["maxItems"] == stream_spec.MAX_CHANNELS
+    assert STREAM["front_frames"]["maximum"] == stream_spec.MAX_TIME_FACTOR - 1
+    assert DEFS["length"]["maximum"] == STREAM["length"]["properties"]["first"]["maximum"] == longest
+    assert {calls[name]["maximum"] for name in ("first", "max")} == {longest}
+    assert STREAM["groups"]["properties"]["multiple"]["maximum"] == longest
+    assert {STREAM["groups"]["properties"][f"shared_{n}"]["maximum"] for n in ("frames", "latents")} == {longest - 1}
+    assert calls["drop"]["anyOf"][0]["maximum"] == calls["flush"]["properties"]["keep"]["maximum"] == longest
+    assert calls["flush"]["properties"]["size"]["maximum"] == stream_spec.MAX_FLUSH
+    stage = GRAPH["stages"]["items"]["properties"]
+    assert stage["channels"]["maximum"] == graph_entry.MAX_STAGE_CHANNELS
+    assert stage["space"]["maximum"] == stream_spec.MAX_SPATIAL_MULTIPLE
+    assert stage["time"]["maximum"] == stream_spec.MAX_TIME_FACTOR
+    assert GRAPH["receptive_field"]["maximum"] == graph_entry.MAX_RECEPTIVE_FIELD
+
+
+def test_words_are_those_of_the_schema() -> None:
+    assert tuple(DEFS["dtype"]["enum"]) == graph_entry.DTYPES
+    assert tuple(GRAPH["role"]["enum"]) == graph_entry.ROLES
+    assert tuple(GRAPH["part"]["enum"]) == graph_entry.PARTS
+    flags = DEFS["calls"]["properties"]["flags"]["additionalProperties"]
+    assert tuple(flags["items"]["enum"]) == stream_spec.CALLS
+    assert DEFS["calls"]["properties"]["drop"]["anyOf"][1]["const"] == stream_spec.SURPLUS
+    assert SCHEMA["properties"]["format"]["const"] == manifest.FORMAT
+    assert SCHEMA["properties"]["format_version"]["const"] == manifest.FORMAT_VERSION
+
+
+@pytest.mark.parametrize("language", ["cpp/include/vidtok/*.hpp", "web/src/*.js"])
+def test_the_other_runtimes_have_the_same_words_and_limits(language: str) -> None:
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "runtime").glob(language)))
+    quoted = set(re.findall(r"[\"']([a-z0-9 ]+)[\"']", text))
+    words = {*graph_entry.DTYPES, *graph_entry.ROLES, *graph_entry.PARTS, *stream_spec.CALLS, stream_spec.SURPLUS}
+    assert words <= quoted, words - quoted
+    numbers = {
+        "channels": stream_spec.MAX_CHANNELS,
+        "codes": stream_spec.MAX_CODES,
+        "flush": stream_spec.MAX_FLUSH,
+        "length": stream_spec.MAX_LENGTH,
+        "spatial_multiple": stream_spec.MAX_SPATIAL_MULTIPLE,
+        "time_factor": stream_spec.MAX_TIME_FACTOR,
+    }
+    named = re.findall(r"\bmax_(\w+) = ([^;\n]+)", text.replace("MAX_", "max_"), re.IGNORECASE)
+    found = {name.lower(): number_of(value) for name, value in named if name.lower() in numbers}
+    assert found == {name: numbers[name] for name in found}
+    assert found.keys() >= {"channels", "length"}, "the limits have other names"
+
+
+def number_of(text: str) -> int:
+    """Of `65536`, `1 << 16`, `1U << 16`, `2 ** 16 - 1`, `std::int32_t{2147483647}`."""
+    text = re.sub(r"//.*|[{}]|[uUlL]+\b|std::\w+|_t", " ", text.replace("'", ""))
+    match = re.fullmatch(r"\s*(\d+)(?:\s*(\*\*|<<)\s*(\d+))?(?:\s*-\s*(\d+))?\s*", text)
+    assert match is not None, text
+    base, sign, power, less = match.groups()
+    value = int(base) ** int(power) if sign == "**" else int(base) << int(power or 0)
+    return value - int(less or 0)
+
+
+def test_bundles_of_version_1_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": "vidtok-bundle", "format_version": 1}))
+    with pytest.raises(BundleError) as caught:
+        read_manifest(tmp_path)
+    said = str(caught.value).removeprefix(f"{tmp_path / 'manifest.json'} ")
+    assert said == "has format version 1, this runtime reads 2; export again or update vidtok-onnx"
+
+
+def test_what_is_for_people_may_be_anything(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(KIT / "fsq-causal", tmp_path / "b"))
+    raw = json.loads((folder / "manifest.json").read_text())
+    assert source(read_manifest(folder)) == raw["weights"]["source"]
+    assert len(parity(read_manifest(folder))) == len(raw["parity"]["rows"])
+    raw["weights"]["source"] = 5
+    raw["parity"]["rows"][0]["video_max_diff"] = None
+    (folder / "manifest.json").write_text(json.dumps(raw))
+    assert (source(read_manifest(folder)), parity(read_manifest(folder))) == (None, [])
+    for key in ("parity", "operations", "tools", "opset"):
+        raw.pop(key)
+    (folder / "manifest.json").write_text(json.dumps(raw))
+    assert (source(read_manifest(folder)), parity(read_manifest(folder))) == (None, [])
