@@ -33,7 +33,6 @@ class WanFamily(Family):
 
     def make(self, config: WanConfig) -> Wan:
         from vidtok_ref.families.wan.model import Wan
-    from vidtok_ref.families.wan.release import ReleasedWan
 
         return Wan(config)
 
