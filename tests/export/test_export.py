@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,8 @@ def test_manifest_tells_what_was_written(bundle: Path, shallow: VideoTokenizer) 
         loaded = onnx.load(bundle / graph["file"])
         flags = [flag["name"] for flag in graph["flags"]]
         assert [i.name for i in loaded.graph.input] == [graph["inputs"][0]["name"], *flags, *names]
-    assert raw["codebook_size"] == shallow.stream.codebook_size
+    assert raw["stream"] == json.loads(json.dumps(asdict(shallow.stream)))
+    assert (raw["family"], raw["name"], raw["config"]) == ("vidtok", shallow.config.name, shallow.config.to_dict())
 
 
 def test_verification_notices_other_weights(bundle: Path, shallow: VideoTokenizer) -> None:
@@ -93,7 +95,7 @@ def test_command_line() -> None:
     assert "did you mean" in unknown.output
     absent = runner.invoke(main, ["--variant", "kl-4chn", "--checkpoint", "none.ckpt"])
     assert absent.exit_code == 1
-    assert "none.ckpt is not a file" in absent.output
+    assert "none.ckpt is neither a file nor a folder" in absent.output
 
 
 @pytest.mark.slow

@@ -142,7 +142,7 @@ def test_graphs_of_it_equal_the_reference(bundle: Path, shallow: VideoTokenizer,
 
 
 def test_half_precision_sees_whole_convolutions(bundle: Path, few_are_many: None):
-    entry = read_manifest(bundle).graph("encoder", "cpu", "fp32")
+    (entry,) = read_manifest(bundle).chain("encoder", "cpu", "fp32")
     model = onnx.load(bundle / entry.file)
     restore_float(model)
     convolutions = operators(model)["Conv"]

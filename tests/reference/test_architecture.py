@@ -111,7 +111,7 @@ def test_export_on_the_command_line(base: str, architecture: str, tmp_path: Path
     done = CliRunner().invoke(main, args)
     assert done.exit_code == 0, done.output
     manifest = read_manifest(tmp_path / "bundle")
-    assert Variant.from_dict(manifest.raw["variant"]) == model.config
+    assert Variant.from_dict(manifest.raw["config"]) == model.config
     assert [row["passed"] for row in manifest.raw["parity"]["rows"]] == [True, True]
     assert all(bool(graph.states) == model.config.causal for graph in manifest.graphs)
 

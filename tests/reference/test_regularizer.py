@@ -206,7 +206,7 @@ def test_bundles_of_every_quantizer(model: VideoTokenizer, tmp_path: Path) -> No
     write_weights(model, tmp_path / "model.safetensors")
     model = build(model.config, tmp_path / "model.safetensors")
     tok = Tokenizer(export(model, tmp_path / "bundle"), provider="cpu", threads=1)
-    assert tok.manifest.codebook_size == model.stream.codebook_size
+    assert tok.manifest.stream.codebook_size == model.stream.codebook_size
     video = np.random.default_rng(0).uniform(-1, 1, (9, 8, 12, 3)).astype(np.float32)
     with torch.no_grad():
         encoded = model.encode(torch.from_numpy(video).permute(3, 0, 1, 2)[None])

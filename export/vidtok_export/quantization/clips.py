@@ -15,6 +15,7 @@ from vidtok_ref.train.clips import Pixels
 from vidtok_ref.train.material import HELD_OUT, VIDEO, list_files
 from vidtok_ref.train.recipe import DataPart
 from vidtok_runtime.bundle.manifest import Manifest
+from vidtok_runtime.bundle.stream_spec import StreamSpec
 from vidtok_runtime.engines.base import Array, Session
 from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.errors import VideoError
@@ -71,20 +72,17 @@ class Recorder:
         return self._session.run(inputs)
 
 
-def encode(manifest: Manifest, encoder: GraphChain, clip: Pixels) -> Array:
-    """Latents or tokens of a clip."""
-    spec = manifest.stream
+def encoder_stream(spec: StreamSpec, encoder: GraphChain) -> EncoderGroups:
+    """A stream of frames through a chain."""
 
     def start() -> EncoderStream:
         return EncoderStream(spec, lambda *_: Calls(encoder.fresh(), spec.encoder, spec.group_length("encoder")))
 
-    stream = EncoderGroups(start, spec.groups, Posterior(spec, LatentForm()))
-    return np.concatenate([stream.push(clip), stream.finish()])
+    return EncoderGroups(start, spec.groups, Posterior(spec, LatentForm()))
 
 
-def decode(manifest: Manifest, decoder: GraphChain, data: Array, clip: Pixels) -> Array:
-    """The clip's frames in 0..255 as float32, unrounded."""
-    spec, (frames, height, width, _) = manifest.stream, clip.shape
+def decoder_stream(spec: StreamSpec, decoder: GraphChain, num_frames: int, height: int, width: int) -> DecoderGroups:
+    """A stream of latents or tokens through a chain, to float32 frames in -1..1."""
 
     def start(count: int | None) -> DecoderStream:
         def calls(_: int, __: int, held: int) -> Calls:
@@ -93,5 +91,17 @@ def decode(manifest: Manifest, decoder: GraphChain, data: Array, clip: Pixels) -
 
         return DecoderStream(spec, calls, count, height, width, "float32")
 
-    stream = DecoderGroups(start, spec.groups, frames)
+    return DecoderGroups(start, spec.groups, num_frames)
+
+
+def encode(manifest: Manifest, encoder: GraphChain, clip: Pixels) -> Array:
+    """Latents or tokens of a clip."""
+    stream = encoder_stream(manifest.stream, encoder)
+    return np.concatenate([stream.push(clip), stream.finish()])
+
+
+def decode(manifest: Manifest, decoder: GraphChain, data: Array, clip: Pixels) -> Array:
+    """The clip's frames in 0..255 as float32, unrounded."""
+    frames, height, width, _ = clip.shape
+    stream = decoder_stream(manifest.stream, decoder, frames, height, width)
     return (np.concatenate([stream.push(data), stream.finish()]) + 1) * np.float32(127.5)

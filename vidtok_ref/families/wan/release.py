@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,8 +18,8 @@ class ReleasedWan:
     def __init__(self, model: Wan) -> None:
         with needs_extra("peers"):
             from diffusers import AutoencoderKLWan
-        c = model.config
-        self.vae: Any = AutoencoderKLWan(
+        c, released = model.config, cast(Any, AutoencoderKLWan)
+        self.vae = released(
             base_dim=c.ch,
             z_dim=c.z_channels,
             dim_mult=list(c.ch_mult),
