@@ -59,7 +59,7 @@ def main() -> None:
     from video_files import FILES, damaged, make
 
     tok = Tokenizer("tiny-fsq-32768", provider="cpu", threads=1)
-    rows = ["| input | stored as | frames back | times off by, ms | said |\n", "|---|---|---|---|---|\n"]
+    rows = ["| input | stored as | frames back | times off by, ms | message |\n", "|---|---|---|---|---|\n"]
     with tempfile.TemporaryDirectory() as name:
         for number, (case, values) in enumerate(FILES.items()):
             folder = Path(name) / str(number)

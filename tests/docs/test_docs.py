@@ -255,7 +255,7 @@ def test_errors_of_troubleshooting_are_those_of_the_code() -> None:
                 if len(pattern.replace(".+?", "")) >= 15:
                     templates.add((whole, pattern))
     page = ROOT / "docs/troubleshooting.md"
-    shown = [b.text.strip() for b in blocks(page) if b.language == "text"]
+    shown = [match[2] for match in re.finditer(r"^\| (`+)(.+?)\1 \| ", page.read_text(), re.MULTILINE)]
     assert len(shown) > 30
     for text in shown:
         cut = text.endswith("…")
