@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pages import put
 
 from vidtok_ref import build
 from vidtok_ref.regularizers.base import Quantizer
@@ -21,6 +22,7 @@ from vidtok_ref.train.recipe import Recipe, load_recipe
 from vidtok_ref.train.run import train
 from vidtok_ref.weights import read_weights
 
+TARGET = Path(__file__).parent.parent / "docs/ablations.md"
 REGULARIZERS: dict[str, dict[str, Any]] = {
     "VQ": {"regularizer": "vq", "levels": (4096,)},
     "LFQ": {"regularizer": "lfq", "z_channels": 12, "levels": (2,) * 12},
@@ -45,7 +47,7 @@ def variations(base: Recipe) -> dict[str, Recipe]:
 
 
 @torch.no_grad()
-def codes_in_use(recipe: Recipe, weights: Path, material: Material) -> float | None:
+def codebook_used(recipe: Recipe, weights: Path, material: Material) -> float | None:
     """Utilization over the held-out clips; None for KL."""
     model = build(recipe.model.variant, read_weights(weights), **recipe.model.overrides).eval()
     if not isinstance(model.regularization, Quantizer):
@@ -57,7 +59,7 @@ def codes_in_use(recipe: Recipe, weights: Path, material: Material) -> float | N
 
 
 def main(clips: Path, runs: Path) -> None:
-    """Run what has not been run and write the table."""
+    """Run what has not been run and write the tables."""
     base = load_recipe("tiny-ablation")
     material = load_material(clips, base.data)
     rows = {}
@@ -66,30 +68,19 @@ def main(clips: Path, runs: Path) -> None:
         psnr = train(recipe, clips, run, accelerator="cpu")
         model = build(recipe.model.variant, **recipe.model.overrides)
         count = sum(p.numel() for p in model.parameters()) / 1e3
-        used = codes_in_use(recipe, run / "best.safetensors", material)
+        used = codebook_used(recipe, run / "best.safetensors", material)
         rows[name] = (count, psnr, "-" if used is None else f"{used:.1%}")
         print(name, *rows[name], flush=True)
-    lines = [
-        "# Two ablations at toy size",
-        "",
-        f"Made by `scripts/ablations.py`: {base.steps} steps each of the recipe `tiny-ablation` (batches of "
-        f"{base.data.batch} clips of {base.data.frames} frames, {base.data.size}x{base.data.size}; narrow models), one "
-        f"seed, PSNR over {len(material.held_out)} held-out clips of 17 frames, 128x128. Such runs rank what learns "
-        "quickly, not what is best in the end; compare them with the paper's Tables 2 and 3 in direction only.",
-        "",
-        "Regularizers with 4,096 codes at 4x8x8, without and with their loss (entropy and commitment; VQ: commitment), "
-        "from the linear start:",
-        "",
-        "| regularizer | loss | PSNR (dB) | codes in use |",
+    regularizers = [
+        "| regularizer | loss | PSNR (dB) | codebook used |",
         "| - | - | - | - |",
         *(
             f"| {name.split(', ')[0]} | {name.split(', ')[1]} | {psnr:.2f} | {used} |"
             for name, (_, psnr, used) in rows.items()
             if ", " in name
         ),
-        "",
-        "Resampling of time in `kl-4chn`, from random weights:",
-        "",
+    ]
+    architectures = [
         "| architecture | parameters (thousand) | PSNR (dB) |",
         "| - | - | - |",
         *(
@@ -97,9 +88,9 @@ def main(clips: Path, runs: Path) -> None:
             for name, (count, psnr, _) in rows.items()
             if name in ARCHITECTURES
         ),
-        "",
     ]
-    (Path(__file__).parent.parent / "docs/ablations.md").write_text("\n".join(lines))
+    put(TARGET, "\n".join(regularizers), "measured: regularizers")
+    put(TARGET, "\n".join(architectures), "measured: architectures")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write docs/conformance.md: every runtime here beside the reference, on the conformance kit and on clips.
+"""Write the tables of docs/conformance.md: every runtime here beside the reference, on the kit and on clips.
 
 python scripts/conformance_table.py a.mp4 b.mp4           # the clips go through the shipped bundles
 """
@@ -16,6 +16,7 @@ import torch
 from conformance_runners import ROOT, RUNNERS, Case, Results, Run, Runner
 from make_kit import BUNDLES, KIT, chunk_of, decode, encode, find_model, network_input, write_case, write_cases
 from numpy.typing import NDArray
+from pages import put
 from tqdm import tqdm
 
 from vidtok_export.verify import reference_of
@@ -26,14 +27,6 @@ from vidtok_runtime.evaluation.protocol import Excerpt, Protocol
 
 TARGET = ROOT / "docs/conformance.md"
 PROTOCOL = Protocol(frames=17, size=128, fps=None)
-HEAD = """# Conformance
-
-Largest differences of each runtime from the reference (PyTorch in float64, one shot), made by
-`python scripts/conformance_table.py CLIP CLIP`. Frames are decoded from the reference's tokens and compared in -1..1,
-where a step of a byte is 0.0078. Where tokens differ, the distance is that of the encoder's output from the cell of the
-token found, in steps of the quantizer. The first row is PyTorch itself in float32.
-`tests/conformance` has the kit and the tests that run it.
-"""
 COLUMNS = "| runtime | tokens that differ | latents | frames |\n|---|---|---|---|\n"
 
 
@@ -101,12 +94,12 @@ def section(title: str, cases: list[Case], models: dict[str, VideoTokenizer], ru
 
 
 def main(clips: list[Path]) -> None:
-    """Measure and write the page."""
+    """Measure and write the tables."""
     from cases import read_cases
 
     here = [runner for runner in RUNNERS if runner.missing is None]
     kit_models = {name: find_model(spec) for name, spec in BUNDLES.items()}
-    page = HEAD + section("The kit", read_cases(KIT), kit_models, here)
+    page = section("The kit", read_cases(KIT), kit_models, here)
     for clip in clips:
         title = f"`{clip.name}`, {PROTOCOL.frames} frames of {PROTOCOL.size}x{PROTOCOL.size}, the shipped bundles"
         with tempfile.TemporaryDirectory() as folder:
@@ -115,7 +108,7 @@ def main(clips: list[Path]) -> None:
     absent = [f"- {runner.name}: {runner.missing}\n" for runner in RUNNERS if runner.missing]
     if absent:
         page += "\nLeft out:\n\n" + "".join(absent)
-    TARGET.write_text(page)
+    put(TARGET, page)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import av
+from pages import put
 
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.pipeline.files import decode_file, encode_file
@@ -19,7 +20,6 @@ from vidtok_runtime.video.source import Damage, Opening
 
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "docs/inputs.md"
-BEGIN, END = "<!-- measured -->\n", "<!-- end -->\n"
 sys.path.insert(0, str(ROOT / "tests"))
 
 
@@ -59,7 +59,7 @@ def main() -> None:
     from video_files import FILES, damaged, make
 
     tok = Tokenizer("tiny-fsq-32768", provider="cpu", threads=1)
-    rows = ["| input | stored as | frames back | times off by, ms | said |\n", "|---|---|---|---|---|\n"]
+    rows = ["| input | stored as | frames back | times off by, ms | message |\n", "|---|---|---|---|---|\n"]
     with tempfile.TemporaryDirectory() as name:
         for number, (case, values) in enumerate(FILES.items()):
             folder = Path(name) / str(number)
@@ -70,10 +70,7 @@ def main() -> None:
             folder = Path(name) / f"damaged{suffix}"
             folder.mkdir()
             rows.append(row("a packet overwritten, of 60", damaged(folder / f"a{suffix}", "middle"), tok))
-    page = TARGET.read_text()
-    head, _, rest_of_page = page.partition(BEGIN)
-    tail = rest_of_page.partition(END)[2]
-    TARGET.write_text(head + BEGIN + "".join(rows) + END + tail)
+    put(TARGET, "".join(rows))
 
 
 if __name__ == "__main__":

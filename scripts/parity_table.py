@@ -1,4 +1,4 @@
-"""Write docs/parity.md: every variant on every engine beside the released implementation's golden vectors.
+"""Write the table of docs/parity.md: every variant on every engine beside the released implementation's golden vectors.
 
 python scripts/parity_table.py VECTORS          # the folder of the golden vectors, `<release name>.safetensors`
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pages import put
 from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
@@ -28,14 +29,6 @@ from vidtok_runtime.engines.load import load_graph
 
 TARGET = Path(__file__).parent.parent / "docs/parity.md"
 ENGINES = {"reference": None, "ONNX Runtime": "cpu", "OpenVINO": "openvino"}
-HEAD = """# Parity
-
-Made by `python scripts/parity_table.py VECTORS` on narrow models (`ch` 8; 6 for two) with the golden weights: largest
-difference from what the released implementation computed, in the latent (FSQ: tokens that differ, of all) and in the
-video before clipping. The released figures themselves carry float32 noise of up to 3e-6 and 2.3e-5. Streamed: calls
-of 1 and 2 latents. Version 1.1 is compared with the released one-shot result; non-causal variants have one window.
-
-"""
 OVER = "(over the limit)"
 COLUMNS = [f"{engine}, {mode}" for engine in ENGINES for mode in ("one shot", "streamed")]
 Array = NDArray[np.float32]
@@ -99,13 +92,12 @@ def row(v: Variant, vectors: Path) -> str:
 
 
 def main(vectors: Path) -> None:
-    """Measure all variants, write the page, and fail when one is over the limit."""
+    """Measure all variants, write the table, and fail when one is over the limit."""
     lines = ["| variant | " + " | ".join(COLUMNS) + " |\n", "|" + "---|" * (1 + len(COLUMNS)) + "\n"]
     for v in tqdm(VARIANTS.values(), unit="variant"):
         lines.append(row(v, vectors))
         tqdm.write(lines[-1].rstrip())
-    TARGET.parent.mkdir(exist_ok=True)
-    TARGET.write_text(HEAD + "".join(lines))
+    put(TARGET, "".join(lines))
     if any(OVER in line for line in lines):
         raise SystemExit("some engine is too far from the golden vectors")
 

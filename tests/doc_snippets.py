@@ -29,6 +29,8 @@ REASONS = {
     "needs released weights",
     "needs published weights",
     "needs hours of training",
+    "needs a long measurement",
+    "needs the golden vectors",
     "needs a model server",
     "needs a browser",
 }

@@ -179,6 +179,16 @@ def test_options_of_all_commands_exist() -> None:
                     _parse(line)
 
 
+def test_scripts_and_their_options_exist() -> None:
+    lines = [line for block in _all_blocks() if block.language == "bash" for line in block.lines()]
+    calls = [shlex.split(line)[1:] for line in lines if line.startswith("python scripts/")]
+    assert len(calls) > 10
+    for script, *args in calls:
+        text = (ROOT / script).read_text()
+        unknown = [arg for arg in args if arg.startswith("--") and f'"{arg}' not in text]
+        assert not unknown, f"{script} has no {unknown}"
+
+
 def test_options_of_commands_inside_sentences_exist() -> None:
     for page in PAGES:
         text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -245,7 +255,7 @@ def test_errors_of_troubleshooting_are_those_of_the_code() -> None:
                 if len(pattern.replace(".+?", "")) >= 15:
                     templates.add((whole, pattern))
     page = ROOT / "docs/troubleshooting.md"
-    shown = [b.text.strip() for b in blocks(page) if b.language == "text"]
+    shown = [match[2] for match in re.finditer(r"^\| (`+)(.+?)\1 \| ", page.read_text(), re.MULTILINE)]
     assert len(shown) > 30
     for text in shown:
         cut = text.endswith("…")
