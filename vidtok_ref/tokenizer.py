@@ -16,7 +16,6 @@ from vidtok_runtime.bundle.stream_spec import (
     FIRST_CALL,
     FLUSH_CALL,
     SECOND_CALL,
-    SURPLUS,
     CallSpec,
     Groups,
     StreamSpec,
@@ -99,8 +98,10 @@ class VideoTokenizer(nn.Module):
             piece = latent[:, :, start : start + groups.latents]
             video = self._run(self.decoder, piece, spec)
             shared = groups.shared_frames if start else 0
-            left = video.shape[2] if num_frames is None else num_frames - _length(out) + shared
-            out.append(video[:, :, self._surplus(spec, piece.shape[2], video.shape[2], left, groups) + shared :])
+            holds = self.stream.frames(piece.shape[2])
+            if num_frames is not None:
+                holds = min(holds, num_frames - _length(out) + shared)
+            out.append(video[:, :, self.stream.dropped(holds) + shared :])
         held = _length(out)
         if num_frames is not None and num_frames > held:
             raise ShapeError(f"{count} latents hold {held} frames, {num_frames} were asked for")
@@ -120,13 +121,6 @@ class VideoTokenizer(nn.Module):
         if groups is not None and chunk is not None:
             return Groups(chunk * f, chunk)
         return Groups(frames, -(-frames // f))
-
-    @staticmethod
-    def _surplus(spec: CallSpec, latents: int, frames: int, left: int, groups: Groups) -> int:
-        """Frames to drop of those that a group's latents gave; left: frames that the clip still has."""
-        if spec.drop != SURPLUS:
-            return spec.drop
-        return max(0, frames - min(left, groups.frames if latents == groups.latents else frames))
 
     @staticmethod
     def _in_chunks(spec: CallSpec, most: int | None) -> CallSpec:
