@@ -349,10 +349,8 @@ class Tokenizer:
         beside: str | None = None,
     ) -> Calls | TiledCalls:
         """The graph calls of a stream of frames of a size, of which a decoder's holds so many."""
-        plan, calls, group = self.plan(chain.role, height, width, stream.groups), stream.calls(chain.role), None
-        if stream.groups is not None:
-            front = stream.front_frames + stream.groups.frames
-            group = stream.length.padded(front) if chain.role == "encoder" else stream.groups.latents
+        plan, calls = self.plan(chain.role, height, width, stream.groups), stream.calls(chain.role)
+        group = stream.group_length(chain.role)
         if calls.max is not None and not calls.exact:
             calls = replace(calls, max=min(calls.max, plan.chunk * _unit(stream, chain.role)))
         if chain.role == "decoder":

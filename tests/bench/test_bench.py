@@ -18,7 +18,8 @@ from conftest import SHALLOW
 
 from vidtok_export import export
 from vidtok_export.operations import multiply_adds
-from vidtok_ref import VidTok, build
+from vidtok_ref import VideoTokenizer, build
+from vidtok_ref.families import make_model
 from vidtok_runtime.bench.interleaved import Side, interleave
 from vidtok_runtime.bench.plan import Case, Peer, bundle_peers, cases, side_command
 from vidtok_runtime.bench.process import example, graph_call
@@ -157,17 +158,19 @@ def test_a_stream_carries_its_state(bundle: Path, role: str) -> None:
             np.testing.assert_array_equal(found[name], value)
 
 
-def test_the_first_call_of_version_1_1_is_one_latent(exported: Callable[[VidTok], Path]) -> None:
+def test_the_first_call_of_version_1_1_is_one_latent(exported: Callable[[VideoTokenizer], Path]) -> None:
     folder = exported(build("fsq-32768-v1.1", **SHALLOW))
     call = graph_call(str(folder), "decoder", "cpu", None, 8, 8, 8, 1, 0)
     lengths = [call()["video"].shape[2] for _ in range(3)]  # type: ignore[index]
     assert lengths == [4, 8, 8]
 
 
-def test_operations_of_the_manifest_are_those_of_the_model(bundle: Path, shallow: VidTok, tmp_path: Path) -> None:
+def test_operations_of_the_manifest_are_those_of_the_model(
+    bundle: Path, shallow: VideoTokenizer, tmp_path: Path
+) -> None:
     manifest = read_manifest(bundle)
     with torch.device("meta"):
-        bare = VidTok(shallow.variant)
+        bare = make_model(shallow.config)
     for role in ("encoder", "decoder"):
         wanted = multiply_adds(bare, role, 12, 40, 72)
         assert information.multiply_adds(manifest, role, 12, 40, 72) == pytest.approx(wanted, rel=1e-9)

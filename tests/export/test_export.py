@@ -17,11 +17,11 @@ from vidtok_export import ExportError, export
 from vidtok_export.cli import main
 from vidtok_export.compact import store_half
 from vidtok_export.verify import require, verify
-from vidtok_ref import VidTok, build
+from vidtok_ref import VideoTokenizer, build
 from vidtok_runtime.bundle.manifest import read_manifest
 
 
-def test_manifest_tells_what_was_written(bundle: Path, shallow: VidTok) -> None:
+def test_manifest_tells_what_was_written(bundle: Path, shallow: VideoTokenizer) -> None:
     raw = json.loads((bundle / "manifest.json").read_text())
     assert raw["weights"]["trained"] is False
     assert raw["weights"]["source"] == "untrained, seed 0"
@@ -34,13 +34,13 @@ def test_manifest_tells_what_was_written(bundle: Path, shallow: VidTok) -> None:
         loaded = onnx.load(bundle / graph["file"])
         flags = [flag["name"] for flag in graph["flags"]]
         assert [i.name for i in loaded.graph.input] == [graph["inputs"][0]["name"], *flags, *names]
-    assert raw["codebook_size"] == shallow.variant.codebook_size
+    assert raw["codebook_size"] == shallow.stream.codebook_size
 
 
-def test_verification_notices_other_weights(bundle: Path, shallow: VidTok) -> None:
+def test_verification_notices_other_weights(bundle: Path, shallow: VideoTokenizer) -> None:
     manifest = read_manifest(bundle)
     require(verify(manifest, shallow, ("cpu",)))
-    other = build(shallow.variant, seed=1)
+    other = build(shallow.config, seed=1)
     with pytest.raises(ExportError, match="does not compute"):
         require(verify(manifest, other, ("cpu",)))
 
@@ -51,14 +51,14 @@ def test_without_simplification(tmp_path: Path) -> None:
     assert all(row["passed"] for row in read_manifest(folder).raw["parity"]["rows"])
 
 
-def test_an_existing_bundle_stays(bundle: Path, shallow: VidTok) -> None:
+def test_an_existing_bundle_stays(bundle: Path, shallow: VideoTokenizer) -> None:
     before = (bundle / "manifest.json").read_bytes()
     with pytest.raises(ExportError, match="--force"):
         export(shallow, bundle)
     assert (bundle / "manifest.json").read_bytes() == before
 
 
-def test_a_failed_export_leaves_nothing(tmp_path: Path, model: VidTok) -> None:
+def test_a_failed_export_leaves_nothing(tmp_path: Path, model: VideoTokenizer) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(ExportError, match="cannot be written"):

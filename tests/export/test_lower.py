@@ -20,8 +20,8 @@ from vidtok_export.lowering.resample_time import (
     FoldedTemporalUp,
     TapwiseTemporalUp,
 )
-from vidtok_ref import VidTok
-from vidtok_ref.layers.attention import Attention
+from vidtok_ref import VideoTokenizer
+from vidtok_ref.layers.attention import SplitAttention
 from vidtok_ref.layers.conv import FrameConv2d, TimeConv1d
 from vidtok_ref.layers.norm import LayerNorm
 from vidtok_ref.layers.resample import (
@@ -54,9 +54,9 @@ def close(a: torch.Tensor, b: torch.Tensor) -> None:
         (lambda: FrameConv2d(C, 4, 3, padding=1), frame_conv),
         (lambda: FrameConv2d(C, 4, 1), frame_conv),
         (lambda: SpatialDown(C), FoldedSpatialDown),
-        (lambda: SpatialUp(C), TransposedSpatialUp),
-        (lambda: Attention(C, Padding.ZEROS), PlainAttention),
-        (lambda: Attention(C, Padding.BOTH_SIDES), PlainAttention),
+        (lambda: SpatialUp(C, C), TransposedSpatialUp),
+        (lambda: SplitAttention(C, Padding.ZEROS), PlainAttention),
+        (lambda: SplitAttention(C, Padding.BOTH_SIDES), PlainAttention),
     ],
 )
 @torch.no_grad()
@@ -167,7 +167,7 @@ def test_doubling_layers_remember_little(x: torch.Tensor) -> None:
 
 
 @torch.no_grad()
-def test_whole_networks_and_the_original_is_left_alone(model: VidTok, video: torch.Tensor) -> None:
+def test_whole_networks_and_the_original_is_left_alone(model: VideoTokenizer, video: torch.Tensor) -> None:
     before = {k: t.clone() for k, t in model.state_dict().items()}
     padded = model.pad(video)
     encoded = model.encoder.step(padded)[0]

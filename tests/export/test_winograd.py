@@ -22,7 +22,7 @@ from vidtok_export.lowering import winograd
 from vidtok_export.lowering.winograd import take_back, write_out
 from vidtok_export.quantization.fp16 import to_half
 from vidtok_export.verify import require, verify
-from vidtok_ref import VidTok
+from vidtok_ref import VideoTokenizer
 from vidtok_runtime.bundle.manifest import read_manifest, sha256_of
 
 
@@ -126,14 +126,14 @@ def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd, "MANY_OUTPUTS", 8)
 
 
-def test_graphs_of_it_equal_the_reference(bundle: Path, shallow: VidTok, tmp_path: Path, few_are_many: None):
+def test_graphs_of_it_equal_the_reference(bundle: Path, shallow: VideoTokenizer, tmp_path: Path, few_are_many: None):
     copy = shutil.copytree(bundle, tmp_path / "bundle")
     raw = json.loads((copy / "manifest.json").read_text())
     for entry in raw["graphs"]:
         path = copy / entry["file"]
         model = onnx.load(path)
         restore_float(model)
-        write_out(model, shallow.variant.spatial_factor if entry["role"] == "encoder" else 1)
+        write_out(model, shallow.stream.spatial_multiple if entry["role"] == "encoder" else 1)
         assert any(node.name.startswith("winograd.") for node in model.graph.node)
         onnx.save(model, path)
         entry["sha256"] = sha256_of(path)

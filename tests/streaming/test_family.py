@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vidtok_export.verify import run_in_calls, smooth_video
-from vidtok_ref import VidTok, build
+from vidtok_ref import VideoTokenizer, build
 from vidtok_runtime import Tokenizer, Tokens
 from vidtok_runtime.bundle.manifest import read_manifest
 from vidtok_runtime.cli import main
@@ -29,7 +29,7 @@ PROVIDERS = ["cpu", "openvino"]
 
 
 @pytest.fixture(scope="module")
-def family(exported: Callable[[VidTok], Path]) -> dict[str, tuple[VidTok, Path]]:
+def family(exported: Callable[[VideoTokenizer], Path]) -> dict[str, tuple[VideoTokenizer, Path]]:
     models = {name: build(name, **SHALLOW) for name in NAMES}
     return {name: (model, exported(model)) for name, model in models.items()}
 
@@ -40,7 +40,7 @@ def clip(frames: int, height: int = 7, width: int = 12) -> np.ndarray:
 
 
 @torch.no_grad()
-def reference(model: VidTok, frames: np.ndarray, chunk: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def reference(model: VideoTokenizer, frames: np.ndarray, chunk: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Tokens and clipped frames as the runtime gives them."""
     height, width = frames.shape[1:3]
     padded = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -58,10 +58,10 @@ def test_whole_clips_equal_the_reference(family: dict, name: str, provider: str,
     model, folder = family[name]
     tok = Tokenizer(folder, provider=provider, threads=1)
     video = clip(frames)
-    data, recon = reference(model, video, chunk=None if model.variant.causal else 4)
+    data, recon = reference(model, video, chunk=None if model.config.causal else 4)
     tokens = tok.encode(video)
     assert tokens.data.dtype == data.dtype
-    assert tokens.info.window == (None if model.variant.causal else 16)
+    assert tokens.info.window == (None if model.config.causal else 16)
     np.testing.assert_allclose(tokens.data, data, atol=2e-5)
     decoded = tok.decode(tokens, dtype="float32")
     assert len(decoded) == frames
@@ -115,7 +115,7 @@ def test_batches(family: dict, name: str, provider: str, latents: int) -> None:
     model, folder = family[name]
     manifest = read_manifest(folder)
     video = smooth_video(2, 16, 6, 10, seed=0)
-    windows = None if model.variant.causal else latents
+    windows = None if model.config.causal else latents
     encoded = model.encode(video, windows)
     source = (encoded.latent if encoded.indices is None else encoded.indices).numpy()
     pairs = [("encoder", model.pad(video).numpy(), source)]
@@ -156,7 +156,7 @@ def test_on_the_command_line(family: dict, name: str, clip: Path, tmp_path: Path
     model, folder = family[name]
     common = ["--bundle", str(folder), "--provider", "cpu", "--threads", "1", "--quiet"]
     tokens, back, again = (str(tmp_path / n) for n in ("t.safetensors", "b.mp4", "r.mp4"))
-    window = [] if model.variant.causal else ["--window", "8"]
+    window = [] if model.config.causal else ["--window", "8"]
     run = CliRunner().invoke
     for args in (
         ["encode", str(clip), "-o", tokens, *window],
@@ -168,7 +168,7 @@ def test_on_the_command_line(family: dict, name: str, clip: Path, tmp_path: Path
     assert "11 frames" in done.stdout
     wrong = run(main, ["decode", tokens, "-o", back, "--force", "--window", "12", *common])
     assert wrong.exit_code == 1
-    assert ("causal and has no windows" if model.variant.causal else "windows of 8 frames") in wrong.stderr
+    assert ("causal and has no windows" if model.config.causal else "windows of 8 frames") in wrong.stderr
 
 
 def test_the_manifest_has_words_for_it(family: dict, tmp_path: Path) -> None:

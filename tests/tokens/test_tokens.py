@@ -13,7 +13,7 @@ import pytest
 from commands import run
 from conftest import SHALLOW
 
-from vidtok_ref import VidTok, build
+from vidtok_ref import VideoTokenizer, build
 from vidtok_runtime import Tokenizer, Tokens
 from vidtok_runtime.bundle.stream_spec import Groups
 from vidtok_runtime.errors import InputError, MismatchError, OutputError, TokenFileError
@@ -38,7 +38,7 @@ def tok(request: pytest.FixtureRequest) -> Tokenizer:
 
 
 @pytest.fixture(scope="module", params=["fsq-32768-v1.1", "kl-4chn-noncausal"])
-def other(request: pytest.FixtureRequest, exported: Callable[[VidTok], Path]) -> Tokenizer:
+def other(request: pytest.FixtureRequest, exported: Callable[[VideoTokenizer], Path]) -> Tokenizer:
     return Tokenizer(exported(build(request.param, **SHALLOW)), provider="cpu", threads=1)
 
 

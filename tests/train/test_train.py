@@ -19,7 +19,7 @@ from video_files import lossless
 
 from vidtok_ref import build
 from vidtok_ref.errors import DataError, WeightsError
-from vidtok_ref.families.vidtok.weights_file import embedded_variant, write_weights
+from vidtok_ref.families.weights_file import embedded_variant, write_weights
 from vidtok_ref.train.cli import main
 from vidtok_ref.train.material import load_material
 from vidtok_ref.train.recipe import load_recipe

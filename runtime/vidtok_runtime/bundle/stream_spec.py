@@ -142,6 +142,13 @@ class StreamSpec:
             own = replace(own, frames=groups.frames, latents=groups.frames // self.time_factor)
         return replace(own, multiple=None) == replace(groups, multiple=None)
 
+    def group_length(self, role: str) -> int | None:
+        """What the calls of a role take of a whole group, padded frames or latents; None without groups."""
+        if self.groups is None:
+            return None
+        front = self.front_frames + self.groups.frames
+        return self.length.padded(front) if role == "encoder" else self.groups.latents
+
     def regrouped(self, frames: int) -> StreamSpec:
         """The same with groups of another length; `groups.multiple` says of which."""
         assert self.groups is not None
