@@ -106,7 +106,8 @@ def test_words_are_those_of_the_schema() -> None:
 
 @pytest.mark.parametrize("language", ["cpp/include/vidtok/*.hpp", "web/src/*.js"])
 def test_the_other_runtimes_have_the_same_words_and_limits(language: str) -> None:
-    text = "\n".join(path.read_text() for path in sorted((ROOT / "runtime").glob(language)))
+    texts = [path.read_text() for path in sorted((ROOT / "runtime").glob(language))]
+    text = "\n".join(texts)
     quoted = set(re.findall(r"[\"']([a-z0-9 ]+)[\"']", text))
     words = {*graph_entry.DTYPES, *graph_entry.ROLES, *graph_entry.PARTS, *stream_spec.CALLS, stream_spec.SURPLUS}
     assert words <= quoted, words - quoted
@@ -121,15 +122,22 @@ def test_the_other_runtimes_have_the_same_words_and_limits(language: str) -> Non
         "channels": graph_entry.MAX_STAGE_CHANNELS,
         "receptive_field": graph_entry.MAX_RECEPTIVE_FIELD,
     }
-    constants = {name: number_of(value) for name, value in re.findall(r"\b(\w+) = ([0-9][0-9 *<-]*)[\n;,/ ]", text)}
+    for file in texts:
+        constants = constants_of(text) | constants_of(file)  # some are imported
+        for name, limit in limits.items():
+            for most in re.findall(rf"[\"']{name}[\"'], [01], ([\w *<-]+)\)", file):
+                if not most.startswith("max_other"):  # of token files, which say no more than that it is a number
+                    words = [str(constants.get(word, word)) for word in most.split()]
+                    assert number_of(" ".join(words)) == limit, (name, most)
+
+
+def constants_of(text: str) -> dict[str, int]:
+    """Numbers that have a name."""
+    found = {name: number_of(value) for name, value in re.findall(r"\b(\w+) = ([0-9][0-9 *<-]*)[\n;,/ ]", text)}
     for names, values in re.findall(r"\[(\w+(?:, \w+)*)\] = \[([^\]]+)\]", text):
         pairs = zip(names.split(", "), values.split(", "), strict=False)
-        constants |= {name: number_of(value) for name, value in pairs if re.fullmatch(r"[0-9 *<-]+", value)}
-    for name, limit in limits.items():
-        for most in re.findall(rf"[\"']{name}[\"'], [01], ([\w *<-]+)\)", text):
-            if not most.startswith("max_other"):  # of token files, which say no more than that it is a number
-                words = [str(constants.get(word, word)) for word in most.split()]
-                assert number_of(" ".join(words)) == limit, (name, most)
+        found |= {name: number_of(value) for name, value in pairs if re.fullmatch(r"[0-9 *<-]+", value)}
+    return found
 
 
 def number_of(text: str) -> int:
