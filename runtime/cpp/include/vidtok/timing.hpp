@@ -63,8 +63,10 @@ struct Timing {
     /// The most frames, padding behind among them, that a stream of so many latents can hold.
     std::size_t stream_frames(std::size_t latents) const {
         if (groups && latents == groups->latents) return padded(groups->frames);
-        const std::size_t most = std::max(latents * time_factor, length.first);
-        return length.first + (most - length.first) / length.multiple * length.multiple - front_frames;
+        const std::size_t most = latents * time_factor;
+        if (most < length.first) return 0;
+        const std::size_t longest = length.first + (most - length.first) / length.multiple * length.multiple;
+        return longest - std::min(longest, front_frames);
     }
 
     /// Latents that so many frames from the start of a group on fill or begin.

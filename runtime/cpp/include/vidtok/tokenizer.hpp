@@ -122,10 +122,12 @@ private:
             throw InputError("a gop has at least 1 latent and at most " + std::to_string(most) + " frames");
         }
         Timing timing = spec_.timing();
-        timing.groups = Groups{*gop * spec_.time_factor - spec_.front_frames, *gop, 0, 0, false, std::nullopt};
-        if (timing.stream_latents(timing.groups->frames) != *gop) {
-            throw InputError("a gop does not fit the lengths to which " + manifest_->name + " pads; leave gop out");
+        const std::size_t frames = timing.stream_frames(*gop);
+        if (frames == 0 || timing.stream_latents(frames) != *gop) {
+            throw InputError("no frames of " + manifest_->name + " have " + std::to_string(*gop) +
+                             " latents, since it pads them; choose another gop");
         }
+        timing.groups = Groups{frames, *gop, 0, 0, false, std::nullopt};
         return timing.groups;
     }
 
