@@ -1,7 +1,7 @@
 """Graphs made by hand that show in their results how they were called, for streams that no bundle of the kit has.
 
 A latent holds the mean colours of its frames, a running sum of red, and a number that tells of flags and calls; a frame
-holds the red of its latent, a running sum, and such a number. `arithmetic.py` beside this says the same in numpy.
+holds the red of its latent, a running sum, and such a number. `made_kit.py` says the same in numpy.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ def encoder(f: int, s: int, *, flags: Sequence[str], told: bool) -> tuple[Part, 
     first = Part(port("video", "N 3 T H W"), port("colours", f"N {3 * f + 1} {small}"))
     pooled = first.node("AveragePool", "video", kernel_shape=[1, s, s], strides=[1, s, s])
     length = first.node("Shape", "video", start=2, end=3)
-    lacking = first.node("Mod", first.node("Sub", np.array([f]), first.node("Mod", length, np.array([f]))), np.array([f]))
-    none = np.zeros(1, np.int64)
+    none, whole = np.zeros(1, np.int64), np.array([f])
+    lacking = first.node("Mod", first.node("Sub", whole, first.node("Mod", length, whole)), whole)
     pads = first.node("Concat", none, none, lacking, *[none] * 7, axis=0)
     weights = np.zeros((3 * f, 3, f, 1, 1), np.float32)
     for frame in range(f):
@@ -132,7 +132,9 @@ def encoder(f: int, s: int, *, flags: Sequence[str], told: bool) -> tuple[Part, 
     return first, second
 
 
-def decoder(f: int, s: int, *, first_flags: Sequence[str], second_flags: Sequence[str], told: bool) -> tuple[Part, Part]:
+def decoder(
+    f: int, s: int, *, first_flags: Sequence[str], second_flags: Sequence[str], told: bool
+) -> tuple[Part, Part]:
     """Latents of 3 * f + 2 channels to 3 * f + 2 others, and these to video."""
     small = f"T/{f} H/{s} W/{s}"
     first = Part(port("latent", f"N {3 * f + 2} {small}"), port("others", f"N {3 * f + 2} {small}"))

@@ -10,13 +10,13 @@ import json
 import math
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from made_graphs import Part, decoder, encoder, port
+from made_graphs import Part, decoder, encoder
 from numpy.typing import NDArray
 from onnx import ModelProto
 from onnx.external_data_helper import set_external_data
@@ -38,21 +38,24 @@ def groups(frames: int, latents: int, shared: int = 0, **other: Any) -> dict[str
 
 @dataclass(frozen=True)
 class Made:
-    """A bundle: its `stream`, and numbers of frames to try. told: its latents show sizes and numbers of calls."""
+    """A bundle: what is not usual of its `stream`, and numbers of frames to try.
+
+    told: its latents and frames show sizes and numbers of calls. in_parts: two graphs a role, with weights in a file.
+    """
 
     name: str
-    stream: dict[str, Any]
-    lengths: tuple[int, ...]
+    unusual: dict[str, Any]
+    lengths: tuple[int, ...] = ()
     told: bool = False
     in_parts: bool = False
-    channels: int = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "channels", 3 * self.stream["time_factor"] + 2)
+    @property
+    def stream(self) -> dict[str, Any]:
+        """As manifests have it."""
         usual = {
             "spatial_multiple": 4,
             "square": False,
-            "latent_channels": self.channels,
+            "latent_channels": 3 * self.unusual["time_factor"] + 2,
             "codebook_size": None,
             "levels": [],
             "pixel_range": [-1.0, 1.0],
@@ -62,7 +65,7 @@ class Made:
             "length": {"first": 0, "multiple": 1},
             "groups": None,
         }
-        object.__setattr__(self, "stream", {**usual, **self.stream})
+        return {**usual, **self.unusual}
 
 
 FIRST = {"first": ["first call"]}
@@ -92,7 +95,7 @@ MADE = (
         (1, 5, 16, 17, 18, 34, 40),
         told=True,
     ),
-    # Windows that share a frame and a latent with the one before, padded to 1 + 4k.
+    # Windows that share a frame and a latent with the one before, padded to 1 + 4k; an odd latent is a call of its own.
     Made(
         "shared",
         {
@@ -100,7 +103,7 @@ MADE = (
             "length": {"first": 1, "multiple": 4},
             "groups": groups(17, 5, 1),
             "encoder": calls(flags=FIRST),
-            "decoder": calls(drop=3),
+            "decoder": calls(2, drop=3),
         },
         (1, 16, 17, 18, 33, 34, 40),
         told=True,
@@ -155,7 +158,7 @@ MADE = (
         },
         (1, 2, 4, 11),
     ),
-    # Windows whose length may be another, and one window may be asked for in another length.
+    # Windows that may be asked for in another length.
     Made(
         "windows",
         {
@@ -264,8 +267,8 @@ class Arithmetic:
             given = []
             for latent in some:
                 total = total + latent[0]
-                for red in latent[: 3 * self.f : 3]:
-                    given.append(np.stack([red, 0.01 * total, np.full_like(red, call)]))
+                rest = 0.01 * total, np.full_like(total, call)
+                given += [np.stack([red, *rest]) for red in latent[: 3 * self.f : 3]]
             found += given if size else given[: spec["flush"]["keep"]]
         held = padded(self.stream["length"], self.stream["front_frames"] + frames) - self.stream["front_frames"]
         drop = len(found) - held if spec["drop"] == "surplus" else spec["drop"]

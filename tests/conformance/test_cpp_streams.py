@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def test_gop(plain: Build, tmp_path: Path, length: tuple[int, int], front: int, 
     }
     if length == (0, 1):
         stream["encoder"]["first"] = 4
-    made = Made("gops", stream, ())
+    made = Made("gops", stream)
     told = Clip(plain, tmp_path, made, 22).check(_changed(made, groups=_gop(frames)), "--gop", 3)
     assert told["groups"] == f"frames={frames} latents=3 shared_frames=0 shared_latents=0 whole=0"
     assert "gop" in Clip(plain, tmp_path / "own", BY_NAME["shared"], 3).encode("--gop", 3, code=1)
@@ -104,7 +105,7 @@ def _gop(frames: int) -> dict[str, Any]:
 
 
 def _changed(made: Made, **stream: Any) -> Made:
-    return Made(made.name, {**made.stream, **stream}, (), told=made.told)
+    return replace(made, unusual={**made.unusual, **stream})
 
 
 def test_calls_of_other_sizes_where_the_result_does_not_depend_on_them(plain: Build, tmp_path: Path) -> None:
@@ -128,6 +129,7 @@ def test_normalized_latents(plain: Build, tmp_path: Path) -> None:
     wanted = Arithmetic(made).decode(latents, 11, HEIGHT, WIDTH)
     assert np.abs(clip.decode(clip.out) - wanted).max() < 1e-5
     assert "normalized" in plain.run("info", clip.out)
+    plain.run("decode", clip.bundle, clip.out, tmp_path / "x.f32", "--normalize", code=2)
 
     manifest = clip.bundle / "manifest.json"
     raw = json.loads(manifest.read_text())
@@ -168,6 +170,30 @@ def test_a_variance_is_read_past(plain: Build, tmp_path: Path) -> None:
     header["log_variance"]["shape"] = [channels, count, *space]
     write(header)
     assert "log_variance" in plain.run("info", clip.out, code=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "latents", "start", "skip", "count"),
+    [
+        ("surplus", slice(0, 5), 0, 0, 6),
+        ("surplus", slice(5, 10), 17, 2, 3),
+        ("surplus", slice(5, 12), 17, 0, 23),
+        ("shared", slice(4, 9), 16, 1, 4),
+        ("exact", slice(0, 3), 0, 1, 3),
+    ],
+)
+def test_cut_files(plain: Build, name: str, latents: slice, start: int, skip: int, count: int, tmp_path: Path) -> None:
+    made, arithmetic = BY_NAME[name], Arithmetic(BY_NAME[name])
+    clip = make_clip(40)
+    whole = arithmetic.encode(clip)
+    make_bundle(tmp_path / name, made)
+    tokens, out = tmp_path / "cut.safetensors", tmp_path / "cut.f32"
+    write_tokens(tokens, made, whole[latents], count, skip=str(skip))
+    plain.run("decode", tmp_path / name, tokens, out)
+    wanted = arithmetic.decode(whole, len(clip), HEIGHT, WIDTH)[start + skip :][:count]
+    found = np.fromfile(out, "<f4").reshape(wanted.shape)
+    # A group that was not the first, decoded as the first one, has the same pictures and other numbers.
+    assert np.abs(found - wanted)[..., 0].max() < 1e-5
 
 
 @pytest.mark.parametrize("name", ["fsq-causal", "fsq-noncausal", "kl-causal-v1.1"])

@@ -31,7 +31,7 @@ inline void describe_bundle(const vidtok::Manifest& m, bool verify) {
     line("compression", std::to_string(stream.time_factor) + " frames x " + space + " x " + space);
     const std::string codes = stream.codebook_size ? ", " + std::to_string(*stream.codebook_size) + " codes" : "";
     line("latent", std::to_string(stream.latent_channels) + " channels" + codes);
-    if (stream.groups) line("cut", text_of(*stream.groups));
+    if (stream.groups) line("streams", text_of(*stream.groups));
     line("licence", m.licence);
     for (const vidtok::GraphEntry& graph : m.graphs) {
         line(graph.role.c_str(),

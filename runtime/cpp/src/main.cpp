@@ -88,6 +88,7 @@ void encode(const Options& options, const Ending& ending) {
 
 void decode(const Options& options, const Ending& ending) {
     if (options.window) throw UsageError("tokens decode in the windows that they were made in; leave --window out");
+    if (options.normalize) throw UsageError("what a token file says is undone on its own; leave --normalize out");
     vidtok::Tokenizer tok = open_tokenizer(options);
     const vidtok::TokenReader reader(options.files[1]);
     reader.verify();

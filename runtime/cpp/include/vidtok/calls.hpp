@@ -20,6 +20,10 @@ public:
         chain_->restart();
     }
 
+    // Not copied: two would share the state of the graphs.
+    Calls(Calls&&) = default;
+    Calls& operator=(Calls&&) = default;
+
     /// Add a step behind what waits; gives what comes out where that makes a call as large as calls may be.
     std::vector<Step> add(Step step) {
         waiting_.push_back(std::move(step));

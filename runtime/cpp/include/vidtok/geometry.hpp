@@ -42,7 +42,8 @@ inline PaddedSize padded_size(const StreamSpec& spec, std::size_t height, std::s
 class PixelRange {
 public:
     explicit PixelRange(const StreamSpec& spec)
-        : scale_(static_cast<float>((spec.high - spec.low) / 2)), offset_(static_cast<float>((spec.high + spec.low) / 2)) {
+        : scale_(static_cast<float>((spec.high - spec.low) / 2)),
+          offset_(static_cast<float>((spec.high + spec.low) / 2)) {
         for (std::size_t i = 0; i < levels_.size(); ++i) {
             levels_[i] = (static_cast<float>(i) / 127.5F - 1.0F) * scale_ + offset_;
         }

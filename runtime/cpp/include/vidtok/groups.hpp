@@ -80,11 +80,15 @@ private:
 
 /// Latents or tokens to frames; what `Tokenizer::decoder` gives.
 ///
-/// skip: frames to throw away before the first that counts. normalized: the bundle's latent mean and scale were applied.
+/// skip: frames to throw away before the first that counts. normalized: the latents had mean and scale applied.
 class Decoder {
 public:
     Decoder(StreamSource source, const Crop& crop, std::size_t skip, bool normalized)
-        : source_(std::move(source)), groups_(source_.spec->groups), crop_(crop), skip_(skip), normalized_(normalized),
+        : source_(std::move(source)),
+          groups_(source_.spec->groups),
+          crop_(crop),
+          skip_(skip),
+          normalized_(normalized),
           stream_(source_, Crop{}) {
         if (crop_.num_frames) *crop_.num_frames += skip;
         begin(0);

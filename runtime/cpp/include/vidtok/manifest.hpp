@@ -75,8 +75,8 @@ inline void check_chain(const std::vector<GraphEntry>& chain, const StreamSpec& 
     const bool encodes = role == "encoder";
     const Port &first = chain.front().data(), &last = chain.back().result();
     if (first.name != (encodes ? "video" : tokens) || last.name != (encodes ? tokens : "video")) {
-        throw FormatError("the " + role + " turns " + first.name + " into " + last.name + ", its codebook wants video and " +
-                          tokens);
+        throw FormatError("the " + role + " turns " + first.name + " into " + last.name +
+                          ", its codebook wants video and " + tokens);
     }
     check_port(first, spec);
     check_port(last, spec);

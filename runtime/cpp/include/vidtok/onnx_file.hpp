@@ -1,5 +1,5 @@
-// Is an ONNX file what exporters write, all of it inside or in known files, before any engine opens it? Found by walking
-// its protobuf.
+// Is an ONNX file what exporters write, before any engine opens it, and which files of weights does it need? Found by
+// walking its protobuf.
 // Field numbers are those of onnx.proto3, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3.
 #pragma once
 
@@ -17,7 +17,8 @@ namespace vidtok {
 /// Operators beyond ONNX's own that vidtok-export writes: domain and name.
 inline const std::set<std::pair<std::string_view, std::string_view>> foreign_operators = {};
 
-using WeightsSizes = std::map<std::string, std::uintmax_t, std::less<>>;  // bytes of each file that graphs may refer to
+/// Bytes of each file that graphs may refer to.
+using WeightsSizes = std::map<std::string, std::uintmax_t>;
 
 constexpr std::uintmax_t max_graph_bytes = std::uintmax_t{1} << 31;  // a protobuf message cannot have more
 
@@ -144,8 +145,7 @@ inline std::uint64_t read_decimal(const std::string& text) {
     return std::stoull(text);
 }
 
-/// Of a tensor that is not in the model: adds the file that it is in to `used`. Throws FormatError for any but a part of
-/// a known file.
+/// Throw FormatError unless a tensor is in the model, or a part of a known file, which is added to `used`.
 inline void check_place(std::string_view tensor, const WeightsSizes& known, std::set<std::string>& used) {
     constexpr std::uint64_t place_field = 13, elsewhere_field = 14;
     std::map<std::string, std::string> place;

@@ -37,7 +37,9 @@ public:
     }
 
     /// Memory of the data of the next call.
-    Tensor data(const Sizes& sizes) { return request_->input(entry().data().name, shape_of(entry().data().axes, sizes)); }
+    Tensor data(const Sizes& sizes) {
+        return request_->input(entry().data().name, shape_of(entry().data().axes, sizes));
+    }
 
     /// Run a call in which these flags are true; gives the result. Throws ProviderError, and BundleError when other
     /// sizes than promised or NaN or infinite numbers come out.

@@ -25,10 +25,10 @@ struct Flush {
 
 /// How a stream is cut into calls of a role's graphs, in frames (encoder) or latents (decoder).
 ///
-/// first: exact size of the first call. multiple: every call takes a multiple of it. max: at most so many; none: a whole
-/// group in one call. exact: every call but the first takes exactly `max`. The last call takes what is left. drop: what
-/// is thrown away of what the first calls give; none: the surplus, all that the calls of a stream give beyond its
-/// frames. flags: of each flag the calls in which it is true.
+/// first: exact size of the first call. multiple: every call takes a multiple of it. max: at most so many; none: a
+/// whole group in one call. exact: every call but the first takes exactly `max`. The last call takes what is left.
+/// drop: what is thrown away of what the first calls give; none: the surplus, all that the calls of a stream give
+/// beyond its frames. flags: of each flag the calls in which it is true.
 struct CallSpec {
     std::optional<std::size_t> first;
     std::size_t multiple = 1;
@@ -47,14 +47,14 @@ struct CallSpec {
     /// The same when no more come, of one or more that wait.
     std::size_t last_size(std::size_t waiting, bool opens) const {
         if (opens && first && waiting >= *first) return *first;
-        const std::size_t full = max ? full_size(waiting) : 0;
+        const std::size_t full = full_size(waiting);
         return full ? full : waiting;
     }
 
 private:
     std::size_t full_size(std::size_t waiting) const {
         if (exact) return waiting >= *max ? *max : 0;
-        return std::min(*max, waiting - waiting % multiple);
+        return std::min(max.value_or(waiting), waiting - waiting % multiple);
     }
 };
 

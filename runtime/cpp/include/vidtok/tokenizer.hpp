@@ -87,6 +87,7 @@ public:
 private:
     void set_window(std::size_t frames) {
         const std::optional<std::size_t> multiple = spec_.groups ? spec_.groups->multiple : std::nullopt;
+        if (spec_.groups && frames == spec_.groups->frames) return;
         if (!multiple) throw InputError(manifest_->name + " has no windows of another length; leave window out");
         if (frames % *multiple || frames > static_cast<std::size_t>(max_length)) {
             throw InputError("a window of " + manifest_->name + " is a multiple of " + std::to_string(*multiple) +
