@@ -67,7 +67,7 @@ test('a gop gives parts that decode on their own', async () => {
   const tokens = await tok.encode(video, { gop: 2 })
   assert.equal(tokens.length, 6) // 5 frames a group of 2 latents: 5, 5, and 4, which begin a second latent
   const whole = await tok.decode(tokens)
-  assert.deepEqual([whole.frames, tokens.info.gop], [14, 2])
+  assert.deepEqual([whole.frames, tokens.info.groups?.latents, tokens.info.groups?.frames], [14, 2, 5])
   const second = await tok.encode(slice(video, 5, 10))
   assert.deepEqual(slice(tokens, 2, 4).data, second.data)
   // Frames 6..9 of the clip: the group that starts at 5, of which one frame is skipped.
@@ -111,12 +111,12 @@ test('tokens of other weights are refused, and both are named', async () => {
   const kl = await Tokenizer.load(KL, { threads: 1, roles: ['decoder'] })
   const tokens = await tok.encode(video)
   await assert.rejects(kl.decode(tokens), (error) => {
-    for (const { variant, weightsSha256 } of [tok.manifest, kl.manifest]) {
-      assert.ok(/** @type {Error} */ (error).message.includes(`${variant} with weights ${weightsSha256.slice(0, 12)}`))
+    for (const { family, name, weightsSha256 } of [tok.manifest, kl.manifest]) {
+      assert.ok(/** @type {Error} */ (error).message.includes(`${family} ${name} with weights ${weightsSha256.slice(0, 12)}`))
     }
     return error instanceof MismatchError
   })
-  const alike = { ...tokens.info, variant: kl.manifest.variant, weightsSha256: kl.manifest.weightsSha256 }
+  const alike = { ...tokens.info, name: kl.manifest.name, weightsSha256: kl.manifest.weightsSha256 }
   assert.throws(() => kl.decoderOf(alike), /do not count frames or codes/)
   assert.throws(() => kl.encoder(), /the encoder is not loaded/)
   await kl.dispose()
@@ -125,7 +125,7 @@ test('tokens of other weights are refused, and both are named', async () => {
 
 test('longer and shorter calls give the same', async () => {
   const short = await Tokenizer.load(
-    changed(KL, (m) => (m.chunk = { encoder_frames: 4, decoder_latents: 1, first_decoder_latents: null })),
+    changed(KL, (m) => Object.assign(m.stream.encoder, { max: 4 }) && Object.assign(m.stream.decoder, { max: 1 })),
     { threads: 1 },
   )
   const long = await Tokenizer.load(KL, { threads: 1 })
