@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { toFraction } from '../src/fraction.js'
 import { fromHalf, toHalf } from '../src/half.js'
 import { InputError, TokenFileError, loadTokens, saveTokens } from '../src/index.js'
 import { sha256 } from '../src/source.js'
+import { place } from './material.js'
 
 /** @import { Tokens } from '../src/index.js' */
+
+const KIT = 'tests/conformance/kit'
 
 /** @returns {Tokens} */
 function tokens() {
@@ -109,7 +113,8 @@ async function altered(change) {
   const file = await saveTokens(tokens())
   const header = JSON.parse(new TextDecoder().decode(file.subarray(8, 2048)))
   change(header)
-  file.set(new TextEncoder().encode(JSON.stringify(header).padEnd(2040)), 8)
+  file.fill(32, 8, 2048)
+  file.set(new TextEncoder().encode(JSON.stringify(header)), 8)
   return file
 }
 
@@ -119,6 +124,54 @@ async function altered(change) {
  */
 const groups = (frames, latents, sharedFrames = 0, sharedLatents = 0) =>
   `frames=${frames} latents=${latents} shared_frames=${sharedFrames} shared_latents=${sharedLatents} whole=0`
+
+test('groups, a seed and a scale come back', async () => {
+  const grouped = { frames: 5, latents: 2, sharedFrames: 0, sharedLatents: 0, whole: false }
+  const info = { ...latents().info, groups: grouped, sampled: 2 ** 32 - 1, normalized: true }
+  assert.deepEqual(await loadTokens(await saveTokens({ ...latents(), info })), { ...latents(), info })
+})
+
+test('log variances are read past', async () => {
+  const sound = await saveTokens(latents())
+  const header = JSON.parse(new TextDecoder().decode(sound.subarray(8, 2048)))
+  const [data, pts] = [sound.subarray(2048, 2048 + 96), sound.subarray(2048 + 96)]
+  const content = Buffer.concat([data, data, pts])
+  header.log_variance = { ...header.latent, data_offsets: [96, 192] }
+  header.pts.data_offsets = [192, 232]
+  header.__metadata__.checksum = `sha256:${await sha256(new Uint8Array(content))}`
+  const file = () => {
+    const room = Buffer.alloc(8)
+    const text = Buffer.from(JSON.stringify(header))
+    room.writeBigUInt64LE(BigInt(text.length))
+    return new Uint8Array(Buffer.concat([room, text, content]))
+  }
+  assert.deepEqual(await loadTokens(file()), latents())
+  header.log_variance.shape = [2, 12]
+  await assert.rejects(loadTokens(file()), /log_variance is not of the type and shape of the latents/)
+})
+
+test('files of version 2 are read, and written as version 3', async () => {
+  const own = { frames: 8, latents: 2, sharedFrames: 0, sharedLatents: 0, whole: true }
+  for (const [file, name, groups] of /** @type {const} */ ([
+    ['fsq-causal', 'fsq-4096', null],
+    ['fsq-noncausal', 'fsq-262144-noncausal', own],
+    ['kl-causal-v1.1', 'kl-4chn-v1.1', null],
+  ])) {
+    const old = await loadTokens(new Uint8Array(readFileSync(place(`${KIT}/version-2/${file}.tokens.safetensors`))))
+    assert.deepEqual([old.info.family, old.info.name, old.info.groups], ['vidtok', name, groups])
+    assert.deepEqual([old.info.length, old.info.sampled, old.info.normalized], [{ first: 0, multiple: 4 }, null, false])
+    const written = await saveTokens(old)
+    assert.match(new TextDecoder().decode(written.subarray(8, 2048)), /"format_version":"3"/)
+    assert.deepEqual(await loadTokens(written), old)
+  }
+  const change = (/** @type {any} */ h) => {
+    const { family, name, length, ...rest } = h.__metadata__
+    h.__metadata__ = { ...rest, variant: name, gop: '2', format_version: '2' }
+  }
+  const grouped = { frames: 5, latents: 2, sharedFrames: 0, sharedLatents: 0, whole: false }
+  assert.deepEqual((await loadTokens(await altered(change))).info, { ...tokens().info, groups: grouped })
+  await assert.rejects(altered((h) => change(h) ?? (h.__metadata__.window = '4')).then(loadTokens), /one with a gop/)
+})
 
 test('a damaged file is refused', async () => {
   const sound = await saveTokens(tokens())
