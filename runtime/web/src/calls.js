@@ -1,4 +1,5 @@
 /** From a stream to graph calls: cut along time, drop what is surplus in front, flush what waits at the end. */
+import { sizesOfCalls } from './stream_spec.js'
 
 /** @import { CallSpec } from './index.js' */
 /** @import { StatefulChain } from './chain.js' */
@@ -40,11 +41,14 @@ export class Calls {
     return out
   }
 
-  /** Run what still waits as one more call, then the flush call, if there is one. */
+  /** Run what still waits, then the flush call, if there is one. */
   async finish() {
     const { flush } = this.spec
     const out = []
-    if (this.#waiting?.length) out.push(await this.#run(this.#waiting))
+    let start = 0
+    for (const size of sizesOfCalls({ ...this.spec, first: this.first }, this.#waiting?.length ?? 0)) {
+      out.push(await this.#run(/** @type {Chunk} */ (this.#waiting).slice(start, (start += size))))
+    }
     if (flush && this.#newest) {
       out.push(await this.#run(this.#newest.repeat(this.#newest.length - 1, flush.size), flush.keep))
     }

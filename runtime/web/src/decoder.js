@@ -162,10 +162,13 @@ export class DecoderStream {
     if (this.#size && (h !== this.#size.h || w !== this.#size.w)) {
       throw new InputError(`latents of one stream have one size, got ${h}x${w} after ${this.#size.h}x${this.#size.w}`)
     }
-    const needed = paddedSize(this.spec, this.height ?? h * spatialMultiple, this.width ?? w * spatialMultiple)
-    for (const [i, [what, pixels, cells]] of [['height', this.height, h], ['width', this.width, w]].entries()) {
-      const right = needed[i] / spatialMultiple
-      if (cells !== right) throw new InputError(`a ${what} of ${pixels} pixels needs ${right} latents, got ${cells}`)
+    // What is not given may be as large as the latents say.
+    const size = [this.height ?? h * spatialMultiple, this.width ?? w * spatialMultiple]
+    const needed = paddedSize(this.spec, size[0], size[1]).map((pixels) => pixels / spatialMultiple)
+    for (const [i, cells] of [h, w].entries()) {
+      if (cells === needed[i]) continue
+      const what = ['height', 'width'][i]
+      throw new InputError(`a ${what} of ${size[i]} pixels needs ${needed[i]} latents, got ${cells}`)
     }
     this.#size = { h, w }
   }

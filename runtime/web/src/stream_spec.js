@@ -59,6 +59,23 @@ export function callSize(spec, role) {
 }
 
 /**
+ * Sizes of the calls of a stream of so many frames or latents, without the flush call.
+ * @param {CallSpec} calls
+ * @param {number} length
+ */
+export function sizesOfCalls({ first, multiple, max, exact }, length) {
+  const sizes = first !== null && first <= length ? [first] : []
+  let left = length - (sizes[0] ?? 0)
+  const most = max ?? length
+  while (left >= multiple && !(exact && left < most)) {
+    const size = Math.min(most, left - (left % multiple))
+    sizes.push(size)
+    left -= size
+  }
+  return left ? [...sizes, left] : sizes
+}
+
+/**
  * The `stream` of a manifest; throws FormError for what docs/format.md refuses.
  * @param {Fields} raw
  * @returns {StreamSpec}

@@ -1,7 +1,7 @@
 /** How streams are cut into calls, on a model that says with what sizes and flags it was called. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Tokenizer, concat } from '../src/index.js'
+import { Tokenizer, concat, loadTokens, saveTokens } from '../src/index.js'
 import { slice } from '../src/items.js'
 import { clip } from './material.js'
 import { toy } from './toy.js'
@@ -58,6 +58,8 @@ test('calls that need not be exact may be shorter, and are a multiple', async ()
   const { whole, piecewise } = await planOf(1, { encoder: { multiple: 2, max: 4 } }, 7)
   assert.deepEqual(whole.latents, [104, 104, 104, 104, 2, 2, 1])
   assert.deepEqual(piecewise.latents, [102, 102, 2, 2, 2, 2, 1])
+  const late = await planOf(1, { encoder: { first: 9, multiple: 2, max: 4 } }, 7) // there is no first call of 9
+  assert.deepEqual(late.piecewise.latents, [104, 104, 104, 104, 2, 2, 1])
 })
 
 test('a length of first plus a multiple', async () => {
@@ -100,4 +102,29 @@ test('groups that share frames and latents, each in one call', async () => {
   assert.deepEqual((await planOf(4, stream, 5)).whole.latents, [105, 105]) // nothing is new in a group of its own
   assert.deepEqual((await planOf(4, stream, 6)).whole.latents, [105, 105, 105])
   assert.deepEqual((await planOf(4, stream, 1)).whole, { latents: [101], frames: [101] })
+})
+
+test('a surplus of groups that are cut short, and one of which nothing is known', async () => {
+  const groups = { frames: 7, latents: 2, shared_frames: 0, shared_latents: 0, whole: true, multiple: null }
+  const tok = await Tokenizer.load(toy(4, { groups, decoder: { drop: 'surplus' }, length: { first: 0, multiple: 1 } }))
+  const tokens = await tok.encode(clip(12, 4, 4)) // 7 frames in 2 latents, and 5 in 2
+  assert.equal(tokens.length, 4)
+  const all = (await tok.decode(tokens)).frames
+  const part = await tok.decode({ ...slice(tokens, 0, 2), info: { ...tokens.info, numFrames: 3, skip: 1 } })
+  const stream = tok.decoder({ height: 4, width: 4 })
+  const untold = concat([await stream.push(tokens), await stream.finish()])
+  assert.deepEqual([all, part.frames, untold.frames], [12, 3, 14])
+  await tok.dispose()
+})
+
+test('a model that takes squares gives back what it was given', async () => {
+  const tok = await Tokenizer.load(toy(1, { square: true }))
+  const tokens = await tok.encode(clip(2, 3, 10))
+  assert.deepEqual([tokens.h, tokens.w], [5, 5])
+  const again = await loadTokens(await saveTokens(tokens))
+  const video = await tok.decode(again)
+  assert.deepEqual([video.frames, video.height, video.width], [2, 3, 10])
+  const wide = { ...tokens, h: 1, w: 25 }
+  await assert.rejects(tok.decoder().push(wide), /a height of 2 pixels needs 25 latents, got 1/)
+  await tok.dispose()
 })
