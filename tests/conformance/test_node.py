@@ -130,9 +130,10 @@ def test_pixels_and_halves_are_those_of_numpy(tmp_path: Path) -> None:
         import {{ fromNetwork, toNetwork }} from '{WEB.as_uri()}/src/geometry.js'
         import {{ toHalf }} from '{WEB.as_uri()}/src/half.js'
         const floats = (name) => new Float32Array(new Uint8Array(readFileSync(name)).buffer)
-        const frames = fromNetwork(new Chunk(floats('x'), [1, 3, 1, 32, {width}]), 31, {width - 1}, 'uint8')
+        const model = {{ spatialMultiple: 16, square: false, pixelRange: [-1, 1] }}
+        const frames = fromNetwork(new Chunk(floats('x'), [1, 3, 1, 32, {width}]), 31, {width - 1}, 'uint8', model)
         writeFileSync('pixels', frames.data)
-        writeFileSync('network', toNetwork(frames, 0, 1, 16).data)
+        writeFileSync('network', toNetwork(frames, 0, 1, model).data)
         writeFileSync('halves', Uint16Array.from(floats('h'), toHalf))
     """
     run_node("--input-type=module", "-e", script, cwd=tmp_path)

@@ -30,6 +30,7 @@ export function latentsOf({ timeFactor, frontFrames, length }, frames) {
  */
 export function framesOf({ timeFactor, frontFrames, length: { first, multiple }, groups }, latents) {
   const steps = Math.floor((latents * timeFactor - first) / multiple)
+  if (steps < 0) return 0
   return Math.min(groups?.frames ?? Infinity, Math.max(0, first + steps * multiple - frontFrames))
 }
 
