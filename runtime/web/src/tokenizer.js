@@ -121,6 +121,7 @@ export class Tokenizer {
    * @returns {TokenInfo}
    */
   describe({ numFrames, height, width, fps, timeBase, normalize = false, ...grouping }) {
+    this.#checkScale(normalize)
     const { family, name, weightsSha256 } = this.manifest
     const { timeFactor, frontFrames, lookAhead, length, codebookSize, groups } = this.#spec(grouping)
     return {
@@ -183,7 +184,7 @@ export class Tokenizer {
 
   /** @param {boolean} isScaled */
   #checkScale(isScaled) {
-    if (isScaled && this.manifest.stream.latentMean === null) {
+    if (isScaled && (this.isDiscrete || this.manifest.stream.latentMean === null)) {
       throw new InputError(`${this.manifest.name} has no mean and scale of latents; leave normalize out`)
     }
   }

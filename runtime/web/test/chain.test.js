@@ -54,6 +54,8 @@ test("the release's scale is applied on request, and undone by the decoder", asy
   const other = await Tokenizer.load(read, { threads: 1 })
   assert.throws(() => other.decoderOf(scaled.info), /were scaled with the release's mean and scale, which the bundle/)
   assert.throws(() => other.encoder(4, 4, { normalize: true }), /has no mean and scale of latents; leave normalize out/)
+  const described = () => other.describe({ numFrames: 1, height: 4, width: 4, normalize: true })
+  assert.throws(described, /leave normalize out/)
   await other.dispose()
 })
 
