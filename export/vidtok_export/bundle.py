@@ -12,9 +12,10 @@ from typing import Any
 
 from vidtok_export.compact import store_half
 from vidtok_export.errors import ExportError, TargetError
-from vidtok_export.graph import OPSET, Graph, make_graph
+from vidtok_export.graph import Graph, make_graph
 from vidtok_export.operations import operation_counts
 from vidtok_export.targets import check_bundle, named, put_in_place
+from vidtok_export.trace import OPSET
 from vidtok_export.verify import PROVIDERS, Parity, require, table, verify
 from vidtok_ref.families.vidtok.model import VidTok
 from vidtok_ref.weights import weights_sha256
