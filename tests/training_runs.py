@@ -14,7 +14,6 @@ steps = 6
 [model]
 variant = "kl-4chn"
 overrides = { ch = 8, ch_mult = [1, 1, 2, 2], num_res_blocks = 1 }
-start = "linear"
 ema = 0.995
 [data]
 batch = 2
@@ -36,6 +35,7 @@ checkpoint_every = 3
 """
 
 
+LINEAR = ("ema = 0.995", 'start = "linear"\nema = 0.995')  # solving for first weights takes twice as long as the steps
 GAN = ("[report]", "[gan]\nweight = 0.2\nstart = 3\nwidth = 4\n[report]")
 
 
