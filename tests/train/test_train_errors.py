@@ -23,7 +23,7 @@ def test_not_a_number_stops_the_run_and_spares_the_best(clips: Path, tmp_path: P
     run = tmp_path / "run"
     with pytest.raises(DivergedError, match=r"step 0: .* lower learning_rate .* starts again"):
         train(load_recipe(str(tiny(tmp_path, ("l2 = 1.0", "l2 = inf")))), clips, run)
-    sick = tiny(tmp_path, ("warmup = 1", "warmup = 1\nlearning_rate = 1e30"))
+    sick = tiny(tmp_path, ("learning_rate = 3e-4", "learning_rate = 1e30"))
     train(load_recipe(str(tiny(tmp_path, ("steps = 6", "steps = 3")))), clips, run)
     before = {name: (run / name).read_bytes() for name in ("best.safetensors", "last.ckpt")}
     result = CliRunner().invoke(main, [str(sick), "--data", str(clips), "--run", str(run)])
