@@ -40,7 +40,7 @@ FLOORS = {
     ],
     "vidtok_export": [
         {"errors", "compact"},
-        {"lowering", "operations", "targets"},
+        {"lowering", "operations", "targets", "trace"},
         {"graph"},
         {"verify"},
         {"bundle", "metric"},

@@ -17,9 +17,10 @@ from onnx.external_data_helper import convert_model_to_external_data
 
 from vidtok_export.compact import store_half
 from vidtok_export.errors import TargetError
-from vidtok_export.graph import OPSET, Graph, make_graph
+from vidtok_export.graph import Graph, make_graph
 from vidtok_export.operations import operation_counts
 from vidtok_export.targets import check_bundle, named, put_in_place
+from vidtok_export.trace import OPSET
 from vidtok_export.verify import PROVIDERS, Parity, require, table, verify
 from vidtok_ref.families import family_of
 from vidtok_ref.tokenizer import VideoTokenizer

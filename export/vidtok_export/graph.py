@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +15,7 @@ from vidtok_export.errors import ExportError
 from vidtok_export.footprint import example, receptive_field, stages
 from vidtok_export.lowering.lower import lower
 from vidtok_export.lowering.winograd import write_out
+from vidtok_export.trace import trace
 from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.streaming.state import Call, flatten, unflatten
 from vidtok_ref.tokenizer import VideoTokenizer
@@ -26,7 +25,6 @@ from vidtok_runtime.engines.telemetry import without_telemetry
 with without_telemetry():  # it loads ONNX Runtime
     import onnxsim
 
-OPSET = 20
 _SYMBOLS = ("N", "T", "H", "W")
 
 
@@ -134,24 +132,16 @@ def make_graph(model: VideoTokenizer, role: str, *, simplify: bool = True) -> Gr
     x, x_dims = _example(inputs[0], unit, dims)
     set_examples = [_example(f, unit, dims) for f in flags]
     examples = [_example(s, unit, dims) for s in states]
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                network,
-                (x, [tensor for tensor, _ in set_examples], [tensor for tensor, _ in examples]),
-                dynamo=True,
-                opset_version=OPSET,
-                dynamic_shapes=(x_dims, [axes for _, axes in set_examples], [axes for _, axes in examples]),
-                input_names=[inputs[0].name, *(f.name for f in flags), *(s.input for s in states)],
-                output_names=[*(p.name for p in outputs), *(s.output for s in states)],
-                verbose=False,
-            )
-    except Exception as error:
-        raise ExportError(f"tracing the {role} failed: {error}") from error
-    assert program is not None
-    proto = program.model_proto
+    proto = trace(
+        network,
+        (x, [tensor for tensor, _ in set_examples], [tensor for tensor, _ in examples]),
+        (x_dims, [axes for _, axes in set_examples], [axes for _, axes in examples]),
+        (
+            [inputs[0].name, *(f.name for f in flags), *(s.input for s in states)],
+            [*(p.name for p in outputs), *(s.output for s in states)],
+        ),
+        f"the {role}",
+    )
     if simplify:
         proto, same = onnxsim.simplify(proto)
         if not same:

@@ -45,6 +45,7 @@ def read_bench(text: str) -> Bench:
     return Bench(**figures | {"rows": [Row(**row | {"case": Case(**row["case"])}) for row in figures["rows"]]})
 
 
+@pytest.mark.parametrize("shallow", ["fsq-32768", pytest.param("kl-4chn", marks=pytest.mark.slow)], indirect=True)
 def test_every_engine_has_whole_rows_on_the_command_line(bundle: Path, tmp_path: Path) -> None:
     figures, picture = tmp_path / "f.json", tmp_path / "p.png"
     common = (bundle, "--size", 16, "--size", 24, "--frames", 8, "--threads", 1, "--repeats", 3, "--quiet")
@@ -102,6 +103,7 @@ def test_bad_calls_are_one_line(bundle: Path, tmp_path: Path) -> None:
         assert bench_command(bundle, *options).exit_code == 2
 
 
+@pytest.mark.parametrize("shallow", ["kl-4chn", pytest.param("fsq-32768", marks=pytest.mark.slow)], indirect=True)
 def test_a_side_that_fails_is_left_out(bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle, tmp_path / "b")
     manifest = read_manifest(tmp_path / "b")

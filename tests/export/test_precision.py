@@ -185,6 +185,7 @@ def test_refusals(precise: Path, clips: Path, tmp_path: Path) -> None:
     assert not list(precise.parent.glob("*.part"))
 
 
+@pytest.mark.parametrize("shallow", ["fsq-32768", pytest.param("kl-4chn", marks=pytest.mark.slow)], indirect=True)
 def test_too_much_loss_changes_nothing(
     precise: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

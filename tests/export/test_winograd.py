@@ -126,6 +126,7 @@ def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd, "MANY_OUTPUTS", 8)
 
 
+@pytest.mark.parametrize("shallow", ["kl-4chn", pytest.param("fsq-32768", marks=pytest.mark.slow)], indirect=True)
 def test_graphs_of_it_equal_the_reference(bundle: Path, shallow: VideoTokenizer, tmp_path: Path, few_are_many: None):
     copy = shutil.copytree(bundle, tmp_path / "bundle")
     raw = json.loads((copy / "manifest.json").read_text())
