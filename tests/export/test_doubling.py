@@ -12,7 +12,7 @@ from onnx import parser
 from vidtok_export.graph import make_graph
 from vidtok_export.lowering import resample_time
 from vidtok_export.lowering.doubling import Doublings, transpose_doublings
-from vidtok_ref import VidTok, build
+from vidtok_ref import VideoTokenizer, build
 from vidtok_runtime.bundle.graph_entry import GraphEntry, shape_of
 from vidtok_runtime.bundle.manifest import read_manifest
 from vidtok_runtime.engines.base import Options
@@ -51,7 +51,7 @@ def transposed(model: onnx.ModelProto, entry: GraphEntry, replaced: int, folder:
 # stays; not if frames are cut off in between.
 @pytest.mark.parametrize(("name", "replaced"), [("kl-4chn", 1), ("kl-4chn-noncausal", 2)])
 def test_a_decoder_of_a_bundle_computes_the_same(
-    name: str, replaced: int, exported: Callable[[VidTok], Path], tmp_path: Path
+    name: str, replaced: int, exported: Callable[[VideoTokenizer], Path], tmp_path: Path
 ) -> None:
     folder = exported(build(name, **SHALLOW))
     entry = read_manifest(folder).graph("decoder", "cpu", "fp32")
