@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Config(Protocol):
+class FamilyConfig(Protocol):
     """What one model of a family is built from: a frozen dataclass of JSON values."""
 
     @property

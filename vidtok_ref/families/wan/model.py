@@ -73,7 +73,7 @@ class Up(Chain):
         self.resample = SpatialUp(channels, channels // 2)
 
 
-class Middle(Chain):
+class WanMiddle(Chain):
     """The deepest part: block, attention, block."""
 
     def __init__(self, channels: int, frames: int) -> None:
@@ -103,7 +103,7 @@ class Head(Chain):
         self.conv = conv3d(c_in, c_out, frames)
 
 
-class Encoder(Chain):
+class WanEncoder(Chain):
     """Video `N 3 T H W`, T a multiple of f, to mean and log-variance `N 2z T/f H/s W/s`."""
 
     def __init__(self, c: WanConfig) -> None:
@@ -119,12 +119,12 @@ class Encoder(Chain):
                 blocks.append(Down(width, frames if halves else None))
                 frames //= 1 + halves
         self.down_blocks = Blocks(blocks)
-        self.mid_block = Middle(width, frames)
+        self.mid_block = WanMiddle(width, frames)
         self.head = Head(width, 2 * c.z_channels, frames)
         self.quant_conv = nn.Conv3d(2 * c.z_channels, 2 * c.z_channels, 1)
 
 
-class Decoder(Chain):
+class WanDecoder(Chain):
     """Latent `N z t h w` to video `N 3 t*f h*s w*s`, whose first f - 1 frames are dummies."""
 
     def __init__(self, c: WanConfig) -> None:
@@ -132,7 +132,7 @@ class Decoder(Chain):
         frames, width, blocks = 1, c.ch * c.ch_mult[-1], list[nn.Module]()
         self.post_quant_conv = nn.Conv3d(c.z_channels, c.z_channels, 1)
         self.conv_in = conv3d(c.z_channels, width, frames)
-        self.mid_block = Middle(width, frames)
+        self.mid_block = WanMiddle(width, frames)
         doubles = [*reversed(c.temporal_down), None]
         for mult, time in zip(reversed(c.ch_mult), doubles, strict=True):
             level: list[nn.Module] = []
@@ -154,6 +154,6 @@ class Wan(VideoTokenizer):
 
     def __init__(self, config: WanConfig) -> None:
         super().__init__(config)
-        self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
+        self.encoder = WanEncoder(config)
+        self.decoder = WanDecoder(config)
         self.regularization = DiagonalGaussian()
