@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from cases import Case, every_case, read_cases
 from click.testing import CliRunner
+from made_kit import make_kit
 from strange_bundles import lying_bundle
 
 from vidtok_runtime import Tokenizer
@@ -146,7 +147,6 @@ def test_pixels_and_halves_are_those_of_numpy(tmp_path: Path) -> None:
 
 def test_every_kind_of_stream(tmp_path: Path) -> None:
     """Groups, exact calls, parts, files of weights and more, on graphs made by hand."""
-    make_kit = pytest.importorskip("made_kit").make_kit
     make_kit(tmp_path)
     done = subprocess.run(
         ["node", "--test", WEB / "test/kit.test.js"],
