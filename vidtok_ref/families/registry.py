@@ -69,7 +69,7 @@ class Family:
         raise NotImplementedError
 
     def own_names(self, weights: Mapping[str, T]) -> dict[str, T]:
-        """Released tensors by our names; values stay what they are."""
+        """Tensors by our names, of released ones or of ours; values stay what they are."""
         return dict(weights)
 
     def embedded(self, metadata: Mapping[str, str]) -> Any | None:

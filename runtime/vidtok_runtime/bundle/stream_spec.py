@@ -152,7 +152,7 @@ class StreamSpec:
     def regrouped(self, frames: int) -> StreamSpec:
         """The same with groups of another length; `groups.multiple` says of which."""
         assert self.groups is not None
-        groups = replace(self.groups, frames=frames, latents=frames // self.time_factor)
+        groups = replace(self.groups, frames=frames, latents=self.latents(frames))
         return replace(self, groups=groups)
 
 

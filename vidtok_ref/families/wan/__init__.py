@@ -49,6 +49,8 @@ class WanFamily(Family):
     def own_names(self, weights: Mapping[str, T]) -> dict[str, T]:
         from vidtok_ref.families.wan.checkpoints import own_name
 
+        if "encoder.quant_conv.weight" in weights:  # as our own files have them
+            return dict(weights)
         original = any(name.startswith("encoder.downsamples.") for name in weights)
         return {own_name(name, original=original): tensor for name, tensor in weights.items()}
 
