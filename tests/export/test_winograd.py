@@ -120,6 +120,23 @@ def test_tiles_are_cut_only_where_rows_may_be_left_over():
     assert [name for name in names if name in ("y", "tall")] == ["y", "y", "tall", "y", "y"]
 
 
+def test_what_is_computed_of_a_shape_has_no_rows():
+    model = convolution(inputs=256)
+    del model.graph.node[:]
+    same = {"pads": [0, 1, 1, 0, 1, 1]}
+    model.graph.node.extend(
+        [
+            helper.make_node("Shape", ["x"], ["sizes"]),
+            helper.make_node("Cast", ["sizes"], ["mask"], to=TensorProto.FLOAT),
+            helper.make_node("Conv", ["x", "w", "b"], ["half"], strides=[1, 2, 2], pads=[0, 0, 0, 0, 1, 1]),
+            helper.make_node("Mul", ["mask", "half"], ["masked"]),
+            helper.make_node("Conv", ["masked", "w", "b"], ["y"], **same),
+        ]
+    )
+    write_out(model, 4)  # half as many behind the first convolution: 2, which leave some over
+    assert "tall" in {node.name.rpartition(".")[2] for node in model.graph.node}
+
+
 @pytest.fixture
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd, "MANY_INPUTS", 8)
