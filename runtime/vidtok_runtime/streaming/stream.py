@@ -171,7 +171,7 @@ class DecoderStream:
         """What latents of a stream of so many frames complete."""
         height, width = (n * self._stream.spatial_multiple for n in data.shape[-2:])
         calls = self._calls = self._calls or self._start(height, width, frames)
-        out = []
+        out: list[Array] = []
         for start in range(0, len(data), calls.longest):
             out += map(self._deliver, calls.push(self._taken(data[start : start + calls.longest])))
         return out
