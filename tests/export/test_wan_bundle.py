@@ -58,7 +58,7 @@ def precise(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(shutil.copytree(BUNDLE, tmp_path_factory.mktemp("precise") / "wan"))
     asked = ["quantize", str(folder), "--precision", "int8", "--precision", "fp16", "--calibrate", str(clips)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vidtok_export.quantization.clips.PROTOCOL", Protocol(9, 32, None))
+        patch.setattr("vidtok_export.quantization.clips.PROTOCOL", Protocol(9, 48, None))
         result = CliRunner().invoke(main, [*asked, "--max-loss", "0.5", "--quiet"])
     assert result.exit_code == 0, result.output
     return folder

@@ -87,7 +87,8 @@ class Posterior:
         if self._scale is not None:
             mean, scale = self._scale
             latents = (latents - mean) / scale
-            variances = variances - 2 * np.log(scale)
+            if variances.size:
+                variances = variances - 2 * np.log(scale)
         return np.concatenate([latents, variances], axis=1) if self._form.with_variance else latents
 
     def _noise(self, shape: tuple[int, ...]) -> Array:
