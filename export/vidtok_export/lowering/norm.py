@@ -21,14 +21,17 @@ FEW_CHANNELS = 8
 class ChannelNorm(nn.Module):
     """A normalisation over C without transposes or reductions: means are matrix products or 1x1 convolutions.
 
-    It divides `N C T H W` by the root of its mean square and multiplies with `weight`. bias: what is added then, if
-    anything. centres: the mean over C is subtracted first.
+    It divides `N C T H W` by the root of its mean square plus `eps` and multiplies with `weight`. bias: what is added
+    then, if anything. centres: the mean over C is subtracted first. floor: the least that is divided by.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, eps: float, *, centres: bool) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, eps: float = 0.0, *, centres: bool = False, floor: float = 0.0
+    ) -> None:
         super().__init__()
         channels = len(weight)
         self.eps = eps
+        self.floor = floor
         self.centres = centres
         self.few = channels <= FEW_CHANNELS
         average = torch.full((1, channels), 1 / channels, dtype=weight.dtype)
@@ -50,7 +53,8 @@ class ChannelNorm(nn.Module):
         return self._scaled(x, self.mean(x * x))
 
     def _scaled(self, x: Tensor, variance: Tensor) -> Tensor:
-        y = x / torch.sqrt(variance + self.eps) * self.weight
+        root = torch.sqrt(variance + self.eps if self.eps else variance)
+        y = x / (root.clamp(min=self.floor) if self.floor else root) * self.weight
         return y if self.bias is None else y + self.bias
 
 
@@ -62,8 +66,8 @@ def layer_norm(layer: LayerNorm) -> ChannelNorm:
 
 @lower_layer.register
 def rms_norm(layer: RMSNorm) -> ChannelNorm:
-    """RMSNorm; its floor of 1e-12 under a root of C squares is as good as added to their mean."""
-    return ChannelNorm(layer.gamma.flatten(), None, 1e-24 / len(layer.gamma), centres=False)
+    """RMSNorm; its floor of 1e-12 is that of the root of a sum of C squares, not of their mean."""
+    return ChannelNorm(layer.gamma.flatten(), None, floor=1e-12 / len(layer.gamma) ** 0.5)
 
 
 @singledispatch
@@ -76,7 +80,7 @@ def lower_behind(norm: nn.Module, seen: nn.Module) -> nn.Module:
 def layer_norm_behind(norm: LayerNorm, seen: nn.Module) -> nn.Module:
     """LayerNorm behind a convolution that centres its outputs itself."""
     centre(seen.time if isinstance(seen, FactorizedConv) else seen)
-    return ChannelNorm(norm.norm.weight, norm.norm.bias, NORM_EPS, centres=False)
+    return ChannelNorm(norm.norm.weight, norm.norm.bias, NORM_EPS)
 
 
 def centre(conv: nn.Module) -> None:
