@@ -36,7 +36,7 @@ class TokenWindows(Dataset[Sample]):
         self.readers = [reader for reader in readers if reader.shape[0] >= latents]
         if not self.readers:
             raise ValueError(f"{folder} holds {len(readers)} token files, none with {latents} latents or more")
-        kinds = {(r.info.variant, r.info.weights_sha256, r.shape[1:]) for r in self.readers}
+        kinds = {(r.info.name, r.info.weights_sha256, r.shape[1:]) for r in self.readers}
         if len(kinds) > 1:
             raise ValueError(f"{folder} holds tokens of several sizes or models; make one folder of each")
 

@@ -11,17 +11,20 @@ from torch import Tensor, nn
 from vidtok_ref.layers.attention import Attention
 from vidtok_ref.layers.conv import TimeConv3d, kernel
 from vidtok_ref.streaming.state import State
+from vidtok_runtime.bundle.stream_spec import StreamSpec
 
 
-def example(channels: int, time: int, space: int) -> Tensor:
-    """The least that a network takes, `1 C T H W` without storage."""
-    return torch.empty((1, channels, time, space, space), device="meta")
+def least_input(spec: StreamSpec, role: str) -> Tensor:
+    """The least that a coder takes, `1 C T H W` without storage."""
+    time, space = spec.time_factor, spec.spatial_multiple
+    shape = (1, 3, time, space, space) if role == "encoder" else (1, spec.latent_channels, 1, 1, 1)
+    return torch.empty(shape, device="meta")
 
 
 def stages(coder: nn.Module, x: Tensor, pixels: int, frames: int) -> list[dict[str, Any]]:
     """The widest tensor of each resolution of a reference coder, in the order of the data; rows of the manifest.
 
-    x: as of `example`; pixels, frames: the side and the length that it stands for.
+    x: as of `least_input`; pixels, frames: the side and the length that it stands for.
     """
     rows: list[dict[str, Any]] = []
 
