@@ -227,7 +227,7 @@ def test_the_command_line(clip: Path, tmp_path: Path) -> None:
     tokens, video = tmp_path / "t.safetensors", tmp_path / "v.mp4"
     assert run("encode", clip, "-o", tokens, "--gop", 2, "--quiet", "--provider", "cpu").exit_code == 0
     info = run("info", tokens, "--verify")
-    assert "groups of 2 latents, 5 frames" in info.stdout
+    assert "groups of 5 frames, 2 latents" in info.stdout
     assert "verified" in info.stdout
     assert "verified" in run("info", "tiny-kl-16chn", "--verify").stdout
     done = run("decode", tokens, "-o", video, "--start", "6f", "--end", "9f", "--quiet", "--provider", "cpu")

@@ -53,7 +53,11 @@ def test_absent_lpips_weights_are_an_error_at_the_start(
         ("held_out_size = 32", "held_out_size = 20", r"\[data\] held_out_size of kl-4chn .* multiple of 8, got 20"),
         ("kl-4chn", "kl-5chn", "no variant is called 'kl-5chn'"),
         ("[1, 1, 2, 2]", "[]", "ch_mult not empty"),
-        ("l2 = 1.0", "usage = 1.0", r"\[loss\] usage is for fsq and lfq; kl-4chn has kl"),
+        (
+            "l2 = 1.0",
+            "usage = 1.0",
+            r"\[loss\] usage is for tokens by channel \(fsq, lfq\), which kl-4chn does not have",
+        ),
     ],
 )
 def test_what_does_not_fit_the_model_is_said_before_anything_is_read(

@@ -200,8 +200,11 @@ def _table(values: Any, kind: Any, where: str) -> dict[str, Any]:
     places = {name: f"[{name}]" if is_dataclass(hints[name]) else f"{where} {name}" for name in values}
     typed = {}
     for name, value in values.items():
-        if get_origin(hints[name]) is dict:  # the fields of a variant that a recipe sets, of the family that it names
-            typed[name] = _table(value, family_of(find_variant(values.get("variant"))).config, places[name])
+        if get_origin(hints[name]) is dict:  # fields of the variant that the same table names; it may lack the name
+            named = "variant" in values
+            typed[name] = (
+                _table(value, family_of(find_variant(values["variant"])).config, places[name]) if named else {}
+            )
         else:
             typed[name] = _typed(value, hints[name], places[name])
     return typed
