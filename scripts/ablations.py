@@ -53,7 +53,7 @@ def codebook_used(recipe: Recipe, weights: Path, material: Material) -> float | 
     if not isinstance(model.regularization, Quantizer):
         return None
     tokens = [model.encode(to_tensor(torch.from_numpy(clip[None]))).indices for clip in material.held_out]
-    size = model.variant.codebook_size
+    size = model.stream.codebook_size
     assert size is not None
     return utilization(torch.cat([t.flatten() for t in tokens if t is not None]), size)
 

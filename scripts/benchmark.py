@@ -31,7 +31,7 @@ from vidtok_runtime.errors import VidtokError
 from vidtok_runtime.files import PartFile
 
 if TYPE_CHECKING:
-    from vidtok_ref import VidTok
+    from vidtok_ref import VideoTokenizer
 
 ENGINES = ("cpu", "openvino")
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -61,21 +61,27 @@ def main() -> None:
     """Measure ours and the peer in the same run."""
 
 
-def _peers(manifest: Manifest, case: Case, weights: Path, graph: Path, modes: list[str]) -> list[Peer]:
-    """The PyTorch sides, then the straight export on the engines that can be used."""
+def _peers(
+    manifest: Manifest, case: Case, weights: Path, graph: Path | None, modes: list[str], whose: list[str]
+) -> list[Peer]:
+    """The PyTorch sides, then the straight export, if there is one, on the engines that can be used."""
     bundle = str(manifest.folder.resolve())
     about = {key: value for key, value in asdict(case).items() if key != "device_id"} | {"bundle": bundle}
     peers = []
-    for mode in modes:
-        spec = json.dumps(about | {"weights": str(weights), "mode": mode})
-        peers.append(Peer(f"PyTorch {mode}", "cpu", "fp32", (sys.executable, str(TORCH_SIDE), spec)))
+    for of in whose:
+        for mode in modes:
+            spec = json.dumps(about | {"weights": str(weights), "mode": mode, "whose": of})
+            title = "PyTorch" if of == "reference" else "Release"
+            peers.append(Peer(f"{title} {mode}", "cpu", "fp32", (sys.executable, str(TORCH_SIDE), spec)))
+    if graph is None:
+        return peers
     about |= {"device_id": 0, "precision": "fp32", "straight": str(graph)}
     engines = [provider for provider in usable_providers() if provider in ENGINES]
     sides = (side_command(**about, provider=provider) for provider in engines)
     return peers + [Peer("straight export", e, "fp32", side) for e, side in zip(engines, sides, strict=True)]
 
 
-def _straight(manifest: Manifest, model: VidTok, case: Case, work: Path) -> Path:
+def _straight(manifest: Manifest, model: VideoTokenizer, case: Case, work: Path) -> Path:
     """The straight export for a case, made unless the folder has it."""
     import torch
     from torch_side import export_straight
@@ -90,15 +96,19 @@ def _straight(manifest: Manifest, model: VidTok, case: Case, work: Path) -> Path
     return work / name
 
 
-def _unlike_new(model: VidTok) -> None:
+def _unlike_new(model: VideoTokenizer) -> None:
     """Give norms scales and shifts: those of a new network are 1 and 0, and simplification leaves them out."""
     import torch
+
+    from vidtok_ref.layers.norm import RMSNorm
 
     generator = torch.Generator().manual_seed(0)
     for layer in model.modules():
         if isinstance(layer, torch.nn.LayerNorm):
             torch.nn.init.normal_(layer.weight, 1, 0.1, generator=generator)
             torch.nn.init.normal_(layer.bias, 0, 0.1, generator=generator)
+        elif isinstance(layer, RMSNorm):
+            torch.nn.init.normal_(layer.gamma, 1, 0.1, generator=generator)
     model.seed = None  # says that it cannot be built again from there
 
 
@@ -106,7 +116,7 @@ def _bundle_of(bundle: str | None, variant: str, ch: int | None, work: Path) -> 
     """The given bundle, or one of the untrained variant, made unless the folder has it."""
     from vidtok_export import export
     from vidtok_ref import build
-    from vidtok_ref.families.vidtok.weights_file import write_weights
+    from vidtok_ref.families.weights_file import write_weights
 
     if bundle:
         return find_bundle(bundle)
@@ -128,6 +138,8 @@ def _bundle_of(bundle: str | None, variant: str, ch: int | None, work: Path) -> 
 @click.option("--threads", default=2, show_default=True)
 @click.option("--repeats", default=7, show_default=True)
 @click.option("--compile/--no-compile", "compiled", default=True, help="PyTorch compile (minutes at full width).")
+@click.option("--straight/--no-straight", default=True, help="The straight export (minutes at full width).")
+@click.option("--release/--no-release", default=True, help="The release's own implementation, where it is installed.")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False), help="Keeps what is exported for a next run.")
 @click.option("--json", "figures", type=FILE, help="Also write the figures to this file.")
 @click.option("--plot", type=FILE, help="Draw frames a second (.png, .svg).")
@@ -141,14 +153,20 @@ def speed(
     threads: int,
     repeats: int,
     compiled: bool,
+    straight: bool,
+    release: bool,
     work: Path | None,
     figures: Path | None,
     plot: Path | None,
     force: bool,
 ) -> None:
-    """Encode and decode beside PyTorch eager and compiled and its straight export; ratios are to the first of them."""
+    """Encode and decode beside PyTorch eager and compiled and its straight export; ratios are to the first of them.
+
+    Where a family has the release's own implementation (`pip install 'vidtok-onnx[peers]'`), that comes first.
+    """
     from vidtok_export.verify import reference_of
-    from vidtok_ref.families.vidtok.weights_file import write_weights
+    from vidtok_ref.families import family_of
+    from vidtok_ref.families.weights_file import write_weights
 
     targets = Files(figures, plot, force).open()
     with tempfile.TemporaryDirectory() as temporary:
@@ -159,9 +177,13 @@ def speed(
         weights = Path(temporary) / "weights.safetensors"
         write_weights(model, weights)
         modes = ["compile", "eager"] if compiled else ["eager"]
+        whose = ["reference"]
+        if release and family_of(model.config).release(model) is not None:
+            whose.insert(0, "release")
         plan = {}
         for case in cases(manifest, sizes, frames, threads):
-            peers = _peers(manifest, case, weights.resolve(), _straight(manifest, model, case, work).resolve(), modes)
+            graph = _straight(manifest, model, case, work).resolve() if straight else None
+            peers = _peers(manifest, case, weights.resolve(), graph, modes, whose)
             plan[case] = [*peers, *bundle_peers(manifest, case)]
         del model
         product = (sys.executable, str(TORCH_SIDE), json.dumps({"matmul": MATRIX, "threads": threads}))
@@ -172,7 +194,7 @@ def speed(
 _LOAD = """
 from pathlib import Path
 from vidtok_ref import build
-from vidtok_ref.families.vidtok.weights_file import embedded_variant
+from vidtok_ref.families.weights_file import embedded_variant
 model = build(embedded_variant({weights!r}), {weights!r})
 """
 _ENCODE = """

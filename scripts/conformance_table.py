@@ -20,7 +20,7 @@ from pages import put
 from tqdm import tqdm
 
 from vidtok_export.verify import reference_of
-from vidtok_ref import VidTok
+from vidtok_ref import VideoTokenizer
 from vidtok_runtime.bundle.lookup import SHIPPED, shipped_names
 from vidtok_runtime.bundle.manifest import read_manifest
 from vidtok_runtime.evaluation.protocol import Excerpt, Protocol
@@ -30,20 +30,20 @@ PROTOCOL = Protocol(frames=17, size=128, fps=None)
 COLUMNS = "| runtime | tokens that differ | latents | frames |\n|---|---|---|---|\n"
 
 
-def clip_kit(clip: Path, kit: Path) -> dict[str, VidTok]:
+def clip_kit(clip: Path, kit: Path) -> dict[str, VideoTokenizer]:
     """Make a kit of a clip and the shipped bundles; returns the reference models of these."""
     frames = np.stack([frame.pixels for frame in Excerpt(clip, PROTOCOL)])
     models, rows = {}, []
     for name in shipped_names():
         shutil.copytree(SHIPPED / name, kit / name)
         model = models[name] = reference_of(read_manifest(SHIPPED / name)).double()
-        latents = -(-(model.variant.front_frames + len(frames)) // model.variant.time_factor)
+        latents = -(-(model.stream.front_frames + len(frames)) // model.stream.time_factor)
         rows.append(write_case(kit, name, name, model, frames, [[len(frames)]], [[latents]]))
     write_cases(kit, rows)
     return models
 
 
-def in_float32(models: dict[str, VidTok]) -> Run:
+def in_float32(models: dict[str, VideoTokenizer]) -> Run:
     """The reference itself as it usually runs."""
 
     def run(cases: list[Case], folder: Path) -> Results:
@@ -57,13 +57,13 @@ def in_float32(models: dict[str, VidTok]) -> Run:
 
 
 @torch.no_grad()
-def distance(model: VidTok, case: Case, data: NDArray[np.int32]) -> float:
+def distance(model: VideoTokenizer, case: Case, data: NDArray[np.int32]) -> float:
     """How far at most the encoder's output is from the cells of the given tokens, in steps of the quantizer."""
     before = model.features(network_input(model, case.read_input()), chunk_of(model))
     return float(model.regularization.distance_to_cell(before, torch.from_numpy(data)[None]).max())
 
 
-def row(runner: Runner, cases: list[Case], models: dict[str, VidTok]) -> str:
+def row(runner: Runner, cases: list[Case], models: dict[str, VideoTokenizer]) -> str:
     """One line of a table."""
     different, tokens, away, latents, frames = 0, 0, 0.0, 0.0, 0.0
     with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +80,7 @@ def row(runner: Runner, cases: list[Case], models: dict[str, VidTok]) -> str:
     return f"| {runner.name} | {found} | {latents:.1e} | {frames:.1e} |\n"
 
 
-def section(title: str, cases: list[Case], models: dict[str, VidTok], runners: list[Runner]) -> str:
+def section(title: str, cases: list[Case], models: dict[str, VideoTokenizer], runners: list[Runner]) -> str:
     """A table of all runtimes; where a command fails, the row says so, and the command itself on the terminal why."""
     largest = max(np.abs(case.read_tokens().data).max() for case in cases if not case.tokens_exact)
     lines = [f"\n## {title}\n\nThe largest latent is {largest:.1f}.\n\n", COLUMNS]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidtok_export import export
-from vidtok_export.bundle import save_manifest
+from vidtok_export.bundle import in_chunks, save_manifest
 from vidtok_export.verify import LATENT_TOLERANCE, VIDEO_TOLERANCE, smooth_video
-from vidtok_ref import VidTok, build
+from vidtok_ref import VideoTokenizer, build
+from vidtok_ref.families import family_of
 from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.streaming.geometry import to_network
@@ -101,22 +102,23 @@ def clip_of(name: str, clip: KitClip) -> NDArray[np.uint8]:
     return np.rint((waves + 1) * 127.5).astype(np.uint8)
 
 
-def network_input(model: VidTok, frames: NDArray[np.uint8]) -> Tensor:
+def network_input(model: VideoTokenizer, frames: NDArray[np.uint8]) -> Tensor:
     """What the reference takes, in its own precision: `1 3 T H' W'`."""
-    pixels = to_network(frames, model.variant.spatial_factor)
+    spec = model.stream
+    pixels = to_network(frames, spec.spatial_multiple, square=spec.square, pixel_range=spec.pixel_range)
     return torch.from_numpy(pixels).to(next(model.parameters()).dtype)
 
 
-def chunk_of(model: VidTok) -> int | None:
+def chunk_of(model: VideoTokenizer) -> int | None:
     """Latents a step of the reference: all at once, or one window."""
-    return None if model.variant.causal else CHUNK
+    return None if model.stream.groups is None else CHUNK
 
 
 @torch.no_grad()
-def find_model(spec: Spec) -> VidTok:
+def find_model(spec: Spec) -> VideoTokenizer:
     """The reference in float64 with the first seed for which all tokens of the cases keep the margin."""
     for seed in count(spec.seed):
-        variant = build(spec.variant, **spec.overrides).variant
+        variant = build(spec.variant, **spec.overrides).config
         weights = random_weights(variant, seed)
         weights = {k: (t * spec.gain if k.startswith("encoder.conv_out") else t) for k, t in weights.items()}
         model = build(variant, weights).double()
@@ -131,30 +133,32 @@ def find_model(spec: Spec) -> VidTok:
 
 
 @torch.no_grad()
-def encode(model: VidTok, frames: NDArray[np.uint8]) -> Tokens:
+def encode(model: VideoTokenizer, frames: NDArray[np.uint8]) -> Tokens:
     """What a token file of the clip holds, by the reference."""
-    v, (num_frames, height, width) = model.variant, frames.shape[:3]
+    spec, (num_frames, height, width) = in_chunks(model.stream, CHUNK), frames.shape[:3]
     encoded = model.encode(network_input(model, frames), chunk_of(model))
     data = encoded.latent[0].transpose(0, 1).float() if encoded.indices is None else encoded.indices[0]
     info = TokenInfo(
-        variant=v.name,
+        family=family_of(model.config).name,
+        name=model.config.name,
         weights_sha256=weights_sha256(model),
         num_frames=num_frames,
         height=height,
         width=width,
-        time_factor=v.time_factor,
-        front_frames=v.front_frames,
-        look_ahead=model.decoder.lag,
-        codebook_size=v.codebook_size,
+        time_factor=spec.time_factor,
+        front_frames=spec.front_frames,
+        look_ahead=spec.look_ahead,
+        length=spec.length,
+        codebook_size=spec.codebook_size,
+        groups=spec.groups and replace(spec.groups, multiple=None),
         fps=FPS,
         provider="reference",
-        window=None if v.causal else CHUNK * v.time_factor,
     )
     return Tokens(data.numpy(), info, np.arange(num_frames))
 
 
 @torch.no_grad()
-def decode(model: VidTok, tokens: Tokens) -> NDArray[np.float32]:
+def decode(model: VideoTokenizer, tokens: Tokens) -> NDArray[np.float32]:
     """The frames that tokens become, `[T, H, W, 3]` in -1..1, by the reference."""
     data = torch.from_numpy(tokens.data)[None]
     regularizer = model.regularization
@@ -167,7 +171,7 @@ def write_case(
     kit: Path,
     bundle: str,
     name: str,
-    model: VidTok,
+    model: VideoTokenizer,
     frames: NDArray[np.uint8],
     pushes: list[list[int]],
     pulls: list[list[int]],

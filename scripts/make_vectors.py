@@ -8,30 +8,32 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from vidtok_export.verify import smooth_video
-from vidtok_ref import VARIANTS, Variant, VidTok, build
+from vidtok_ref import VideoTokenizer, build
+from vidtok_ref.families.vidtok.variant import VARIANTS
 from vidtok_ref.regularizers.channel import FiniteScalarQuantizer
 
 # Two evaluation orders of float32 differ by less: no token of a vector may depend on the order.
 MARGIN = 2e-4
 
 
-def random_weights(variant: Variant, seed: int) -> dict[str, Tensor]:
+def random_weights(variant: Any, seed: int) -> dict[str, Tensor]:
     """Random float16 weights in which every tensor matters, also norms and blend factors."""
     model = build(variant, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     return {
-        name: (t + 0.3 * torch.randn(t.shape, generator=generator) if t.ndim == 1 else 1.7 * t).half()
+        name: (t + 0.3 * torch.randn(t.shape, generator=generator) if t[0].numel() == 1 else 1.7 * t).half()
         for name, t in model.state_dict().items()
     }
 
 
-def margin(model: VidTok, encoder_out: Tensor) -> float:
+def margin(model: VideoTokenizer, encoder_out: Tensor) -> float:
     """Smallest distance of what is quantized (in digits) from a rounding threshold; 1 for KL."""
     if not isinstance(model.regularization, FiniteScalarQuantizer):
         return 1.0
@@ -47,7 +49,7 @@ def make(name: str, path: Path) -> None:
     f, s = base.time_factor, base.spatial_factor
     for seed in range(100):
         model = build(base, **narrow)
-        weights = random_weights(model.variant, seed)
+        weights = random_weights(model.config, seed)
         model = build(base, weights, **narrow).double()
         video = smooth_video(1, 3 * f + 1, s, 2 * s, seed).half()
         encoder_out = model.encoder.step(model.pad(video.double()))[0]
@@ -61,7 +63,7 @@ def make(name: str, path: Path) -> None:
         encoded.latent.double(), video.shape[2]
     ).float()
     tensors = {k: t.contiguous() for k, t in (weights | tensors).items()}
-    save_file(tensors, path / f"{name}.safetensors", {"variant": json.dumps(model.variant.to_dict())})
+    save_file(tensors, path / f"{name}.safetensors", {"variant": json.dumps(model.config.to_dict())})
     print(f"{name}: seed {seed}, {(path / f'{name}.safetensors').stat().st_size:,} bytes")
 
 

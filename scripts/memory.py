@@ -24,8 +24,7 @@ import numpy as np
 
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundle.lookup import find_bundle
-from vidtok_runtime.memory.footprint import reach
-from vidtok_runtime.memory.planner import CallPlan
+from vidtok_runtime.memory.planner import CallPlan, overlap_of
 from vidtok_runtime.memory.predict import COSTS, PIXEL_COPIES, Counts, parse_memory
 from vidtok_runtime.streaming.tiles import Tiling
 from vidtok_runtime.tools.demo import synthetic_frame
@@ -81,21 +80,23 @@ size_option = click.option("--size", callback=_size, default="256x256", show_def
 def measure(bundle: str, size: tuple[int, int], chunk: int, calls: int) -> None:
     """Peak of every engine and role without tiles, one JSON line each."""
     manifest = find_bundle(bundle)
-    f, m = manifest.time_factor, manifest.spatial_multiple
+    f, m = manifest.stream.time_factor, manifest.stream.spatial_multiple
     height, width = (-(-n // m) * m for n in size)
     prepare = (
         "import numpy as np; from dataclasses import replace; from vidtok_runtime import Tokenizer\n"
         "from vidtok_runtime.bundle.lookup import find_bundle\n"
-        f"m = replace(find_bundle({bundle!r}), encoder_chunk={chunk * f}, decoder_chunk={chunk})\n"
+        f"m = find_bundle({bundle!r})\n"
+        f"s = m.stream; calls = replace(s.encoder, max={chunk * f}), replace(s.decoder, max={chunk})\n"
+        "m = replace(m, stream=replace(s, encoder=calls[0], decoder=calls[1]))\n"
     )
     frames = f"np.random.default_rng(0).integers(0, 256, ({chunk * f}, {height}, {width}, 3), np.uint8)"
     latents = (
-        f"np.random.default_rng(0).integers(0, m.codebook_size or 1, ({chunk}, {height // m}, {width // m})) if "
-        f"m.codebook_size else np.zeros(({chunk}, m.latent_channels, {height // m}, {width // m}), np.float32)"
+        f"np.random.default_rng(0).integers(0, s.codebook_size or 1, ({chunk}, {height // m}, {width // m})) if "
+        f"s.codebook_size else np.zeros(({chunk}, s.latent_channels, {height // m}, {width // m}), np.float32)"
     )
     for provider in ENGINES:
         for role, data in zip(ROLES, (frames, latents), strict=True):
-            run = f"s = Tokenizer(m, {provider!r}, threads=2).{role}(); x = {data}\nfor _ in range({calls}): s.push(x)"
+            run = f"t = Tokenizer(m, {provider!r}, threads=2).{role}(); x = {data}\nfor _ in range({calls}): t.push(x)"
             peak, _ = _peak(prepare + run)
             row = {"bundle": bundle, "provider": provider, "role": role, "height": height, "width": width}
             print(json.dumps({**row, "chunk": chunk, "peak": round(peak)}), flush=True)
@@ -104,8 +105,9 @@ def measure(bundle: str, size: tuple[int, int], chunk: int, calls: int) -> None:
 def _terms(row: dict[str, Any]) -> tuple[Counts, float]:
     """What a row's peak is made of, and its part that is known without a fit."""
     manifest = find_bundle(row["bundle"])
-    tiles = Tiling.of(row["height"] // manifest.spatial_multiple, row["width"] // manifest.spatial_multiple)
-    counts = Counts.of(manifest, manifest.graph(row["role"], row["provider"], None), tiles, row["chunk"])
+    multiple = manifest.stream.spatial_multiple
+    tiles = Tiling.of(row["height"] // multiple, row["width"] // multiple)
+    counts = Counts.of(manifest, manifest.chain(row["role"], row["provider"], None), tiles, row["chunk"])
     return counts, PIXEL_COPIES[row["role"]] * counts.pixels
 
 
@@ -225,8 +227,10 @@ def seams(bundle: str, size: tuple[int, int], tiles: tuple[int, ...], frames: in
     decoded = tok.decode(whole, "float32")
     height, width = whole.data.shape[-2:]
     for side in tiles:
-        side //= tok.manifest.spatial_multiple
-        grids = {role: Tiling.of(height, width, side, reach(tok.manifest, role)) for role in ROLES}
+        side //= tok.stream.spatial_multiple
+        chains = {role: tok.manifest.chain(role, provider, None) for role in ROLES}
+        overlaps = {role: overlap_of(tok.manifest, chain) for role, chain in chains.items()}
+        grids = {role: Tiling.of(height, width, side, overlap) for role, overlap in overlaps.items()}
         tok.plan = lambda *_, grids=grids: CallPlan(1, grids)  # type: ignore[method-assign]
         tokens = tok.encode(video)
         tiled = tok.decode(replace(whole), "float32")
@@ -237,7 +241,7 @@ def seams(bundle: str, size: tuple[int, int], tiles: tuple[int, ...], frames: in
             same = f"latents differ by {error.std() / whole.data.std():.4f} of their spread"
         both = tok.decode(tokens, "float32")
         print(
-            f"{side * tok.manifest.spatial_multiple} pixels, {grids['encoder'].count} and {grids['decoder'].count} "
+            f"{side * tok.stream.spatial_multiple} pixels, {grids['encoder'].count} and {grids['decoder'].count} "
             f"tiles: {same}; decoded in tiles {_psnr(decoded, tiled):.1f} dB from whole frames, at most "
             f"{np.abs(decoded - tiled).max() * 127.5:.1f} of 255; both in tiles {_psnr(decoded, both):.1f} dB; "
             f"PSNR to the original {_psnr(video / 127.5 - 1, decoded):.2f} dB whole, "

@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 from vidtok_export import export
 from vidtok_export.verify import run_in_calls
-from vidtok_ref import VARIANTS, Variant, VidTok, build
+from vidtok_ref import VideoTokenizer, build
 from vidtok_ref.families.vidtok.checkpoints import release_name
+from vidtok_ref.families.vidtok.variant import VARIANTS, Variant
 from vidtok_runtime.bundle.manifest import read_manifest
 from vidtok_runtime.engines.base import Options
 from vidtok_runtime.engines.load import load_graph
@@ -34,7 +35,7 @@ Array = NDArray[np.float32]
 Coder = Callable[[str, Array, int], Array]
 
 
-def _reference(model: VidTok) -> Coder:
+def _reference(model: VideoTokenizer) -> Coder:
     @torch.no_grad()
     def run(role: str, x: Array, latents: int) -> Array:
         if role == "encoder":
@@ -45,7 +46,7 @@ def _reference(model: VidTok) -> Coder:
     return run
 
 
-def _bundle(folder: Path, provider: str, model: VidTok) -> Coder:
+def _bundle(folder: Path, provider: str, model: VideoTokenizer) -> Coder:
     manifest = read_manifest(folder)
     graphs = {role: load_graph(manifest, role, provider, None, Options()) for role in ("encoder", "decoder")}
 

@@ -12,7 +12,7 @@ import torch
 
 from vidtok_export import export
 from vidtok_ref import build
-from vidtok_ref.families.vidtok.weights_file import embedded_variant, write_weights
+from vidtok_ref.families.weights_file import embedded_variant, write_weights
 from vidtok_ref.weights import read_weights
 
 BUNDLES = Path(__file__).parent.parent / "runtime/vidtok_runtime/bundles"

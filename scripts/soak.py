@@ -168,7 +168,7 @@ def soak(
     say("encoding in other pushes")
     reader = TokenReader(tokens)
     with Phase(every) as again:
-        compared = compare(reader, encode_otherwise(tok, clip), minute // tok.manifest.time_factor)
+        compared = compare(reader, encode_otherwise(tok, clip), minute // tok.stream.time_factor)
     with contextlib.redirect_stdout(io.StringIO()):
         vidtok_run(["info", str(tokens), "--verify"], standalone_mode=False)  # raises where the checksum is another
     say("comparing the videos")

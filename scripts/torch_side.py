@@ -1,7 +1,9 @@
-"""The PyTorch sides of scripts/benchmark.py: the reference as it is, compiled, or straight to ONNX without a fold.
+"""The PyTorch sides of scripts/benchmark.py: a reference, or the release's own implementation, eager or compiled.
+
+Also the reference straight to ONNX, without a fold.
 
 python scripts/torch_side.py SPEC, SPEC a JSON object: `{"matmul": 2048, "threads": 2}`, or weights (a file that says
-its variant), bundle, role, frames, height, width, threads and mode (eager or compile).
+its variant), bundle, role, frames, height, width, threads, whose (reference or release) and mode (eager or compile).
 """
 
 from __future__ import annotations
@@ -16,13 +18,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vidtok_ref import VidTok, build
-from vidtok_ref.families.vidtok.weights_file import embedded_variant
+from vidtok_ref import VideoTokenizer, build
+from vidtok_ref.families import family_of, make_model
+from vidtok_ref.families.weights_file import embedded_variant
 from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.streaming.state import Call, flatten, unflatten
+from vidtok_ref.tokenizer import make_call
 from vidtok_runtime.bench.interleaved import serve
 from vidtok_runtime.bench.process import example
 from vidtok_runtime.bundle.manifest import read_manifest
+from vidtok_runtime.bundle.stream_spec import FIRST_CALL, SECOND_CALL
 
 OPSET = 20
 
@@ -30,7 +35,7 @@ OPSET = 20
 class Reference(nn.Module):
     """One role of the reference with its states as a flat list, in the order of `paths`."""
 
-    def __init__(self, model: VidTok, role: str) -> None:
+    def __init__(self, model: VideoTokenizer, role: str) -> None:
         super().__init__()
         self.role = role
         self.coder: Any = getattr(model, role)
@@ -50,10 +55,10 @@ class Reference(nn.Module):
         return [y, *(t.clone(memory_format=torch.contiguous_format) for _, t in flatten(new))]
 
 
-def initial_states(model: VidTok, role: str, x: Tensor) -> dict[str, Tensor]:
+def initial_states(model: VideoTokenizer, role: str, x: Tensor) -> dict[str, Tensor]:
     """Zeros by path, in the shapes that the layers themselves give in one step without storage."""
     with torch.device("meta"):
-        bare = VidTok(model.variant)
+        bare = make_model(model.config)
         meta = torch.empty(x.shape, dtype=x.dtype)
         if role == "decoder" and isinstance(bare.regularization, Quantizer):
             meta = bare.regularization.from_indices(meta)
@@ -62,21 +67,23 @@ def initial_states(model: VidTok, role: str, x: Tensor) -> dict[str, Tensor]:
 
 
 def stream(
-    weights: str, bundle: str, role: str, frames: int, height: int, width: int, threads: int, mode: str
+    weights: str, bundle: str, role: str, frames: int, height: int, width: int, threads: int, mode: str, whose: str
 ) -> Callable[[], Callable[[], object]]:
-    """What loads a role of the reference, eager or compiled; then every call takes the next chunk of one stream."""
+    """What loads a role, eager or compiled; then every call takes the next chunk of one stream."""
     torch.set_num_threads(threads)
     manifest = read_manifest(Path(bundle))
     model = build(embedded_variant(weights) or "", weights).requires_grad_(False)
-    reference = Reference(model, role)
     x = torch.from_numpy(example(manifest, role, frames, height, width))
-    first = x[..., : manifest.rule(role, frames).first, :, :]
+    if whose == "release":
+        return released_stream(model, role, x, mode)
+    reference = Reference(model, role)
+    calls = manifest.stream.calls(role)
+    first = x[..., : calls.first, :, :]
     initial = initial_states(model, role, first)
     reference.paths = list(initial)
     delattr(model, "decoder" if role == "encoder" else "encoder")
-    # Version 1.1 looks at the first call and (decoder) the boundary behind it.
-    marks = [[True, False], [False, True], [False, False]] if model.variant.version == "1.1" else [None]
-    flags = [mark and [torch.tensor([m]) for m in mark[: 1 + (role == "decoder")]] for mark in marks]
+    marks = [make_call(calls, now, x) for now in ({FIRST_CALL}, {SECOND_CALL}, set[str | None]())]
+    flags = [mark and [flag for flag in mark if flag is not None] for mark in marks]
 
     def load() -> Callable[[], object]:
         network: Callable[..., list[Tensor]] = reference
@@ -98,7 +105,24 @@ def stream(
     return load
 
 
-def export_straight(model: VidTok, role: str, x: Tensor, out: Path) -> None:
+def released_stream(model: VideoTokenizer, role: str, x: Tensor, mode: str) -> Callable[[], Callable[[], object]]:
+    """As `stream`, of the release's own implementation."""
+    release = family_of(model.config).release(model)
+
+    def load() -> Callable[[], object]:
+        if mode == "compile":
+            release.compile()
+
+        def call() -> None:
+            with torch.no_grad():
+                release.step(role, x)
+
+        return call
+
+    return load
+
+
+def export_straight(model: VideoTokenizer, role: str, x: Tensor, out: Path) -> None:
     """Write a role of the reference as PyTorch exports it: from the initial state, for one shape, nothing folded."""
     with torch.no_grad():
         program = torch.onnx.export(

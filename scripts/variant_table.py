@@ -13,9 +13,12 @@ from pathlib import Path
 import torch
 from pages import put
 
+from vidtok_export.footprint import least_input
 from vidtok_export.graph import Network, state_ports
 from vidtok_export.operations import multiply_adds
-from vidtok_ref import VARIANTS, Variant, VidTok, find_variant
+from vidtok_ref import VideoTokenizer, find_variant
+from vidtok_ref.families import make_model
+from vidtok_ref.families.vidtok.variant import VARIANTS, Variant
 from vidtok_runtime.bundle.graph_entry import shape_of
 
 ROOT = Path(__file__).parent.parent
@@ -44,16 +47,17 @@ COLUMNS = (
 )
 
 
-def operations(model: VidTok, frames: int) -> int:
+def operations(model: VideoTokenizer, frames: int) -> int:
     """Multiply-accumulates of encoding and decoding one clip."""
-    padded = frames + model.variant.front_frames
+    padded = frames + model.stream.front_frames
     return sum(multiply_adds(model, role, padded, SIDE, SIDE) for role in ("encoder", "decoder"))
 
 
-def state_bytes(model: VidTok, role: str) -> int:
+def state_bytes(model: VideoTokenizer, role: str) -> int:
     """Bytes of the exported graph's states."""
+    spec = model.stream
     with torch.device("meta"):
-        ports = state_ports(Network(model, role), model)
+        ports = state_ports(Network(model, role).coder, least_input(spec, role), spec.spatial_multiple)
     return sum(4 * math.prod(shape_of(p.axes, {"N": 1, "H": SIDE, "W": SIDE})) for p in ports)
 
 
@@ -65,7 +69,7 @@ def line(cells: Iterable[str]) -> str:
 def row(v: Variant, published: dict[str, str]) -> str:
     """One line of the table."""
     with torch.device("meta"):
-        model = VidTok(v)
+        model = make_model(v)
     frames = 17 if v.causal else 16
     t, side = (frames + v.front_frames) // v.time_factor, SIDE // v.spatial_factor
     bits = math.log2(v.codebook_size) if v.codebook_size else 16 * v.z_channels
@@ -89,7 +93,7 @@ def architectures() -> str:
     lines = [line(head), line("-" for _ in head)]
     for name, (architecture, (parameters, count, *quality)) in zip(names, PUBLISHED.items(), strict=True):
         with torch.device("meta"):
-            model = VidTok(find_variant("kl-4chn", architecture=architecture))
+            model = make_model(find_variant("kl-4chn", architecture=architecture))
         own = sum(p.numel() for p in model.parameters()) / 1e6, operations(model, 17) / 1e12
         lines.append(
             line([f"`{architecture}`", name, f"{own[0]:.1f} ({parameters})", f"{own[1]:.2f} ({count})", *quality])

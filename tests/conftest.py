@@ -17,8 +17,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from vidtok_export import export
-from vidtok_ref import VARIANTS, VidTok, build
+from vidtok_ref import VideoTokenizer, build
 from vidtok_ref.families.vidtok.checkpoints import release_name
+from vidtok_ref.families.vidtok.variant import VARIANTS
 from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.tools.demo import make_clip, synthetic_frame
 from vidtok_runtime.video.writer import VideoWriter
@@ -48,7 +49,7 @@ REFERENCE = Path(os.environ.get("VIDTOK_REFERENCE", Path(__file__).parents[2] / 
 ABSENT = "the reference data are not here; set VIDTOK_REFERENCE to their folder"
 
 
-def golden(name: str) -> tuple[VidTok, dict[str, torch.Tensor]]:
+def golden(name: str) -> tuple[VideoTokenizer, dict[str, torch.Tensor]]:
     """A model with the golden weights of a variant and all tensors of its case; skips where they are absent."""
     path = REFERENCE / "vectors" / f"{release_name(VARIANTS[name])}.safetensors"
     if not path.is_file():
@@ -67,26 +68,26 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session", params=["kl-4chn", "fsq-32768"])
-def model(request: pytest.FixtureRequest) -> VidTok:
+def model(request: pytest.FixtureRequest) -> VideoTokenizer:
     return build(request.param, **NARROW)
 
 
 @pytest.fixture(scope="session", params=["kl-4chn", "fsq-32768"])
-def shallow(request: pytest.FixtureRequest) -> VidTok:
+def shallow(request: pytest.FixtureRequest) -> VideoTokenizer:
     return build(request.param, **SHALLOW)
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[VidTok], Path]:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[VideoTokenizer], Path]:
     """Gives the bundle of a model, which is made once for all tests and processes of a run; copy it to change it."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent  # what the processes have in common
 
-    def once(model: VidTok) -> Path:
-        place = shared / "bundles" / f"{model.variant.name}-{weights_sha256(model)[:12]}"
+    def once(model: VideoTokenizer) -> Path:
+        place = shared / "bundles" / f"{model.config.name}-{weights_sha256(model)[:12]}"
         place.mkdir(parents=True, exist_ok=True)
-        folder = place / model.variant.name
+        folder = place / model.config.name
         with FileLock(place / "lock"):
             return folder if folder.exists() else export(model, folder)
 
@@ -94,7 +95,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[VidTok], Pat
 
 
 @pytest.fixture(scope="session")
-def bundle(shallow: VidTok, exported: Callable[[VidTok], Path]) -> Path:
+def bundle(shallow: VideoTokenizer, exported: Callable[[VideoTokenizer], Path]) -> Path:
     return exported(shallow)
 
 
@@ -165,6 +166,6 @@ def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def video(model: VidTok) -> torch.Tensor:
+def video(model: VideoTokenizer) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     return torch.rand(1, 3, 9, 16, 24, generator=generator) * 2 - 1

@@ -14,7 +14,6 @@ steps = 6
 [model]
 variant = "kl-4chn"
 overrides = { ch = 8, ch_mult = [1, 1, 2, 2], num_res_blocks = 1 }
-start = "linear"
 ema = 0.995
 [data]
 batch = 2
@@ -25,6 +24,7 @@ held_out = ["held"]
 held_out_frames = 5
 held_out_size = 32
 [optimizer]
+learning_rate = 3e-4
 warmup = 1
 cooldown = 2
 [loss]
@@ -36,6 +36,8 @@ checkpoint_every = 3
 """
 
 
+# Solving for first weights takes twice as long as the steps from them.
+LINEAR = ("ema = 0.995", 'start = "linear"\nema = 0.995')
 GAN = ("[report]", "[gan]\nweight = 0.2\nstart = 3\nwidth = 4\n[report]")
 
 

@@ -1,6 +1,7 @@
-"""The VidTok model (arXiv 2412.13061) in PyTorch: explicit-state reference, weights and training.
+"""Causal video tokenizers in PyTorch: explicit-state references by family, weights and training.
 
-Variants are described without PyTorch; it is loaded with the first use of `build` or `VidTok`.
+`VARIANTS` has the released configurations of all families by name. They are described without PyTorch, which is loaded
+with the first use of `build` or `VideoTokenizer`.
 """
 
 from __future__ import annotations
@@ -8,22 +9,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vidtok_ref.errors import ModelError
-from vidtok_ref.families.vidtok.variant import VARIANTS, Variant, find_variant
+from vidtok_ref.families import find_variant, variants
 
 if TYPE_CHECKING:
-    from vidtok_ref.families.vidtok.load import build
-    from vidtok_ref.families.vidtok.model import VidTok
+    from vidtok_ref.families.build import build
+    from vidtok_ref.tokenizer import VideoTokenizer
 
-__all__ = ["VARIANTS", "ModelError", "Variant", "VidTok", "build", "find_variant"]
+VARIANTS = variants()
+
+__all__ = ["VARIANTS", "ModelError", "VideoTokenizer", "build", "find_variant"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "build":
-        from vidtok_ref.families.vidtok.load import build
+        from vidtok_ref.families.build import build
 
         return build
-    if name == "VidTok":
-        from vidtok_ref.families.vidtok.model import VidTok
+    if name == "VideoTokenizer":
+        from vidtok_ref.tokenizer import VideoTokenizer
 
-        return VidTok
+        return VideoTokenizer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -32,10 +32,18 @@ UNREADABLE = (
 
 
 def read_weights(path: str | PathLike[str]) -> dict[str, Tensor]:
-    """Tensors of a `.safetensors` or PyTorch checkpoint by name; raises WeightsError."""
+    """Tensors by name, of a `.safetensors` or PyTorch checkpoint or of all in a folder; raises WeightsError.
+
+    Of a folder that has `.safetensors` files only these are read.
+    """
     path = Path(path)
+    if path.is_dir():
+        tensors: dict[str, Tensor] = {}
+        for file in _checkpoints_in(path):
+            tensors |= read_weights(file)
+        return tensors
     if not path.is_file():
-        raise WeightsError(f"{path} is not a file; give a .ckpt or .safetensors checkpoint")
+        raise WeightsError(f"{path} is neither a file nor a folder; give a .ckpt, .pth or .safetensors checkpoint")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -47,6 +55,13 @@ def read_weights(path: str | PathLike[str]) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not any(isinstance(t, Tensor) for t in content.values()):
         raise WeightsError(f"{path} holds no state dict")
     return {k: t for k, t in content.items() if isinstance(k, str) and isinstance(t, Tensor)}
+
+
+def _checkpoints_in(folder: Path) -> list[Path]:
+    for suffixes in ((".safetensors",), (".ckpt", ".pth", ".pt", ".bin")):
+        if found := sorted(path for path in folder.iterdir() if path.suffix in suffixes):
+            return found
+    raise WeightsError(f"the folder {folder} holds no checkpoint (.safetensors, .ckpt, .pth, .pt, .bin)")
 
 
 def _few(names: list[str]) -> str:

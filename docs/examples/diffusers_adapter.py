@@ -49,14 +49,14 @@ class VidTokAutoencoder:
         self, bundle: str | PathLike[str] | None = None, *, scaling_factor: float = 1.0, **options: Any
     ) -> None:
         self._tok = Tokenizer(bundle, **options)
-        manifest = self._tok.manifest
-        if manifest.codebook_size is not None:
-            raise ValueError(f"{manifest.variant} makes tokens of a codebook, not latents; give a KL bundle")
+        stream = self._tok.stream
+        if stream.codebook_size is not None:
+            raise ValueError(f"{self._tok.manifest.name} makes tokens of a codebook, not latents; give a KL bundle")
         self.config = Config(
-            latent_channels=manifest.latent_channels,
+            latent_channels=stream.latent_channels,
             scaling_factor=scaling_factor,
-            temporal_compression_ratio=manifest.time_factor,
-            spatial_compression_ratio=manifest.spatial_multiple,
+            temporal_compression_ratio=stream.time_factor,
+            spatial_compression_ratio=stream.spatial_multiple,
         )
 
     def encode(self, video: torch.Tensor) -> EncoderOutput:

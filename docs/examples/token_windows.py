@@ -36,7 +36,7 @@ class TokenWindows(Dataset[Sample]):
         self.readers = [reader for reader in readers if reader.shape[0] >= latents]
         if not self.readers:
             raise ValueError(f"{folder} holds {len(readers)} token files, none with {latents} latents or more")
-        kinds = {(r.info.variant, r.info.weights_sha256, r.shape[1:]) for r in self.readers}
+        kinds = {(r.info.name, r.info.weights_sha256, r.shape[1:]) for r in self.readers}
         if len(kinds) > 1:
             raise ValueError(f"{folder} holds tokens of several sizes or models; make one folder of each")
 
@@ -91,18 +91,13 @@ class TokenStream(IterableDataset[Sample]):
 
 def frame_range(info: TokenInfo, start: int, latents: int) -> tuple[int, int]:
     """First frame that latents hold and the one behind their last, as `Tokens.slice` takes them."""
-    timing = info.timing
-
-    def first_frame(latent: int) -> int:
-        groups, rest = divmod(latent, timing.group) if timing.group else (0, latent)
-        before = groups * (timing.group_frames or 0)
-        return min(info.num_frames, before + max(0, rest * timing.time_factor - timing.front_frames))
-
-    return first_frame(start), first_frame(start + latents)
+    first, behind = (min(info.num_frames, info.timing.first_frame(latent)) for latent in (start, start + latents))
+    return first, behind
 
 
 def _starts(reader: TokenReader, latents: int) -> range:
-    return range(0, reader.shape[0] - latents + 1, reader.info.timing.group or 1)
+    groups = reader.info.groups
+    return range(0, reader.shape[0] - latents + 1, groups.latents - groups.shared_latents if groups else 1)
 
 
 if __name__ == "__main__":

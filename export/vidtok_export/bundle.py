@@ -5,75 +5,106 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import onnx
+from onnx.external_data_helper import convert_model_to_external_data
+
 from vidtok_export.compact import store_half
-from vidtok_export.errors import ExportError, TargetError
-from vidtok_export.graph import OPSET, Graph, make_graph
+from vidtok_export.errors import TargetError
+from vidtok_export.graph import Graph, make_graph
 from vidtok_export.operations import operation_counts
 from vidtok_export.targets import check_bundle, named, put_in_place
+from vidtok_export.trace import OPSET
 from vidtok_export.verify import PROVIDERS, Parity, require, table, verify
-from vidtok_ref.families.vidtok.model import VidTok
+from vidtok_ref.families import family_of
+from vidtok_ref.tokenizer import VideoTokenizer
 from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.bundle.graph_entry import ROLES
 from vidtok_runtime.bundle.manifest import FORMAT, FORMAT_VERSION, read_manifest, sha256_of
+from vidtok_runtime.bundle.stream_spec import StreamSpec
 
+_SCHEMA = files("vidtok_runtime.bundle") / "manifest.schema.json"
 _TWO_GB = 2**31 - 2**20  # protobuf's limit, with room for the rest of the graph
+_WORTH_A_FILE = 1024  # bytes of a tensor that goes to a file of weights; onnxsim and engines look into smaller ones
 _TOOLS = ("vidtok-onnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "openvino")
 
 
-def _write_graph(graph: Graph, folder: Path) -> dict[str, Any]:
-    path = folder / f"{graph.role}.onnx"
-    if graph.model.ByteSize() > _TWO_GB:
-        raise ExportError(f"the {graph.role} needs more than 2 GB, which one ONNX file cannot hold; lower --ch")
-    path.write_bytes(graph.model.SerializeToString())
-    return {
+def _write_graph(graph: Graph, folder: Path, *, weights_file: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A graph's row of the manifest, and the rows of the files that its weights are in, if not inside."""
+    path, weights = folder / f"{graph.role}.onnx", folder / f"{graph.role}.weights"
+    if weights_file or graph.model.ByteSize() > _TWO_GB:
+        convert_model_to_external_data(graph.model, location=weights.name, size_threshold=_WORTH_A_FILE)
+    onnx.save_model(graph.model, path)
+    row = {
         "role": graph.role,
-        "file": path.name,
-        "sha256": sha256_of(path),
+        "part": "global",
         "precision": "fp32",
         "providers": ["cpu", "cuda", "openvino"],
+        "file": path.name,
+        "sha256": sha256_of(path),
         "inputs": [asdict(p) for p in graph.inputs],
         "outputs": [asdict(p) for p in graph.outputs],
         "flags": [asdict(f) for f in graph.flags],
         "states": [asdict(s) for s in graph.states],
+        "stages": graph.stages,
+        "receptive_field": graph.receptive_field,
+        "missing_kernels": missing_kernels(graph.model),
     }
+    if not weights.exists():
+        return row, []
+    return row, [{"file": weights.name, "sha256": sha256_of(weights), "size": weights.stat().st_size}]
 
 
-def _manifest(model: VidTok, graphs: list[dict[str, Any]], chunk: int, licence: str) -> dict[str, Any]:
-    v = model.variant
-    lag = model.decoder.lag
+def missing_kernels(model: onnx.ModelProto) -> dict[str, tuple[str, ...]]:
+    """Of each engine the names of nodes that it has no kernel for."""
+    # ONNX Runtime 1.30 has no transposed convolution of video for WebGPU, and says so only when it is called.
+    transposed = tuple(node.name for node in model.graph.node if node.op_type == "ConvTranspose")
+    return {"webgpu": transposed} if transposed else {}
+
+
+def in_chunks(spec: StreamSpec, chunk: int) -> StreamSpec:
+    """The same streams in calls (or groups, if they may have any length) of so many latents, where they may be cut."""
+    f = spec.time_factor
+    if spec.groups is not None:
+        return spec.regrouped(chunk * f) if spec.groups.multiple else spec
+    return replace(
+        spec,
+        encoder=spec.encoder if spec.encoder.exact else replace(spec.encoder, max=chunk * f),
+        decoder=spec.decoder if spec.decoder.exact else replace(spec.decoder, max=chunk),
+    )
+
+
+def _manifest(
+    model: VideoTokenizer,
+    graphs: list[dict[str, Any]],
+    weights_files: list[dict[str, Any]],
+    chunk: int,
+    licence: str | None,
+) -> dict[str, Any]:
+    family = family_of(model.config)
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "variant": v.to_dict(),
+        "family": family.name,
+        "name": model.config.name,
+        "config": model.config.to_dict(),
         "weights": {
             "sha256": weights_sha256(model),
             "source": model.source,
             "trained": model.seed is None,
             "seed": model.seed,
         },
-        "licence": licence,
-        "time_factor": v.time_factor,
-        "spatial_multiple": v.spatial_factor,
-        "pixels": {"channels": "RGB", "range": [-1.0, 1.0]},
-        "codebook_size": v.codebook_size,
-        "front_padding": {"rule": "repeat first frame", "frames": v.front_frames},
-        "back_padding": {"rule": "repeat last frame", "multiple": v.time_factor},
-        "window": None if v.causal else {"frames": chunk * v.time_factor, "multiple": v.time_factor},
-        "look_ahead": lag,
-        "drop_decoded_frames": v.front_frames + lag,
-        "flush": {"decoder_latents": 1, "keep_frames": lag} if lag else None,
-        "chunk": {
-            "encoder_frames": chunk * v.time_factor,
-            "decoder_latents": chunk,
-            "first_decoder_latents": 1 if lag else None,
-        },
-        "operations": operation_counts(model),
+        "licence": licence or family.licence,
+        "stream": asdict(in_chunks(model.stream, chunk)),
+        "weights_files": weights_files,
         "graphs": graphs,
+        "operations": operation_counts(model),
         "opset": OPSET,
         "tools": {tool: version(tool) for tool in _TOOLS},
         "parity": {"compared_with": "the reference in PyTorch, float64", "rows": []},
@@ -81,24 +112,28 @@ def _manifest(model: VidTok, graphs: list[dict[str, Any]], chunk: int, licence: 
 
 
 def save_manifest(manifest: dict[str, Any], folder: Path) -> None:
-    """Write `manifest.json`."""
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    """Write `manifest.json`, which the schema allows."""
+    plain = json.loads(json.dumps(manifest))
+    jsonschema.validate(plain, json.loads(_SCHEMA.read_text("utf-8")))
+    (folder / "manifest.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
 
 
 def export(
-    model: VidTok,
+    model: VideoTokenizer,
     out: str | os.PathLike[str],
     *,
     chunk: int = 4,
     simplify: bool = True,
     force: bool = False,
-    licence: str = "MIT",
+    licence: str | None = None,
+    weights_files: bool = False,
     quiet: bool = True,
 ) -> Path:
     """Write the bundle of a reference model into the new folder `out` and verify it; returns its path.
 
-    chunk: most latents a graph call, a hint for runtimes; of a non-causal model the window (as published: 16
-    frames, which are 4 latents), which users may change. The folder appears only when its graphs have passed.
+    chunk: most latents a graph call, a hint for runtimes; of a model of windows of any length that length, which users
+    may change. licence: of the weights, None: that of the release. weights_files: keep weights beside the graphs, as is
+    always done beyond 2 GB. The folder appears only when its graphs have passed.
     Raises TargetError, ExportError, ParityError.
     """
     out = named(Path(out))
@@ -111,13 +146,15 @@ def export(
 
     try:
         part.mkdir(parents=True)
-        entries = []
+        entries, weights_rows = [], []
         for role in ROLES:
-            say(f"tracing the {role} of {model.variant.name}")
+            say(f"tracing the {role} of {model.config.name}")
             graph = make_graph(model, role, simplify=simplify)
             store_half(graph.model)
-            entries.append(_write_graph(graph, part))
-        manifest = _manifest(model, entries, chunk, licence)
+            row, weights = _write_graph(graph, part, weights_file=weights_files)
+            entries.append(row)
+            weights_rows += weights
+        manifest = _manifest(model, entries, weights_rows, chunk, licence)
         save_manifest(manifest, part)
         say(f"comparing with the reference on {', '.join(PROVIDERS)}")
         rows: list[Parity] = verify(read_manifest(part), model)

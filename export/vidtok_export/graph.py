@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,48 +12,52 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from vidtok_export.errors import ExportError
+from vidtok_export.footprint import least_input, receptive_field, stages
 from vidtok_export.lowering.lower import lower
 from vidtok_export.lowering.winograd import write_out
-from vidtok_ref.families.vidtok.model import VidTok
+from vidtok_export.trace import trace
 from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.streaming.state import Call, flatten, unflatten
-from vidtok_runtime.bundle.graph_entry import FIRST_CALL, FLUSH_CALL, SECOND_CALL, Flag, Port, State
+from vidtok_ref.tokenizer import VideoTokenizer
+from vidtok_runtime.bundle.graph_entry import Port, State
 from vidtok_runtime.engines.telemetry import without_telemetry
 
 with without_telemetry():  # it loads ONNX Runtime
     import onnxsim
 
-OPSET = 20
 _SYMBOLS = ("N", "T", "H", "W")
 
 
 @dataclass(frozen=True)
 class Graph:
-    """An ONNX model and its ports, in the graph's own order."""
+    """An ONNX model, its ports in the graph's own order, and what it takes to run (see docs/format.md)."""
 
     role: str
     model: onnx.ModelProto
     inputs: list[Port]
     outputs: list[Port]
-    flags: list[Flag]
+    flags: list[Port]
     states: list[State]
+    stages: list[dict[str, Any]]
+    receptive_field: int
 
 
 class Network(nn.Module):
     """The traced function: `(x, flags, states) -> (outputs..., new states...)`."""
 
-    def __init__(self, model: VidTok, role: str) -> None:
+    def __init__(self, model: VideoTokenizer, role: str) -> None:
         super().__init__()
         self.role = role
         self.regularization = model.regularization
-        self.coder: Any = lower(model.encoder if role == "encoder" else model.decoder)
+        self.coder: Any = lower(getattr(model, role))
         self.paths: list[str] = []
+        self.flags = list(model.stream.calls(role).flags)
 
     def forward(self, x: Tensor, flags: list[Tensor], states: list[Tensor]) -> tuple[Tensor, ...]:
         state = unflatten(dict(zip(self.paths, states, strict=True)), self.paths) if states else None
         if self.role == "decoder" and isinstance(self.regularization, Quantizer):
             x = self.regularization.from_indices(x)
-        y, state = self.coder.step(x, state, Call(*flags) if flags else None)
+        y, state = self.coder.step(x, state, Call(**dict(zip(self.flags, flags, strict=True))) if flags else None)
         new = [t for _, t in flatten(state)]
         if self.role == "decoder":
             return (y, *new)
@@ -69,48 +71,38 @@ def _over(symbol: str, divisor: int) -> str:
     return symbol if divisor == 1 else f"{symbol}/{divisor}"
 
 
-def data_ports(model: VidTok, role: str) -> tuple[list[Port], list[Port]]:
+def data_ports(model: VideoTokenizer, role: str) -> tuple[list[Port], list[Port]]:
     """Inputs and outputs of a role besides the states."""
-    v = model.variant
-    grid = f"{_over('T', v.time_factor)} {_over('H', v.spatial_factor)} {_over('W', v.spatial_factor)}"
+    spec = model.stream
+    space = spec.spatial_multiple
+    grid = f"{_over('T', spec.time_factor)} {_over('H', space)} {_over('W', space)}"
     video = Port("video", "float32", "N 3 T H W")
-    latent = Port("latent", "float32", f"N {v.z_channels} {grid}")
-    indices = Port("indices", "int32", f"N {grid}")
-    tokens = latent if v.regularizer == "kl" else indices
+    latent = Port("latent", "float32", f"N {spec.latent_channels} {grid}")
+    tokens = latent if spec.codebook_size is None else Port("indices", "int32", f"N {grid}")
     if role == "decoder":
         return [tokens], [video]
     return [video], [tokens, Port("log_variance", "float32", latent.axes) if tokens is latent else latent]
 
 
-def flag_ports(model: VidTok, role: str) -> list[Flag]:
-    """The fields of `Call` that a network looks at."""
-    if model.variant.version == "1.0":
-        return []
-    first = Flag("first", "bool", "1", (FIRST_CALL,))
-    boundary = Flag("boundary", "bool", "1", (SECOND_CALL, FLUSH_CALL))
-    return [first, boundary] if role == "decoder" else [first]
+def state_ports(coder: Any, x: Tensor, pixels: int) -> list[State]:
+    """States of a lowered coder: the layers themselves tell, in one step without storage.
 
-
-def state_ports(network: Network, model: VidTok) -> list[State]:
-    """States of a network: the layers themselves tell, in one step without storage."""
-    v = model.variant
-    shape = (1, 3, v.time_factor, v.spatial_factor, v.spatial_factor)
-    if network.role == "decoder":
-        shape = (1, v.z_channels, 1, 1, 1)
-    _, state = copy.deepcopy(network.coder).to("meta").step(torch.empty(shape, device="meta"), None)
+    x: as of `footprint.least_input`; pixels: the side that it stands for.
+    """
+    _, state = copy.deepcopy(coder).to("meta").step(x, None, None)
     found = list(flatten(state))
     digits = len(str(len(found) - 1))
     ports = []
     for i, (path, tensor) in enumerate(found):
         _, channels, frames, height, _ = tensor.shape
-        divisor = v.spatial_factor // height
+        divisor = pixels // height
         name = f"state.{i:0{digits}d}.{path}"
         axes = f"N {channels} {frames} {_over('H', divisor)} {_over('W', divisor)}"
         ports.append(State(name, f"new_{name}", "float32", axes, "zeros"))
     return ports
 
 
-def _example(port: Port | Flag | State, unit: dict[str, int], dims: dict[str, Any]) -> tuple[Tensor, dict[int, Any]]:
+def _example(port: Port | State, unit: dict[str, int], dims: dict[str, Any]) -> tuple[Tensor, dict[int, Any]]:
     """A tensor of a port's shape and its dynamic axes; `unit` is the smallest value of each symbol."""
     shape, dynamic = [], {}
     for i, axis in enumerate(port.axes.split()):
@@ -125,44 +117,43 @@ def _example(port: Port | Flag | State, unit: dict[str, int], dims: dict[str, An
     return torch.zeros(shape, dtype=getattr(torch, port.dtype)), dynamic
 
 
-def make_graph(model: VidTok, role: str, *, simplify: bool = True) -> Graph:
+def make_graph(model: VideoTokenizer, role: str, *, simplify: bool = True) -> Graph:
     """Trace the encoder or the decoder with N, H, W and the number of latents dynamic; raises ExportError."""
     network = Network(model, role).eval()
     inputs, outputs = data_ports(model, role)
-    flags = flag_ports(model, role)
-    states = state_ports(network, model)
+    spec = model.stream
+    f, pixels = spec.time_factor, spec.spatial_multiple
+    least = least_input(spec, role)
+    flags = [Port(name, "bool", "1") for name in network.flags]
+    states = state_ports(network.coder, least, pixels)
     network.paths = [s.input.split(".", 2)[2] for s in states]
-    unit = {
-        "N": 1,
-        "T": model.variant.time_factor,
-        "H": model.variant.spatial_factor,
-        "W": model.variant.spatial_factor,
-    }
+    unit = {"N": 1, "T": f, "H": pixels, "W": pixels}
     dims = {symbol: Dim(symbol.lower()) for symbol in _SYMBOLS}
     x, x_dims = _example(inputs[0], unit, dims)
     set_examples = [_example(f, unit, dims) for f in flags]
     examples = [_example(s, unit, dims) for s in states]
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                network,
-                (x, [tensor for tensor, _ in set_examples], [tensor for tensor, _ in examples]),
-                dynamo=True,
-                opset_version=OPSET,
-                dynamic_shapes=(x_dims, [axes for _, axes in set_examples], [axes for _, axes in examples]),
-                input_names=[inputs[0].name, *(f.name for f in flags), *(s.input for s in states)],
-                output_names=[*(p.name for p in outputs), *(s.output for s in states)],
-                verbose=False,
-            )
-    except Exception as error:
-        raise ExportError(f"tracing the {role} failed: {error}") from error
-    assert program is not None
-    proto = program.model_proto
+    proto = trace(
+        network,
+        (x, [tensor for tensor, _ in set_examples], [tensor for tensor, _ in examples]),
+        (x_dims, [axes for _, axes in set_examples], [axes for _, axes in examples]),
+        (
+            [inputs[0].name, *(f.name for f in flags), *(s.input for s in states)],
+            [*(p.name for p in outputs), *(s.output for s in states)],
+        ),
+        f"the {role}",
+    )
     if simplify:
         proto, same = onnxsim.simplify(proto)
         if not same:
             raise ExportError(f"onnxsim changed what the {role} computes; export with --no-simplify")
-    write_out(proto, unit["H"] if role == "encoder" else 1)
-    return Graph(role, proto, inputs, outputs, flags, states)
+    write_out(proto, pixels if role == "encoder" else 1)
+    return Graph(
+        role,
+        proto,
+        inputs,
+        outputs,
+        flags,
+        states,
+        stages(getattr(model, role), least, pixels, f),
+        receptive_field(network.coder, least, pixels),
+    )

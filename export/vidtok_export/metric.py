@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from vidtok_export.errors import ExportError, ParityError
-from vidtok_export.graph import OPSET
+from vidtok_export.trace import trace
 from vidtok_ref.perceptual.i3d import MIN_FRAMES, SIZE, load_i3d
 from vidtok_ref.perceptual.lpips import Net, find_backbone, load_lpips
 from vidtok_runtime.bundle.manifest import sha256_of
@@ -68,25 +66,7 @@ def _write(
     metadata: dict[str, str],
 ) -> None:
     """Trace, compare on ONNX Runtime, and give the graph its name."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    inputs = tuple(examples.values())
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                model,
-                inputs,
-                dynamo=True,
-                opset_version=OPSET,
-                dynamic_shapes=dims,
-                input_names=list(examples),
-                output_names=[output],
-                verbose=False,
-            )
-    except Exception as error:
-        raise ExportError(f"tracing {metadata[METRIC]} failed: {error}") from error
-    assert program is not None
-    proto = program.model_proto
+    proto = trace(model, tuple(examples.values()), dims, (list(examples), [output]), metadata[METRIC])
     onnx.helper.set_model_props(proto, metadata)
 
     def fill(file: BinaryIO) -> None:

@@ -5,27 +5,27 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from vidtok_ref.families.vidtok.model import VidTok
+from vidtok_ref.families import make_model
+from vidtok_ref.tokenizer import VideoTokenizer
 
 
-def multiply_adds(model: VidTok, role: str, frames: int, height: int, width: int) -> int:
+def multiply_adds(model: VideoTokenizer, role: str, frames: int, height: int, width: int) -> int:
     """Multiply-adds of one call of a role: `frames` in (encoder) or out (decoder), a multiple of f; model on `meta`."""
-    v = model.variant
-    shape = (1, 3, frames, height, width)
+    spec, shape = model.stream, (1, 3, frames, height, width)
     if role == "decoder":
-        s = v.spatial_factor
-        shape = (1, v.z_channels, frames // v.time_factor, height // s, width // s)
+        s = spec.spatial_multiple
+        shape = (1, spec.latent_channels, frames // spec.time_factor, height // s, width // s)
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         getattr(model, role).step(torch.empty(shape, device="meta"))
     return int(counter.get_total_flops()) // 2
 
 
-def operation_counts(model: VidTok) -> dict[str, dict[str, float]]:
+def operation_counts(model: VideoTokenizer) -> dict[str, dict[str, float]]:
     """For the manifest: multiply-adds a pixel of a frame, and (attention) times the square of the pixels of a frame."""
     with torch.device("meta"):
-        bare = VidTok(model.variant)
-    f, side = model.variant.time_factor, 8 * model.variant.spatial_factor
+        bare = make_model(model.config)
+    f, side = model.stream.time_factor, 8 * model.stream.spatial_multiple
     counts = {}
     for role in ("encoder", "decoder"):
         small, large = (multiply_adds(bare, role, f, n, n) / f for n in (side, 2 * side))

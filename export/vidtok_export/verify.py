@@ -11,16 +11,15 @@ import numpy as np
 import torch
 
 from vidtok_export.errors import ExportError, ParityError
-from vidtok_ref.families.vidtok.checkpoints import find_checkpoint
-from vidtok_ref.families.vidtok.load import build
-from vidtok_ref.families.vidtok.model import VidTok
-from vidtok_ref.families.vidtok.variant import Variant
+from vidtok_ref.families import all_families
+from vidtok_ref.families.build import build
 from vidtok_ref.regularizers.base import Quantizer
+from vidtok_ref.tokenizer import VideoTokenizer
 from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.engines.base import Array, Options
-from vidtok_runtime.engines.load import load_graph
-from vidtok_runtime.engines.stateful import StatefulGraph
+from vidtok_runtime.engines.chain import GraphChain
+from vidtok_runtime.engines.load import load_chain
 from vidtok_runtime.streaming.graph_calls import Calls
 
 # Two float32 orders of the same sums differ by up to 3e-6 in the latent and 2.3e-5 in the video;
@@ -30,7 +29,7 @@ VIDEO_TOLERANCE = 1e-4
 # A token may differ only where what was quantized lies this close to the other token's cell.
 THRESHOLD_MARGIN = 1e-4
 PROVIDERS = ("cpu", "openvino")
-# Latents a call (causal: streamed, compared with one shot) or a window (non-causal).
+# Latents a call (of a stream, compared with one shot) or a group (where it may have any length).
 CHUNKINGS = {"one shot": None, "1 latent": 1, "2 latents": 2}
 
 
@@ -62,17 +61,20 @@ class Parity:
         return row
 
 
-def reference_of(manifest: Manifest, checkpoint: Path | None = None) -> VidTok:
+def reference_of(manifest: Manifest, checkpoint: Path | None = None) -> VideoTokenizer:
     """The reference model of a bundle: from a checkpoint, the weights beside its graphs, its seed, or a release.
 
     Raises ExportError unless the weights are the bundle's own.
     """
-    variant = Variant.from_dict(manifest.raw["variant"])
+    family = all_families().get(manifest.family)
+    if family is None:
+        raise ExportError(f"{manifest.folder} is of the family {manifest.family}, which this version does not know")
+    config = family.parse(manifest.raw["config"])
     seed = manifest.raw["weights"].get("seed")
     beside = sorted(manifest.folder.glob("*.safetensors"))
     if checkpoint is None and seed is None:
-        checkpoint = beside[0] if beside else find_checkpoint(variant)
-    model = build(variant, checkpoint, seed=seed or 0)
+        checkpoint = beside[0] if beside else family.find_checkpoint(config)
+    model = build(config, checkpoint, seed=seed or 0)
     found = weights_sha256(model)
     if found != manifest.weights_sha256:
         raise ExportError(
@@ -93,28 +95,32 @@ def smooth_video(n: int, t: int, h: int, w: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(np.clip(video / 4, -1, 1).astype(np.float32))
 
 
-def run_in_calls(manifest: Manifest, graph: StatefulGraph, x: Array, latents: int) -> Array:
-    """Everything that a fresh stream through a graph gives for `x`, in calls (or windows) of so many latents."""
-    f = manifest.time_factor
-    unit = f if graph.entry.role == "encoder" else 1
-    rule = manifest.rule(graph.entry.role, latents * f)
-    calls = Calls(graph.fresh(), replace(rule, most=latents * unit))
-    return np.concatenate([*calls.push(x), *calls.finish()], axis=-3)
+def run_in_calls(manifest: Manifest, graphs: GraphChain, x: Array, latents: int) -> Array:
+    """Everything that fresh streams through a chain give for `x`, in calls (or groups) of so many latents."""
+    role = graphs.role
+    f, spec = manifest.stream.time_factor, manifest.stream.calls(role)
+    unit = f if role == "encoder" else 1
+    length = latents * unit
+    pieces = [x] if manifest.stream.groups is None else np.split(x, range(length, x.shape[-3], length), axis=-3)
+    out = []
+    for piece in pieces:
+        calls = Calls(graphs.fresh(), spec if spec.exact else replace(spec, max=length))
+        out += [*calls.push(piece), *calls.finish()]
+    return np.concatenate(out, axis=-3)
 
 
 def _check(
     parity: Parity,
     manifest: Manifest,
-    model: VidTok,
-    encoder: StatefulGraph,
-    decoder: StatefulGraph,
+    model: VideoTokenizer,
+    encoder: GraphChain,
+    decoder: GraphChain,
     video: torch.Tensor,
 ) -> None:
-    v = model.variant
     padded = model.pad(video).numpy()
     for chunk in CHUNKINGS.values():
-        # Causal results do not depend on the chunk, so there the reference is one shot.
-        if chunk is None or not v.causal:
+        # Streams do not depend on the chunk, so there the reference is one shot.
+        if chunk is None or model.stream.groups is not None:
             with torch.no_grad():
                 before = model.features(video.double(), chunk)
                 encoded = model.regularization(before)
@@ -138,15 +144,15 @@ def _check(
         parity.passed &= diff <= VIDEO_TOLERANCE * max(1.0, float(np.abs(wanted_video).max()))
 
 
-def verify(manifest: Manifest, model: VidTok, providers: tuple[str, ...] = PROVIDERS) -> list[Parity]:
+def verify(manifest: Manifest, model: VideoTokenizer, providers: tuple[str, ...] = PROVIDERS) -> list[Parity]:
     """Compare a bundle with its reference: three sizes, batches of one and two, one shot, streamed or in windows."""
-    f, s = model.variant.time_factor, model.variant.spatial_factor
+    f, s = model.stream.time_factor, model.stream.spatial_multiple
     shapes = [(1, 3 * f + 1, 4 * s, 4 * s), (2, f + 1, 2 * s, 3 * s), (1, 1, 3 * s, 2 * s)]
     # In float64, so that the reference adds no rounding of its own to the differences.
     model = copy.deepcopy(model).double()
     rows = []
     for provider in providers:
-        encoder, decoder = (load_graph(manifest, role, provider, None, Options()) for role in ("encoder", "decoder"))
+        encoder, decoder = (load_chain(manifest, role, provider, None, Options()) for role in ("encoder", "decoder"))
         parity = Parity(provider, [list(shape) for shape in shapes], list(CHUNKINGS))
         for seed, shape in enumerate(shapes):
             _check(parity, manifest, model, encoder, decoder, smooth_video(*shape, seed=seed))

@@ -44,14 +44,15 @@ def _converted(value: Any, what: str) -> NDArray[Any]:
         raise InputError(f"{what} cannot be read as an array: {reason}") from error
 
 
-def whole(name: str, value: Any, least: int) -> int:
-    """A whole number of at least so much; raises InputError for all else, 2.0, "2" and True among it."""
+def whole(name: str, value: Any, least: int, most: int = 2**31 - 1) -> int:
+    """A whole number of the range; raises InputError for all else, 2.0, "2" and True among it."""
     try:
         number = operator.index(value)
     except TypeError:
         number = None
-    if number is None or isinstance(value, (bool, np.bool_)) or not least <= number < 2**31:
-        raise InputError(f"{name} must be a whole number of at least {least}, got {value!r:.60}")
+    if number is None or isinstance(value, (bool, np.bool_)) or not least <= number <= most:
+        limit = "" if most == 2**31 - 1 else f" and at most {most}"
+        raise InputError(f"{name} must be a whole number of at least {least}{limit}, got {value!r:.60}")
     return number
 
 

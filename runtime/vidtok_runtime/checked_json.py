@@ -97,6 +97,24 @@ class Fields:
             raise self._wrong(name, "a list of sizes")
         return tuple(value)
 
+    def boolean(self, name: str) -> bool:
+        """True or false."""
+        value = self._get(name)
+        if not isinstance(value, bool):
+            raise self._wrong(name, "true or false")
+        return value
+
+    def numbers(self, name: str, most: int) -> tuple[float, ...]:
+        """At most so many numbers."""
+        value = self._get(name)
+        if not isinstance(value, list) or len(value) > most:
+            raise self._wrong(name, f"a list of at most {most} numbers")
+        return tuple(Fields({name: item}, self.where).number(name) for item in value)
+
+    def numbers_or_none(self, name: str, most: int) -> tuple[float, ...] | None:
+        """At most so many numbers, or None for null."""
+        return None if self._get(name) is None else self.numbers(name, most)
+
     def number(self, name: str) -> float:
         """A number."""
         value = self._get(name)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -20,20 +21,21 @@ from vidtok_runtime.arguments import as_array, frame_rate, whole
 from vidtok_runtime.bundle.graph_entry import GraphEntry
 from vidtok_runtime.bundle.lookup import find_bundle
 from vidtok_runtime.bundle.manifest import Manifest
+from vidtok_runtime.bundle.stream_spec import Groups, StreamSpec
 from vidtok_runtime.engines.base import Options
-from vidtok_runtime.engines.load import load_graph
+from vidtok_runtime.engines.chain import GraphChain
+from vidtok_runtime.engines.load import load_chain
 from vidtok_runtime.engines.provider_options import engine_options
 from vidtok_runtime.engines.registry import choose_provider
-from vidtok_runtime.engines.stateful import StatefulGraph
 from vidtok_runtime.errors import InputError, MismatchError
 from vidtok_runtime.memory.planner import CallPlan, Planner
 from vidtok_runtime.memory.predict import COMMAND, affordable, parse_memory
-from vidtok_runtime.streaming.geometry import RangeNote
-from vidtok_runtime.streaming.gop import DecoderGroups, EncoderGroups
+from vidtok_runtime.streaming.geometry import RangeNote, padded_size
 from vidtok_runtime.streaming.graph_calls import Calls
-from vidtok_runtime.streaming.stream import DecoderStream, EncoderStream, Start
+from vidtok_runtime.streaming.groups import DecoderGroups, EncoderGroups
+from vidtok_runtime.streaming.posterior import LatentForm, Posterior
+from vidtok_runtime.streaming.stream import DecoderStream, EncoderStream
 from vidtok_runtime.streaming.tiles import TiledCalls, Tiling, make_calls
-from vidtok_runtime.streaming.timing import Timing
 from vidtok_runtime.tokens.tokens import TokenInfo, Tokens
 
 # Of the process, since a lock of its own would keep a Tokenizer from being pickled.
@@ -47,11 +49,12 @@ class Tokenizer:
 
     bundle: folder, shipped name, `Manifest`, or None for the default. provider: auto, cpu, cuda, openvino.
     threads: CPU threads, None for one on each core that this process may use. precision: as listed in the manifest,
-    None for its first. window: frames a window of a non-causal variant, a multiple of the manifest's (default: 16, as
-    published). Its windows are independent, so a slight jump may show at a seam; tokens decode in the windows that they
-    were made in. max_memory: bytes or text such as `4GB` that the process may take, as far as a prediction can tell:
-    calls become shorter, which changes no result, and if need be frames are cut into tiles, which changes it a little;
-    threads that encode and decode take turns. None: calls become shorter, no more, where free memory would not do.
+    None for its first. window: frames of a group, of a model that cuts clips into groups and lets their length be
+    chosen (default: as published). Groups are independent, so a slight jump may show at a seam; tokens decode in the
+    groups that they were made in. max_memory: bytes or text such as `4GB` that the process may take, as far as a
+    prediction can tell: calls become shorter, which changes no result, and if need be frames are cut into tiles, which
+    changes it a little; threads that encode and decode take turns. None: calls become shorter, no more, where free
+    memory would not do.
     provider_options: the engine's own settings by name (see `session.Options`), as text, numbers or booleans; token
     files name them beside the provider. A tokenizer can be copied and pickled, at any time: the copy loads the graphs
     anew; its streams cannot. Raises BundleError, ProviderError, InputError.
@@ -69,15 +72,16 @@ class Tokenizer:
         provider_options: Mapping[str, str | float] | None = None,
     ) -> None:
         self.manifest = bundle if isinstance(bundle, Manifest) else find_bundle(bundle)
-        self._asked_window = None if window is None else self._checked_window(window)
+        self._asked_window = window
+        self._stream = self.manifest.stream if window is None else self._in_windows(window)
         self.max_memory = None if max_memory is None else parse_memory(max_memory)
         self.available: int | None = None  # bytes without a limit; None: what is free at the first call
         self.options = Options(threads, device_id)
         self.provider = choose_provider(provider)
         self.options = replace(self.options, provider_options=engine_options(self.provider, provider_options))
-        self.precision = self.manifest.graph("encoder", self.provider, precision).precision
+        self.precision = self.manifest.chain("encoder", self.provider, precision)[0].precision
         self._said = {self.precision}  # precisions of tokens that need no (further) word
-        self._loaded: dict[str, StatefulGraph] = {}
+        self._loaded: dict[str, GraphChain] = {}
         self._plans: dict[object, CallPlan] = {}
         self._told = False
         self._note = RangeNote()
@@ -95,22 +99,36 @@ class Tokenizer:
         }
         return partial(type(self), **settings), (self.manifest,)
 
-    def encode(self, video: Any, fps: Fraction | float | str | None = None, gop: int | None = None) -> Tokens:
+    def encode(
+        self,
+        video: Any,
+        fps: Fraction | float | str | None = None,
+        gop: int | None = None,
+        *,
+        sample: int | None = None,
+        with_variance: bool = False,
+        normalize: bool = False,
+    ) -> Tokens:
         """Tokenize a clip `[T, H, W, 3]`, uint8 or float32 in -1..1, of any length and size; raises InputError.
 
         video: an array, a sequence of frames `[H, W, 3]`, or a tensor that NumPy can read.
         gop: start the state anew every so many latents, so that `Tokens.slice` gives parts that decode on their own;
-        each such group is encoded as a clip of `gop * f - (f - 1)` frames.
+        each such group is encoded as a clip of the frames that so many latents hold, `gop * f - (f - 1)` mostly.
+        Of a model without codebook: sample: draw the latents from the posterior with this seed, 0..2^32 - 1, in place
+        of its mean; equal clips get equal noise, in whatever pieces they come. with_variance: `Tokens.log_variance` is
+        there, too. normalize: apply the release's mean and scale of latents; `decode` undoes it.
         """
         video = as_array(video, "frames")
         if len(video) == 0:
             raise InputError("the clip has no frames")
         rate = frame_rate(fps)
+        form = LatentForm(sample, with_variance, normalize)
         with self._alone("encoder"):
-            stream = self.encoder(gop)
+            stream = self._encoder(gop, form)
             data = np.concatenate([stream.push(video), stream.finish()])
-        info = self.describe(len(video), video.shape[1], video.shape[2], rate, gop=gop)
-        return Tokens(data, info, np.arange(len(video)))
+        info = self.describe(len(video), video.shape[1], video.shape[2], rate, gop=gop, form=form)
+        latents, variances = form.parted(data)
+        return Tokens(latents, info, np.arange(len(video)), variances)
 
     def decode(self, tokens: Tokens, dtype: str = "uint8") -> NDArray[Any]:
         """The clip back as `[N, H, W, 3]` uint8, or float32 in -1..1; raises MismatchError, InputError."""
@@ -120,14 +138,35 @@ class Tokenizer:
             stream = self.decoder_of(tokens.info, dtype)
             return np.concatenate([stream.push(tokens.data), stream.finish()])
 
-    def encoder(self, gop: int | None = None) -> EncoderStream | EncoderGroups:
-        """A new stream of frames to tokens; with `gop` its state starts anew every so many latents."""
+    def encoder(
+        self,
+        gop: int | None = None,
+        *,
+        sample: int | None = None,
+        with_variance: bool = False,
+        normalize: bool = False,
+    ) -> EncoderStream | EncoderGroups:
+        """A new stream of frames to tokens; the options are those of `encode`.
+
+        with_variance: log variances come behind the channels of the latents, `[t, 2C, h, w]`.
+        """
+        return self._encoder(gop, LatentForm(sample, with_variance, normalize))
+
+    def _encoder(self, gop: int | None, form: LatentForm) -> EncoderStream | EncoderGroups:
+        stream = replace(self._stream, groups=self._groups(gop))
+        form.check(self.manifest, self.manifest.chain("encoder", self.provider, self.precision)[-1])
 
         def start() -> EncoderStream:
-            graph = self._graph("encoder")
-            return EncoderStream(self.manifest, graph, self._start(graph, self.window), self._note)
+            chain = self._chain("encoder")
 
-        return start() if gop is None else EncoderGroups(start, self._timing(gop))
+            def calls(height: int, width: int) -> Calls | TiledCalls:
+                return self._calls(chain, stream, height, width, beside=form.beside)
+
+            return EncoderStream(stream, calls, self._note, both=form.beside is not None)
+
+        if stream.groups is None and form == LatentForm():
+            return start()
+        return EncoderGroups(start, stream.groups, Posterior(stream, form))
 
     def decoder(
         self,
@@ -136,67 +175,87 @@ class Tokenizer:
         width: int | None = None,
         dtype: str = "uint8",
         gop: int | None = None,
+        *,
+        normalized: bool = False,
     ) -> DecoderStream | DecoderGroups:
-        """A new stream of tokens to frames; None keeps the tail and the edge padding. `gop`: as they were encoded."""
+        """A new stream of tokens to frames; None keeps the tail and the edge padding.
 
-        def start(count: int | None) -> DecoderStream:
-            graph = self._graph("decoder")
-            return DecoderStream(self.manifest, graph, self._start(graph, self.window), count, height, width, dtype)
-
-        return start(num_frames) if gop is None else DecoderGroups(start, self._timing(gop), num_frames)
+        gop, normalized: as they were encoded. Raises InputError.
+        """
+        LatentForm(normalize=normalized).check(self.manifest, self.manifest.graphs[-1])
+        stream = replace(self._stream, groups=self._groups(gop))
+        return self._decoder(stream, num_frames, 0, height, width, dtype, normalized=normalized)
 
     def decoder_of(self, info: TokenInfo, dtype: str = "uint8") -> DecoderStream | DecoderGroups:
         """A new stream of the tokens that `info` describes to their frames; raises MismatchError."""
         info.check_bundle(self.manifest)
         self._say_precision(info.precision)
-        if self._asked_window not in (None, info.window):
+        own = self._stream.groups
+        if self._asked_window is not None and own and info.groups and own.frames != info.groups.frames:
             raise MismatchError(
-                f"these tokens were made in windows of {info.window} frames, windows of {self._asked_window} were "
+                f"these tokens were made in windows of {info.groups.frames} frames, windows of {own.frames} were "
                 "asked for; leave the window out"
             )
+        stream = replace(self.manifest.stream, groups=info.groups)
+        return self._decoder(
+            stream, info.num_frames, info.skip, info.height, info.width, dtype, normalized=info.normalized
+        )
 
+    def _decoder(
+        self,
+        stream: StreamSpec,
+        num_frames: int | None,
+        skip: int,
+        height: int | None,
+        width: int | None,
+        dtype: str,
+        *,
+        normalized: bool,
+    ) -> DecoderStream | DecoderGroups:
         def start(count: int | None) -> DecoderStream:
-            graph = self._graph("decoder")
-            calls = self._start(graph, info.window)
-            return DecoderStream(self.manifest, graph, calls, count, info.height, info.width, dtype)
+            chain = self._chain("decoder")
 
-        if info.gop is None and not info.skip:
-            return start(info.num_frames)
-        # Windows follow each other in one stream, which needs no cutting.
-        timing = info.timing if info.window is None else replace(info.timing, group=None)
-        return DecoderGroups(start, timing, info.num_frames, info.skip)
+            def calls(height: int, width: int, frames: int) -> Calls | TiledCalls:
+                return self._calls(chain, stream, height, width, frames)
 
-    def plan(self, role: str, height: int, width: int, window: int | None = None) -> CallPlan:
+            return DecoderStream(stream, calls, count, height, width, dtype, normalized=normalized)
+
+        if stream.groups is None and not skip:
+            return start(num_frames)
+        if num_frames is not None:
+            whole("num_frames", num_frames, 0)
+        return DecoderGroups(start, stream.groups, num_frames, skip)
+
+    def plan(self, role: str, height: int, width: int, groups: Groups | None = None) -> CallPlan:
         """How a stream of frames of a size in pixels is cut; raises InputError when `max_memory` is too little.
 
         The streams of all graphs loaded so far are taken to run at the same time. Without `max_memory`, calls are as
         long as the manifest says, or shorter so as to fit into the memory that is free; frames are never cut.
+        groups: those of the stream; None: the tokenizer's own.
         """
-        manifest = self.manifest
-        size = (-(-height // manifest.spatial_multiple), -(-width // manifest.spatial_multiple))
-        window = window or self.window
-        longest = manifest.encoder_chunk // manifest.time_factor if role == "encoder" else manifest.decoder_chunk
-        longest = window // manifest.time_factor if window else longest
-        chunks = range(longest if window else 1, longest + 1)  # windows cannot be cut
+        stream = self._stream if groups is None else replace(self._stream, groups=groups)
+        multiple = stream.spatial_multiple
+        tall, wide = padded_size(height, width, multiple, square=stream.square)
+        size, chunks = (tall // multiple, wide // multiple), _chunks(stream, role)
         with _BOOKS:
             roles = tuple(dict.fromkeys([*self._loaded, role]))
             key = (size, chunks, roles)
             if key not in self._plans:
-                graphs = tuple(manifest.graph(r, self.provider, self.precision) for r in roles)
-                self._plans[key] = self._choose(graphs, chunks, *size)
+                chains = {r: self.manifest.chain(r, self.provider, self.precision) for r in roles}
+                self._plans[key] = self._choose(chains, chunks, *size)
             return self._plans[key]
 
-    def _choose(self, graphs: tuple[GraphEntry, ...], chunks: range, height: int, width: int) -> CallPlan:
+    def _choose(self, chains: Mapping[str, Sequence[GraphEntry]], chunks: range, height: int, width: int) -> CallPlan:
         """The plan for frames of a size in latents, and a line about it."""
         if self.max_memory is not None:
-            plan = Planner(self.manifest, graphs, self.provider, self.max_memory, chunks).choose(height, width)
+            plan = Planner(self.manifest, chains, self.provider, self.max_memory, chunks).choose(height, width)
             print(f"vidtok: {plan.text(self.manifest)}", file=sys.stderr)
             return plan
         if self.available is None:
             self.available = affordable(self.provider)
         if self.available is None or self.provider not in COMMAND:
-            return CallPlan(chunks[-1], {graph.role: Tiling.of(height, width) for graph in graphs})
-        planner = Planner(self.manifest, graphs, self.provider, self.available, chunks)
+            return CallPlan(chunks[-1], {role: Tiling.of(height, width) for role in chains})
+        planner = Planner(self.manifest, chains, self.provider, self.available, chunks)
         plan = planner.shorten(height, width)
         if plan.chunk < chunks[-1] and not self._told:
             print(f"vidtok: {planner.why(plan)}", file=sys.stderr)
@@ -211,24 +270,30 @@ class Tokenizer:
         fps: Fraction | float | str | None = None,
         time_base: Fraction | None = None,
         gop: int | None = None,
+        form: LatentForm | None = None,
     ) -> TokenInfo:
         """What a token file made by this tokenizer says about itself."""
+        stream, form = self._stream, form or LatentForm()
+        groups = self._groups(gop)
         return TokenInfo(
-            variant=self.manifest.variant,
+            family=self.manifest.family,
+            name=self.manifest.name,
             weights_sha256=self.manifest.weights_sha256,
             num_frames=num_frames,
             height=height,
             width=width,
-            time_factor=self.manifest.time_factor,
-            front_frames=self.manifest.front_frames,
-            look_ahead=self.manifest.look_ahead,
-            codebook_size=self.manifest.codebook_size,
+            time_factor=stream.time_factor,
+            front_frames=stream.front_frames,
+            look_ahead=stream.look_ahead,
+            length=stream.length,
+            codebook_size=stream.codebook_size,
+            groups=groups and replace(groups, multiple=None),
             fps=frame_rate(fps),
             time_base=time_base,
             precision=self.precision,
             provider=self.engine,
-            window=self.window,
-            gop=gop,
+            sampled=form.sample,
+            normalized=form.normalize,
         )
 
     @property
@@ -237,24 +302,33 @@ class Tokenizer:
         return " ".join([self.provider, *map("=".join, self.options.provider_options)])
 
     @property
-    def window(self) -> int | None:
-        """Frames a window; None for a causal variant."""
-        return self._asked_window or self.manifest.window
+    def stream(self) -> StreamSpec:
+        """How clips become calls: as the manifest says it, in groups of the length that was asked for."""
+        return self._stream
 
-    def _timing(self, gop: int) -> Timing:
-        m = self.manifest
-        if m.window is not None:
-            raise InputError(f"{m.variant} encodes windows that stand on their own already; leave gop out")
-        return Timing(m.time_factor, m.front_frames, m.look_ahead, whole("gop", gop, 1), False)
+    def _groups(self, gop: int | None) -> Groups | None:
+        """The groups of a clip: the model's own, or of so many latents; raises InputError."""
+        own, name = self._stream.groups, self.manifest.name
+        if gop is None:
+            return own
+        if own is not None:
+            raise InputError(f"{name} encodes windows that stand on their own already; leave gop out")
+        gop = whole("gop", gop, 1)
+        frames = self._stream.frames(gop)
+        if frames < 1 or self._stream.latents(frames) != gop:
+            raise InputError(f"no number of frames of {name} makes {gop} latents; choose another gop")
+        return Groups(frames, gop, whole=False)
 
-    def _checked_window(self, window: int) -> int:
-        f = self.manifest.time_factor
-        if self.manifest.window is None:
-            raise InputError(f"{self.manifest.variant} is causal and has no windows; leave window out")
+    def _in_windows(self, window: int) -> StreamSpec:
+        own, name = self.manifest.stream.groups, self.manifest.name
+        if own is None:
+            raise InputError(f"{name} is causal and has no windows; leave window out")
         window = whole("window", window, -(2**31))
-        if window < f or window % f:
-            raise InputError(f"a window of {self.manifest.variant} is a multiple of {f} frames, got {window}")
-        return window
+        if own.multiple is None and window != own.frames:
+            raise InputError(f"windows of {name} have {own.frames} frames, got {window}; leave window out")
+        if own.multiple and (window < own.multiple or window % own.multiple):
+            raise InputError(f"a window of {name} is a multiple of {own.multiple} frames, got {window}")
+        return self.manifest.stream if own.multiple is None else self.manifest.stream.regrouped(window)
 
     def _say_precision(self, made_in: str) -> None:
         """Warn, once for each precision, that tokens are decoded in another one than they were made in."""
@@ -265,17 +339,23 @@ class Tokenizer:
                 f"--precision {made_in} gives its own"
             )
 
-    def _start(self, graph: StatefulGraph, window: int | None) -> Start:
-        """What begins the graph calls of a stream as soon as the size of its frames is known."""
-
-        def start(height: int, width: int) -> Calls | TiledCalls:
-            role = graph.entry.role
-            plan = self.plan(role, height, width, window)
-            unit = self.manifest.time_factor if role == "encoder" else 1
-            rule = replace(self.manifest.rule(role, window), most=plan.chunk * unit)
-            return make_calls(graph, rule, plan.tiles[role], self.manifest.spatial_multiple)
-
-        return start
+    def _calls(
+        self,
+        chain: GraphChain,
+        stream: StreamSpec,
+        height: int,
+        width: int,
+        frames: int = 0,
+        beside: str | None = None,
+    ) -> Calls | TiledCalls:
+        """The graph calls of a stream of frames of a size, of which a decoder's holds so many."""
+        plan, calls = self.plan(chain.role, height, width, stream.groups), stream.calls(chain.role)
+        group = stream.group_length(chain.role)
+        if calls.max is not None and not calls.exact:
+            calls = replace(calls, max=min(calls.max, plan.chunk * _unit(stream, chain.role)))
+        if chain.role == "decoder":
+            calls = replace(calls, drop=stream.dropped(frames))
+        return make_calls(chain, calls, plan.tiles[chain.role], stream.spatial_multiple, group, beside)
 
     @contextlib.contextmanager
     def _alone(self, role: str) -> Iterator[None]:
@@ -285,14 +365,29 @@ class Tokenizer:
             return
         with _TURN:
             with _BOOKS:
-                for other in [r for r, graph in self._loaded.items() if r != role and not graph.in_use]:
+                for other in [r for r, chain in self._loaded.items() if r != role and not chain.in_use]:
                     del self._loaded[other]
             yield
 
-    def _graph(self, role: str) -> StatefulGraph:
+    def _chain(self, role: str) -> GraphChain:
         with _BOOKS:
             if role in self._loaded:
                 return self._loaded[role].fresh()
-        graph = load_graph(self.manifest, role, self.provider, self.precision, self.options)
+        chain = load_chain(self.manifest, role, self.provider, self.precision, self.options)
         with _BOOKS:
-            return self._loaded.setdefault(role, graph).fresh()
+            return self._loaded.setdefault(role, chain).fresh()
+
+
+def _unit(stream: StreamSpec, role: str) -> int:
+    """Frames or latents, whichever the calls of a role are counted in, of a latent."""
+    return stream.time_factor if role == "encoder" else 1
+
+
+def _chunks(stream: StreamSpec, role: str) -> range:
+    """Latents that a call may have."""
+    calls, unit = stream.calls(role), _unit(stream, role)
+    longest = stream.groups.latents if calls.max is None and stream.groups else -(-(calls.max or 1) // unit)
+    step = calls.multiple // math.gcd(calls.multiple, unit)
+    if calls.max is None or calls.exact or step > longest:  # what cannot be cut
+        return range(longest, longest + 1)
+    return range(step, longest + 1, step)

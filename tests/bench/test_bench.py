@@ -18,20 +18,22 @@ from conftest import SHALLOW
 
 from vidtok_export import export
 from vidtok_export.operations import multiply_adds
-from vidtok_ref import VidTok, build
+from vidtok_ref import VideoTokenizer, build
+from vidtok_ref.families import make_model
 from vidtok_runtime.bench.interleaved import Side, interleave
 from vidtok_runtime.bench.plan import Case, Peer, bundle_peers, cases, side_command
 from vidtok_runtime.bench.process import example, graph_call
 from vidtok_runtime.bench.run import Bench, Row, run_bench
+from vidtok_runtime.bundle import information
 from vidtok_runtime.bundle.manifest import read_manifest
 from vidtok_runtime.engines.base import Options
-from vidtok_runtime.engines.load import load_graph
+from vidtok_runtime.engines.load import load_chain
 from vidtok_runtime.engines.registry import usable_providers
-from vidtok_runtime.engines.stateful import StatefulGraph
-from vidtok_runtime.errors import BundleError, ProviderError
+from vidtok_runtime.errors import InputError, ProviderError
 
 ENGINES = ["cpu", "openvino"]
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+KIT = Path(__file__).parents[1] / "conformance/kit"
 
 
 def bench_command(*args: object) -> Result:
@@ -43,6 +45,7 @@ def read_bench(text: str) -> Bench:
     return Bench(**figures | {"rows": [Row(**row | {"case": Case(**row["case"])}) for row in figures["rows"]]})
 
 
+@pytest.mark.parametrize("shallow", ["fsq-32768", pytest.param("kl-4chn", marks=pytest.mark.slow)], indirect=True)
 def test_every_engine_has_whole_rows_on_the_command_line(bundle: Path, tmp_path: Path) -> None:
     figures, picture = tmp_path / "f.json", tmp_path / "p.png"
     common = (bundle, "--size", 16, "--size", 24, "--frames", 8, "--threads", 1, "--repeats", 3, "--quiet")
@@ -53,7 +56,8 @@ def test_every_engine_has_whole_rows_on_the_command_line(bundle: Path, tmp_path:
     bench = read_bench(text)
     assert bench.to_json() == text
     assert bench.left_out == {}
-    assert bench.variant == read_manifest(bundle).variant
+    manifest = read_manifest(bundle)
+    assert (bench.family, bench.name) == (manifest.family, manifest.name)
     assert bench.machine["numpy"] == np.__version__
     wanted = [(role, size, p) for size in (16, 24) for role in ("encoder", "decoder") for p in usable_providers()]
     assert [(row.case.role, row.case.height, row.provider) for row in bench.rows] == wanted
@@ -64,7 +68,8 @@ def test_every_engine_has_whole_rows_on_the_command_line(bundle: Path, tmp_path:
         assert row.frames_per_second == 8 / row.call_s
         assert row.first_s > 0
         assert row.matmul_rate is not None
-        work = read_manifest(bundle).multiply_adds(row.case.role, 8, row.case.height, row.case.width)
+        work = information.multiply_adds(manifest, row.case.role, 8, row.case.height, row.case.width)
+        assert work is not None
         assert row.limit_share == pytest.approx(work / row.call_s / row.matmul_rate)
         if sys.platform == "linux":
             assert row.peak_mib is not None
@@ -98,6 +103,7 @@ def test_bad_calls_are_one_line(bundle: Path, tmp_path: Path) -> None:
         assert bench_command(bundle, *options).exit_code == 2
 
 
+@pytest.mark.parametrize("shallow", ["kl-4chn", pytest.param("fsq-32768", marks=pytest.mark.slow)], indirect=True)
 def test_a_side_that_fails_is_left_out(bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle, tmp_path / "b")
     manifest = read_manifest(tmp_path / "b")
@@ -145,39 +151,55 @@ def test_each_side_has_its_own_threads() -> None:
 def test_a_stream_carries_its_state(bundle: Path, role: str) -> None:
     manifest = read_manifest(bundle)
     call = graph_call(str(bundle), role, "cpu", None, 4, 16, 16, 1, 0)
-    graph: StatefulGraph = load_graph(manifest, role, "cpu", None, Options(1))
+    chain = load_chain(manifest, role, "cpu", None, Options(1))
     x = example(manifest, role, 4, 16, 16)
     for _ in range(3):
-        found, wanted = call(), graph.step(x)
+        found, wanted = call(), chain.step(x)
         assert isinstance(found, dict)
         for name, value in wanted.items():
             np.testing.assert_array_equal(found[name], value)
 
 
-def test_the_first_call_of_version_1_1_is_one_latent(exported: Callable[[VidTok], Path]) -> None:
+def test_the_first_call_of_version_1_1_is_one_latent(exported: Callable[[VideoTokenizer], Path]) -> None:
     folder = exported(build("fsq-32768-v1.1", **SHALLOW))
     call = graph_call(str(folder), "decoder", "cpu", None, 8, 8, 8, 1, 0)
     lengths = [call()["video"].shape[2] for _ in range(3)]  # type: ignore[index]
     assert lengths == [4, 8, 8]
 
 
-def test_operations_of_the_manifest_are_those_of_the_model(bundle: Path, shallow: VidTok, tmp_path: Path) -> None:
+def test_operations_of_the_manifest_are_those_of_the_model(
+    bundle: Path, shallow: VideoTokenizer, tmp_path: Path
+) -> None:
     manifest = read_manifest(bundle)
     with torch.device("meta"):
-        bare = VidTok(shallow.variant)
+        bare = make_model(shallow.config)
     for role in ("encoder", "decoder"):
         wanted = multiply_adds(bare, role, 12, 40, 72)
-        assert manifest.multiply_adds(role, 12, 40, 72) == pytest.approx(wanted, rel=1e-9)
-    raw = json.loads((bundle / "manifest.json").read_text())
-    shutil.copytree(bundle, tmp_path / "b")
-    raw["operations"]["encoder"]["pixel"] = "many"
-    (tmp_path / "b/manifest.json").write_text(json.dumps(raw))
-    with pytest.raises(BundleError, match="damaged"):
-        read_manifest(tmp_path / "b")
+        assert information.multiply_adds(manifest, role, 12, 40, 72) == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("found", [None, [], {"encoder": {"pixel": "many", "pixel_squared": 0}}, {"encoder": 5}])
+def test_operations_are_for_people_and_may_be_absent(found: object, tmp_path: Path) -> None:
+    shutil.copytree(KIT / "fsq-causal", tmp_path / "b")
+    raw = json.loads((tmp_path / "b/manifest.json").read_text())
+    (tmp_path / "b/manifest.json").write_text(json.dumps({**raw, "operations": found}))
+    manifest = read_manifest(tmp_path / "b")
+    assert information.multiply_adds(manifest, "encoder", 4, 8, 8) is None
     del raw["operations"]
     (tmp_path / "b/manifest.json").write_text(json.dumps(raw))
-    with pytest.raises(BundleError, match="lacks operations"):
-        read_manifest(tmp_path / "b")
+    lines: list[str] = []
+    plan = {case: bundle_peers(manifest, case, ["cpu"]) for case in cases(read_manifest(tmp_path / "b"), [8], 4, 1)}
+    bench = run_bench(read_manifest(tmp_path / "b"), plan, 1, say=lines.append, quiet=True)
+    assert [row.limit_share for row in bench.rows] == [None, None]
+
+
+def test_a_call_of_groups_is_a_whole_one() -> None:
+    call = graph_call(str(KIT / "fsq-noncausal"), "decoder", "cpu", None, 8, 8, 8, 1, 0)
+    assert [call()["video"].shape[2] for _ in range(2)] == [8, 8]  # type: ignore[index]
+    manifest = read_manifest(KIT / "fsq-noncausal")
+    assert [case.frames for case in cases(manifest, [8], None, 1)] == [8, 8]
+    with pytest.raises(InputError, match="multiple of 4 frames"):
+        cases(manifest, [8], 6, 1)
 
 
 @pytest.mark.slow

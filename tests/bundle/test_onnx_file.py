@@ -87,10 +87,10 @@ def test_tags_with_bits_that_parsers_drop(bit: int) -> None:
         (SOUND + field(25, field(7, field(5, field(5, HIDDEN)))), "field 25"),  # a function
         (SOUND + field(20, field(1, field(5, HIDDEN))), "field 20"),  # training
         (SOUND + field(99, HIDDEN), "field 99"),
-        (field(7, field(5, HIDDEN)), "other files"),
-        (field(7, field(15, field(1, HIDDEN))), "other files"),  # of a sparse tensor
-        (field(7, field(1, field(5, field(6, field(5, HIDDEN))))), "other files"),  # in a graph inside
-        (field(7, field(5, field(14, 2**32))), "other files"),  # 0, to a parser of 32 bits
+        (field(7, field(5, HIDDEN)), "in another file"),
+        (field(7, field(15, field(1, HIDDEN))), "in another file"),  # of a sparse tensor
+        (field(7, field(1, field(5, field(6, field(5, HIDDEN))))), "in another file"),  # in a graph inside
+        (field(7, field(5, field(14, 2**32))), "in another file"),  # 0, to a parser of 32 bits
         (b"", "0 graphs"),
         (b"\x12\x7f\0\0ORTM" + bytes(200), "another kind"),  # what ONNX Runtime would take for its own format
         (b"\x12\x7f\0\0TFL3" + bytes(200), "another kind"),

@@ -56,6 +56,7 @@ def test_reconstruct_side_by_side(clip: Path, tmp_path: Path) -> None:
 
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vidtok_runtime.tools.demo._FRAMES", 13)
     result = run("demo", "--provider", "cpu", "--threads", 1)
     assert result.exit_code == 0, result.output
     folder, lines = Path("vidtok-demo"), result.stdout.splitlines()

@@ -58,8 +58,15 @@ def test_time_that_suffices_changes_nothing(still: Path, tmp_path: Path) -> None
         assert run("encode", still, "-o", tmp_path / "x.safetensors", "--time-limit", wrong).exit_code == 2
 
 
-@pytest.mark.parametrize("provider", ["cpu", "openvino"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "provider"),
+    [
+        (signal.SIGINT, "cpu"),
+        (signal.SIGTERM, "openvino"),
+        pytest.param(signal.SIGTERM, "cpu", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "openvino", marks=pytest.mark.slow),
+    ],
+)
 def test_the_second_signal_ends_it(
     number: signal.Signals, provider: str, endless: Path, still: Path, tmp_path: Path
 ) -> None:

@@ -66,21 +66,28 @@ def test_lists_and_help_need_no_libraries(tmp_path: Path, name: str, args: list[
     assert call(tmp_path, name, *args)[3] == []  # nor are they loaded where they are
 
 
+NEEDING = [
+    ("vidtok-export", ["--variant", "kl-4chn", "--seed", "1"], "export"),
+    ("vidtok-train", ["tiny-kl-16chn", "--data", ".", "--run", "run"], "train"),
+    ("vidtok-export", ["--checkpoint", "w.safetensors"], "export"),
+    ("vidtok-export", ["verify", "tiny-kl-16chn"], "export"),
+    ("vidtok-export", ["convert", "w.safetensors"], "export"),
+    ("vidtok-export", ["quantize", "bundle", "--precision", "fp16", "--calibrate", "."], "export"),
+    ("vidtok-export", ["triton", "tiny-kl-16chn", "models"], "export"),
+    ("vidtok-export", ["ovms", "tiny-kl-16chn", "models"], "export"),
+    ("vidtok-export", ["metric", "lpips", "--weights", "w.pth"], "export"),
+]
+SOME = ("onnx", "lightning", "safetensors")  # PyTorch is there, and takes its time to load
+
+
 @pytest.mark.parametrize(
-    ("name", "args", "extra"),
+    ("name", "args", "extra", "absent"),
     [
-        ("vidtok-export", ["--variant", "kl-4chn", "--seed", "1"], "export"),
-        ("vidtok-export", ["--checkpoint", "w.safetensors"], "export"),
-        ("vidtok-export", ["verify", "tiny-kl-16chn"], "export"),
-        ("vidtok-export", ["convert", "w.safetensors"], "export"),
-        ("vidtok-export", ["quantize", "bundle", "--precision", "fp16", "--calibrate", "."], "export"),
-        ("vidtok-export", ["triton", "tiny-kl-16chn", "models"], "export"),
-        ("vidtok-export", ["ovms", "tiny-kl-16chn", "models"], "export"),
-        ("vidtok-export", ["metric", "lpips", "--weights", "w.pth"], "export"),
-        ("vidtok-train", ["tiny-kl-16chn", "--data", ".", "--run", "run"], "train"),
+        *((*needing, EXTRAS) for needing in NEEDING),
+        *((*needing, SOME) for needing in NEEDING[:2]),
+        *(pytest.param(*needing, SOME, marks=pytest.mark.slow) for needing in NEEDING[2:]),
     ],
 )
-@pytest.mark.parametrize("absent", [EXTRAS, ("onnx", "lightning", "safetensors")], ids=["all", "some"])
 def test_one_line_names_the_extra(
     tmp_path: Path, name: str, args: list[str], extra: str, absent: tuple[str, ...]
 ) -> None:

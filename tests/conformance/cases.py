@@ -22,7 +22,8 @@ from vidtok_runtime.tokens.tokens import TokenReader, Tokens
 KIT = Path(__file__).parent / "kit"
 # Fields of a token file that a runtime must write as the reference does.
 SAME = (
-    "variant",
+    "family",
+    "name",
     "weights_sha256",
     "num_frames",
     "height",
@@ -30,12 +31,14 @@ SAME = (
     "time_factor",
     "front_frames",
     "look_ahead",
+    "length",
     "codebook_size",
+    "groups",
     "fps",
     "precision",
-    "window",
-    "gop",
     "skip",
+    "sampled",
+    "normalized",
 )
 Array = NDArray[Any]
 

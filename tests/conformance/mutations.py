@@ -18,7 +18,8 @@ NaN Infinity -Infinity true false null nul True undefined [] {} [[]] 'a' // , ,,
 "" "0" "1" "00" "4" "-1" "1.0" "0x1" "9999999999999" "25/1" "30000/1001" "2/4" "0/1" "1/0" "1/"
 "2147483648" "2147483647/2" "00000000001" "\/" "\x41" "\u00e" "\u+0e9" "\ud800" "\udc00\ud800" "\ud83d\ude00"
 "\u0000" "\u001f" "\u007f" "\u0085" "\u00a0" "\u00ad" "\u200b" "\u2028" "\u202e" "\ufeff" "\ue000" "\u0378"
-"U8" "U16" "U32" "I32" "I64" "F16" "F32" "BF16" "video" "latent" "indices" "padding" "pts"
+"U8" "U16" "U32" "I32" "I64" "F16" "F32" "BF16" "video" "latent" "indices" "padding" "pts" "log_variance"
+"local" "global" "first call" "second call" "flush call" "float16" "int8" "surplus" "first=0" "a.weights" "2" "3"
 """
 _ODD = [
     *_WORDS.split(),
@@ -34,6 +35,18 @@ _ODD = [
     *(
         b'"gop":"2",',
         b'"window":"4",',
+        b'"length":"first=1 multiple=4",',
+        b'"groups":"frames=13 latents=4 shared_frames=0 shared_latents=0 whole=0",',
+        b'"groups":"frames=8 latents=2 shared_frames=1 shared_latents=1 whole=1",',
+        b'"sampled":"4294967295",',
+        b'"normalized":"1",',
+        b'"drop":"surplus",',
+        b'"groups":null,',
+        b'"flush":{"size":1,"keep":3},',
+        b'"pixel_range":[0,1],',
+        b'"latent_mean":[0,0,0,0],',
+        b'"weights_files":[],',
+        b'"receptive_field":1048576,',
         b'"time_base":"1/25",',
         b'"skip":"4",',
         b'"__proto__":1,',
@@ -54,7 +67,7 @@ _ODD = [
 ]
 JSON_FILES = {
     "manifest.json": sorted(str(path.relative_to(KIT)) for path in KIT.glob("*/manifest.json")),
-    ".tokens.safetensors": sorted(str(path.relative_to(KIT)) for path in KIT.glob("*.tokens.safetensors")),
+    ".tokens.safetensors": sorted(str(path.relative_to(KIT)) for path in KIT.rglob("*.tokens.safetensors")),
 }
 
 
@@ -90,7 +103,7 @@ def random_edits(chance: random.Random, file: str) -> dict[str, Any]:
         elif action == 3:  # insert
             size, new = 0, chance.choice([chance.choice(_ODD), other[0]])
         elif action == 4:  # a member once more, or somewhere else
-            members = list(re.finditer(rb'"[a-z_0-9]+":\s*(?:"[^"]*"|[-0-9.]+|null|\[[^][{}]*\])', near))
+            members = list(re.finditer(rb'"[a-z_0-9]+":\s*(?:"[^"]*"|[-0-9.]+|null|true|false|\[[^][{}]*\])', near))
             new = chance.choice(members)[0] + b"," if members else b","
             at, size = content.find(b"{", chance.choice([0, start])) + 1, 0
         elif action == 5:  # inside a value

@@ -72,7 +72,7 @@ def check_tokens(found: Tokens, wanted: Tokens) -> None:
     """What the page made is what Python makes of the same frames."""
     assert found.data.shape == wanted.data.shape
     assert found.info.provider == "wasm"
-    for name in ("variant", "weights_sha256", "num_frames", "height", "width", "fps", "codebook_size"):
+    for name in ("family", "name", "weights_sha256", "num_frames", "height", "width", "fps", "codebook_size"):
         assert getattr(found.info, name) == getattr(wanted.info, name), name
     if found.data.dtype == np.int32:
         assert np.mean(found.data != wanted.data) <= 1e-4

@@ -94,9 +94,9 @@ def test_altered_bundles_are_refused(build: Build, raw: Path, tmp_path: Path) ->
         ("state.00.conv_in", "state.00.conv_out"),
         ('"axes": "N 3 T H W"', '"axes": "N T/4 H W"'),
         ('"initial": "zeros"', '"initial": "ones"'),
-        ('"encoder_frames": 16', '"encoder_frames": 17'),
+        ('"max": 16', '"max": 17'),
         ('"encoder.onnx"', '"../encoder.onnx"'),
-        ('"format_version": 1', '"format_version": 2'),
+        ('"format_version": 2', '"format_version": 3'),
     ):
         assert before in text
         manifest.write_text(text.replace(before, after))

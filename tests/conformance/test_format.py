@@ -14,9 +14,30 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from cases import Case, every_case
+from cases import Case, every_case, read_cases
+from made_kit import make_kit
 
 from vidtok_runtime import Tokenizer
+
+
+def shape(axes: str, sizes: dict[str, int]) -> list[int]:
+    """Numbers for axes."""
+    found = []
+    for axis in axes.split():
+        symbol, _, divisor = axis.partition("/")
+        found.append(-(-(sizes[symbol] if symbol in sizes else int(symbol)) // int(divisor or 1)))
+    return found
+
+
+def cut(calls: dict[str, Any], length: int, longest: int) -> list[int]:
+    """Sizes of the calls of a stream, of at most `longest` where that is allowed."""
+    found = [calls["first"]] if calls["first"] and calls["first"] <= length else []
+    longest = length if calls["max"] is None else calls["max"] if calls["exact"] else min(calls["max"], longest)
+    while left := length - sum(found):
+        size = min(left, longest)
+        whole = size - size % calls["multiple"]
+        found.append(size if calls["exact"] or not whole else whole)
+    return found
 
 
 class Bundle:
@@ -24,71 +45,112 @@ class Bundle:
 
     def __init__(self, folder: Path) -> None:
         self.manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-        assert (self.manifest["format"], self.manifest["format_version"]) == ("vidtok-bundle", 1)
-        self.graphs: dict[str, Any] = {}
-        self.sessions: dict[str, Any] = {}
-        for graph in self.manifest["graphs"]:
-            if "cpu" in graph["providers"] and graph["role"] not in self.graphs:
-                content = (folder / graph["file"]).read_bytes()
-                assert hashlib.sha256(content).hexdigest() == graph["sha256"]
-                self.graphs[graph["role"]] = graph
-                self.sessions[graph["role"]] = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        assert (self.manifest["format"], self.manifest["format_version"]) == ("vidtok-bundle", 2)
+        self.stream = self.manifest["stream"]
+        rows = [row for row in self.manifest["graphs"] if "cpu" in row["providers"]]
+        precision = next(row["precision"] for row in rows if row["role"] == "encoder")
+        self.chains: dict[str, list[Any]] = {"encoder": [], "decoder": []}
+        for row in self.manifest["weights_files"]:
+            assert hashlib.sha256((folder / row["file"]).read_bytes()).hexdigest() == row["sha256"]
+        for row in rows:
+            if row["precision"] == precision:
+                content = (folder / row["file"]).read_bytes()
+                assert hashlib.sha256(content).hexdigest() == row["sha256"]
+                session = onnxruntime.InferenceSession(folder / row["file"], providers=["CPUExecutionProvider"])
+                self.chains[row["role"]].append((row, session))
 
-    def run(self, role: str, calls: list[np.ndarray], height: int, width: int, flush: int = 0) -> list[np.ndarray]:
-        """First output of every call of a stream; the last `flush` calls come after its end."""
-        graph, session = self.graphs[role], self.sessions[role]
-        sizes = {"N": 1, "H": height, "W": width}
-
-        def shape(axes: str) -> list[int]:
-            parts = [axis.split("/") for axis in axes.split()]
-            return [sizes.get(p[0]) // int((*p, 1)[1]) if p[0] in sizes else int(p[0]) for p in parts]
-
-        states = {s["input"]: np.zeros(shape(s["axes"]), s["dtype"]) for s in graph["states"]}
+    def run(self, role: str, x: np.ndarray, longest: int, size: tuple[int, int]) -> np.ndarray:
+        """What the calls of a stream give, along the third axis from the end; `size` is that of the frames."""
+        calls, f = self.stream[role], self.stream["time_factor"]
+        cuts = cut(calls, x.shape[-3], longest)
+        parts = np.split(x, np.cumsum(cuts)[:-1], axis=-3)
+        if calls["flush"]:
+            parts.append(np.repeat(x[..., -1:, :, :], calls["flush"]["size"], axis=-3))
+        states: list[Any] = [None for _ in self.chains[role]]
         out = []
-        for i, x in enumerate(calls):
-            occasions = {0: "first call", 1: "second call"}.get(i), "flush call" if i >= len(calls) - flush else None
-            flags = {
-                f["name"]: np.full(shape(f["axes"]), any(o in f["set"] for o in occasions), f["dtype"])
-                for f in graph["flags"]
-            }
-            names = [graph["outputs"][0]["name"], *(s["output"] for s in graph["states"])]
-            result, *new = session.run(names, {graph["inputs"][0]["name"]: x, **flags, **states})
-            states = dict(zip(states, new, strict=True))
-            out.append(result)
-        return out
+        for i, value in enumerate(parts):
+            flush = i == len(cuts)
+            now = {"first call"} if i == 0 else {"second call"} if i == 1 else set()
+            now |= {"flush call"} if flush else set()
+            sizes = {"N": 1, "T": value.shape[-3] * (1 if role == "encoder" else f), "H": size[0], "W": size[1]}
+            for k, (row, session) in enumerate(self.chains[role]):
+                if states[k] is None:
+                    states[k] = {s["input"]: np.zeros(shape(s["axes"], sizes), s["dtype"]) for s in row["states"]}
+                flags = {
+                    flag["name"]: np.full(shape(flag["axes"], sizes), bool(now & set(calls["flags"][flag["name"]])))
+                    for flag in row["flags"]
+                }
+                names = [row["outputs"][0]["name"], *(s["output"] for s in row["states"])]
+                feeds = {row["inputs"][0]["name"]: value, **flags, **states[k]}
+                value, *new = session.run(names, feeds)
+                states[k] = dict(zip(states[k], new, strict=True))
+            out.append(value[..., : calls["flush"]["keep"], :, :] if flush else value)
+        return np.concatenate(out, axis=-3)
 
-    def encode(self, frames: np.ndarray, chunk: int) -> np.ndarray:
-        """Bytes `[T, H, W, 3]` to an array of a token file, in calls of so many latents."""
-        m = self.manifest
-        f, s = m["time_factor"], m["spatial_multiple"]
-        x = frames.astype(np.float32) / np.float32(127.5) - np.float32(1)
-        x = np.concatenate([x[:1]] * m["front_padding"]["frames"] + [x])
-        x = np.concatenate([x] + [x[-1:]] * (-len(x) % f))
-        rows = np.minimum(np.arange(-(-x.shape[1] // s) * s), x.shape[1] - 1)
-        columns = np.minimum(np.arange(-(-x.shape[2] // s) * s), x.shape[2] - 1)
-        x = np.ascontiguousarray(x[:, rows][:, :, columns].transpose(3, 0, 1, 2)[None])
-        size = m["window"]["frames"] if m["window"] else chunk * f
-        calls = [x[:, :, i : i + size] for i in range(0, x.shape[2], size)]
-        out = np.concatenate(self.run("encoder", calls, len(rows), len(columns)), axis=-3)[0]
-        return out if m["codebook_size"] else out.transpose(1, 0, 2, 3)
+    def groups(self, count: int, unit: str, given: dict[str, int] | None) -> list[tuple[int, int]]:
+        """Where the groups of so many `frames` or `latents` start and end."""
+        if given is None:
+            return [(0, count)]
+        length, shared = given[unit], given[f"shared_{unit}"]
+        found = [(0, min(length, count))]
+        while found[-1][1] < count:
+            start = found[-1][0] + length - shared
+            found.append((start, min(count, start + length)))
+        return found
 
-    def decode(self, data: np.ndarray, num_frames: int, height: int, width: int, chunk: int) -> np.ndarray:
+    def encode(self, frames: np.ndarray, chunk: int, given: dict[str, int] | None) -> np.ndarray:
+        """Bytes `[T, H, W, 3]` to an array of a token file, in calls of so many latents if they may be so long."""
+        m, f, s = self.stream, self.stream["time_factor"], self.stream["spatial_multiple"]
+        low, high = m["pixel_range"]
+        x = (frames.astype(np.float32) / np.float32(127.5) - np.float32(1)) * (high - low) / 2 + (high + low) / 2
+        height, width = (-(-n // s) * s for n in x.shape[1:3])
+        if m["square"]:
+            height = width = max(height, width)
+        rows = np.minimum(np.arange(height), x.shape[1] - 1)
+        columns = np.minimum(np.arange(width), x.shape[2] - 1)
+        x = x[:, rows][:, :, columns].astype(np.float32)
+        found = []
+        for i, (start, end) in enumerate(self.groups(len(x), "frames", given)):
+            group = np.concatenate([x[start : start + 1]] * m["front_frames"] + [x[start:end]])
+            length = self.padded(len(group))
+            group = np.concatenate([group] + [group[-1:]] * (length - len(group)))
+            video = np.ascontiguousarray(group.transpose(3, 0, 1, 2)[None])
+            out = self.run("encoder", video, chunk * f, (height, width))[0]
+            out = out if m["codebook_size"] else out.transpose(1, 0, 2, 3)
+            found.append(out[given["shared_latents"] if given and i else 0 :])
+        return np.concatenate(found)
+
+    def padded(self, length: int) -> int:
+        first, multiple = self.stream["length"]["first"], self.stream["length"]["multiple"]
+        return first + max(0, -(-(length - first) // multiple)) * multiple
+
+    def decode(
+        self, data: np.ndarray, size: tuple[int, int, int], chunk: int, given: dict[str, int] | None
+    ) -> np.ndarray:
         """An array of a token file to float32 `[T, H, W, 3]`."""
-        m = self.manifest
-        s = m["spatial_multiple"]
+        m, s, f = self.stream, self.stream["spatial_multiple"], self.stream["time_factor"]
+        num_frames, height, width = size
         x = (data if m["codebook_size"] else data.transpose(1, 0, 2, 3))[None]
-        size = m["window"]["frames"] // m["time_factor"] if m["window"] else chunk
-        first = m["chunk"]["first_decoder_latents"] or 0
-        starts = [0] * bool(first) + list(range(first, x.shape[-3], size))
-        calls = [x[..., a:b, :, :] for a, b in zip(starts, [*starts[1:], x.shape[-3]], strict=True)]
-        if m["flush"]:
-            calls.append(np.repeat(x[..., -1:, :, :], m["flush"]["decoder_latents"], axis=-3))
-        out = self.run("decoder", calls, data.shape[-2] * s, data.shape[-1] * s, flush=bool(m["flush"]))
-        if m["flush"]:
-            out[-1] = out[-1][:, :, : m["flush"]["keep_frames"]]
-        drop = m["drop_decoded_frames"]
-        video = np.concatenate(out, axis=2)[0, :, drop : drop + num_frames, :height, :width]
-        return np.clip(video, -1, 1).transpose(1, 2, 3, 0)
+        low, high = m["pixel_range"]
+        found, left = [], num_frames
+        for i, (start, end) in enumerate(self.groups(len(data), "latents", given)):
+            shared = given["shared_frames"] if given and i else 0
+            frames = min(given["frames"], left + shared) if given else left
+            left -= frames - shared
+            out = self.run("decoder", x[..., start:end, :, :], chunk, (data.shape[-2] * s, data.shape[-1] * s))[0]
+            drop = m["decoder"]["drop"]
+            if drop == "surplus":
+                drop = f * (end - start) - (self.padded(m["front_frames"] + frames) - m["front_frames"])
+            found.append(out[:, drop : drop + frames][:, shared:])
+        video = np.concatenate(found, axis=1)[:, :, :height, :width]
+        return np.clip((video - (high + low) / 2) / ((high - low) / 2), -1, 1).transpose(1, 2, 3, 0)
+
+
+def groups_of(metadata: dict[str, str]) -> dict[str, int] | None:
+    """The groups of a token file."""
+    if "groups" not in metadata:
+        return None
+    return {name: int(number) for name, number in (word.split("=") for word in metadata["groups"].split(" "))}
 
 
 def read_token_file(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
@@ -97,7 +159,7 @@ def read_token_file(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     (length,) = struct.unpack("<Q", content[:8])
     header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
     metadata = header.pop("__metadata__")
-    assert (metadata["format"], metadata["format_version"]) == ("vidtok-tokens", "2")
+    assert (metadata["format"], metadata["format_version"]) == ("vidtok-tokens", "3")
     assert metadata["checksum"] == f"sha256:{hashlib.sha256(data).hexdigest()}"
     dtypes = {"F32": "<f4", "F16": "<f2", "U16": "<u2", "I32": "<i4", "U32": "<u4", "I64": "<i8", "U8": "u1"}
     return metadata, {
@@ -132,52 +194,65 @@ def write_token_file(path: Path, metadata: dict[str, str], data: np.ndarray, cod
 @every_case
 def test_a_runtime_of_this_page_passes(case: Case, chunk: int, tmp_path: Path) -> None:
     bundle = Bundle(case.bundle)
-    data = bundle.encode(case.read_input(), chunk)
-    case.check_data(data)
     metadata, arrays = read_token_file(case.tokens)
+    given = groups_of(metadata)
+    data = bundle.encode(case.read_input(), chunk, given)
+    case.check_data(data)
     tokens = arrays["indices" if case.tokens_exact else "latent"]
-    case.check_video(bundle.decode(tokens.astype(data.dtype), *case.size, chunk))
+    case.check_video(bundle.decode(tokens.astype(data.dtype), case.size, chunk, given))
 
-    m = bundle.manifest
+    m, stream = bundle.manifest, bundle.stream
     own = {
         "format": "vidtok-tokens",
-        "format_version": "2",
-        "variant": m["variant"]["name"],
+        "format_version": "3",
+        "family": m["family"],
+        "name": m["name"],
         "weights_sha256": m["weights"]["sha256"],
         **dict(zip(("num_frames", "height", "width"), map(str, case.size), strict=True)),
-        "time_factor": str(m["time_factor"]),
-        "front_frames": str(m["front_padding"]["frames"]),
-        "look_ahead": str(m["look_ahead"]),
+        "time_factor": str(stream["time_factor"]),
+        "front_frames": str(stream["front_frames"]),
+        "look_ahead": str((stream["decoder"]["flush"] or {"keep": 0})["keep"]),
+        "length": "first={first} multiple={multiple}".format(**stream["length"]),
         "fps": "25",
         "precision": "fp32",
         "provider": "reference",
         "skip": "0",
     }
-    if m["codebook_size"]:
-        own["codebook_size"] = str(m["codebook_size"])
-    if m["window"]:
-        own["window"] = str(m["window"]["frames"])
+    if stream["codebook_size"]:
+        own["codebook_size"] = str(stream["codebook_size"])
+    if stream["groups"]:
+        names = ("frames", "latents", "shared_frames", "shared_latents", "whole")
+        own["groups"] = " ".join(f"{name}={int(stream['groups'][name])}" for name in names)
     assert own == {k: v for k, v in metadata.items() if k != "checksum"}
-    write_token_file(tmp_path / "own.safetensors", own, data, m["codebook_size"])
+    write_token_file(tmp_path / "own.safetensors", own, data, stream["codebook_size"])
     case.check_token_file(tmp_path / "own.safetensors")
 
 
 @every_case
 def test_groups_of_a_gop_are_streams(case: Case, tmp_path: Path) -> None:
     bundle = Bundle(case.bundle)
-    m, gop = bundle.manifest, 2
-    if m["window"]:
-        pytest.skip("windows stand on their own already")
+    if bundle.stream["groups"]:
+        pytest.skip("its groups stand on their own already")
     tok = Tokenizer(case.bundle, "cpu", threads=1)
     path = tmp_path / "gop.safetensors"
-    tok.encode(case.read_input(), gop=gop).save(path)
+    tok.encode(case.read_input(), gop=2).save(path)
     metadata, arrays = read_token_file(path)
-    assert metadata["gop"] == "2"
+    given = groups_of(metadata)
+    assert given == {"frames": 5, "latents": 2, "shared_frames": 0, "shared_latents": 0, "whole": 0}
     data = arrays["indices" if case.tokens_exact else "latent"].astype(np.int32 if case.tokens_exact else np.float32)
-    frames, count = case.read_input(), gop * m["time_factor"] - m["front_padding"]["frames"]
-    starts = range(0, len(frames), count)
-    ours = np.concatenate([bundle.encode(frames[i : i + count], gop) for i in starts])
-    np.testing.assert_allclose(ours, data, atol=1e-5)
-    parts = [(data[j * gop : (j + 1) * gop], min(count, len(frames) - i)) for j, i in enumerate(starts)]
-    video = np.concatenate([bundle.decode(latents, n, *case.size[1:], gop) for latents, n in parts])
-    np.testing.assert_allclose(video, tok.decode(tok.encode(frames, gop=gop), "float32"), atol=1e-4)
+    frames = case.read_input()
+    np.testing.assert_allclose(bundle.encode(frames, 2, given), data, atol=1e-5)
+    video = bundle.decode(data, case.size, 2, given)
+    np.testing.assert_allclose(video, tok.decode(tok.encode(frames, gop=2), "float32"), atol=1e-4)
+
+
+def test_streams_of_every_kind(tmp_path: Path) -> None:
+    """On graphs made by hand."""
+    make_kit(tmp_path)
+    for case in read_cases(tmp_path):
+        bundle = Bundle(case.bundle)
+        metadata, arrays = read_token_file(case.tokens)
+        for chunk in (2, 400):
+            data = bundle.encode(case.read_input(), chunk, groups_of(metadata))
+            case.check_data(data)
+            case.check_video(bundle.decode(arrays["latent"], case.size, chunk, groups_of(metadata)))

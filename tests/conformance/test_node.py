@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from fractions import Fraction
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from cases import Case, every_case, read_cases
 from click.testing import CliRunner
+from made_kit import make_kit
 from strange_bundles import lying_bundle
 
 from vidtok_runtime import Tokenizer
@@ -90,7 +92,7 @@ def test_files_of_both_are_equal_to_the_byte(name: str, tmp_path: Path) -> None:
     run_node("bin/vidtok.mjs", "encode", SHIPPED / name, case.input, tmp_path / "node.safetensors", *options)
     found = Tokens.load(tmp_path / "node.safetensors")
     assert found.info == tokens.info
-    if tok.manifest.codebook_size:
+    if tok.manifest.stream.codebook_size:
         assert (tmp_path / "node.safetensors").read_bytes() == (tmp_path / "python.safetensors").read_bytes()
     else:
         np.testing.assert_allclose(found.data, tokens.data, atol=1e-4)
@@ -130,9 +132,10 @@ def test_pixels_and_halves_are_those_of_numpy(tmp_path: Path) -> None:
         import {{ fromNetwork, toNetwork }} from '{WEB.as_uri()}/src/geometry.js'
         import {{ toHalf }} from '{WEB.as_uri()}/src/half.js'
         const floats = (name) => new Float32Array(new Uint8Array(readFileSync(name)).buffer)
-        const frames = fromNetwork(new Chunk(floats('x'), [1, 3, 1, 32, {width}]), 31, {width - 1}, 'uint8')
+        const model = {{ spatialMultiple: 16, square: false, pixelRange: [-1, 1] }}
+        const frames = fromNetwork(new Chunk(floats('x'), [1, 3, 1, 32, {width}]), 31, {width - 1}, 'uint8', model)
         writeFileSync('pixels', frames.data)
-        writeFileSync('network', toNetwork(frames, 0, 1, 16).data)
+        writeFileSync('network', toNetwork(frames, 0, 1, model).data)
         writeFileSync('halves', Uint16Array.from(floats('h'), toHalf))
     """
     run_node("--input-type=module", "-e", script, cwd=tmp_path)
@@ -140,6 +143,18 @@ def test_pixels_and_halves_are_those_of_numpy(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.fromfile(tmp_path / "pixels", np.uint8), wanted.ravel())
     np.testing.assert_array_equal(np.fromfile(tmp_path / "network", "<f4"), to_network(wanted, 16).ravel())
     np.testing.assert_array_equal(np.fromfile(tmp_path / "halves", "<u2"), halves.astype(np.float16).view(np.uint16))
+
+
+def test_every_kind_of_stream(tmp_path: Path) -> None:
+    """Groups, exact calls, parts, files of weights and more, on graphs made by hand."""
+    make_kit(tmp_path)
+    done = subprocess.run(
+        ["node", "--test", WEB / "test/kit.test.js"],
+        env={**os.environ, "VIDTOK_KIT": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
 
 
 @pytest.mark.parametrize("path", sorted((WEB / "test").glob("*.test.js")), ids=lambda path: path.name)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from cases import KIT, Case, every_case, pieces, read_cases
 
-from vidtok_ref import VidTok
+from vidtok_ref import VideoTokenizer
 from vidtok_ref.weights import weights_sha256
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundle.manifest import check_file, read_manifest
@@ -62,7 +62,7 @@ def maker(table: ModuleType) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def models(maker: ModuleType) -> dict[str, VidTok]:
+def models(maker: ModuleType) -> dict[str, VideoTokenizer]:
     """The reference models of the bundles, made again from their seeds."""
     return {bundle: maker.find_model(spec) for bundle, spec in maker.BUNDLES.items()}
 
@@ -115,7 +115,7 @@ def test_checks_notice_what_is_wrong(case: Case, tmp_path: Path) -> None:
 
 
 @every_case
-def test_the_kit_can_be_made_again(case: Case, maker: ModuleType, models: dict[str, VidTok]) -> None:
+def test_the_kit_can_be_made_again(case: Case, maker: ModuleType, models: dict[str, VideoTokenizer]) -> None:
     spec, model = maker.BUNDLES[case.bundle.name], models[case.bundle.name]
     assert read_manifest(case.bundle).weights_sha256 == weights_sha256(model)
     frames = maker.clip_of(case.name, spec.clips[case.name])
@@ -128,10 +128,10 @@ def test_the_kit_can_be_made_again(case: Case, maker: ModuleType, models: dict[s
 
 
 @every_case
-def test_the_reference_in_steps(case: Case, maker: ModuleType, models: dict[str, VidTok]) -> None:
+def test_the_reference_in_steps(case: Case, maker: ModuleType, models: dict[str, VideoTokenizer]) -> None:
     """Version 1.0 and 1.1 give the same for every chunk."""
     model = models[case.bundle.name]
-    if not model.variant.causal:
+    if not model.config.causal:
         pytest.skip("windows are no chunks")
     with torch.no_grad():
         encoded = model.encode(maker.network_input(model, case.read_input()), 1)
@@ -142,7 +142,7 @@ def test_the_reference_in_steps(case: Case, maker: ModuleType, models: dict[str,
     case.check_video(video[0].permute(1, 2, 3, 0)[:, :height, :width].clamp(-1, 1).float().numpy())
 
 
-def test_table(table: ModuleType, models: dict[str, VidTok]) -> None:
+def test_table(table: ModuleType, models: dict[str, VideoTokenizer]) -> None:
     """A runtime that is right, one with a wrong token, one that fails; all in docs/conformance.md."""
     cases = read_cases()
     codes = sum(case.read_tokens().data.size for case in cases if case.tokens_exact)
@@ -168,9 +168,11 @@ def test_table(table: ModuleType, models: dict[str, VidTok]) -> None:
 def test_the_kit_is_small_and_whole() -> None:
     files = [path for path in KIT.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 1_000_000
-    named = {KIT / "cases.json", KIT / "refusals.json"}
+    named = {KIT / "cases.json", KIT / "refusals.json", *(KIT / "version-2").iterdir()}
     for case in json.loads((KIT / "cases.json").read_text())["cases"]:
         named |= {KIT / case[key] for key in ("input", "tokens", "video")}
         manifest = read_manifest(KIT / case["bundle"])
-        named |= {KIT / case["bundle"] / "manifest.json", *(check_file(manifest, g) for g in manifest.graphs)}
+        named |= {KIT / case["bundle"] / "manifest.json", *(KIT / case["bundle"] / name for name in manifest.files)}
+        for graph in manifest.graphs:
+            check_file(manifest, graph)
     assert named == set(files)

@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from doc_snippets import PAGES, REASONS, ROOT, Block, blocks
 
 from vidtok_export.cli import main as export_main
-from vidtok_ref import VARIANTS
+from vidtok_ref.families.vidtok.variant import VARIANTS
 from vidtok_ref.train.cli import main as train_main
 from vidtok_runtime.bundle.lookup import SHIPPED
 from vidtok_runtime.cli import main as run_main

@@ -63,9 +63,9 @@ def test_the_cache_can_be_turned_off(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     graph = tmp_path / "graph.onnx"
     graph.write_bytes(b"graph")
     monkeypatch.setenv("VIDTOK_CACHE", "")
-    assert compiled_cache.cache_file(graph, "1.0") is None
+    assert compiled_cache.cache_file([graph], "1.0") is None
     monkeypatch.setenv("VIDTOK_CACHE", str(tmp_path))
-    named = compiled_cache.cache_file(graph, "1.0")
+    named = compiled_cache.cache_file([graph], "1.0")
     assert named is not None
     assert named.parent == tmp_path
-    assert named != compiled_cache.cache_file(graph, "1.1")
+    assert named != compiled_cache.cache_file([graph], "1.1")

@@ -12,7 +12,7 @@ from vidtok_runtime.engines import cuda_graph as session_captured
 from vidtok_runtime.engines import pinned_memory as pinned_memory
 from vidtok_runtime.engines.base import Options
 from vidtok_runtime.engines.cuda_graph import CapturedOrtSession
-from vidtok_runtime.engines.load import load_graph
+from vidtok_runtime.engines.load import load_chain
 from vidtok_runtime.engines.pinned_memory import pinned_array
 from vidtok_runtime.engines.registry import PROVIDERS
 from vidtok_runtime.engines.stateful import StatefulGraph
@@ -24,7 +24,7 @@ def graph(monkeypatch: pytest.MonkeyPatch) -> StatefulGraph:
         return CapturedOrtSession(path, options, "CPUExecutionProvider")
 
     monkeypatch.setitem(PROVIDERS, "cpu", (*PROVIDERS["cpu"][:2], load))
-    return load_graph(find_bundle("tiny-kl-16chn"), "encoder", "cpu", None, Options(threads=1))
+    return load_chain(find_bundle("tiny-kl-16chn"), "encoder", "cpu", None, Options(threads=1)).graphs[0]
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ def clip(length: int, size: tuple[int, int], seed: int = 0) -> np.ndarray:
 
 
 def reference(video: np.ndarray) -> np.ndarray:
-    graph = load_graph(find_bundle("tiny-kl-16chn"), "encoder", "openvino", None, Options(threads=1))
-    return graph.step(video)["latent"]
+    chain = load_chain(find_bundle("tiny-kl-16chn"), "encoder", "openvino", None, Options(threads=1))
+    return chain.step(video)["latent"]
 
 
 def chunks(video: np.ndarray) -> list[np.ndarray]:

@@ -9,8 +9,13 @@ import pytest
 
 from vidtok_runtime.bundle.lookup import find_bundle
 from vidtok_runtime.engines.base import Options
-from vidtok_runtime.engines.load import load_graph
+from vidtok_runtime.engines.load import load_chain
 from vidtok_runtime.engines.stateful import StatefulGraph
+
+
+def encoder(provider: str) -> StatefulGraph:
+    (graph,) = load_chain(find_bundle("tiny-kl-16chn"), "encoder", provider, None, Options(threads=1)).graphs
+    return graph
 
 
 class Watched:
@@ -29,8 +34,7 @@ class Watched:
 
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])
 def test_state_buffers_take_turns(provider: str) -> None:
-    manifest = find_bundle("tiny-kl-16chn")
-    graph = load_graph(manifest, "encoder", provider, None, Options(threads=1))
+    graph = encoder(provider)
     watched = Watched(graph.session, graph.entry.states[0].output)
     rng = np.random.default_rng(0)
     chunks = [rng.uniform(-1, 1, (1, 3, 4, 32, 32)).astype(np.float32) for _ in range(7)]
@@ -44,7 +48,7 @@ def test_state_buffers_take_turns(provider: str) -> None:
 
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])
 def test_streams_share_one_spare_set_and_do_not_disturb_each_other(provider: str) -> None:
-    graph = load_graph(find_bundle("tiny-kl-16chn"), "encoder", provider, None, Options(threads=1))
+    graph = encoder(provider)
     watched = Watched(graph.session, graph.entry.states[0].output)
     rng = np.random.default_rng(0)
     sizes = [(32, 32), (32, 32), (40, 24), (32, 32)]

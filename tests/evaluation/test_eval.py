@@ -57,9 +57,9 @@ def test_figures_are_those_of_the_round_trip(clip: Path, bundle: str) -> None:
     tokens = tok.encode(frames)
     expected = np.mean([psnr(a, b) for a, b in zip(frames, tok.decode(tokens), strict=True)])
     assert row.psnr == pytest.approx(expected, abs=1e-3)  # calls of another length may round a byte the other way
-    numbers = tokens.data.size * (15 if tok.manifest.codebook_size else 16)
+    numbers = tokens.data.size * (15 if tok.stream.codebook_size else 16)
     assert row.bits_per_pixel == pytest.approx(numbers / (6 * 32 * 32))
-    if tok.manifest.codebook_size:
+    if tok.stream.codebook_size:
         assert model.codes_used == len(np.unique(tokens.data)) / 32768
         with pytest.raises(VideoError, match="11 of the 12 frames"):
             Evaluation(model, protocol).add(Excerpt(clip, replace(protocol, frames=12)))
@@ -83,7 +83,7 @@ def test_a_folder(clip: Path, tmp_path: Path) -> None:
     assert "whole pictures" in result.stdout
     figures = json.loads(out.read_text())
     (model,) = figures["results"]
-    assert (model["name"], model["variant"]) == ("tiny-kl-16chn", "kl-16chn")
+    assert (model["name"], model["model"]) == ("tiny-kl-16chn", "kl-16chn")
     assert [row["frames"] for row in model["clips"]] == [11]
     assert model["mean"]["psnr"] == pytest.approx(model["clips"][0]["psnr"])
     assert model["protocol"].startswith("all frames at own frame rate, whole pictures")

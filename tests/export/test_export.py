@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,11 @@ from vidtok_export import ExportError, export
 from vidtok_export.cli import main
 from vidtok_export.compact import store_half
 from vidtok_export.verify import require, verify
-from vidtok_ref import VidTok, build
+from vidtok_ref import VideoTokenizer, build
 from vidtok_runtime.bundle.manifest import read_manifest
 
 
-def test_manifest_tells_what_was_written(bundle: Path, shallow: VidTok) -> None:
+def test_manifest_tells_what_was_written(bundle: Path, shallow: VideoTokenizer) -> None:
     raw = json.loads((bundle / "manifest.json").read_text())
     assert raw["weights"]["trained"] is False
     assert raw["weights"]["source"] == "untrained, seed 0"
@@ -34,13 +35,14 @@ def test_manifest_tells_what_was_written(bundle: Path, shallow: VidTok) -> None:
         loaded = onnx.load(bundle / graph["file"])
         flags = [flag["name"] for flag in graph["flags"]]
         assert [i.name for i in loaded.graph.input] == [graph["inputs"][0]["name"], *flags, *names]
-    assert raw["codebook_size"] == shallow.variant.codebook_size
+    assert raw["stream"] == json.loads(json.dumps(asdict(shallow.stream)))
+    assert (raw["family"], raw["name"], raw["config"]) == ("vidtok", shallow.config.name, shallow.config.to_dict())
 
 
-def test_verification_notices_other_weights(bundle: Path, shallow: VidTok) -> None:
+def test_verification_notices_other_weights(bundle: Path, shallow: VideoTokenizer) -> None:
     manifest = read_manifest(bundle)
     require(verify(manifest, shallow, ("cpu",)))
-    other = build(shallow.variant, seed=1)
+    other = build(shallow.config, seed=1)
     with pytest.raises(ExportError, match="does not compute"):
         require(verify(manifest, other, ("cpu",)))
 
@@ -51,14 +53,14 @@ def test_without_simplification(tmp_path: Path) -> None:
     assert all(row["passed"] for row in read_manifest(folder).raw["parity"]["rows"])
 
 
-def test_an_existing_bundle_stays(bundle: Path, shallow: VidTok) -> None:
+def test_an_existing_bundle_stays(bundle: Path, shallow: VideoTokenizer) -> None:
     before = (bundle / "manifest.json").read_bytes()
     with pytest.raises(ExportError, match="--force"):
         export(shallow, bundle)
     assert (bundle / "manifest.json").read_bytes() == before
 
 
-def test_a_failed_export_leaves_nothing(tmp_path: Path, model: VidTok) -> None:
+def test_a_failed_export_leaves_nothing(tmp_path: Path, model: VideoTokenizer) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(ExportError, match="cannot be written"):
@@ -93,7 +95,7 @@ def test_command_line() -> None:
     assert "did you mean" in unknown.output
     absent = runner.invoke(main, ["--variant", "kl-4chn", "--checkpoint", "none.ckpt"])
     assert absent.exit_code == 1
-    assert "none.ckpt is not a file" in absent.output
+    assert "none.ckpt is neither a file nor a folder" in absent.output
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from vidtok_export.lowering.attention import PlainAttention
 from vidtok_export.lowering.conv import PixelConv1d, frame_conv
 from vidtok_export.lowering.layer import lower_layer
 from vidtok_export.lowering.lower import lower
-from vidtok_export.lowering.norm import FEW_CHANNELS, ChannelNorm, centre
+from vidtok_export.lowering.norm import FEW_CHANNELS, layer_norm, lower_behind, rms_norm
 from vidtok_export.lowering.resample_space import FoldedSpatialDown, TransposedSpatialUp
 from vidtok_export.lowering.resample_time import (
     FoldedLinearTemporalUp,
@@ -20,10 +20,10 @@ from vidtok_export.lowering.resample_time import (
     FoldedTemporalUp,
     TapwiseTemporalUp,
 )
-from vidtok_ref import VidTok
-from vidtok_ref.layers.attention import Attention
+from vidtok_ref import VideoTokenizer
+from vidtok_ref.layers.attention import JointAttention, SplitAttention
 from vidtok_ref.layers.conv import FrameConv2d, TimeConv1d
-from vidtok_ref.layers.norm import LayerNorm
+from vidtok_ref.layers.norm import LayerNorm, RMSNorm
 from vidtok_ref.layers.resample import (
     LinearTemporalUp,
     SpatialDown,
@@ -50,13 +50,16 @@ def close(a: torch.Tensor, b: torch.Tensor) -> None:
 @pytest.mark.parametrize(
     ("reference", "lowered"),
     [
-        (lambda: LayerNorm(C), ChannelNorm),
+        (lambda: LayerNorm(C), layer_norm),
+        (lambda: RMSNorm(C), rms_norm),
         (lambda: FrameConv2d(C, 4, 3, padding=1), frame_conv),
         (lambda: FrameConv2d(C, 4, 1), frame_conv),
         (lambda: SpatialDown(C), FoldedSpatialDown),
-        (lambda: SpatialUp(C), TransposedSpatialUp),
-        (lambda: Attention(C, Padding.ZEROS), PlainAttention),
-        (lambda: Attention(C, Padding.BOTH_SIDES), PlainAttention),
+        (lambda: SpatialUp(C, C), TransposedSpatialUp),
+        (lambda: SpatialUp(C, 3), TransposedSpatialUp),
+        (lambda: SplitAttention(C, Padding.ZEROS), PlainAttention),
+        (lambda: SplitAttention(C, Padding.BOTH_SIDES), PlainAttention),
+        (lambda: JointAttention(C), PlainAttention),
     ],
 )
 @torch.no_grad()
@@ -77,10 +80,14 @@ def test_norms_of_few_and_of_many_channels(channels: int) -> None:
     conv = torch.nn.Conv3d(3, channels, 1)
     video = torch.randn(2, 3, 4, 5, 7, generator=torch.Generator().manual_seed(2))
     wanted = layer(conv(video))
-    close(ChannelNorm(layer)(conv(video)), wanted)
-    centre(conv)
+    close(layer_norm(layer)(conv(video)), wanted)
+    behind = lower_behind(layer, conv)
     assert conv(video).mean(1).abs().max() < 1e-6
-    close(ChannelNorm(layer, centred=True)(conv(video)), wanted)
+    close(behind(conv(video)), wanted)
+    root = RMSNorm(channels)
+    root.gamma.uniform_(-1, 1, generator=torch.Generator().manual_seed(3))
+    close(lower_behind(root, conv)(conv(video)), root(conv(video)))
+    assert not rms_norm(root)(torch.zeros_like(wanted)).any()  # and no NaN
 
 
 def flags(first: bool, boundary: bool) -> Call:
@@ -167,7 +174,7 @@ def test_doubling_layers_remember_little(x: torch.Tensor) -> None:
 
 
 @torch.no_grad()
-def test_whole_networks_and_the_original_is_left_alone(model: VidTok, video: torch.Tensor) -> None:
+def test_whole_networks_and_the_original_is_left_alone(model: VideoTokenizer, video: torch.Tensor) -> None:
     before = {k: t.clone() for k, t in model.state_dict().items()}
     padded = model.pad(video)
     encoded = model.encoder.step(padded)[0]

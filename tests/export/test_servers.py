@@ -15,20 +15,21 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import openvino as ov
 import pytest
 from commands import run_export
 from google.protobuf import text_format
 
+from vidtok_export.quantization.clips import decoder_stream, encoder_stream
 from vidtok_export.servers.ovms import write_ovms
 from vidtok_export.servers.triton import write_triton
-from vidtok_runtime.bundle.graph_entry import FIRST_CALL, FLUSH_CALL, SECOND_CALL, GraphEntry
+from vidtok_runtime.bundle.graph_entry import GraphEntry
 from vidtok_runtime.bundle.manifest import Manifest, read_manifest
+from vidtok_runtime.bundle.stream_spec import FIRST_CALL, FLUSH_CALL, SECOND_CALL
 from vidtok_runtime.engines.openvino import CORE
 from vidtok_runtime.streaming.geometry import to_network
-from vidtok_runtime.streaming.graph_calls import Calls
-from vidtok_runtime.streaming.stream import DecoderStream, EncoderStream
 from vidtok_runtime.tokens.tokens import Tokens
 
 KIT = Path(__file__).parents[1] / "conformance/kit"
@@ -142,24 +143,41 @@ class Ovms:
 
 
 class Client:
-    """What the runtime takes for a graph, but every call is a request; the flags are those that are in `sends`."""
+    """What the runtime takes for a chain, but every call is a request; the flags are those that are in `sends`."""
 
-    def __init__(self, entry: GraphEntry, infer: Callable[..., dict[str, np.ndarray]], sends: set[str]) -> None:
-        self.entry = entry
-        self.input_dtype = np.dtype(entry.inputs[0].dtype)
+    def __init__(
+        self, manifest: Manifest, entry: GraphEntry, infer: Callable[..., dict[str, np.ndarray]], sends: set[str]
+    ) -> None:
+        self.role, self.takes, self.gives = entry.role, entry.inputs[0], entry.outputs[0]
+        self._when = manifest.stream.calls(entry.role).flags
         self._infer = infer
         self._sends = sends
         self._calls = 0
 
+    def fresh(self) -> Client:
+        """A window stands on its own; the calls of a stream go on."""
+        return self
+
     def step(self, x: np.ndarray, *, flush: bool = False) -> dict[str, np.ndarray]:
         self._calls += 1
         now = {FIRST_CALL: self._calls == 1, SECOND_CALL: self._calls == 2, FLUSH_CALL: flush}
-        flags = {f.name: np.array([any(now[o] for o in f.set)]) for f in self.entry.flags if f.name in self._sends}
-        return self._infer({self.entry.inputs[0].name: x, **flags}, start=self._calls == 1)
+        flags = {name: np.array([any(now[o] for o in self._when[name])]) for name in self._sends & self._when.keys()}
+        return self._infer({self.takes.name: x, **flags}, start=self._calls == 1)
+
+
+def graph_of(manifest: Manifest, role: str, provider: str) -> GraphEntry:
+    """The one graph of a role."""
+    (entry,) = manifest.chain(role, provider, None)
+    return entry
+
+
+def start_flags(manifest: Manifest, role: str) -> list[str]:
+    """Flags that are true in the first call and no other."""
+    return [name for name, when in manifest.stream.calls(role).flags.items() if when == (FIRST_CALL,)]
 
 
 def encode(manifest: Manifest, client: Any, clip: np.ndarray, sizes: list[int]) -> np.ndarray:
-    stream = EncoderStream(manifest, client, lambda *_: Calls(client, manifest.rule("encoder")))
+    stream = encoder_stream(manifest.stream, client)
     out, at = [], 0
     for size in sizes:
         out.append(stream.push(clip[at : at + size]))
@@ -169,10 +187,7 @@ def encode(manifest: Manifest, client: Any, clip: np.ndarray, sizes: list[int]) 
 
 def decode(manifest: Manifest, client: Any, tokens: Tokens, sizes: list[int]) -> np.ndarray:
     info = tokens.info
-    rule = manifest.rule("decoder")
-    stream = DecoderStream(
-        manifest, client, lambda *_: Calls(client, rule), info.num_frames, info.height, info.width, "float32"
-    )
+    stream = decoder_stream(manifest.stream, client, info.num_frames, info.height, info.width)
     out, at = [], 0
     for size in sizes:
         out.append(stream.push(tokens.data[at : at + size]))
@@ -201,12 +216,12 @@ def triton(bundle: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_triton_config_is_true_of_the_graphs(schema: ModuleType, bundle: str, triton: Path) -> None:
     manifest = read_manifest(KIT / bundle)
     for role in ("encoder", "decoder"):
-        folder = triton / f"{manifest.variant}_{role}"
+        folder = triton / f"{manifest.name}_{role}"
         served = Triton(schema, folder)
-        config, entry = served.config, manifest.graph(role, "cpu", None)
+        config, entry = served.config, graph_of(manifest, role, "cpu")
         assert config.name == folder.name
         assert (config.backend, config.platform) == ("onnxruntime", "onnxruntime_onnx")
-        assert (folder / "1/model.onnx").read_bytes() == (manifest.folder / entry.file).read_bytes()
+        assert onnx.load(folder / "1/model.onnx") == onnx.load(manifest.folder / entry.file)
         # What the graph takes is what Triton gives: data and flags of the client, flags of Triton, states.
         given = {i.name: (i.data_type, i.dims) for i in config.input}
         for state in config.sequence_batching.state:
@@ -233,14 +248,14 @@ def test_triton_config_is_true_of_the_graphs(schema: ModuleType, bundle: str, tr
             assert [s.input_name for s in config.sequence_batching.state] == [s.input for s in entry.states]
             assert config.sequence_batching.WhichOneof("strategy_choice") == "oldest"
         assert [c.name for c in config.sequence_batching.control_input] == [
-            f.name for f in entry.flags if f.set == (FIRST_CALL,)
+            name for name in start_flags(manifest, role) if name in {f.name for f in entry.flags}
         ]
         assert config.instance_group[0].kind == config.instance_group[0].KIND_CPU
 
 
 def test_triton_keeps_the_tokens(schema: ModuleType, bundle: str, triton: Path) -> None:
     manifest, clip, tokens, video, case = case_of(bundle)
-    models = {role: Triton(schema, triton / f"{manifest.variant}_{role}") for role in ("encoder", "decoder")}
+    models = {role: Triton(schema, triton / f"{manifest.name}_{role}") for role in ("encoder", "decoder")}
 
     def client(role: str, sequence: int) -> Client:
         model = models[role]
@@ -249,7 +264,7 @@ def test_triton_keeps_the_tokens(schema: ModuleType, bundle: str, triton: Path) 
         def infer(inputs: dict[str, np.ndarray], *, start: bool) -> dict[str, np.ndarray]:
             return model.infer({sequence: inputs}, start=start)[sequence]
 
-        return Client(manifest.graph(role, "cpu", None), infer, sends)
+        return Client(manifest, graph_of(manifest, role, "cpu"), infer, sends)
 
     for number, sizes in enumerate(case["pushes"], 1):  # each a sequence of its own on one model
         agrees(encode(manifest, client("encoder", number), clip, sizes), tokens.data, case["latent_tolerance"])
@@ -260,10 +275,10 @@ def test_triton_keeps_the_tokens(schema: ModuleType, bundle: str, triton: Path) 
 def test_triton_joins_sequences_in_a_batch(schema: ModuleType, tmp_path: Path) -> None:
     manifest, clip, tokens, _, _ = case_of("fsq-causal")
     write_triton(manifest, tmp_path / "m", (tokens.info.width, tokens.info.height), batch=2)
-    model = Triton(schema, tmp_path / "m" / f"{manifest.variant}_encoder")
+    model = Triton(schema, tmp_path / "m" / f"{manifest.name}_encoder")
     assert model.config.max_batch_size == 2
-    front = np.concatenate([clip[:1].repeat(manifest.front_frames, 0), clip])
-    x = to_network(front[: len(front) // 4 * 4], manifest.spatial_multiple)
+    front = np.concatenate([clip[:1].repeat(manifest.stream.front_frames, 0), clip])
+    x = to_network(front[: len(front) // 4 * 4], manifest.stream.spatial_multiple)
     alone = [model.infer({1: {"video": x[:, :, i : i + 4]}}, start=i == 0)[1]["indices"] for i in range(0, 16, 4)]
     mirrored = np.ascontiguousarray(x[..., ::-1])
     for i in range(0, 16, 4):
@@ -283,17 +298,17 @@ def test_ovms_keeps_the_tokens(name: str, tmp_path: Path) -> None:
     for entry in entries:  # the keys and types that the server documents
         documented = {"name": str, "base_path": str, "target_device": str, "plugin_config": dict, "stateful": bool}
         assert all(isinstance(value, documented[key]) for key, value in entry.items())
-        assert entry.get("stateful", False) == (manifest.window is None)
+        assert entry.get("stateful", False) == (manifest.stream.groups is None)
         assert entry["plugin_config"] == {"INFERENCE_PRECISION_HINT": "f32"}
     models = {role: Ovms(tmp_path / "m", entry) for role, entry in zip(("encoder", "decoder"), entries, strict=True)}
     for role, model in models.items():
-        entry = manifest.graph(role, "openvino", None)
+        entry = graph_of(manifest, role, "openvino")
         assert model.inputs == {entry.inputs[0].name, *(f.name for f in entry.flags)}
         assert set(model.names) == {p.name for p in entry.outputs}
         assert len(model.request.query_state()) == len(entry.states)
 
     def client(role: str, sequence: int, between: bool) -> Client:
-        entry = manifest.graph(role, "openvino", None)
+        entry = graph_of(manifest, role, "openvino")
 
         def infer(inputs: dict[str, np.ndarray], *, start: bool) -> dict[str, np.ndarray]:
             found = models[role].infer(sequence, inputs, start=start)
@@ -302,7 +317,7 @@ def test_ovms_keeps_the_tokens(name: str, tmp_path: Path) -> None:
                 models[role].infer(99, noise, start=start)
             return found
 
-        return Client(entry, infer, {f.name for f in entry.flags})
+        return Client(manifest, entry, infer, {f.name for f in entry.flags})
 
     for number, sizes in enumerate(case["pushes"], 1):
         found = encode(manifest, client("encoder", number, number > 1), clip, sizes)
@@ -430,9 +445,9 @@ def test_export_writes_a_triton_repository_too(tmp_path: Path, monkeypatch: pyte
 def test_triton_on_a_gpu_and_windows(schema: ModuleType, tmp_path: Path) -> None:
     manifest = read_manifest(KIT / "fsq-noncausal")
     write_triton(manifest, tmp_path / "m", (16, 16), kind="gpu", batch=4)
-    assert "NVIDIA_TF32_OVERRIDE=0 tritonserver" in (tmp_path / f"m/{manifest.variant}.md").read_text()
+    assert "NVIDIA_TF32_OVERRIDE=0 tritonserver" in (tmp_path / f"m/{manifest.name}.md").read_text()
     for role in ("encoder", "decoder"):
-        config = Triton(schema, tmp_path / "m" / f"{manifest.variant}_{role}").config
+        config = Triton(schema, tmp_path / "m" / f"{manifest.name}_{role}").config
         assert config.instance_group[0].kind == config.instance_group[0].KIND_GPU
         assert config.max_batch_size == 4
         assert config.HasField("dynamic_batching")
@@ -443,7 +458,7 @@ def test_a_name_that_is_no_folder_name(schema: ModuleType, tmp_path: Path) -> No
     folder = tmp_path / "bundle"
     folder.mkdir()
     raw = json.loads((KIT / "fsq-causal/manifest.json").read_text())
-    raw["variant"]["name"] = '../../e/../vil "x'
+    raw["name"] = '../../e/../vil "x'
     (folder / "manifest.json").write_text(json.dumps(raw))
     for graph in raw["graphs"]:
         (folder / graph["file"]).write_bytes((KIT / "fsq-causal" / graph["file"]).read_bytes())

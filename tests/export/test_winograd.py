@@ -22,7 +22,7 @@ from vidtok_export.lowering import winograd
 from vidtok_export.lowering.winograd import take_back, write_out
 from vidtok_export.quantization.fp16 import to_half
 from vidtok_export.verify import require, verify
-from vidtok_ref import VidTok
+from vidtok_ref import VideoTokenizer
 from vidtok_runtime.bundle.manifest import read_manifest, sha256_of
 
 
@@ -120,20 +120,38 @@ def test_tiles_are_cut_only_where_rows_may_be_left_over():
     assert [name for name in names if name in ("y", "tall")] == ["y", "y", "tall", "y", "y"]
 
 
+def test_what_is_computed_of_a_shape_has_no_rows():
+    model = convolution(inputs=256)
+    del model.graph.node[:]
+    same = {"pads": [0, 1, 1, 0, 1, 1]}
+    model.graph.node.extend(
+        [
+            helper.make_node("Shape", ["x"], ["sizes"]),
+            helper.make_node("Cast", ["sizes"], ["mask"], to=TensorProto.FLOAT),
+            helper.make_node("Conv", ["x", "w", "b"], ["half"], strides=[1, 2, 2], pads=[0, 0, 0, 0, 1, 1]),
+            helper.make_node("Mul", ["mask", "half"], ["masked"]),
+            helper.make_node("Conv", ["masked", "w", "b"], ["y"], **same),
+        ]
+    )
+    write_out(model, 4)  # half as many behind the first convolution: 2, which leave some over
+    assert "tall" in {node.name.rpartition(".")[2] for node in model.graph.node}
+
+
 @pytest.fixture
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd, "MANY_INPUTS", 8)
     monkeypatch.setattr(winograd, "MANY_OUTPUTS", 8)
 
 
-def test_graphs_of_it_equal_the_reference(bundle: Path, shallow: VidTok, tmp_path: Path, few_are_many: None):
+@pytest.mark.parametrize("shallow", ["kl-4chn", pytest.param("fsq-32768", marks=pytest.mark.slow)], indirect=True)
+def test_graphs_of_it_equal_the_reference(bundle: Path, shallow: VideoTokenizer, tmp_path: Path, few_are_many: None):
     copy = shutil.copytree(bundle, tmp_path / "bundle")
     raw = json.loads((copy / "manifest.json").read_text())
     for entry in raw["graphs"]:
         path = copy / entry["file"]
         model = onnx.load(path)
         restore_float(model)
-        write_out(model, shallow.variant.spatial_factor if entry["role"] == "encoder" else 1)
+        write_out(model, shallow.stream.spatial_multiple if entry["role"] == "encoder" else 1)
         assert any(node.name.startswith("winograd.") for node in model.graph.node)
         onnx.save(model, path)
         entry["sha256"] = sha256_of(path)
@@ -142,7 +160,7 @@ def test_graphs_of_it_equal_the_reference(bundle: Path, shallow: VidTok, tmp_pat
 
 
 def test_half_precision_sees_whole_convolutions(bundle: Path, few_are_many: None):
-    entry = read_manifest(bundle).graph("encoder", "cpu", "fp32")
+    (entry,) = read_manifest(bundle).chain("encoder", "cpu", "fp32")
     model = onnx.load(bundle / entry.file)
     restore_float(model)
     convolutions = operators(model)["Conv"]

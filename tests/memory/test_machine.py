@@ -154,7 +154,7 @@ def test_openvino_pins_no_thread_unless_asked_to(tmp_path: Path, monkeypatch: py
 
 def _session(tok: Tokenizer) -> object:
     tok.encoder()
-    return tok._loaded["encoder"].session
+    return tok._loaded["encoder"].graphs[0].session
 
 
 def test_workers_by_quota(system: FakeSystem, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,11 @@ from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundle.lookup import find_bundle
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.cli import main
+from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.engines.stateful import StatefulGraph
 from vidtok_runtime.errors import BundleError, InputError
-from vidtok_runtime.memory.footprint import reach
-from vidtok_runtime.memory.planner import CallPlan
-from vidtok_runtime.memory.predict import format_memory, parse_memory
+from vidtok_runtime.memory.planner import CallPlan, overlap_of
+from vidtok_runtime.memory.predict import Counts, format_memory, parse_memory
 from vidtok_runtime.streaming.tiles import Axis, Tiling
 from vidtok_runtime.tools.demo import make_clip, synthetic_frame
 
@@ -88,7 +88,7 @@ def test_tiles_of_an_axis(length: int, tile: int, overlap: int) -> None:
 def test_reach_is_that_of_the_network(role: str, video: np.ndarray) -> None:
     # Beyond the reach only attention connects pixels, and that weakly; within it the convolutions do.
     tok = Tokenizer("tiny-kl-16chn", "cpu", threads=1)
-    far = reach(tok.manifest, role)
+    far = overlap_of(tok.manifest, tok.manifest.chain(role, "cpu", None))
     assert 8 <= far <= 20
     wide = np.repeat(np.full((1, 16, 8 * (2 * far + 8), 3), 90, np.uint8), 4, axis=0)
     other = wide.copy()
@@ -186,18 +186,19 @@ def test_a_stream_outlives_what_its_tokenizer_drops(video: np.ndarray) -> None:
 def test_threads_share_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     from vidtok_runtime import tokenizer as module
 
-    graphs: dict[str, StatefulGraph] = {}
+    chains: dict[str, GraphChain] = {}
 
-    def load(manifest: Manifest, role: str, *rest: object) -> StatefulGraph:
+    def load(manifest: Manifest, role: str, *rest: object) -> GraphChain:
         time.sleep(0.001)  # others run meanwhile, as they do while a graph loads
-        return StatefulGraph(graphs[role].entry, graphs[role].session)
+        graphs = [StatefulGraph(graph.entry, graph.session) for graph in chains[role].graphs]
+        return GraphChain(graphs, manifest.stream.calls(role).flags)
 
     tok = limited("1GB", "encoder", "decoder")
-    graphs |= tok._loaded
+    chains |= tok._loaded
     clip = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
     tokens = tok.encode(clip)
     frames = tok.decode(tokens)
-    monkeypatch.setattr(module, "load_graph", load)
+    monkeypatch.setattr(module, "load_chain", load)
 
     def encode() -> bool:
         return np.array_equal(tok.encode(clip).data, tokens.data)
@@ -344,8 +345,42 @@ def test_command_line(clip: Path, tmp_path: Path) -> None:
     assert back.exists()
 
 
-def test_a_variant_that_is_damaged_is_an_error_of_the_bundle() -> None:
+@pytest.mark.parametrize(
+    ("bundle", "role", "size", "peak"),
+    [
+        ("tiny-kl-16chn", "encoder", (64, 64), 154_497_542),
+        ("tiny-kl-16chn", "decoder", (64, 64), 181_280_433),
+        ("tiny-fsq-32768", "encoder", (256, 256), 583_630_829),
+        ("tiny-fsq-32768", "decoder", (720, 1280), 14_486_894_863),
+    ],
+)
+def test_predictions_are_those_that_were_measured(bundle: str, role: str, size: tuple[int, int], peak: int) -> None:
+    assert limited("100GB", bundle=bundle).plan(role, *size).peak == peak
+
+
+def without_stages(manifest: Manifest) -> Manifest:
+    return replace(manifest, graphs=tuple(replace(graph, stages=()) for graph in manifest.graphs))
+
+
+def test_graphs_that_tell_no_stages_run_as_the_manifest_says() -> None:
+    manifest = without_stages(find_bundle(None))
+    assert Tokenizer(manifest, "cpu").plan("encoder", *HD).chunk == 4
+    with pytest.raises(BundleError, match="tells no stages"):
+        Tokenizer(manifest, "cpu", max_memory="4GB").plan("encoder", *HD)
+
+
+def test_parts_of_a_chain_are_counted_together() -> None:
     manifest = find_bundle(None)
-    manifest = replace(manifest, raw={**manifest.raw, "variant": {"name": "kl-16chn"}})
-    with pytest.raises(BundleError, match="the variant in"):
-        reach(manifest, "encoder")
+    (graph,) = manifest.chain("encoder", "cpu", None)
+    tiles = {"encoder": Tiling.of(8, 8)}
+    half = len(graph.stages) // 2
+    parts = [
+        replace(graph, stages=graph.stages[:half], states=graph.states[:3], receptive_field=40),
+        replace(graph, stages=graph.stages[half:], states=graph.states[3:], receptive_field=graph.receptive_field - 40),
+    ]
+    whole = Counts.of(manifest, [graph], tiles["encoder"], 4)
+    assert Counts.of(manifest, parts, tiles["encoder"], 4) == whole
+    assert overlap_of(manifest, parts) == overlap_of(manifest, [graph])
+    plain = [replace(part, stages=tuple(replace(s, attention=False) for s in part.stages)) for part in parts]
+    assert Counts.of(manifest, plain, tiles["encoder"], 4) == replace(whole, scores=0)
+    assert whole.scores > 0

@@ -14,8 +14,10 @@ from click.testing import CliRunner
 from conftest import NARROW, SHALLOW
 
 from vidtok_export.cli import main
-from vidtok_ref import ModelError, Variant, VidTok, build, find_variant
-from vidtok_ref.families.vidtok.weights_file import write_weights
+from vidtok_ref import ModelError, build, find_variant
+from vidtok_ref.families import make_model
+from vidtok_ref.families.vidtok.variant import Variant
+from vidtok_ref.families.weights_file import write_weights
 from vidtok_ref.streaming.state import flatten
 from vidtok_runtime.bundle.manifest import read_manifest
 
@@ -35,7 +37,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 def test_counts_are_those_of_the_paper(counts: ModuleType) -> None:
     for architecture, (parameters, operations, *_) in counts.PUBLISHED.items():
         with torch.device("meta"):
-            model = VidTok(find_variant("kl-4chn", architecture=architecture))
+            model = make_model(find_variant("kl-4chn", architecture=architecture))
         assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(parameters, rel=0.01)
         assert counts.operations(model, 17) / 1e12 == pytest.approx(operations, rel=0.02)
     assert counts.architectures() in counts.TARGET.read_text()
@@ -109,9 +111,9 @@ def test_export_on_the_command_line(base: str, architecture: str, tmp_path: Path
     done = CliRunner().invoke(main, args)
     assert done.exit_code == 0, done.output
     manifest = read_manifest(tmp_path / "bundle")
-    assert Variant.from_dict(manifest.raw["variant"]) == model.variant
+    assert Variant.from_dict(manifest.raw["config"]) == model.config
     assert [row["passed"] for row in manifest.raw["parity"]["rows"]] == [True, True]
-    assert all(bool(graph.states) == model.variant.causal for graph in manifest.graphs)
+    assert all(bool(graph.states) == model.config.causal for graph in manifest.graphs)
 
 
 def test_descriptions() -> None:

@@ -12,8 +12,10 @@ import torch
 from conftest import ABSENT, NARROW, REFERENCE, golden
 from safetensors.torch import save_file
 
-from vidtok_ref import VARIANTS, ModelError, VidTok, build
+from vidtok_ref import ModelError, VideoTokenizer, build
+from vidtok_ref.families import make_model
 from vidtok_ref.families.vidtok.checkpoints import release_name
+from vidtok_ref.families.vidtok.variant import VARIANTS
 from vidtok_ref.streaming.state import flatten
 from vidtok_ref.weights import weights_sha256
 
@@ -26,14 +28,14 @@ def facts(name: str) -> dict[str, Any]:
         return json.load(file)
 
 
-def compare_with_vectors(model: VidTok, tensors: dict[str, torch.Tensor]) -> None:
+def compare_with_vectors(model: VideoTokenizer, tensors: dict[str, torch.Tensor]) -> None:
     """One shot and streamed against recorded outputs; a file may hold several clips, by suffix."""
     for suffix in (k.removeprefix("input") for k in tensors if k.startswith("input")):
         video = tensors["input" + suffix].float()
         wanted = tensors["recon_full" if "recon_full" in tensors else "recon" + suffix]
         encoder_out = model.encoder.step(model.pad(video))[0]
         torch.testing.assert_close(encoder_out, tensors["encoder_out" + suffix], atol=2e-5, rtol=0)
-        for chunk in (None, 1, 2, 3) if model.variant.causal else (None,):
+        for chunk in (None, 1, 2, 3) if model.config.causal else (None,):
             encoded = model.encode(video, chunk)
             torch.testing.assert_close(encoded.latent, tensors["latent" + suffix], atol=2e-5, rtol=0)
             if encoded.indices is not None:
@@ -53,7 +55,7 @@ def test_golden_vectors_one_shot_and_streamed(name: str) -> None:
 def test_full_width_has_the_released_tensors(name: str) -> None:
     released = facts("checkpoint_keys.json.gz")["models"][release_name(VARIANTS[name])]
     with torch.device("meta"):
-        model = VidTok(VARIANTS[name])
+        model = make_model(VARIANTS[name])
     assert {k: list(t.shape) for k, t in model.state_dict().items()} == released["state_dict"]
     for part, count in released["params"].items():
         module = model if part == "total" else getattr(model, part)
@@ -64,8 +66,8 @@ def test_full_width_has_the_released_tensors(name: str) -> None:
 def test_full_width_has_the_released_states(name: str) -> None:
     listed = facts("states.json.gz")[release_name(VARIANTS[name])]
     with torch.device("meta"):
-        model = VidTok(VARIANTS[name])
-    v = model.variant
+        model = make_model(VARIANTS[name])
+    v = model.config
     video = torch.empty(1, 3, v.time_factor, v.spatial_factor, v.spatial_factor, device="meta")
     latent = torch.empty(1, v.z_channels, 1, 1, 1, device="meta")
     for role, x in (("encoder", video), ("decoder", latent)):
@@ -105,7 +107,7 @@ def test_streamed_equals_one_shot(name: str, frames: int) -> None:
 
 
 @torch.no_grad()
-def test_a_later_frame_moves_no_earlier_latent(model: VidTok, video: torch.Tensor) -> None:
+def test_a_later_frame_moves_no_earlier_latent(model: VideoTokenizer, video: torch.Tensor) -> None:
     changed = video.clone()
     changed[:, :, 5:] = -changed[:, :, 5:]
     before, after = (model.encoder.step(model.pad(v))[0] for v in (video, changed))
@@ -113,7 +115,7 @@ def test_a_later_frame_moves_no_earlier_latent(model: VidTok, video: torch.Tenso
     assert not torch.equal(before[:, :, 2:], after[:, :, 2:])
 
 
-def test_every_causal_convolution_has_a_state(model: VidTok, video: torch.Tensor) -> None:
+def test_every_causal_convolution_has_a_state(model: VideoTokenizer, video: torch.Tensor) -> None:
     _, state = model.encoder.step(model.pad(video))
     names = [name for name, _ in flatten(state)]
     assert names[0] == "conv_in"
@@ -151,7 +153,7 @@ def test_weights_load_strictly_and_safely(tmp_path: Path) -> None:
         build("kl-4chn", evil, **NARROW)
 
 
-def test_sizes_that_do_not_fit(model: VidTok) -> None:
+def test_sizes_that_do_not_fit(model: VideoTokenizer) -> None:
     with pytest.raises(ModelError, match="multiples of 8"):
         model.encode(torch.zeros(1, 3, 5, 17, 24))
     with pytest.raises(ModelError, match="no empty axis"):

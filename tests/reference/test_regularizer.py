@@ -13,8 +13,8 @@ from torch import Tensor
 from vector_quantize_pytorch import LFQ
 
 from vidtok_export import export
-from vidtok_ref import ModelError, VidTok, build, find_variant
-from vidtok_ref.families.vidtok.weights_file import write_weights
+from vidtok_ref import ModelError, VideoTokenizer, build, find_variant
+from vidtok_ref.families.weights_file import write_weights
 from vidtok_ref.regularizers.channel import ChannelQuantizer, FiniteScalarQuantizer, LookupFreeQuantizer
 from vidtok_ref.regularizers.entropy import entropy_gap, utilization
 from vidtok_ref.regularizers.kl import DiagonalGaussian
@@ -184,16 +184,16 @@ QUANTIZED = {
 
 
 @pytest.fixture(scope="module", params=QUANTIZED)
-def model(request: pytest.FixtureRequest) -> VidTok:
+def model(request: pytest.FixtureRequest) -> VideoTokenizer:
     return build("kl-4chn", regularizer=request.param, **QUANTIZED[request.param], **SHALLOWEST)
 
 
 @torch.no_grad()
-def test_tokens_alone_decode_to_the_same(model: VidTok) -> None:
+def test_tokens_alone_decode_to_the_same(model: VideoTokenizer) -> None:
     video = torch.rand(2, 3, 9, 8, 12, generator=torch.Generator().manual_seed(1)) * 2 - 1
     encoded = model.encode(video)
     assert encoded.indices.dtype == torch.int32
-    assert 0 <= encoded.indices.min() <= encoded.indices.max() < model.variant.codebook_size
+    assert 0 <= encoded.indices.min() <= encoded.indices.max() < model.stream.codebook_size
     assert torch.equal(model.decode(encoded.indices, 9), model.decode(encoded.latent, 9))
     assert torch.equal(model.encode(video, chunk=1).indices, encoded.indices)
 
@@ -201,12 +201,12 @@ def test_tokens_alone_decode_to_the_same(model: VidTok) -> None:
 @pytest.mark.parametrize(
     "model", ["vq", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fsq", "lfq"))], indirect=True
 )
-def test_bundles_of_every_quantizer(model: VidTok, tmp_path: Path) -> None:
+def test_bundles_of_every_quantizer(model: VideoTokenizer, tmp_path: Path) -> None:
     """The export measures parity itself; the runtime then gives the reference's tokens."""
     write_weights(model, tmp_path / "model.safetensors")
-    model = build(model.variant, tmp_path / "model.safetensors")
+    model = build(model.config, tmp_path / "model.safetensors")
     tok = Tokenizer(export(model, tmp_path / "bundle"), provider="cpu", threads=1)
-    assert tok.manifest.codebook_size == model.variant.codebook_size
+    assert tok.manifest.stream.codebook_size == model.stream.codebook_size
     video = np.random.default_rng(0).uniform(-1, 1, (9, 8, 12, 3)).astype(np.float32)
     with torch.no_grad():
         encoded = model.encode(torch.from_numpy(video).permute(3, 0, 1, 2)[None])

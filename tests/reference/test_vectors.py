@@ -11,7 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from test_reference import compare_with_vectors
 
-from vidtok_ref import VARIANTS, Variant, build
+from vidtok_ref import build
+from vidtok_ref.families.vidtok.variant import VARIANTS, Variant
 
 VECTORS = sorted((Path(__file__).parents[1] / "vectors").glob("*.safetensors"))
 

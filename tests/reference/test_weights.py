@@ -14,10 +14,10 @@ from commands import run_export
 from conftest import ABSENT, REFERENCE, SHALLOWEST
 from safetensors.torch import save_file
 
-from vidtok_ref import VARIANTS, ModelError, build
-from vidtok_ref.families.vidtok.checkpoints import FOLDER_VARIABLE, find_checkpoint, release_name
-from vidtok_ref.families.vidtok.load import look_alikes
-from vidtok_ref.families.vidtok.weights_file import embedded_variant
+from vidtok_ref import ModelError, build
+from vidtok_ref.families.vidtok.checkpoints import FOLDER_VARIABLE, find_checkpoint, look_alikes, release_name
+from vidtok_ref.families.vidtok.variant import VARIANTS
+from vidtok_ref.families.weights_file import embedded_variant
 from vidtok_ref.weights import read_weights, weights_sha256
 
 
@@ -131,7 +131,7 @@ def test_convert(released: Path, tmp_path: Path) -> None:
 def test_export_takes_the_variant_inside_and_verify_measures_again(tmp_path: Path) -> None:
     model = build("kl-4chn", seed=5, **SHALLOWEST)
     weights, bundle = tmp_path / "w.safetensors", tmp_path / "bundle"
-    save_file(model.state_dict(), weights, {"variant": json.dumps(model.variant.to_dict())})
+    save_file(model.state_dict(), weights, {"variant": json.dumps(model.config.to_dict())})
     done = run_export("--checkpoint", weights, "--out", bundle)
     assert done.exit_code == 0, done.output
     measured = run_export("verify", bundle, "--checkpoint", weights)

@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vidtok_export.verify import run_in_calls, smooth_video
-from vidtok_ref import VidTok, build
+from vidtok_ref import VideoTokenizer, build
 from vidtok_runtime import Tokenizer, Tokens
 from vidtok_runtime.bundle.manifest import read_manifest
+from vidtok_runtime.bundle.stream_spec import Groups
 from vidtok_runtime.cli import main
 from vidtok_runtime.engines.base import Options
-from vidtok_runtime.engines.load import load_graph
+from vidtok_runtime.engines.load import load_chain
 from vidtok_runtime.errors import BundleError, InputError, MismatchError
 
 RELAXED = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -29,7 +30,7 @@ PROVIDERS = ["cpu", "openvino"]
 
 
 @pytest.fixture(scope="module")
-def family(exported: Callable[[VidTok], Path]) -> dict[str, tuple[VidTok, Path]]:
+def family(exported: Callable[[VideoTokenizer], Path]) -> dict[str, tuple[VideoTokenizer, Path]]:
     models = {name: build(name, **SHALLOW) for name in NAMES}
     return {name: (model, exported(model)) for name, model in models.items()}
 
@@ -40,7 +41,7 @@ def clip(frames: int, height: int = 7, width: int = 12) -> np.ndarray:
 
 
 @torch.no_grad()
-def reference(model: VidTok, frames: np.ndarray, chunk: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def reference(model: VideoTokenizer, frames: np.ndarray, chunk: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Tokens and clipped frames as the runtime gives them."""
     height, width = frames.shape[1:3]
     padded = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -58,10 +59,11 @@ def test_whole_clips_equal_the_reference(family: dict, name: str, provider: str,
     model, folder = family[name]
     tok = Tokenizer(folder, provider=provider, threads=1)
     video = clip(frames)
-    data, recon = reference(model, video, chunk=None if model.variant.causal else 4)
+    data, recon = reference(model, video, chunk=None if model.config.causal else 4)
     tokens = tok.encode(video)
     assert tokens.data.dtype == data.dtype
-    assert tokens.info.window == (None if model.variant.causal else 16)
+    groups = None if model.config.causal else Groups(16, 4)
+    assert tokens.info.groups == groups
     np.testing.assert_allclose(tokens.data, data, atol=2e-5)
     decoded = tok.decode(tokens, dtype="float32")
     assert len(decoded) == frames
@@ -115,14 +117,14 @@ def test_batches(family: dict, name: str, provider: str, latents: int) -> None:
     model, folder = family[name]
     manifest = read_manifest(folder)
     video = smooth_video(2, 16, 6, 10, seed=0)
-    windows = None if model.variant.causal else latents
+    windows = None if model.config.causal else latents
     encoded = model.encode(video, windows)
     source = (encoded.latent if encoded.indices is None else encoded.indices).numpy()
     pairs = [("encoder", model.pad(video).numpy(), source)]
     pairs.append(("decoder", source, model.decode(encoded.latent, chunk=windows).numpy()))
     for role, x, wanted in pairs:
-        graph = load_graph(manifest, role, provider, None, Options(threads=1))
-        np.testing.assert_allclose(run_in_calls(manifest, graph, x, latents), wanted, atol=1e-4)
+        chain = load_chain(manifest, role, provider, None, Options(threads=1))
+        np.testing.assert_allclose(run_in_calls(manifest, chain, x, latents), wanted, atol=1e-4)
 
 
 def test_windows(family: dict, tmp_path: Path) -> None:
@@ -133,11 +135,11 @@ def test_windows(family: dict, tmp_path: Path) -> None:
         tok = Tokenizer(folder, provider="cpu", threads=1, window=window)
         tokens = tok.encode(video)
         np.testing.assert_allclose(tokens.data, data, atol=2e-5)
-        assert tokens.info.window == window
+        assert tokens.info.groups == Groups(window, window // 4)
         path = tmp_path / f"{window}.safetensors"
         tokens.save(path)
         loaded = Tokens.load(path)
-        assert loaded.info.window == window
+        assert loaded.info.groups == tokens.info.groups
         # Tokens know their window: a tokenizer without one decodes them, one with another refuses.
         np.testing.assert_allclose(
             Tokenizer(folder, provider="cpu", threads=1).decode(loaded, dtype="float32"), recon, atol=1e-4
@@ -156,7 +158,7 @@ def test_on_the_command_line(family: dict, name: str, clip: Path, tmp_path: Path
     model, folder = family[name]
     common = ["--bundle", str(folder), "--provider", "cpu", "--threads", "1", "--quiet"]
     tokens, back, again = (str(tmp_path / n) for n in ("t.safetensors", "b.mp4", "r.mp4"))
-    window = [] if model.variant.causal else ["--window", "8"]
+    window = [] if model.config.causal else ["--window", "8"]
     run = CliRunner().invoke
     for args in (
         ["encode", str(clip), "-o", tokens, *window],
@@ -168,24 +170,30 @@ def test_on_the_command_line(family: dict, name: str, clip: Path, tmp_path: Path
     assert "11 frames" in done.stdout
     wrong = run(main, ["decode", tokens, "-o", back, "--force", "--window", "12", *common])
     assert wrong.exit_code == 1
-    assert ("causal and has no windows" if model.variant.causal else "windows of 8 frames") in wrong.stderr
+    assert ("causal and has no windows" if model.config.causal else "windows of 8 frames") in wrong.stderr
 
 
 def test_the_manifest_has_words_for_it(family: dict, tmp_path: Path) -> None:
     later, whole = (json.loads((family[n][1] / "manifest.json").read_text()) for n in NAMES)
-    flags = {g["role"]: {f["name"]: f["set"] for f in g["flags"]} for g in later["graphs"]}
-    assert flags == {
-        "encoder": {"first": ["first call"]},
-        "decoder": {"first": ["first call"], "boundary": ["second call", "flush call"]},
+    first = {"first": ["first call"]}
+    assert later["stream"]["encoder"]["flags"] == first
+    assert later["stream"]["decoder"] == {
+        "first": 1,
+        "multiple": 1,
+        "max": 4,
+        "exact": False,
+        "drop": 6,
+        "flush": {"size": 1, "keep": 3},
+        "flags": {**first, "boundary": ["second call", "flush call"]},
     }
-    assert (later["look_ahead"], later["drop_decoded_frames"], later["window"]) == (3, 6, None)
-    assert later["flush"] == {"decoder_latents": 1, "keep_frames": 3}
-    assert later["chunk"]["first_decoder_latents"] == 1
-    assert whole["window"] == {"frames": 16, "multiple": 4}
-    assert (whole["front_padding"]["frames"], whole["flush"], whole["look_ahead"]) == (0, None, 0)
+    assert later["stream"]["groups"] is None
+    assert [[f["name"] for f in g["flags"]] for g in later["graphs"]] == [["first"], ["first", "boundary"]]
+    groups = {"frames": 16, "latents": 4, "shared_frames": 0, "shared_latents": 0, "whole": True, "multiple": 4}
+    assert whole["stream"]["groups"] == groups
+    assert (whole["stream"]["front_frames"], whole["stream"]["decoder"]["flush"]) == (0, None)
     assert all(not g["states"] and not g["flags"] for g in whole["graphs"])
 
-    later["graphs"][1]["flags"][1]["set"] = ["third call"]
+    later["stream"]["decoder"]["flags"]["boundary"] = ["third call"]
     (tmp_path / "manifest.json").write_text(json.dumps(later))
-    with pytest.raises(BundleError, match="when to set boundary"):
+    with pytest.raises(BundleError, match="the flag boundary is set in calls unknown"):
         read_manifest(tmp_path)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from vidtok_ref import VidTok
+from vidtok_ref import VideoTokenizer
 from vidtok_runtime import Tokenizer, Tokens, VidtokError
 from vidtok_runtime.errors import BundleError, InputError, MismatchError, ProviderError, TokenFileError
 
@@ -35,8 +35,8 @@ def test_import_pulls_in_numpy_only() -> None:
 
 
 @torch.no_grad()
-def test_equals_the_reference(tok: Tokenizer, shallow: VidTok, frames: np.ndarray) -> None:
-    multiple = shallow.variant.spatial_factor
+def test_equals_the_reference(tok: Tokenizer, shallow: VideoTokenizer, frames: np.ndarray) -> None:
+    multiple = shallow.stream.spatial_multiple
     padded = np.pad(frames, ((0, 0), (0, -37 % multiple), (0, -51 % multiple), (0, 0)), mode="edge")
     video = torch.from_numpy(padded).float().div(127.5).sub(1).permute(3, 0, 1, 2)[None]
     encoded = shallow.encode(video)

@@ -13,8 +13,9 @@ import pytest
 from commands import run
 from conftest import SHALLOW
 
-from vidtok_ref import VidTok, build
+from vidtok_ref import VideoTokenizer, build
 from vidtok_runtime import Tokenizer, Tokens
+from vidtok_runtime.bundle.stream_spec import Groups
 from vidtok_runtime.errors import InputError, MismatchError, OutputError, TokenFileError
 from vidtok_runtime.pipeline.files import decode_file
 from vidtok_runtime.tokens.convert import convert_file
@@ -37,7 +38,7 @@ def tok(request: pytest.FixtureRequest) -> Tokenizer:
 
 
 @pytest.fixture(scope="module", params=["fsq-32768-v1.1", "kl-4chn-noncausal"])
-def other(request: pytest.FixtureRequest, exported: Callable[[VidTok], Path]) -> Tokenizer:
+def other(request: pytest.FixtureRequest, exported: Callable[[VideoTokenizer], Path]) -> Tokenizer:
     return Tokenizer(exported(build(request.param, **SHALLOW)), provider="cpu", threads=1)
 
 
@@ -46,7 +47,7 @@ def test_groups_are_clips_of_their_own(tok: Tokenizer, gop: int) -> None:
     length = 4 * gop - 3
     clip = clip_of(2 * length + 1)
     tokens = tok.encode(clip, gop=gop)
-    assert tokens.info.gop == gop
+    assert tokens.info.groups == Groups(4 * gop - 3, gop, whole=False)
     for i in range(3):
         alone = tok.encode(clip[i * length : (i + 1) * length])
         np.testing.assert_array_equal(tokens.data[i * gop : (i + 1) * gop], alone.data)
@@ -101,16 +102,15 @@ def test_slices_decode_to_the_same_frames(tok: Tokenizer, tmp_path: Path, gop: i
 
 
 def test_look_ahead_and_windows(other: Tokenizer) -> None:
-    gop = None if other.manifest.window else 2
+    gop = None if other.stream.groups else 2
     tokens = other.encode(clip_of(37, 8, 10), gop=gop)
     whole = other.decode(tokens, "float32")
     assert len(whole) == 37
     for start, end in ((0, 37), (4, 6), (5, 10), (16, 32), (17, 20), (33, 37), (36, 37)):
         part = tokens.slice(start, end)
         np.testing.assert_allclose(other.decode(part, "float32"), whole[start:end], atol=1e-4)
-        length = tokens.info.timing.group_frames
-        assert length is not None
-        assert part.info.skip == start % length
+        assert tokens.info.groups is not None
+        assert part.info.skip == start % tokens.info.groups.frames
         assert len(part.data) < len(tokens.data) or (start, end) == (0, 37)
 
 
@@ -120,7 +120,7 @@ def test_a_gop_of_nothing(tok: Tokenizer) -> None:
 
 
 def test_windows_refuse_a_gop(other: Tokenizer) -> None:
-    if other.manifest.window is None:
+    if other.stream.groups is None:
         assert len(other.encode(clip_of(6, 8, 8), gop=1).data) == 6
         return
     with pytest.raises(InputError, match="leave gop out"):
@@ -154,7 +154,7 @@ def test_cat_of_clips_without_gop(tok: Tokenizer, tmp_path: Path) -> None:
     join_files(paths, tmp_path / "all.safetensors")
     joined = Tokens.load(tmp_path / "all.safetensors")
     np.testing.assert_array_equal(joined.pts, np.arange(13))  # each began at 0
-    assert joined.info.gop == 2
+    assert joined.info.groups == Groups(5, 2, whole=False)
     np.testing.assert_array_equal(joined.data, tok.encode(clip, gop=2).data)
     tok.encode(clip_of(5, 32, 32)).save(tmp_path / "other.safetensors")
     with pytest.raises(MismatchError, match="cannot follow"):
@@ -227,7 +227,7 @@ def test_the_command_line(clip: Path, tmp_path: Path) -> None:
     tokens, video = tmp_path / "t.safetensors", tmp_path / "v.mp4"
     assert run("encode", clip, "-o", tokens, "--gop", 2, "--quiet", "--provider", "cpu").exit_code == 0
     info = run("info", tokens, "--verify")
-    assert "groups of 2 latents, 5 frames" in info.stdout
+    assert "groups of 5 frames, 2 latents" in info.stdout
     assert "verified" in info.stdout
     assert "verified" in run("info", "tiny-kl-16chn", "--verify").stdout
     done = run("decode", tokens, "-o", video, "--start", "6f", "--end", "9f", "--quiet", "--provider", "cpu")

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from vidtok_ref import build
 from vidtok_ref.errors import VariantError
+from vidtok_ref.families.vidtok.linear_start import Goal, start_from_linear
 from vidtok_ref.layers.blocks import SpatialBlock
 from vidtok_ref.layers.norm import LayerNorm
 from vidtok_ref.train.muon import Muon, orthogonalise
-from vidtok_ref.train.start import Goal, start_from_linear
 
 NARROW = {"ch": 8, "ch_mult": (1, 2, 3, 4), "num_res_blocks": 1}
 

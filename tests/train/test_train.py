@@ -14,12 +14,12 @@ from conftest import NARROW
 from lightning.pytorch.utilities import rank_zero_only
 from safetensors import safe_open
 from safetensors.torch import load_file
-from training_runs import GAN, command, last_state, log_rows, tiny
+from training_runs import GAN, LINEAR, command, last_state, log_rows, tiny
 from video_files import lossless
 
 from vidtok_ref import build
 from vidtok_ref.errors import DataError, WeightsError
-from vidtok_ref.families.vidtok.weights_file import embedded_variant, write_weights
+from vidtok_ref.families.weights_file import embedded_variant, write_weights
 from vidtok_ref.train.cli import main
 from vidtok_ref.train.material import load_material
 from vidtok_ref.train.recipe import load_recipe
@@ -69,7 +69,8 @@ def rms_apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    recipe, clips = tiny(tmp_path, GAN), tmp_path / "clips"
+    changes = (GAN, LINEAR, ("learning_rate = 3e-4\n", ""))
+    recipe, clips = tiny(tmp_path, *changes), tmp_path / "clips"
     clips.mkdir()
     for name, first in (("a", 0), ("b", 20), ("held", 50)):
         lossless(clips / f"{name}.mkv", [synthetic_frame(first + i, 144, 144) for i in range(12)])
@@ -79,7 +80,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         done = subprocess.run(run, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     # Half of every batch, which is what a process sees that nobody talks to, leads somewhere else.
-    train(load_recipe(str(tiny(tmp_path, GAN, ("batch = 2", "batch = 1")))), clips, tmp_path / "half")
+    train(load_recipe(str(tiny(tmp_path, *changes, ("batch = 2", "batch = 1")))), clips, tmp_path / "half")
     one, two, half = (last_state(tmp_path / run) for run in ("one", "two", "half"))
     assert one.keys() == two.keys()
     # A run repeats to the bit, but batches of one and of two are summed in another order, and Adam's first steps are as
@@ -109,7 +110,7 @@ def test_the_first_process_of_another_node_writes_nothing(
 
 
 def test_the_second_stage_leaves_the_encoder_alone(clips: Path, tmp_path: Path, whole: Path) -> None:
-    recipe = load_recipe(str(tiny(tmp_path, ('start = "linear"', 'train = "decoder"'))))
+    recipe = load_recipe(str(tiny(tmp_path, ("ema = 0.995", 'train = "decoder"\nema = 0.995'))))
     with pytest.raises(DataError, match="--init"):
         train(recipe, clips, tmp_path / "run")
     train(recipe, clips, tmp_path / "run", whole / "best.safetensors")

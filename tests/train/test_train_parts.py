@@ -53,9 +53,8 @@ def test_the_average_follows_by_its_decay() -> None:
 
 
 def test_learning_rate_rises_holds_and_falls(tmp_path: Path) -> None:
-    recipe = load_recipe(
-        str(tiny(tmp_path, ("warmup = 1", "warmup = 4\nlearning_rate = 1.0"), ("steps = 6", "steps = 10")))
-    )
+    rising = (("warmup = 1", "warmup = 4"), ("learning_rate = 3e-4", "learning_rate = 1.0"))
+    recipe = load_recipe(str(tiny(tmp_path, *rising, ("steps = 6", "steps = 10"))))
     assert [learning_rate(recipe, s) for s in (0, 3, 7, 8, 9)] == pytest.approx([0.25, 1, 1, 1, 0.5])
     cosine = replace(recipe, optimizer=replace(recipe.optimizer, fall="cosine", cooldown=4))
     assert [learning_rate(cosine, s) for s in (6, 7, 8)] == pytest.approx([1, (1 + 0.5**0.5) / 2, 0.5])

@@ -14,6 +14,7 @@ from commands import run
 from video_files import lossless
 
 from vidtok_runtime import Tokenizer, Tokens
+from vidtok_runtime.bundle.stream_spec import Groups
 from vidtok_runtime.quality.metrics import psnr
 from vidtok_runtime.tools.demo import synthetic_frame
 from vidtok_runtime.video.reader import VideoReader
@@ -196,16 +197,16 @@ def test_frames_are_shown_with_their_own_latent(other: Tokenizer, clip: Path, tm
     with VideoReader(clip) as reader:
         data = other.encode(np.stack([frame.pixels for frame in reader])).data
     study = view_clip(other, str(clip), tmp_path / "r.html", 24, quiet=True)
-    front = other.manifest.front_frames
+    front = other.stream.front_frames
     assert [s.frame for s in study.samples] == list(range(COUNT))
     for sample in study.samples:
-        assert np.array_equal(sample.token, data[(front + sample.frame) // other.manifest.time_factor])
+        assert np.array_equal(sample.token, data[(front + sample.frame) // other.stream.time_factor])
         assert study.token_map(sample).shape == sample.decoded.shape
 
 
 def test_groups_and_cut_tokens_are_shown_with_their_own_token(tok: Tokenizer, tmp_path: Path) -> None:
     tokens = tok.encode(np.stack([synthetic_frame(3 * i, 24, 33) for i in range(COUNT)]), gop=2)
-    assert tokens.info.timing.group_frames == 5
+    assert tokens.info.groups == Groups(5, 2, whole=False)
     tokens.slice(7, 17).save(tmp_path / "part.safetensors")
     study = view_tokens(tok, tmp_path / "part.safetensors", tmp_path / "r.html", 10, quiet=True)
     for sample in study.samples:

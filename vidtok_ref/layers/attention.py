@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidtok_ref.layers.conv import PointConv3d
-from vidtok_ref.layers.norm import LayerNorm
+from vidtok_ref.layers.conv import FrameConv2d, PointConv3d, kernel
+from vidtok_ref.layers.norm import LayerNorm, RMSNorm
 from vidtok_ref.streaming.causal_cache import Padding
 
 
 class Attention(nn.Module):
     """Single-head attention over the pixels of each frame, with a residual; never across time."""
+
+    norm: nn.Module
+
+    def project(self, h: Tensor) -> tuple[Tensor, ...]:
+        """Query, key and value, each `N C T H W`."""
+        raise NotImplementedError
+
+    def projection(self) -> tuple[Tensor, Tensor]:
+        """The weights of `project` in one: kernel `3C C 1 1 1` and bias."""
+        raise NotImplementedError
+
+    def output(self) -> nn.Module:
+        """The projection of what was attended to."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (p.movedim(1, -1).flatten(2, 3) for p in self.project(self.norm(x)))  # N T (H W) C
+        attended = F.scaled_dot_product_attention(q, k, v)
+        attended = attended.unflatten(2, x.shape[-2:]).movedim(-1, 1)
+        projected: Tensor = self.output()(attended)
+        return x + projected
+
+
+class SplitAttention(Attention):
+    """With a convolution each for query, key and value, behind a layer normalisation."""
 
     def __init__(self, channels: int, padding: Padding) -> None:
         super().__init__()
@@ -21,10 +47,32 @@ class Attention(nn.Module):
         self.v = PointConv3d(channels, channels, padding)
         self.proj_out = PointConv3d(channels, channels, padding)
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.norm(x)
-        q, k, v = (p(h).movedim(1, -1).flatten(2, 3) for p in (self.q, self.k, self.v))  # N T (H W) C
-        attended = F.scaled_dot_product_attention(q, k, v)
-        attended = attended.unflatten(2, x.shape[-2:]).movedim(-1, 1)
-        projected: Tensor = self.proj_out(attended)
-        return x + projected
+    def project(self, h: Tensor) -> tuple[Tensor, ...]:
+        return self.q(h), self.k(h), self.v(h)
+
+    def projection(self) -> tuple[Tensor, Tensor]:
+        weights, biases = zip(*(kernel(p) for p in (self.q, self.k, self.v)), strict=True)
+        return torch.cat(weights), torch.cat(biases)
+
+    def output(self) -> nn.Module:
+        return self.proj_out
+
+
+class JointAttention(Attention):
+    """With one convolution for query, key and value, behind a root mean square normalisation."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = RMSNorm(channels, axes=3)
+        self.to_qkv = FrameConv2d(channels, 3 * channels, 1)
+        self.proj = FrameConv2d(channels, channels, 1)
+
+    def project(self, h: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.to_qkv(h).chunk(3, dim=1))
+
+    def projection(self) -> tuple[Tensor, Tensor]:
+        assert self.to_qkv.bias is not None
+        return self.to_qkv.weight.unsqueeze(2), self.to_qkv.bias
+
+    def output(self) -> nn.Module:
+        return self.proj

@@ -39,14 +39,16 @@ def kernel(module: nn.Module) -> tuple[Tensor, Tensor]:
 class TimeConv3d(nn.Module):
     """Convolution 3x3x3, zero-padded in space; of stride 2 along T it needs one frame around an even chunk.
 
-    Of stride 2 in space it is padded on the right and bottom only, as `SpatialDown`.
+    Of stride 2 in space it is padded on the right and bottom only, as `SpatialDown`. dummies: as of `CausalCache`.
     """
 
-    def __init__(self, c_in: int, c_out: int, padding: Padding, stride: int = 1, space_stride: int = 1) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, padding: Padding, stride: int = 1, space_stride: int = 1, dummies: int = 0
+    ) -> None:
         super().__init__()
         self.stride = stride
         self.space_stride = space_stride
-        self.cache = CausalCache(3 - stride, padding)
+        self.cache = CausalCache(3 - stride, padding, dummies)
         adopt(self, nn.Conv3d(c_in, c_out, 3), padding)
 
     def forward(self, padded: Tensor) -> Tensor:

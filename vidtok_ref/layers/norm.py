@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 NORM_EPS = 1e-6
@@ -17,3 +19,19 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         normed: Tensor = self.norm(x.movedim(1, -1))
         return normed.movedim(-1, 1)
+
+
+class RMSNorm(nn.Module):
+    """Division by the root of the mean square over C (at least that of 1e-12) at every position of `N C ...`.
+
+    axes: those of what it sees behind N, which the shape of its weights has.
+    """
+
+    def __init__(self, channels: int, axes: int = 4) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(channels, *[1] * (axes - 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        gamma = self.gamma.view(-1, *[1] * (x.ndim - 2))
+        normed: Tensor = F.normalize(x, dim=1) * len(gamma) ** 0.5 * gamma
+        return normed

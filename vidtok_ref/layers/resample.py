@@ -26,9 +26,9 @@ class SpatialDown(nn.Module):
 class SpatialUp(nn.Module):
     """Double H and W: nearest neighbour, then a 3x3 convolution."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = nn.Conv2d(c_in, c_out, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return per_frame(lambda frame: self.conv(F.interpolate(frame, scale_factor=2.0)), x)
@@ -115,3 +115,49 @@ class LinearTemporalUp(nn.Module):
         run = StateScope(state, call)
         x = upsample_linear(run("prev", self.prev, x), call and call.boundary, self.lag)
         return blend(self.mix_factor, x, run("conv", self.conv, x)), run.new
+
+
+def place_first(y: Tensor, at: int, frame: Tensor, starts: bool, call: Call | None) -> Tensor:
+    """`y` with another frame at `at`, if a stream starts with it: by its state, or by its call."""
+    if not starts and call is None:
+        return y
+    there = (torch.arange(y.shape[2], device=y.device) == at).view(1, 1, -1, 1, 1)
+    return torch.where(there if call is None else there & call.first, frame, y)
+
+
+class FirstFrameDown(nn.Module):
+    """Halve T by a convolution along T of stride 2, but for the first frame of a stream, which passes as it is.
+
+    dummies: frames before that first frame in the first call, an odd number: they fill its latent.
+    """
+
+    def __init__(self, channels: int, dummies: int) -> None:
+        super().__init__()
+        self.dummies = dummies
+        self.time_conv = nn.Conv3d(channels, channels, (3, 1, 1), stride=(2, 1, 1))
+        self.cache = CausalCache(1, Padding.ZEROS)
+
+    def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
+        padded, remembered = self.cache.step(x, state, call)
+        first = x[:, :, self.dummies : self.dummies + 1]
+        return place_first(self.time_conv(padded), self.dummies // 2, first, state is None, call), remembered
+
+
+class FirstFrameUp(nn.Module):
+    """Double T by a convolution along T with twice the outputs, but for the first frame of a stream, which passes.
+
+    It is no part of what the frames behind it see before them. dummies: as of `FirstFrameDown`, any number; behind the
+    layer there are `2 * dummies + 1`.
+    """
+
+    def __init__(self, channels: int, dummies: int) -> None:
+        super().__init__()
+        self.dummies = dummies
+        self.time_conv = nn.Conv3d(channels, 2 * channels, (3, 1, 1))
+        self.cache = CausalCache(2, Padding.ZEROS, dummies + 1)
+
+    def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
+        padded, remembered = self.cache.step(x, state, call)
+        y = self.time_conv(padded).unflatten(1, (2, -1)).movedim(1, 3).flatten(2, 3)
+        first = x[:, :, self.dummies : self.dummies + 1]
+        return place_first(y, 2 * self.dummies + 1, first, state is None, call), remembered

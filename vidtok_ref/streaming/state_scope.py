@@ -26,11 +26,12 @@ class StateScope:
         if not hasattr(child, "step"):
             y: Tensor = child(x)
             return y
+        # A child without states may be missing: flat states do not name it.
         *parents, leaf = name.split(".")
         old: Any = self.old
         new: Any = self.new
         for part in parents:
-            old = None if old is None else old[part]
+            old = None if old is None else old.get(part, {})
             new = new.setdefault(part, {})
-        y, new[leaf] = child.step(x, None if old is None else old[leaf], self.call)
+        y, new[leaf] = child.step(x, None if old is None else old.get(leaf, {}), self.call)
         return y

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from vidtok_ref.errors import DataError, DivergedError
-from vidtok_ref.families.vidtok.model import VidTok
 from vidtok_ref.layers.conv import kernel
 from vidtok_ref.regularizers.base import Encoded
 from vidtok_ref.regularizers.channel import ChannelQuantizer
 from vidtok_ref.regularizers.kl import DiagonalGaussian
+from vidtok_ref.tokenizer import VideoTokenizer
 from vidtok_ref.train.average import update_average
 from vidtok_ref.train.gan import Discriminator, adaptive_weight, non_saturating
 from vidtok_ref.train.loader import Batch, Numbers, Samples, make_loader, to_tensor
@@ -64,7 +64,7 @@ class Training(L.LightningModule):
     """
 
     def __init__(
-        self, recipe: Recipe, model: VidTok, material: Material, perceptual: nn.Module | None, last: Path
+        self, recipe: Recipe, model: VideoTokenizer, material: Material, perceptual: nn.Module | None, last: Path
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -195,7 +195,7 @@ class Training(L.LightningModule):
         checkpoint["progress"] = {
             "steps": self.steps_done,
             "best": self.best,
-            "variant": self.model.variant.to_dict(),
+            "variant": self.model.config.to_dict(),
             "recipe": self._plain_recipe(),
         }
 
@@ -207,7 +207,7 @@ class Training(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises DataError where the checkpoint is of another model or recipe."""
         progress = checkpoint["progress"]
-        wanted, found, kind = self.model.variant.to_dict(), progress["variant"], "model"
+        wanted, found, kind = self.model.config.to_dict(), progress["variant"], "model"
         if wanted == found and "recipe" in progress:  # earlier runs did not keep their recipe
             wanted, found, kind = _settings(self._plain_recipe()), _settings(progress["recipe"]), "recipe"
         differing = [f"{k} {found[k]}, not {wanted[k]}" for k in wanted if k in found and found[k] != wanted[k]]

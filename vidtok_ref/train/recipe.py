@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from vidtok_ref.errors import DataError
-from vidtok_ref.families.vidtok.variant import Variant
+from vidtok_ref.families import family_of, find_variant
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -180,8 +180,6 @@ def _typed(value: Any, kind: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise DataError(f"{where} must be a list, got {value!r}")
         return tuple(_typed(v, get_args(kind)[0], where) for v in value)
-    if get_origin(kind) is dict:  # the only table within a section
-        return _table(value, Variant, where)
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
@@ -200,7 +198,16 @@ def _table(values: Any, kind: Any, where: str) -> dict[str, Any]:
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(hints)}"
             raise DataError(f"{where} has no {name!r}; {hint}")
     places = {name: f"[{name}]" if is_dataclass(hints[name]) else f"{where} {name}" for name in values}
-    return {name: _typed(value, hints[name], places[name]) for name, value in values.items()}
+    typed = {}
+    for name, value in values.items():
+        if get_origin(hints[name]) is dict:  # fields of the variant that the same table names; it may lack the name
+            named = "variant" in values
+            typed[name] = (
+                _table(value, family_of(find_variant(values["variant"])).config, places[name]) if named else {}
+            )
+        else:
+            typed[name] = _typed(value, hints[name], places[name])
+    return typed
 
 
 def _section(values: Any, kind: Any, where: str) -> Any:

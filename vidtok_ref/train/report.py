@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vidtok_ref.families.vidtok.weights_file import write_weights
+from vidtok_ref.families.weights_file import write_weights
 from vidtok_ref.train.module import Training
 from vidtok_ref.train.resume import LAST
 from vidtok_ref.train.validate import psnr, reconstruct, write_pictures

@@ -18,17 +18,15 @@ from torch._inductor.exc import InductorError
 from tqdm import tqdm
 
 from vidtok_ref.errors import DataError, MissingError
-from vidtok_ref.families.vidtok.checkpoints import find_checkpoint
-from vidtok_ref.families.vidtok.load import build
-from vidtok_ref.families.vidtok.model import VidTok
-from vidtok_ref.families.vidtok.variant import VARIANTS, find_variant
+from vidtok_ref.families import family_of, find_variant, variants
+from vidtok_ref.families.build import build
+from vidtok_ref.tokenizer import VideoTokenizer
 from vidtok_ref.train.loader import Samples, to_tensor
 from vidtok_ref.train.material import Material, load_material
 from vidtok_ref.train.module import Training
 from vidtok_ref.train.recipe import Recipe
 from vidtok_ref.train.report import Report
 from vidtok_ref.train.resume import LAST, RunCheckpoints
-from vidtok_ref.train.start import start_from_linear
 from vidtok_ref.weights import read_weights
 from vidtok_runtime.errors import OutputError
 
@@ -40,7 +38,7 @@ def _start_clips(material: Material, recipe: Recipe) -> Tensor:
     return to_tensor(torch.from_numpy(np.stack([samples[first + i][0] for i in range(16)])))
 
 
-def first_model(recipe: Recipe, material: Material, init: Path | None = None) -> VidTok:
+def first_model(recipe: Recipe, material: Material, init: Path | None = None) -> VideoTokenizer:
     """The model of a recipe with its first weights: those of `init` (or the recipe's) where they fit, or its start.
 
     Raises DataError, VariantError, WeightsError.
@@ -48,10 +46,11 @@ def first_model(recipe: Recipe, material: Material, init: Path | None = None) ->
     part = recipe.model
     model = build(part.variant, seed=recipe.seed, **part.overrides)
     if part.start == "linear":
-        start_from_linear(model, _start_clips(material, recipe), part.log_variance_start)
+        family_of(model.config).start_linear(model, _start_clips(material, recipe), part.log_variance_start)
     if init is None and part.init:
         path = Path(part.init)
-        init = find_checkpoint(VARIANTS[part.init]) if part.init in VARIANTS and not path.exists() else path
+        released = None if path.exists() else variants().get(part.init)
+        init = path if released is None else family_of(released).find_checkpoint(released)
     if init is None:
         if part.train == "decoder":
             raise DataError("the encoder is not trained by this recipe; give the weights of the stage before by --init")
@@ -60,10 +59,10 @@ def first_model(recipe: Recipe, material: Material, init: Path | None = None) ->
     fits = {k: t.float() for k, t in given.items() if k in own and own[k].shape == t.shape}
     new = sorted(own.keys() - fits.keys())
     if not fits:
-        raise DataError(f"{init} shares no tensor with {model.variant.name}")
+        raise DataError(f"{init} shares no tensor with {model.config.name}")
     if part.train == "decoder" and any(not name.startswith("decoder.") for name in new):
         raise DataError(
-            f"{init} does not have the whole encoder of {model.variant.name}, which this recipe keeps as it is"
+            f"{init} does not have the whole encoder of {model.config.name}, which this recipe keeps as it is"
         )
     model.load_state_dict({**own, **fits})
     tqdm.write(f"started from {init}; new: {', '.join(new) or 'nothing'}")
@@ -73,12 +72,12 @@ def first_model(recipe: Recipe, material: Material, init: Path | None = None) ->
 def _check_variant(recipe: Recipe) -> None:
     variant = find_variant(recipe.model.variant, **recipe.model.overrides)
     for name, size in {"size": recipe.data.size, "held_out_size": recipe.data.held_out_size}.items():
-        if size % variant.spatial_factor:
+        if size % variant.stream.spatial_multiple:
             raise DataError(
-                f"[data] {name} of {variant.name} must be a multiple of {variant.spatial_factor}, got {size}"
+                f"[data] {name} of {variant.name} must be a multiple of {variant.stream.spatial_multiple}, got {size}"
             )
-    if recipe.loss.usage and variant.regularizer not in ("fsq", "lfq"):
-        raise DataError(f"[loss] usage is for fsq and lfq; {variant.name} has {variant.regularizer}")
+    if recipe.loss.usage and not variant.stream.levels:
+        raise DataError(f"[loss] usage is for tokens by channel (fsq, lfq), which {variant.name} does not have")
 
 
 @contextlib.contextmanager

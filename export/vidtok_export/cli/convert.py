@@ -25,9 +25,9 @@ def convert(checkpoint: Path, variant: str | None, out: Path | None, ch: int | N
 
     import torch
 
-    from vidtok_ref.families.vidtok.load import build
-    from vidtok_ref.families.vidtok.weights_file import write_weights
+    from vidtok_ref.families.build import build
+    from vidtok_ref.families.weights_file import write_weights
 
     model = build(chosen_variant(variant, checkpoint, ch), checkpoint)
     write_weights(model, out, torch.float16 if half else torch.float32)
-    click.echo(f"{out}: {model.variant.name}, {out.stat().st_size / 1e6:.1f} MB")
+    click.echo(f"{out}: {model.config.name}, {out.stat().st_size / 1e6:.1f} MB")

@@ -9,16 +9,17 @@ import click
 from vidtok_export.cli.options import CHECKPOINT, FILE, VARIANT, chosen_variant, loud
 from vidtok_export.servers.repository import check_room
 from vidtok_export.targets import check_bundle, named
-from vidtok_ref.families.vidtok.checkpoints import find_checkpoint
-from vidtok_ref.families.vidtok.variant import VARIANTS
+from vidtok_ref.families import all_families, family_of
 
 
 def _list() -> str:
-    lines = [f"{'variant':<30}{'latent':>16}{'factor T x H x W':>18}"]
-    for v in VARIANTS.values():
-        latent = f"{v.codebook_size:,} codes" if v.codebook_size else f"{v.z_channels} channels"
-        factor = f"{v.time_factor}x{v.spatial_factor}x{v.spatial_factor}"
-        lines.append(f"{v.name:<30}{latent:>16}{factor:>18}")
+    lines = [f"{'variant':<30}{'family':<18}{'latent':>16}{'factor T x H x W':>18}"]
+    for family in all_families().values():
+        for name, config in family.configs.items():
+            spec = config.stream
+            latent = f"{spec.codebook_size:,} codes" if spec.codebook_size else f"{spec.latent_channels} channels"
+            factor = f"{spec.time_factor}x{spec.spatial_multiple}x{spec.spatial_multiple}"
+            lines.append(f"{name:<30}{family.title:<18}{latent:>16}{factor:>18}")
     return "\n".join(lines)
 
 
@@ -38,9 +39,13 @@ def _show_list(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @CHECKPOINT
 @click.option("--out", type=FILE, help="New bundle folder.  [default: the variant's name]")
 @click.option("--seed", type=int, help="Untrained weights from this seed, instead of a checkpoint.")
-@click.option("--ch", type=click.IntRange(1), help="Width, instead of the released 128.")
+@click.option("--ch", type=click.IntRange(1), help="Width, instead of the released one.")
+@click.option(
+    "--config", "released_config", type=FILE, help="The release's own config.json, for a checkpoint of another size."
+)
 @click.option("--chunk", type=click.IntRange(1), default=4, show_default=True, help="Latents a call, or a window.")
-@click.option("--licence", default="MIT", show_default=True, help="Licence of the weights, for the manifest.")
+@click.option("--licence", help="Licence of the weights, for the manifest.  [default: that of the release]")
+@click.option("--weights-files", is_flag=True, help="Keep weights in files beside the graphs, as is done beyond 2 GB.")
 @click.option("--triton", type=FILE, help="Also add it to this model repository, as `vidtok-export triton` does.")
 @click.option("--no-simplify", is_flag=True, help="Skip onnxsim.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle and its models in --triton.")
@@ -56,8 +61,10 @@ def main(
     out: Path | None,
     seed: int | None,
     ch: int | None,
+    released_config: Path | None,
     chunk: int,
-    licence: str,
+    licence: str | None,
+    weights_files: bool,
     triton: Path | None,
     no_simplify: bool,
     force: bool,
@@ -77,13 +84,22 @@ def main(
     check_bundle(named(out), force=force)
     if triton is not None:
         check_room(named(triton), chosen.name, force=force)
-    weights = checkpoint if checkpoint or seed is not None else find_checkpoint(chosen)
+    weights = checkpoint if checkpoint or seed is not None else family_of(chosen).find_checkpoint(chosen)
 
     from vidtok_export.bundle import export
-    from vidtok_ref.families.vidtok.load import build
+    from vidtok_ref.families.build import build
 
-    model = build(chosen, weights, seed=seed or 0)
-    export(model, out, chunk=chunk, simplify=not no_simplify, force=force, licence=licence, quiet=quiet)
+    model = build(chosen, weights, seed=seed or 0, released_config=released_config)
+    export(
+        model,
+        out,
+        chunk=chunk,
+        simplify=not no_simplify,
+        force=force,
+        licence=licence,
+        weights_files=weights_files,
+        quiet=quiet,
+    )
     if not quiet:
         size = sum(p.stat().st_size for p in out.iterdir()) / 1e6
         click.echo(f"{out}: {size:.1f} MB" + ("" if model.seed is None else ", UNTRAINED weights"))

@@ -12,7 +12,7 @@ import click
 
 from vidtok_export.errors import ExportError
 from vidtok_ref.errors import ModelError, needs_extra
-from vidtok_ref.families.vidtok.variant import Variant, find_variant
+from vidtok_ref.families import find_variant
 from vidtok_runtime.cli.descriptors import settle
 from vidtok_runtime.cli.options import clean_exit_on_signals
 from vidtok_runtime.errors import VidtokError
@@ -20,7 +20,9 @@ from vidtok_runtime.errors import VidtokError
 FILE = click.Path(path_type=Path)
 FORCE = click.option("--force", is_flag=True, help="Replace an existing file.")
 VARIANT = click.option("--variant", help="Name; --list shows them.  [default: the one inside the checkpoint]")
-CHECKPOINT = click.option("--checkpoint", type=FILE, help="Released .ckpt, or .safetensors.")
+CHECKPOINT = click.option(
+    "--checkpoint", type=FILE, help="Released weights: a file (.ckpt, .pth, .safetensors), or a folder of them."
+)
 DEBUG = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 
 
@@ -59,11 +61,11 @@ SIZE = click.option(
 PRECISION = click.option("--precision", help="As the bundle offers.  [default: the bundle's first]")
 
 
-def chosen_variant(name: str | None, checkpoint: Path | None, ch: int | None) -> Variant:
+def chosen_variant(name: str | None, checkpoint: Path | None, ch: int | None) -> Any:
     """The named variant, or the one inside the checkpoint."""
-    found: str | Variant | None = name
+    found: Any = name
     if name is None and checkpoint is not None:
-        from vidtok_ref.families.vidtok.weights_file import embedded_variant
+        from vidtok_ref.families.weights_file import embedded_variant
 
         found = embedded_variant(checkpoint)
     if found is None:

@@ -30,7 +30,7 @@ def triton(
     tells clients what to send. Bundles with flags (version 1.1) take one clip a call whatever --batch says.
     """
     manifest = find_bundle(bundle)
-    check_room(named(folder), manifest.variant, force=force)
+    check_room(named(folder), manifest.name, force=force)
 
     from vidtok_export.servers.triton import write_triton
 
@@ -51,7 +51,7 @@ def ovms(bundle: str, folder: Path, size: tuple[int, int], force: bool) -> None:
     FOLDER/VARIANT.md tells clients what to send. The models are the float32 graphs.
     """
     manifest = find_bundle(bundle)
-    check_room(named(folder), manifest.variant, force=force)
+    check_room(named(folder), manifest.name, force=force)
 
     from vidtok_export.servers.ovms import write_ovms
 

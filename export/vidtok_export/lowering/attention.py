@@ -7,9 +7,7 @@ from torch import Tensor, nn
 
 from vidtok_export.lowering.conv import conv3d
 from vidtok_export.lowering.layer import lower_layer
-from vidtok_export.lowering.norm import ChannelNorm
 from vidtok_ref.layers.attention import Attention
-from vidtok_ref.layers.conv import kernel
 
 
 @lower_layer.register(Attention)
@@ -18,12 +16,12 @@ class PlainAttention(nn.Module):
 
     def __init__(self, layer: Attention) -> None:
         super().__init__()
-        self.norm = ChannelNorm(layer.norm)
+        self.norm = lower_layer(layer.norm)
         # One projection for q, k and v; the scale 1/sqrt(C) stays out of the weights, which keeps them exact.
-        weights, biases = zip(*(kernel(p) for p in (layer.q, layer.k, layer.v)), strict=True)
-        self.qkv = conv3d(torch.cat(weights), torch.cat(biases))
-        self.proj_out = layer.proj_out
-        self.scale = len(biases[0]) ** -0.5
+        weight, bias = layer.projection()
+        self.qkv = conv3d(weight, bias)
+        self.proj_out = lower_layer(layer.output())
+        self.scale = weight.shape[1] ** -0.5
 
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(self.norm(x)).flatten(3).transpose(1, 2)  # N T 3C (H W)

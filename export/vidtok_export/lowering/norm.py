@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import singledispatch
+
 import torch
 from torch import Tensor, nn
 
 from vidtok_export.lowering.conv import conv3d
 from vidtok_export.lowering.layer import lower_layer
-from vidtok_ref.layers.conv import kernel
-from vidtok_ref.layers.norm import NORM_EPS, LayerNorm
+from vidtok_ref.layers.conv import FactorizedConv, kernel
+from vidtok_ref.layers.norm import NORM_EPS, LayerNorm, RMSNorm
 
 # Up to so many channels a norm sees all pixels as one axis, which keeps channels outermost: engines that have them
 # innermost work on so few numbers at a time (measured at 8 channels, three convolutions with norms and SiLU: OpenVINO
@@ -16,23 +18,26 @@ from vidtok_ref.layers.norm import NORM_EPS, LayerNorm
 FEW_CHANNELS = 8
 
 
-@lower_layer.register(LayerNorm)
 class ChannelNorm(nn.Module):
-    """LayerNorm over C without transposes or reductions: means are matrix products or 1x1 convolutions.
+    """A normalisation over C without transposes or reductions: means are matrix products or 1x1 convolutions.
 
-    centred: the mean over C is known to be zero already (`centre` folds that into the convolution in front).
+    It divides `N C T H W` by the root of its mean square plus `eps` and multiplies with `weight`. bias: what is added
+    then, if anything. centres: the mean over C is subtracted first. floor: the least that is divided by.
     """
 
-    def __init__(self, layer: LayerNorm, *, centred: bool = False) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, eps: float = 0.0, *, centres: bool = False, floor: float = 0.0
+    ) -> None:
         super().__init__()
-        self.centred = centred
-        weight, bias = layer.norm.weight.detach(), layer.norm.bias.detach()
         channels = len(weight)
+        self.eps = eps
+        self.floor = floor
+        self.centres = centres
         self.few = channels <= FEW_CHANNELS
         average = torch.full((1, channels), 1 / channels, dtype=weight.dtype)
         axes = (1, -1, 1) if self.few else (1, -1, 1, 1, 1)
-        self.weight = nn.Parameter(weight.view(axes), requires_grad=False)
-        self.bias = nn.Parameter(bias.view(axes), requires_grad=False)
+        self.weight = nn.Parameter(weight.detach().reshape(axes), requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias.detach().reshape(axes), requires_grad=False)
         if self.few:
             self.average = nn.Parameter(average, requires_grad=False)
             self.centring = nn.Parameter(torch.eye(channels, dtype=weight.dtype) - average, requires_grad=False)
@@ -42,13 +47,40 @@ class ChannelNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.few:
             flat = x.flatten(2)
-            flat = flat if self.centred else self.centring @ flat
+            flat = self.centring @ flat if self.centres else flat
             return self._scaled(flat, self.average @ (flat * flat)).view_as(x)
-        x = x if self.centred else x - self.mean(x)
+        x = x - self.mean(x) if self.centres else x
         return self._scaled(x, self.mean(x * x))
 
     def _scaled(self, x: Tensor, variance: Tensor) -> Tensor:
-        return x / torch.sqrt(variance + NORM_EPS) * self.weight + self.bias
+        root = torch.sqrt(variance + self.eps if self.eps else variance)
+        y = x / (root.clamp(min=self.floor) if self.floor else root) * self.weight
+        return y if self.bias is None else y + self.bias
+
+
+@lower_layer.register
+def layer_norm(layer: LayerNorm) -> ChannelNorm:
+    """LayerNorm, which subtracts the mean."""
+    return ChannelNorm(layer.norm.weight, layer.norm.bias, NORM_EPS, centres=True)
+
+
+@lower_layer.register
+def rms_norm(layer: RMSNorm) -> ChannelNorm:
+    """RMSNorm; its floor of 1e-12 is that of the root of a sum of C squares, not of their mean."""
+    return ChannelNorm(layer.gamma.flatten(), None, floor=1e-12 / len(layer.gamma) ** 0.5)
+
+
+@singledispatch
+def lower_behind(norm: nn.Module, seen: nn.Module) -> nn.Module:
+    """The lowered form of a normalisation that sees the output of one layer only, and that layer changed in place."""
+    return lower_layer(norm)
+
+
+@lower_behind.register
+def layer_norm_behind(norm: LayerNorm, seen: nn.Module) -> nn.Module:
+    """LayerNorm behind a convolution that centres its outputs itself."""
+    centre(seen.time if isinstance(seen, FactorizedConv) else seen)
+    return ChannelNorm(norm.norm.weight, norm.norm.bias, NORM_EPS)
 
 
 def centre(conv: nn.Module) -> None:

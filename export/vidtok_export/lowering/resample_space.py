@@ -31,12 +31,12 @@ class TransposedSpatialUp(nn.Module):
 
     def __init__(self, layer: SpatialUp) -> None:
         super().__init__()
-        c = layer.conv.out_channels
+        c_in, c_out = layer.conv.in_channels, layer.conv.out_channels
         assert layer.conv.bias is not None
         weight = layer.conv.weight.detach()
         for axis in (2, 3):
             weight = torch.stack(doubling_taps(*weight.unbind(axis)), axis)
-        self.conv = nn.ConvTranspose3d(c, c, (1, 4, 4), stride=(1, 2, 2), padding=(0, 1, 1))
+        self.conv = nn.ConvTranspose3d(c_in, c_out, (1, 4, 4), stride=(1, 2, 2), padding=(0, 1, 1))
         self.conv.weight = nn.Parameter(weight.transpose(0, 1).unsqueeze(2).contiguous(), requires_grad=False)
         self.conv.bias = nn.Parameter(layer.conv.bias.detach().clone(), requires_grad=False)
 

@@ -165,7 +165,9 @@ def write_out(model: onnx.ModelProto, multiple: int) -> None:
     nodes: list[NodeProto] = []
     replaced = 0
     for node in graph.node:
-        rows = next((multiples[i] for i in node.input if i in multiples), None)
+        # A shape has no rows itself, nor has what is computed of it alone.
+        known = [multiples[i] for i in node.input if i in multiples and node.op_type != "Shape"]
+        rows = min(known, default=None)
         kernel = weights.get(node.input[1], []) if node.op_type in ("Conv", "ConvTranspose") else []
         if rows is not None and node.op_type == "Conv" and _fits(node, kernel):
             nodes += _written_out(node, replaced, kernel[2], rows % TILE == 0)

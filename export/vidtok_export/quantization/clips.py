@@ -9,16 +9,20 @@ from typing import Any
 
 import numpy as np
 
+from vidtok_export.bundle import in_chunks
 from vidtok_export.errors import ExportError
 from vidtok_ref.train.clips import Pixels
 from vidtok_ref.train.material import HELD_OUT, VIDEO, list_files
 from vidtok_ref.train.recipe import DataPart
 from vidtok_runtime.bundle.manifest import Manifest
+from vidtok_runtime.bundle.stream_spec import StreamSpec
 from vidtok_runtime.engines.base import Array, Session
-from vidtok_runtime.engines.stateful import StatefulGraph
+from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.errors import VideoError
 from vidtok_runtime.evaluation.protocol import Excerpt, Protocol
 from vidtok_runtime.streaming.graph_calls import Calls
+from vidtok_runtime.streaming.groups import DecoderGroups, EncoderGroups
+from vidtok_runtime.streaming.posterior import LatentForm, Posterior
 from vidtok_runtime.streaming.stream import DecoderStream, EncoderStream
 
 PROTOCOL = Protocol(9, 128, None)
@@ -49,7 +53,8 @@ def read_clips(data: Path, skip_notes: tuple[str, ...]) -> tuple[list[Pixels], l
 
 def in_short_calls(manifest: Manifest) -> Manifest:
     """The bundle with calls of two latents, so that short clips pass through a graph's memory, too."""
-    return replace(manifest, encoder_chunk=2 * manifest.time_factor, decoder_chunk=2)
+    stream = manifest.stream
+    return manifest if stream.groups else replace(manifest, stream=in_chunks(stream, 2))
 
 
 class Recorder:
@@ -67,16 +72,36 @@ class Recorder:
         return self._session.run(inputs)
 
 
-def encode(manifest: Manifest, encoder: StatefulGraph, clip: Pixels) -> Array:
+def encoder_stream(spec: StreamSpec, encoder: GraphChain) -> EncoderGroups:
+    """A stream of frames through a chain."""
+
+    def start() -> EncoderStream:
+        return EncoderStream(spec, lambda *_: Calls(encoder.fresh(), spec.encoder, spec.group_length("encoder")))
+
+    return EncoderGroups(start, spec.groups, Posterior(spec, LatentForm()))
+
+
+def decoder_stream(spec: StreamSpec, decoder: GraphChain, num_frames: int, height: int, width: int) -> DecoderGroups:
+    """A stream of latents or tokens through a chain, to float32 frames in -1..1."""
+
+    def start(count: int | None) -> DecoderStream:
+        def calls(_: int, __: int, held: int) -> Calls:
+            own = replace(spec.decoder, drop=spec.dropped(held))
+            return Calls(decoder.fresh(), own, spec.group_length("decoder"))
+
+        return DecoderStream(spec, calls, count, height, width, "float32")
+
+    return DecoderGroups(start, spec.groups, num_frames)
+
+
+def encode(manifest: Manifest, encoder: GraphChain, clip: Pixels) -> Array:
     """Latents or tokens of a clip."""
-    calls = Calls(encoder.fresh(), manifest.rule("encoder"))
-    stream = EncoderStream(manifest, encoder, lambda *size: calls)
+    stream = encoder_stream(manifest.stream, encoder)
     return np.concatenate([stream.push(clip), stream.finish()])
 
 
-def decode(manifest: Manifest, decoder: StatefulGraph, data: Array, clip: Pixels) -> Array:
+def decode(manifest: Manifest, decoder: GraphChain, data: Array, clip: Pixels) -> Array:
     """The clip's frames in 0..255 as float32, unrounded."""
     frames, height, width, _ = clip.shape
-    calls = Calls(decoder.fresh(), manifest.rule("decoder"))
-    stream = DecoderStream(manifest, decoder, lambda *size: calls, frames, height, width, "float32")
+    stream = decoder_stream(manifest.stream, decoder, frames, height, width)
     return (np.concatenate([stream.push(data), stream.finish()]) + 1) * np.float32(127.5)

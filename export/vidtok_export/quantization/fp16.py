@@ -9,7 +9,10 @@ from vidtok_export.compact import is_norm, put, restore_float
 from vidtok_export.lowering.winograd import take_back
 
 # Normalisation, attention scores, and the rounding and counting of FSQ stay in float32.
-_FULL = {"ReduceMean", "ReduceSum", "Sub", "Sqrt", "Reciprocal", "Div", "MatMul", "Softmax", "Tanh", "Round", "Floor"}
+_FULL = {
+    *("ReduceMean", "ReduceSum", "Sub", "Sqrt", "Max", "Clip", "Reciprocal", "Div"),
+    *("MatMul", "Softmax", "Tanh", "Round", "Floor"),
+}
 _POINTWISE = {"Add", "Mul"}
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16}
 

@@ -14,7 +14,7 @@ from vidtok_ref.train.clips import Pixels
 from vidtok_runtime.bundle.graph_entry import ROLES
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.engines.base import Array, Options
-from vidtok_runtime.engines.load import load_graph
+from vidtok_runtime.engines.load import load_chain
 from vidtok_runtime.streaming.geometry import to_network
 
 # Streamed and one shot sum in another order, so values on a rounding threshold fall to either side:
@@ -38,13 +38,14 @@ def judge(manifest: Manifest, precision: str, provider: str, clips: list[Pixels]
     the mean difference of the video decoded from the same tokens (-1..1); PSNR lost there and back, dB. Of itself:
     the mean difference of streamed and one-shot video of the first clip, and whether saturated input stays finite.
     """
-    encoder, decoder = (load_graph(manifest, role, provider, precision, Options()) for role in ROLES)
-    exact_encoder, exact_decoder = (load_graph(manifest, role, provider, "fp32", Options()) for role in ROLES)
-    f, s = manifest.time_factor, manifest.spatial_multiple
+    encoder, decoder = (load_chain(manifest, role, provider, precision, Options()) for role in ROLES)
+    exact_encoder, exact_decoder = (load_chain(manifest, role, provider, "fp32", Options()) for role in ROLES)
+    spec = manifest.stream
+    f, s = spec.time_factor, spec.spatial_multiple
     latent_diff = video_diff = mean_diff = chunk_diff = 0.0
     tokens = differing = 0
     for clip in clips:
-        x = to_network(clip[: len(clip) // f * f], s)
+        x = to_network(clip[: len(clip) // f * f], s, square=spec.square, pixel_range=spec.pixel_range)
         latents = x.shape[2] // f
         wanted, got = (run_in_calls(manifest, graph, x, latents) for graph in (exact_encoder, encoder))
         tokens += wanted.size
@@ -53,7 +54,7 @@ def judge(manifest: Manifest, precision: str, provider: str, clips: list[Pixels]
         video = run_in_calls(manifest, decoder, wanted, latents)
         error = np.abs(video - run_in_calls(manifest, exact_decoder, wanted, latents))
         video_diff, mean_diff = max(video_diff, float(error.max())), max(mean_diff, float(error.mean()))
-        if manifest.window is None and clip is clips[0]:
+        if spec.groups is None and clip is clips[0]:
             chunked = run_in_calls(manifest, decoder, run_in_calls(manifest, encoder, x, 1), 1)
             whole = run_in_calls(manifest, decoder, got, latents)
             chunk_diff = max(chunk_diff, float(np.abs(chunked - whole).mean()))
@@ -63,7 +64,7 @@ def judge(manifest: Manifest, precision: str, provider: str, clips: list[Pixels]
         finite &= bool(np.isfinite(video).all())
     lost = mean_psnr(manifest, exact_encoder, exact_decoder, clips) - mean_psnr(manifest, encoder, decoder, clips)
     row: dict[str, Any] = {"provider": provider, "precision": precision, "compared_with": "fp32 on the same provider"}
-    if manifest.codebook_size:
+    if spec.codebook_size:
         row |= {"tokens": tokens, "tokens_differing": differing, "token_agreement": round(1 - differing / tokens, 6)}
     else:
         row |= {"latent_max_diff": latent_diff}

@@ -12,18 +12,18 @@ from typing import Any
 
 import onnx
 
-from vidtok_export.bundle import save_manifest
+from vidtok_export.bundle import missing_kernels, save_manifest
 from vidtok_export.compact import store_half
 from vidtok_export.errors import ExportError, TargetError
 from vidtok_export.quantization.clips import read_clips
 from vidtok_export.quantization.fp16 import to_half
 from vidtok_export.quantization.loss import judge, require_judged
-from vidtok_export.quantization.selection import Int8Choice, choose, mean_psnr
+from vidtok_export.quantization.selection import Chosen, Int8Choice, choose, mean_psnr
 from vidtok_export.targets import check_precision, named, put_in_place
 from vidtok_runtime.bundle.graph_entry import ROLES, GraphEntry
 from vidtok_runtime.bundle.manifest import Manifest, check_file, read_manifest, sha256_of
 from vidtok_runtime.engines.base import Options
-from vidtok_runtime.engines.load import load_graph
+from vidtok_runtime.engines.load import load_chain
 from vidtok_runtime.engines.registry import choose_provider, usable_providers
 
 # ONNX Runtime is no faster in int8 than in float32 (docs/speed.md), and slower in transposed convolutions.
@@ -32,7 +32,7 @@ PROVIDERS_OF = {"int8": ["openvino"], "fp16": ["cuda", "cpu"]}
 
 def _write(folder: Path, entry: GraphEntry, precision: str, model: onnx.ModelProto) -> dict[str, Any]:
     """Write a graph into the bundle's folder; returns its row of the manifest, made from that of the float32 graph."""
-    path = folder / f"{entry.role}.{precision}.onnx"
+    path = folder / f"{Path(entry.file).stem}.{precision}.onnx"
     store_half(model)
     path.write_bytes(model.SerializeToString())
     made = replace(
@@ -41,15 +41,15 @@ def _write(folder: Path, entry: GraphEntry, precision: str, model: onnx.ModelPro
         sha256=sha256_of(path),
         precision=precision,
         providers=tuple(PROVIDERS_OF[precision]),
+        missing_kernels=missing_kernels(model),
     )
     return asdict(made)
 
 
 def _half(manifest: Manifest) -> list[dict[str, Any]]:
     rows = []
-    for role in ROLES:
-        entry = manifest.graph(role, "cpu", "fp32")
-        model = onnx.load(check_file(manifest, entry))
+    for entry in (entry for role in ROLES for entry in manifest.chain(role, "cpu", "fp32")):
+        model = onnx.load(check_file(manifest, entry)[0])
         to_half(model, {name for s in entry.states for name in (s.input, s.output)})
         halved = replace(entry, states=tuple(replace(state, dtype="float16") for state in entry.states))
         rows.append(_write(manifest.folder, halved, "fp16", model))
@@ -57,21 +57,20 @@ def _half(manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def _int8(manifest: Manifest, clips: list[Any], held: list[Any], max_lost: float, quiet: bool) -> list[dict[str, Any]]:
-    graphs = [load_graph(manifest, role, "cpu", "fp32", Options()) for role in ROLES]
-    whole = mean_psnr(manifest, graphs[0], graphs[1], held)
+    chains = [load_chain(manifest, role, "cpu", "fp32", Options()) for role in ROLES]
+    whole = mean_psnr(manifest, chains[0], chains[1], held)
     with tempfile.TemporaryDirectory() as folder:
         choice = Int8Choice(manifest, clips, Path(folder), quiet=quiet)
 
-        def lost(chosen: dict[str, set[str]]) -> float:
-            encoder, decoder = (choice.load(role, chosen[role]) for role in ROLES)
+        def lost(chosen: Chosen) -> float:
+            encoder, decoder = (choice.load(role, chosen) for role in ROLES)
             return whole - mean_psnr(manifest, encoder, decoder, held)
 
         chosen = choose(choice, max_lost, lost)
     rows = []
-    for role in ROLES:
-        graph = choice.graphs[role]
-        row = _write(manifest.folder, choice.entry(role), "int8", graph.model(chosen[role]))
-        kept = [name for name in graph.convolutions if name not in chosen[role]]
+    for file, graph in choice.graphs.items():
+        row = _write(manifest.folder, choice.entry(file), "int8", graph.model(chosen[file]))
+        kept = [name for name in graph.convolutions if name not in chosen[file]]
         rows.append(row | {"convolutions": len(graph.convolutions), "kept_float": kept})
     return rows
 

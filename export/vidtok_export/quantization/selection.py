@@ -15,45 +15,61 @@ from vidtok_ref.train.clips import Pixels
 from vidtok_runtime.bundle.graph_entry import ROLES, GraphEntry
 from vidtok_runtime.bundle.manifest import Manifest, check_file
 from vidtok_runtime.engines.base import Options, Session
-from vidtok_runtime.engines.load import load_graph
+from vidtok_runtime.engines.chain import GraphChain
+from vidtok_runtime.engines.load import load_chain
 from vidtok_runtime.engines.stateful import StatefulGraph
 from vidtok_runtime.quality.metrics import psnr
+
+Chosen = dict[str, set[str]]  # names of convolutions by the file of their graph
 
 PROBE = np.s_[:, 32:96, 32:96]  # of the first two clips: one convolution at a time is slow enough
 
 
 class Int8Choice:
-    """The graphs of a bundle, calibrated, with what each convolution costs when it alone takes integers."""
+    """The graphs of a bundle by their files, calibrated, with what each convolution costs alone in integers."""
 
     def __init__(self, manifest: Manifest, clips: list[Pixels], folder: Path, *, quiet: bool) -> None:
         self.manifest = in_short_calls(manifest)
         self._folder = folder
-        self._float = {role: load_graph(manifest, role, "cpu", "fp32", Options()) for role in ROLES}
-        recorders = {role: Recorder(graph.session) for role, graph in self._float.items()}
-        recording = {role: StatefulGraph(self._float[role].entry, recorders[role]) for role in ROLES}
+        self._float = {role: load_chain(manifest, role, "cpu", "fp32", Options()) for role in ROLES}
+        self._entries = {graph.entry.file: graph.entry for chain in self._float.values() for graph in chain.graphs}
+        recorders: dict[str, Recorder] = {}
+
+        def recording(graph: StatefulGraph) -> StatefulGraph:
+            recorders[graph.entry.file] = Recorder(graph.session)
+            return StatefulGraph(graph.entry, recorders[graph.entry.file])
+
+        encoder, decoder = (self._with_sessions(role, recording) for role in ROLES)
         for clip in tqdm(clips, desc="calibrate", unit="clip", disable=quiet):
-            data = encode(self.manifest, recording["encoder"], clip)
-            decode(self.manifest, recording["decoder"], data, clip)
+            decode(self.manifest, decoder, encode(self.manifest, encoder, clip), clip)
         self.graphs = {
-            role: Quantizable(onnx.load(check_file(manifest, self._float[role].entry)), recorders[role].feeds)
-            for role in ROLES
+            file: Quantizable(onnx.load(check_file(manifest, entry)[0]), recorders[file].feeds)
+            for file, entry in self._entries.items()
         }
         self._measure([np.ascontiguousarray(clip[PROBE]) for clip in clips[:2]], quiet)
 
-    def entry(self, role: str) -> GraphEntry:
-        """A role's row of the manifest with the states of its quantized graph."""
-        return self.graphs[role].doublings.entry(self._float[role].entry)
+    def _with_sessions(self, role: str, change: Callable[[StatefulGraph], StatefulGraph]) -> GraphChain:
+        """The chain of a role with its graphs changed."""
+        return GraphChain([change(graph) for graph in self._float[role].graphs], self.manifest.stream.calls(role).flags)
 
-    def load(self, role: str, integers: set[str]) -> StatefulGraph:
-        """The graph of a role on ONNX Runtime with these convolutions quantized."""
+    def entry(self, file: str) -> GraphEntry:
+        """A graph's row of the manifest with the states of its quantized form."""
+        return self.graphs[file].doublings.entry(self._entries[file])
+
+    def load(self, role: str, integers: Chosen) -> GraphChain:
+        """The chain of a role on ONNX Runtime with these convolutions quantized."""
         from vidtok_runtime.engines.ort import OrtSession
 
-        path = self._folder / f"{role}.try.onnx"
-        path.write_bytes(self.graphs[role].model(integers).SerializeToString())
-        entry = self.entry(role)
-        options = Options(resident=frozenset(s.output for s in entry.states))
-        session: Session = OrtSession(path, options, "CPUExecutionProvider")
-        return StatefulGraph(entry, session)
+        def changed(graph: StatefulGraph) -> StatefulGraph:
+            file = graph.entry.file
+            path = self._folder / f"try.{file}"
+            path.write_bytes(self.graphs[file].model(integers.get(file, set())).SerializeToString())
+            entry = self.entry(file)
+            options = Options(resident=frozenset(s.output for s in entry.states))
+            session: Session = OrtSession(path, options, "CPUExecutionProvider")
+            return StatefulGraph(entry, session)
+
+        return self._with_sessions(role, changed)
 
     def _measure(self, clips: list[Pixels], quiet: bool) -> None:
         """Squared error that each convolution adds to the reconstruction when it alone takes integers."""
@@ -62,34 +78,35 @@ class Int8Choice:
         videos = [decode(*run, d, clip) for d, clip in zip(data, clips, strict=True)]
         self.error = float(np.mean([np.square(v - c).mean() for v, c in zip(videos, clips, strict=True)]))
         self.cost: dict[tuple[str, str], float] = {}
-        names = [(role, name) for role in ROLES for name in self.graphs[role].convolutions]
-        for role, name in tqdm(names, desc="sensitivity", unit="layer", disable=quiet):
-            graph = self.load(role, {name})
+        names = [(file, name) for file, graph in self.graphs.items() for name in graph.convolutions]
+        for file, name in tqdm(names, desc="sensitivity", unit="layer", disable=quiet):
+            role = self._entries[file].role
+            chain = self.load(role, {file: {name}})
             added = []
             for clip, latent, video in zip(clips, data, videos, strict=True):
                 if role == "encoder":
-                    changed = decode(*run, encode(self.manifest, graph, clip), clip)
+                    changed = decode(*run, encode(self.manifest, chain, clip), clip)
                 else:
-                    changed = decode(self.manifest, graph, latent, clip)
+                    changed = decode(self.manifest, chain, latent, clip)
                 added.append(np.square(changed - video).mean())
-            self.cost[role, name] = float(np.mean(added))
+            self.cost[file, name] = float(np.mean(added))
 
-    def within(self, loss: float) -> dict[str, set[str]]:
+    def within(self, loss: float) -> Chosen:
         """Convolutions that together cost at most `loss` dB, if errors add up: the cheapest for their work first."""
-        budget, chosen = self.error * (10 ** (loss / 10) - 1), {role: set[str]() for role in ROLES}
+        budget, chosen = self.error * (10 ** (loss / 10) - 1), {file: set[str]() for file in self.graphs}
 
         def price(item: tuple[tuple[str, str], float]) -> float:
-            (role, name), cost = item
-            return cost / self.graphs[role].products[name]
+            (file, name), cost = item
+            return cost / self.graphs[file].products[name]
 
-        for (role, name), cost in sorted(self.cost.items(), key=price):
+        for (file, name), cost in sorted(self.cost.items(), key=price):
             if cost <= budget:
                 budget -= cost
-                chosen[role].add(name)
+                chosen[file].add(name)
         return chosen
 
 
-def mean_psnr(manifest: Manifest, encoder: StatefulGraph, decoder: StatefulGraph, clips: list[Pixels]) -> float:
+def mean_psnr(manifest: Manifest, encoder: GraphChain, decoder: GraphChain, clips: list[Pixels]) -> float:
     """Mean PSNR of the clips, dB, as `vidtok-run eval` counts it."""
     manifest = in_short_calls(manifest)
     values = []
@@ -99,7 +116,7 @@ def mean_psnr(manifest: Manifest, encoder: StatefulGraph, decoder: StatefulGraph
     return float(np.mean(values))
 
 
-def choose(choice: Int8Choice, max_lost: float, lost: Callable[[dict[str, set[str]]], float]) -> dict[str, set[str]]:
+def choose(choice: Int8Choice, max_lost: float, lost: Callable[[Chosen], float]) -> Chosen:
     """Convolutions to quantize, so that at most `max_lost` dB are lost as measured by `lost`."""
     allowance = max_lost
     while True:

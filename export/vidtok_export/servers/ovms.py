@@ -33,21 +33,21 @@ def write_ovms(manifest: Manifest, out: Path, size: tuple[int, int], *, force: b
     BundleError, ExportError.
     """
     models = served(manifest, size, "openvino", "fp32")
-    with added_to(out, manifest.variant, force=force) as folder:
+    with added_to(out, manifest.name, force=force) as folder:
         config = joined_config(out, [_entry(model) for model in models], force=force)
         for model in models:
             version = folder / model.name / "1"
             version.mkdir(parents=True)
             ov.save_model(stateful(model), str(version / "model.xml"), compress_to_fp16=False)
         (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-        (folder / rules_name(manifest.variant)).write_text(_readme(models, size), encoding="utf-8")
+        (folder / rules_name(manifest.name)).write_text(_readme(models, size), encoding="utf-8")
     return [model.name for model in models]
 
 
 def stateful(model: Served) -> Any:
     """The graph as an OpenVINO model of fixed picture size whose states are variables that are zero after a reset."""
     try:
-        graph = CORE.read_model(str(model.file))
+        graph = CORE.read_model(model.graph.SerializeToString())
         reduce_means(graph)
         shapes = {port.name: ov.PartialShape(model.dims(port.axes)) for port in model.entry.ports["inputs"].values()}
         graph.reshape(shapes)
@@ -56,7 +56,7 @@ def stateful(model: Served) -> Any:
         manager.run_passes(graph)
     except RuntimeError as error:
         cause = str(error).strip().splitlines()[-1]
-        raise ExportError(f"OpenVINO cannot make {model.file} stateful: {cause}; update openvino") from error
+        raise ExportError(f"OpenVINO cannot make {model.name} stateful: {cause}; update openvino") from error
     return graph
 
 
@@ -74,7 +74,7 @@ def _entry(model: Served) -> dict[str, Any]:
 def _readme(models: list[Served], size: tuple[int, int]) -> str:
     manifest = models[0].manifest
     return (
-        f"# {manifest.variant} on OpenVINO Model Server\n\n"
+        f"# {manifest.name} on OpenVINO Model Server\n\n"
         f"    docker run --rm -p 9000:9000 -v FOLDER:/models openvino/model_server --port 9000 --config_path "
         f"/models/{CONFIG}\n\n"
         f"Weights `{manifest.weights_sha256[:12]}`, frames of {size[0]}x{size[1]}. The models hold the states of a "

@@ -1,22 +1,29 @@
-"""What model servers need to know of a bundle: its graphs at one picture size, and how a client calls them."""
+"""What model servers need to know of a bundle: a graph for each role at one picture size, and how a client calls it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
+import onnx
+
+from vidtok_export.servers.joined import joined
 from vidtok_export.servers.repository import model_name
-from vidtok_runtime.bundle.graph_entry import FIRST_CALL, ROLES, Flag, GraphEntry, shape_of
+from vidtok_runtime.bundle.graph_entry import ROLES, GraphEntry, Port, shape_of
 from vidtok_runtime.bundle.manifest import Manifest, check_file
+from vidtok_runtime.bundle.stream_spec import FIRST_CALL, CallSpec
+from vidtok_runtime.streaming.geometry import padded_size
 
 
 @dataclass(frozen=True)
 class Served:
-    """A graph of a bundle as a server's model; `sizes` has N, and H and W in pixels."""
+    """The graphs of a role as one model of a server; `sizes` has N, and H and W in pixels.
+
+    entry, graph: the joined ones, the weights of which may lie in files of the bundle's folder.
+    """
 
     manifest: Manifest
     entry: GraphEntry
-    file: Path
+    graph: onnx.ModelProto
     sizes: dict[str, int]
 
     @property
@@ -27,15 +34,20 @@ class Served:
     @property
     def name(self) -> str:
         """The model's name on the server."""
-        return model_name(self.manifest.variant, self.role)
+        return model_name(self.manifest.name, self.role)
 
     @property
-    def start_flag(self) -> Flag | None:
+    def calls(self) -> CallSpec:
+        """How the model is called."""
+        return self.manifest.stream.calls(self.role)
+
+    @property
+    def start_flag(self) -> Port | None:
         """The flag that is true in the first call and no other."""
-        return next((flag for flag in self.entry.flags if flag.set == (FIRST_CALL,)), None)
+        return next((flag for flag in self.entry.flags if self.calls.flags[flag.name] == (FIRST_CALL,)), None)
 
     @property
-    def other_flags(self) -> list[Flag]:
+    def other_flags(self) -> list[Port]:
         """Flags for calls that a server knows nothing about."""
         return [flag for flag in self.entry.flags if flag is not self.start_flag]
 
@@ -52,7 +64,11 @@ def served(manifest: Manifest, size: tuple[int, int], provider: str, precision: 
 
     Raises BundleError.
     """
-    width, height = (-(-n // manifest.spatial_multiple) * manifest.spatial_multiple for n in size)
-    sizes = {"N": 1, "H": height, "W": width}
-    entries = [manifest.graph(role, provider, precision) for role in ROLES]
-    return [Served(manifest, entry, check_file(manifest, entry), sizes) for entry in entries]
+    spec = manifest.stream
+    height, width = padded_size(size[1], size[0], spec.spatial_multiple, square=spec.square)
+    models = []
+    for role in ROLES:
+        chain = manifest.chain(role, provider, precision)
+        graphs = [onnx.load(check_file(manifest, entry)[0]) for entry in chain]
+        models.append(Served(manifest, *joined(chain, graphs), {"N": 1, "H": height, "W": width}))
+    return models

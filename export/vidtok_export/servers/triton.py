@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -49,14 +48,14 @@ def write_triton(
     TargetError, BundleError.
     """
     models = served(manifest, size, "cuda" if kind == "gpu" else "cpu", precision)
-    with added_to(out, manifest.variant, force=force) as folder:
+    with added_to(out, manifest.name, force=force) as folder:
         for model in models:
             version = folder / model.name / "1"
             version.mkdir(parents=True)
-            shutil.copyfile(model.file, version / "model.onnx")
+            onnx.save_model(model.graph, version / "model.onnx")
             config = folder / model.name / "config.pbtxt"
             config.write_text(triton_config(model, kind, batch), encoding="utf-8")
-        (folder / rules_name(manifest.variant)).write_text(_readme(models, size, kind), encoding="utf-8")
+        (folder / rules_name(manifest.name)).write_text(_readme(models, size, kind), encoding="utf-8")
     return [model.name for model in models]
 
 
@@ -67,7 +66,7 @@ def triton_config(model: Served, kind: str, batch: int) -> str:
     batch dimension for Triton, and N is an ordinary 1.
     """
     max_batch = 0 if model.entry.flags else batch
-    data = [*model.entry.inputs, *(Port(f.name, f.dtype, f.axes) for f in model.other_flags)]
+    data = [*model.entry.inputs, *model.other_flags]
     blocks = [
         f'name: "{model.name}"',
         'backend: "onnxruntime"',
@@ -106,7 +105,7 @@ def _outputs(model: Served) -> list[tuple[Port, list[int]]]:
     """Outputs with the sizes that the graph itself declares: Triton wants exactly these, unlike those of inputs."""
     declared = {
         value.name: [dim.dim_value if dim.HasField("dim_value") else -1 for dim in value.type.tensor_type.shape.dim]
-        for value in onnx.load(str(model.file), load_external_data=False).graph.output
+        for value in model.graph.graph.output
     }
     return [(port, declared[port.name]) for port in model.entry.outputs]
 
@@ -133,7 +132,7 @@ def _readme(models: list[Served], size: tuple[int, int], kind: str) -> str:
     manifest = models[0].manifest
     exact = "NVIDIA_TF32_OVERRIDE=0 " if kind == "gpu" else ""  # TensorFloat-32 changes tokens
     return (
-        f"# {manifest.variant} on Triton Inference Server\n\n"
+        f"# {manifest.name} on Triton Inference Server\n\n"
         f"    {exact}tritonserver --model-repository=FOLDER\n\n"
         f"Weights `{manifest.weights_sha256[:12]}`, frames of {size[0]}x{size[1]}. Triton keeps the states of a "
         "sequence and starts them at zero; clients never see them. Arrays have all dims of the tables; where "

@@ -51,14 +51,15 @@ private:
 
 vidtok::Tokenizer open_tokenizer(const Options& options) {
     const std::string provider = options.provider.empty() ? built_in().front() : options.provider;
-    return {
-        options.files[0], make_engine(provider, options.threads), {options.precision, options.chunk, options.window}};
+    return {options.files[0],
+            make_engine(provider, options.threads),
+            {options.precision, options.chunk, options.window, options.normalize}};
 }
 
 void encode(const Options& options, const Ending& ending) {
     vidtok::Tokenizer tok = open_tokenizer(options);
     FrameReader reader(options.files[1], options.raw);
-    vidtok::TokenWriter writer(options.files[2], tok.manifest().codebook_size, options.half, options.force);
+    vidtok::TokenWriter writer(options.files[2], tok.manifest().stream.codebook_size, options.half, options.force);
     vidtok::Encoder encoder = tok.encoder(options.gop);
     std::vector<std::int64_t> pts;  // the one thing that grows: eight bytes a frame
     {
@@ -87,6 +88,7 @@ void encode(const Options& options, const Ending& ending) {
 
 void decode(const Options& options, const Ending& ending) {
     if (options.window) throw UsageError("tokens decode in the windows that they were made in; leave --window out");
+    if (options.normalize) throw UsageError("what a token file says is undone on its own; leave --normalize out");
     vidtok::Tokenizer tok = open_tokenizer(options);
     const vidtok::TokenReader reader(options.files[1]);
     reader.verify();

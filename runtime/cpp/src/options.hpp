@@ -28,6 +28,7 @@ struct Options {
     RawFormat raw;
     std::optional<double> time_limit;  // seconds
     bool half = false;
+    bool normalize = false;
     bool force = false;
     bool quiet = false;
     bool verify = false;
@@ -49,9 +50,10 @@ else BT.601.
   --threads N               CPU threads                                     [one a core]
   --precision NAME          as the bundle offers                            [its first]
   --chunk N                 frames a graph call at most                     [the bundle's]
-  --window N                frames a window, of non-causal variants         [the bundle's]
+  --window N                frames a group, where bundles leave it open     [the bundle's]
   --gop N                   encode: start anew every N latents
   --half                    encode: latents as float16
+  --normalize               encode: apply the bundle's latent mean and scale
   --size WxH                encode: size of .rgb frames
   --fps N or N/D            encode: frames a second                         [that of the file]
   --time-limit SECONDS      end after so many, even if a graph never does
@@ -130,6 +132,8 @@ inline Options parse_options(const std::vector<std::string>& words) {
             options.raw.fps = detail::parse_rate(value());
         } else if (word == "--half") {
             options.half = true;
+        } else if (word == "--normalize") {
+            options.normalize = true;
         } else if (word == "--force") {
             options.force = true;
         } else if (word == "--quiet") {

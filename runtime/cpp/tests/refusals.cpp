@@ -54,13 +54,15 @@ std::string content_of(const path& file, const Fields& one) {
     return prefix + content + data;
 }
 
-/// What the readers say against a file; nothing when they take it.
-std::optional<std::string> refused(const path& file) {
+/// What the readers say against a file; nothing when they take it. bundle: where a graph is from.
+std::optional<std::string> refused(const path& file, const path& bundle) {
     try {
         if (file.extension() == ".json") {
             vidtok::read_manifest(file.parent_path());
         } else if (file.extension() == ".onnx") {
-            vidtok::check_onnx_file(file);
+            vidtok::WeightsSizes known;
+            for (const auto& weights : vidtok::read_manifest(bundle).weights_files) known[weights.file] = weights.size;
+            vidtok::check_onnx_file(file, known);
         } else {
             const vidtok::TokenReader reader(file);
             reader.verify();
@@ -86,7 +88,7 @@ bool judge(const path& kit, const path& work, const Fields& one) {
         throw vidtok::OutputError(target.string() + " cannot be written");
     }
     file.reset();
-    const std::optional<std::string> found = refused(target);
+    const std::optional<std::string> found = refused(target, (kit / name).parent_path());
     if (found.has_value() == (one.text("verdict") == "refuse")) return true;
     std::printf("%s: %s, must be: %s (%s)\n", text(one, "name").c_str(), found ? found->c_str() : "accept",
                 one.text("verdict").c_str(), text(one, "why").c_str());

@@ -84,13 +84,15 @@ def bundle_peers(
 def cases(
     manifest: Manifest, sizes: Sequence[int], frames: int | None, threads: int | None, device_id: int = 0
 ) -> list[Case]:
-    """Encoding and decoding at each size; frames None: the bundle's chunk. Raises InputError."""
-    f, s = manifest.time_factor, manifest.spatial_multiple
-    frames = manifest.encoder_chunk if frames is None else frames
-    if frames < f or frames % f:
-        raise InputError(f"a call of {manifest.variant} takes a multiple of {f} frames, got {frames}")
+    """Encoding and decoding at each size; frames None: a call as the bundle likes them. Raises InputError."""
+    stream, s = manifest.stream, manifest.stream.spatial_multiple
+    # Where there is no longest call, one takes a whole group.
+    usual = stream.encoder.max or (stream.groups.frames if stream.groups else stream.time_factor)
+    frames, f = usual if frames is None else frames, stream.time_factor
+    if frames != usual and (frames < f or frames % f):
+        raise InputError(f"a call of {manifest.name} takes a multiple of {f} frames, got {frames}")
     for size in sizes:
         if size < s or size % s:
-            raise InputError(f"a side of {manifest.variant} is a multiple of {s} pixels, got {size}")
+            raise InputError(f"a side of {manifest.name} is a multiple of {s} pixels, got {size}")
     count = threads or cores()
     return [Case(role, frames, size, size, count, device_id) for size in sizes for role in ROLES]

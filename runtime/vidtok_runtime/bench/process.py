@@ -18,20 +18,20 @@ import numpy as np
 from vidtok_runtime.bench.interleaved import serve
 from vidtok_runtime.bundle.manifest import Manifest, read_manifest
 from vidtok_runtime.engines.base import Array, Options
-from vidtok_runtime.engines.load import load_graph
+from vidtok_runtime.engines.load import load_chain
 from vidtok_runtime.engines.registry import PROVIDERS
 
 
 def example(manifest: Manifest, role: str, frames: int, height: int, width: int) -> Array:
-    """Seeded noise for one call: video `1 3 T H W` in -1..1, latents `1 C t h w` or indices `1 t h w`."""
-    rng = np.random.default_rng(0)
+    """Seeded noise for one call: video `1 3 T H W` in the range of pixels, latents `1 C t h w` or indices `1 t h w`."""
+    rng, stream = np.random.default_rng(0), manifest.stream
     if role == "encoder":
-        return rng.uniform(-1, 1, (1, 3, frames, height, width)).astype(np.float32)
-    s = manifest.spatial_multiple
-    grid = frames // manifest.time_factor, height // s, width // s
-    if manifest.codebook_size:
-        return rng.integers(0, manifest.codebook_size, (1, *grid), np.int32)
-    return rng.standard_normal((1, manifest.latent_channels, *grid), np.float32)
+        return rng.uniform(*stream.pixel_range, (1, 3, frames, height, width)).astype(np.float32)
+    s = stream.spatial_multiple
+    grid = -(-frames // stream.time_factor), height // s, width // s
+    if stream.codebook_size:
+        return rng.integers(0, stream.codebook_size, (1, *grid), np.int32)
+    return rng.standard_normal((1, stream.latent_channels, *grid), np.float32)
 
 
 def matmul(n: int) -> Callable[[], object]:
@@ -52,17 +52,18 @@ def graph_call(
     device_id: int,
     straight: str | None = None,
 ) -> Callable[[], object]:
-    """Load a graph; every call takes the next chunk of one stream and carries the state."""
+    """Load the graphs of a role; every call takes the next chunk of one stream, or a whole group."""
     manifest = read_manifest(Path(bundle))
     x = example(manifest, role, frames, height, width)
     options = Options(threads, device_id)
     if straight:
         session = PROVIDERS[provider][2](Path(straight), options)
         return lambda: session.run({next(iter(session.inputs)): x})
-    graph = load_graph(manifest, role, provider, precision, options)
-    x = x.astype(graph.input_dtype)
-    chunks = chain([x[..., : manifest.rule(role, frames).first, :, :]], repeat(x))
-    return lambda: graph.step(next(chunks))
+    graphs, calls = load_chain(manifest, role, provider, precision, options), manifest.stream.calls(role)
+    if calls.max is None:
+        return lambda: graphs.fresh().step(x)
+    chunks = chain([x[..., : calls.first, :, :]], repeat(x))
+    return lambda: graphs.step(next(chunks))
 
 
 def _load(spec: dict[str, Any]) -> Callable[[], object]:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from vidtok_runtime.bench.interleaved import Times, interleave
 from vidtok_runtime.bench.plan import Case, Peer, side_command
+from vidtok_runtime.bundle.information import multiply_adds
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.errors import ProviderError
 
@@ -61,7 +62,8 @@ class Bench:
     """All figures of a run and how they came about."""
 
     bundle: str
-    variant: str
+    family: str
+    name: str
     weights_sha256: str
     how: str = HOW
     machine: dict[str, Any] = field(default_factory=dict)
@@ -109,7 +111,9 @@ def run_bench(
     limits: further matrix products besides numpy's; the fastest is the limit. say: is given the lines of each case as
     soon as it is measured. Raises ProviderError when nothing works.
     """
-    bench = Bench(manifest.folder.resolve().name, manifest.variant, manifest.weights_sha256, machine=machine())
+    bench = Bench(
+        manifest.folder.resolve().name, manifest.family, manifest.name, manifest.weights_sha256, machine=machine()
+    )
     products = {_MATMUL: side_command(matmul=MATRIX), **(limits or {})}
     total = sum((len(products) + len(peers)) * (repeats + 2) for peers in plan.values())
     with tqdm(total=total, desc="bench", unit="call", disable=quiet) as bar:
@@ -120,14 +124,14 @@ def run_bench(
             bench.left_out |= {f"{name}, {case.title}": reason for name, reason in failed.items()}
             rate = max((MATRIX**3 / median(times[name].calls_s) for name in products if name in times), default=None)
             measured = {name: times[name] for name in named if name in times}
-            work = manifest.multiply_adds(case.role, case.frames, case.height, case.width)
+            work = multiply_adds(manifest, case.role, case.frames, case.height, case.width)
             rows = [
                 _row(named[name], case, own, next(iter(measured.values())), rate, work)
                 for name, own in measured.items()
             ]
             bench.rows += rows
             bar.clear()
-            for line in table(f"{bench.bundle} ({bench.variant}): {case}", rows, rate):
+            for line in table(f"{bench.bundle} ({bench.name}): {case}", rows, rate):
                 say(line)
     if not bench.rows:
         raise ProviderError(f"nothing could be measured: {'; '.join(bench.left_out.values())}")

@@ -5,25 +5,30 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from vidtok_runtime.bundle.stream_spec import MAX_SPATIAL_MULTIPLE, MAX_TIME_FACTOR
 from vidtok_runtime.checked_json import Fields
 
 ROLES = ("encoder", "decoder")
-FIRST_CALL, SECOND_CALL, FLUSH_CALL = "first call", "second call", "flush call"
-_DTYPES = ("float32", "float16", "int32", "int64", "uint8", "int8", "bool")
+PARTS = ("local", "global")
+DTYPES = ("float32", "float16", "int32", "int64", "uint8", "int8", "bool")
 _AXIS = re.compile("([NTHW])(/[1-9][0-9]?)?|[1-9][0-9]{0,5}")
 _MAX_FIXED = 2**24  # product of the numbers among the axes of one array
-_TIME = -3  # axis of the data, of `N C T H W` as of `N T H W`
+MAX_AXES = 6
+MAX_STAGE_CHANNELS, MAX_RECEPTIVE_FIELD = 2**20, 2**20
 
 
 def shape_of(axes: str, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    """Numbers for axes as text: `N 512 2 H/8 W/8` with `{"N": 1, "H": 64, "W": 64}` is (1, 512, 2, 8, 8)."""
+    """Numbers for axes as text: `N 512 2 H/8 W/8` with `{"N": 1, "H": 64, "W": 64}` is (1, 512, 2, 8, 8).
+
+    Quotients are rounded up.
+    """
     shape = []
     for axis in axes.split():
         symbol, _, divisor = axis.partition("/")
         size = sizes[symbol] if symbol in sizes else int(symbol)
-        shape.append(size // int(divisor or 1))
+        shape.append(-(-size // int(divisor or 1)))
     return tuple(shape)
 
 
@@ -58,53 +63,70 @@ class State:
 
 
 @dataclass(frozen=True)
-class Flag:
-    """Input that is true in some calls of a stream and false in all others; `set` lists these calls."""
+class Stage:
+    """Tensors of one resolution: channels of the widest, pixels a position along H and W, frames a position.
 
-    name: str
-    dtype: str
-    axes: str
-    set: tuple[str, ...]
+    attention: between all positions of a frame.
+    """
+
+    channels: int
+    space: int
+    time: int
+    attention: bool
 
 
 @dataclass(frozen=True)
 class GraphEntry:
-    """One graph of a bundle."""
+    """One graph of a bundle: a part of the chain of its role.
+
+    part: `local`, if an output depends on a bounded neighbourhood in space, or `global`. flags: inputs that are true in
+    the calls that `stream` names. stages: for planning memory, in the order of the data. receptive_field: pixels that
+    an output looks at on either side of its own, attention left out. missing_kernels: names of nodes that an engine has
+    no kernel for, by engine.
+    """
 
     role: str
-    file: str
-    sha256: str
+    part: str
     precision: str
     providers: tuple[str, ...]
+    file: str
+    sha256: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    states: tuple[State, ...]
-    flags: tuple[Flag, ...]
+    states: tuple[State, ...] = ()
+    flags: tuple[Port, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    receptive_field: int = 0
+    missing_kernels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def ports(self) -> dict[str, dict[str, Port]]:
         """All that the graph takes (`inputs`) and gives (`outputs`), by name."""
-        flags = [Port(f.name, f.dtype, f.axes) for f in self.flags]
-        takes = [*self.inputs, *flags, *(Port(s.input, s.dtype, s.axes) for s in self.states)]
+        takes = [*self.inputs, *self.flags, *(Port(s.input, s.dtype, s.axes) for s in self.states)]
         gives = [*self.outputs, *(Port(s.output, s.dtype, s.axes) for s in self.states)]
         return {"inputs": {p.name: p for p in takes}, "outputs": {p.name: p for p in gives}}
 
 
 def graph_entry(raw: Fields) -> GraphEntry:
     """A row of `graphs`; raises ValueError for whatever a runtime could not use."""
+    missing = raw.fields("missing_kernels")
     entry = GraphEntry(
         role=raw.one_of("role", ROLES),
-        file=_file_name(raw),
-        sha256=raw.sha256("sha256"),
+        part=raw.one_of("part", PARTS),
         precision=raw.text("precision"),
         providers=raw.texts("providers"),
-        inputs=tuple(Port(p.text("name"), _dtype(p), _axes(p)) for p in raw.rows("inputs")),
-        outputs=tuple(Port(p.text("name"), _dtype(p), _axes(p)) for p in raw.rows("outputs")),
+        file=file_name(raw, ".onnx"),
+        sha256=raw.sha256("sha256"),
+        inputs=_ports(raw, "inputs"),
+        outputs=_ports(raw, "outputs"),
         states=tuple(
             State(s.text("input"), s.text("output"), _dtype(s), _axes(s), s.one_of("initial", ("zeros",)))
             for s in raw.rows("states")
         ),
-        flags=tuple(_flag(f) for f in raw.rows("flags")),
+        flags=_ports(raw, "flags"),
+        stages=tuple(_stage(s) for s in raw.rows("stages")),
+        receptive_field=raw.integer("receptive_field", 0, MAX_RECEPTIVE_FIELD),
+        missing_kernels={name: missing.texts(name) for name in missing.names()},
     )
     _check(entry)
     return entry
@@ -118,46 +140,45 @@ def _check(entry: GraphEntry) -> None:
         raise ValueError(f"two inputs of the {entry.role} have one name")
     if len(ports["outputs"]) != len(entry.outputs) + len(entry.states):
         raise ValueError(f"two outputs of the {entry.role} have one name")
-    data, result = entry.inputs[0], entry.outputs[0]
-    tokens, video = (result, data) if entry.role == "encoder" else (data, result)
-    if video.name != "video" or tokens.name not in ("latent", "indices"):
-        raise ValueError(f"the {entry.role} turns {data.name} into {result.name}, not video into latent or indices")
-    for port in (video, tokens):
-        axes = port.axes.split()
-        if len(axes) != (4 if port.name == "indices" else 5) or axes[_TIME][0] != "T":
-            raise ValueError(f"the axes of {port.name} are {port.axes!r}")
-    known = {axis[0] for axis in data.axes.split()}
+    known = _symbols(entry.inputs[0].axes)
     for port in [*ports["inputs"].values(), *ports["outputs"].values()]:
-        if unknown := {axis[0] for axis in port.axes.split() if axis[0].isalpha()} - known:
+        if unknown := _symbols(port.axes) - known:
             raise ValueError(f"the axes of {port.name} name {', '.join(sorted(unknown))}, which the data do not have")
 
 
-def _file_name(raw: Fields) -> str:
-    """The graph's file, which lies in the bundle's folder itself and nowhere else."""
+def _symbols(axes: str) -> set[str]:
+    return {axis[0] for axis in axes.split() if axis[0].isalpha()}
+
+
+def file_name(raw: Fields, suffix: str) -> str:
+    """The plain name of a file, which lies in the bundle's folder itself and nowhere else; raises ValueError."""
     name = raw.text("file")
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*\.onnx", name):
-        raise ValueError(f"the file {name!r} is not the plain name of an .onnx file inside the bundle")
+    if not re.fullmatch(f"[A-Za-z0-9_][A-Za-z0-9_.+-]*\\{suffix}", name):
+        raise ValueError(f"the file {name!r} is not the plain name of a {suffix} file inside the bundle")
     return name
 
 
+def _ports(raw: Fields, name: str) -> tuple[Port, ...]:
+    return tuple(Port(p.text("name"), _dtype(p), _axes(p)) for p in raw.rows(name))
+
+
 def _dtype(raw: Fields) -> str:
-    return raw.one_of("dtype", _DTYPES)
+    return raw.one_of("dtype", DTYPES)
 
 
 def _axes(raw: Fields) -> str:
     axes = raw.text("axes")
-    if len(axes.split(" ")) > 6 or not all(_AXIS.fullmatch(axis) for axis in axes.split(" ")):
+    if len(axes.split(" ")) > MAX_AXES or not all(_AXIS.fullmatch(axis) for axis in axes.split(" ")):
         raise ValueError(f"the axes {axes!r} of {raw.where} are not like 'N 512 2 H/8 W/8'")
     if math.prod(int(axis) for axis in axes.split(" ") if axis.isdigit()) > _MAX_FIXED:
         raise ValueError(f"the axes {axes!r} of {raw.where} are too large")
     return axes
 
 
-def _flag(raw: Fields) -> Flag:
-    occasions = raw.texts("set")
-    if unknown := set(occasions) - {FIRST_CALL, SECOND_CALL, FLUSH_CALL}:
-        raise ValueError(f"when to set {raw.text('name')} is unknown to this runtime: {', '.join(sorted(unknown))}")
-    axes = _axes(raw)
-    if not axes.replace(" ", "").isdigit():
-        raise ValueError(f"the axes {axes!r} of the flag {raw.text('name')} are not numbers")
-    return Flag(raw.text("name"), _dtype(raw), axes, occasions)
+def _stage(raw: Fields) -> Stage:
+    return Stage(
+        channels=raw.integer("channels", 1, MAX_STAGE_CHANNELS),
+        space=raw.integer("space", 1, MAX_SPATIAL_MULTIPLE),
+        time=raw.integer("time", 1, MAX_TIME_FACTOR),
+        attention=raw.boolean("attention"),
+    )

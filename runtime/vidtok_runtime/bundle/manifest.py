@@ -1,108 +1,72 @@
-"""The manifest of a bundle: what its graphs take, give and remember. Runtimes loop over it."""
+"""The manifest of a bundle: how its graphs are called, and what they take, give and remember."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from vidtok_runtime.bundle.graph_entry import GraphEntry, graph_entry
+from vidtok_runtime.bundle.graph_entry import ROLES, GraphEntry, Port, file_name, graph_entry
 from vidtok_runtime.bundle.onnx_file import check_onnx_file
+from vidtok_runtime.bundle.stream_spec import StreamSpec, stream_spec
 from vidtok_runtime.checked_json import Fields, parse_json
 from vidtok_runtime.errors import BundleError
 from vidtok_runtime.files import is_file
 
 FORMAT = "vidtok-bundle"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _MAX_BYTES = 2**24  # of manifest.json
-_MAX_CHUNK = 2**16
+_MAX_FILE = 2**53 - 1  # bytes of a file of weights
+_ENDS = ("video", "latent", "indices")  # what chains take and give
+VARIANCE = "log_variance"
 
 
 @dataclass(frozen=True)
-class CallRule:
-    """How a stream is cut into graph calls, counted in frames (encoder) or latents (decoder).
+class WeightsFile:
+    """A file that graphs may keep tensors in; size in bytes."""
 
-    multiple: every call takes a multiple of it, but for the last; most: at most so many; first: exactly so
-    many in the first call. Of what comes out (latents or frames), `drop` are thrown away at the start.
-    flush: at the end, one more call with so many dummies, of whose output only the first `keep` count.
-    """
-
-    multiple: int
-    most: int
-    first: int | None = None
-    drop: int = 0
-    flush: int = 0
-    keep: int = 0
-
-
-@dataclass(frozen=True)
-class ParityRow:
-    """Largest differences from the reference that were measured at export; of latents or of `tokens`."""
-
-    provider: str
-    latent_max_diff: float | None
-    video_max_diff: float
-    tokens: int | None
-    tokens_differing: int | None
-    precision: str | None  # None: fp32
-    psnr_lost: float | None  # dB, against fp32
+    file: str
+    sha256: str
+    size: int
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A bundle's description, read from `manifest.json` in `folder`."""
+    """A bundle's description, read from `manifest.json` in `folder`; `raw` is all of it, also what is for people."""
 
     folder: Path
     raw: dict[str, Any]
-    variant: str
-    regularizer: str
+    family: str
+    name: str
     weights_sha256: str
-    time_factor: int
-    spatial_multiple: int
-    front_frames: int
-    encoder_chunk: int
-    decoder_chunk: int
-    decoder_first: int | None
-    decoder_drop: int
-    decoder_flush: int
-    look_ahead: int
-    window: int | None
-    codebook_size: int | None
-    latent_channels: int
-    graphs: tuple[GraphEntry, ...]
-    source: str
     licence: str
-    parity: tuple[ParityRow, ...]
-    operations: dict[str, dict[str, float]]
+    stream: StreamSpec
+    weights_files: tuple[WeightsFile, ...]
+    graphs: tuple[GraphEntry, ...]
 
-    def multiply_adds(self, role: str, frames: int, height: int, width: int) -> float:
-        """Arithmetic of so many frames in the model as published."""
-        counts, pixels = self.operations[role], height * width
-        return frames * pixels * (counts["pixel"] + counts["pixel_squared"] * pixels)
+    @property
+    def files(self) -> list[str]:
+        """Names of all files besides the manifest."""
+        return [*(graph.file for graph in self.graphs), *(weights.file for weights in self.weights_files)]
 
-    def rule(self, role: str, window: int | None = None) -> CallRule:
-        """How to call the graph of a role; `window` (frames) replaces that of a non-causal bundle."""
-        if self.window is not None:
-            length = window or self.window
-            length = length if role == "encoder" else length // self.time_factor
-            return CallRule(length, length)
-        if role == "encoder":
-            return CallRule(self.time_factor, self.encoder_chunk)
-        return CallRule(
-            1, self.decoder_chunk, self.decoder_first, self.decoder_drop, self.decoder_flush, self.look_ahead
-        )
+    def chain(self, role: str, provider: str, precision: str | None) -> tuple[GraphEntry, ...]:
+        """The graphs that compute a role, in the order of the data; raises BundleError.
 
-    def graph(self, role: str, provider: str, precision: str | None) -> GraphEntry:
-        """The graph of a role for a provider and a precision (None: the first listed); raises BundleError."""
-        fits = [g for g in self.graphs if g.role == role and provider in g.providers]
-        for graph in fits:
-            if precision in (None, graph.precision):
-                return graph
-        offered = sorted({f"{g.precision} on {'/'.join(g.providers)}" for g in self.graphs if g.role == role})
-        raise BundleError(
-            f"{self.folder} has no {precision or ''} {role} graph for {provider}; it offers {', '.join(offered)}"
-        )
+        precision: None for that of the first encoder for the provider.
+        """
+        if precision is None:
+            fits = (g.precision for g in self.graphs if g.role == "encoder" and provider in g.providers)
+            precision = next(fits, None)
+        found = tuple(g for g in self.graphs if g.role == role and provider in g.providers and g.precision == precision)
+        if not found:
+            offered = sorted({f"{g.precision} on {'/'.join(g.providers)}" for g in self.graphs if g.role == role})
+            raise BundleError(
+                f"{self.folder} has no {precision or ''} {role} graph for {provider}; it offers {', '.join(offered)}"
+            )
+        return found
 
 
 def sha256_of(path: Path) -> str:
@@ -112,7 +76,7 @@ def sha256_of(path: Path) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read and check `manifest.json` and that every graph file is there; raises BundleError."""
+    """Read and check `manifest.json` and that every file it names is there; raises BundleError."""
     path = folder / "manifest.json"
     if not is_file(path):
         raise BundleError(f"{folder} is not a bundle: it has no manifest.json; make one with vidtok-export")
@@ -134,99 +98,121 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise BundleError(f"{path} is damaged: {error}; export the bundle again") from error
-    for graph in manifest.graphs:
-        _place(manifest, graph)
+    for name in manifest.files:
+        _place(manifest, name)
     return manifest
 
 
 def _manifest(folder: Path, raw: Fields) -> Manifest:
-    variant, weights, chunk = raw.fields("variant"), raw.fields("weights"), raw.fields("chunk")
-    f = raw.integer("time_factor", 1, 64)
-    flush, window = raw.fields_or_none("flush"), raw.fields_or_none("window")
+    raw.mapping("config")
     manifest = Manifest(
         folder=folder,
         raw=raw.raw,
-        variant=variant.text("name"),
-        regularizer=variant.text("regularizer"),
-        weights_sha256=weights.sha256("sha256"),
-        time_factor=f,
-        spatial_multiple=raw.integer("spatial_multiple", 1, 256),
-        front_frames=raw.fields("front_padding").integer("frames", 0, f - 1),
-        encoder_chunk=chunk.integer("encoder_frames", f, _MAX_CHUNK),
-        decoder_chunk=chunk.integer("decoder_latents", 1, _MAX_CHUNK),
-        decoder_first=chunk.integer_or_none("first_decoder_latents", 1, _MAX_CHUNK),
-        decoder_drop=raw.integer("drop_decoded_frames", 0, 2 * f),
-        decoder_flush=flush.integer("decoder_latents", 1, 64) if flush else 0,
-        look_ahead=raw.integer("look_ahead", 0, f - 1),
-        window=window.integer("frames", f, _MAX_CHUNK) if window else None,
-        codebook_size=raw.integer_or_none("codebook_size", 1, 2**31 - 1),
-        latent_channels=variant.integer("z_channels", 1, 1024),
-        graphs=tuple(graph_entry(entry) for entry in raw.rows("graphs")),
-        source=weights.text("source"),
+        family=raw.text("family"),
+        name=raw.text("name"),
+        weights_sha256=raw.fields("weights").sha256("sha256"),
         licence=raw.text("licence"),
-        parity=tuple(_parity(row) for row in raw.fields("parity").rows("rows")),
-        operations=_operations(raw.fields("operations")),
+        stream=stream_spec(raw.fields("stream")),
+        weights_files=tuple(
+            WeightsFile(file_name(row, ".weights"), row.sha256("sha256"), row.integer("size", 1, _MAX_FILE))
+            for row in raw.rows("weights_files")
+        ),
+        graphs=tuple(graph_entry(row) for row in raw.rows("graphs")),
     )
-    if flush and flush.integer("keep_frames", 0, f - 1) != manifest.look_ahead:
-        raise ValueError("flush does not keep as many frames as the decoder looks ahead")
-    if manifest.encoder_chunk % f or (manifest.window or 0) % f:
-        raise ValueError(f"a chunk or window of frames is no multiple of {f}")
-    names = {port.name for graph in manifest.graphs for port in (graph.inputs[0], graph.outputs[0])} - {"video"}
-    if not names <= {"latent" if manifest.codebook_size is None else "indices"}:
-        raise ValueError(f"its graphs use {', '.join(sorted(names))}, its codebook size is {manifest.codebook_size}")
-    _check_axes(manifest)
+    names = [weights.file for weights in manifest.weights_files]
+    if len(set(names)) != len(names):
+        raise ValueError("two of its files of weights have one name")
+    chains: dict[tuple[str, str, str], list[GraphEntry]] = {}
+    for graph in manifest.graphs:
+        for provider in set(graph.providers):
+            chains.setdefault((graph.role, provider, graph.precision), []).append(graph)
+    for role in ROLES:
+        if role not in {key[0] for key in chains}:
+            raise ValueError(f"it has no {role}")
+    for (role, *_), chain in chains.items():
+        _check_chain(manifest.stream, role, chain)
     return manifest
 
 
-def _check_axes(manifest: Manifest) -> None:
-    """Raise ValueError unless data have the axes that follow from the factors."""
-    f, m = ("" if n == 1 else f"/{n}" for n in (manifest.time_factor, manifest.spatial_multiple))
-    tokens = f"T{f} H{m} W{m}"
-    right = {"video": "N 3 T H W", "latent": f"N {manifest.latent_channels} {tokens}", "indices": f"N {tokens}"}
-    for graph in manifest.graphs:
-        for port in (graph.inputs[0], graph.outputs[0]):
-            if port.axes != right[port.name]:
-                raise ValueError(f"the axes of {port.name} are {port.axes!r}, not {right[port.name]!r}")
+def _check_chain(stream: StreamSpec, role: str, chain: Sequence[GraphEntry]) -> None:
+    """Raise ValueError unless each graph takes what the one before it gives, and the ends are those of the role."""
+    video, tokens = _data_ports(stream)
+    first, last = (video, tokens) if role == "encoder" else (tokens, video)
+    for port, right in ((chain[0].inputs[0], first), (chain[-1].outputs[0], last)):
+        if port != right:
+            raise ValueError(f"the {role} has {_text(port)} where {_text(right)} belongs")
+    for before, after in pairwise(chain):
+        given, taken = before.outputs[0], after.inputs[0]
+        if given != taken or given.name in _ENDS:
+            raise ValueError(
+                f"the {role}'s graphs are no chain: one gives {_text(given)}, the next takes {_text(taken)}"
+            )
+    for graph in chain:
+        if unknown := {flag.name for flag in graph.flags} - stream.calls(role).flags.keys():
+            raise ValueError(f"nothing says when to set the {role}'s flags {', '.join(sorted(unknown))}")
+    if role == "encoder" and tokens.name == "latent":
+        for port in chain[-1].outputs:
+            if port.name == VARIANCE and (port.dtype, port.axes) != (tokens.dtype, tokens.axes):
+                raise ValueError(f"the encoder gives {_text(port)}, but {_text(tokens)}")
 
 
-def _operations(entry: Fields) -> dict[str, dict[str, float]]:
-    return {
-        role: {key: entry.fields(role).number(key) for key in ("pixel", "pixel_squared")}
-        for role in ("encoder", "decoder")
-    }
+def _data_ports(stream: StreamSpec) -> tuple[Port, Port]:
+    """Video, and latents or indices, with the axes that follow from the factors."""
+    f, s = ("" if n == 1 else f"/{n}" for n in (stream.time_factor, stream.spatial_multiple))
+    tokens = Port("latent", "float32", f"N {stream.latent_channels} T{f} H{s} W{s}")
+    if stream.codebook_size is not None:
+        tokens = Port("indices", "int32", f"N T{f} H{s} W{s}")
+    return Port("video", "float32", "N 3 T H W"), tokens
 
 
-def _parity(row: Fields) -> ParityRow:
-    has = row.names()
-    return ParityRow(
-        provider=row.text("provider"),
-        latent_max_diff=row.number("latent_max_diff") if "latent_max_diff" in has else None,
-        video_max_diff=row.number("video_max_diff"),
-        tokens=row.count("tokens") if "tokens" in has else None,
-        tokens_differing=row.count("tokens_differing") if "tokens_differing" in has else None,
-        precision=row.text("precision") if "precision" in has else None,
-        psnr_lost=row.number("psnr_lost") if "psnr_lost" in has else None,
-    )
+def _text(port: Port) -> str:
+    return f"{port.name} ({port.dtype} {port.axes})"
 
 
-def _place(manifest: Manifest, graph: GraphEntry) -> Path:
-    """Where a graph's file is; raises BundleError when it is missing or a link that leads out of the bundle."""
-    path = manifest.folder / graph.file
+def _place(manifest: Manifest, name: str) -> Path:
+    """Where a file of the bundle is; raises BundleError when it is missing or a link that leads out of the bundle."""
+    path = manifest.folder / name
     if not is_file(path):
-        raise BundleError(f"{manifest.folder} is incomplete: {graph.file} is missing; export the bundle again")
+        raise BundleError(f"{manifest.folder} is incomplete: {name} is missing; export the bundle again")
     if path.resolve().parent != manifest.folder.resolve():
         raise BundleError(f"{path} is a link out of the bundle; copy the file into its place")
     return path
 
 
-def check_file(manifest: Manifest, graph: GraphEntry) -> Path:
-    """Path of a graph file whose bytes are those of the manifest and that names no other file; raises BundleError."""
-    path = _place(manifest, graph)
+def check_file(manifest: Manifest, graph: GraphEntry, known: set[Path] | None = None) -> tuple[Path, list[Path]]:
+    """Path of a graph file, and those of the files of weights that it needs, whose bytes are those of the manifest.
+
+    known: files that need no second look; what is found sound is added. Raises BundleError.
+    """
+    known = set() if known is None else known
+    path = _checked(manifest, graph.file, graph.sha256, known)
+    weights = {w.file: w for w in manifest.weights_files}
+    named = check_onnx_file(path, {name: w.size for name, w in weights.items()})
+    files = [_checked(manifest, name, weights[name].sha256, known, weights[name].size) for name in sorted(named)]
+    return path, files
+
+
+def _checked(manifest: Manifest, name: str, sha256: str, known: set[Path], size: int | None = None) -> Path:
+    path = _place(manifest, name)
+    if path in known:
+        return path
     try:
-        found = sha256_of(path)
+        same = size in (None, path.stat().st_size) and sha256_of(path) == sha256
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
-    if found != graph.sha256:
-        raise BundleError(f"{path} is altered: its SHA-256 is not the manifest's; copy or export the bundle again")
-    check_onnx_file(path)
+    if not same:
+        raise BundleError(
+            f"{path} is altered: its size or SHA-256 is not the manifest's; copy or export the bundle again"
+        )
+    known.add(path)
     return path
+
+
+def size_of(manifest: Manifest, chain: Sequence[GraphEntry]) -> int:
+    """Bytes of the graphs of a chain and of the files of weights that they need."""
+    files = {graph.file for graph in chain}
+    sizes = {weights.file: weights.size for weights in manifest.weights_files}
+    if sizes:
+        for file in sorted(files):
+            files |= check_onnx_file(manifest.folder / file, sizes)
+    return sum(sizes[file] if file in sizes else (manifest.folder / file).stat().st_size for file in files)

@@ -16,12 +16,14 @@ from vidtok_runtime.cli.options import (
     RANGE,
     command,
     engine,
+    latents,
     limited,
     say,
     source,
     target_of,
     written,
 )
+from vidtok_runtime.streaming.posterior import LatentForm
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.video.selection import Selection
 from vidtok_runtime.video.source import Opening
@@ -34,9 +36,9 @@ from vidtok_runtime.video.writer import Output
 )
 @click.argument("clip")
 @click.option("-o", "--out", type=FILE, help="Token file.  [default: CLIP with the suffix .safetensors]")
-@click.option("--half", is_flag=True, help="Store latents as float16 (tokens are exact anyway).")
-@click.option("--gop", type=click.IntRange(1), help="Start anew every so many latents: seekable; causal variants only.")
+@click.option("--gop", type=click.IntRange(1), help="Start anew every so many latents: seekable; causal models only.")
 @command(FORCE, *COMMON)
+@latents
 @limited
 @source
 @engine
@@ -44,6 +46,7 @@ def encode(
     clip: str,
     out: Path | None,
     half: bool,
+    form: LatentForm,
     gop: int | None,
     selection: Selection,
     opening: Opening,
@@ -61,7 +64,16 @@ def encode(
     out = target_of(clip, out, ".safetensors", force=force)
     tok = tokenizer(bundle)
     info = encode_file(
-        tok, clip, out, selection=selection, opening=opening, half=half, gop=gop, force=force, quiet=quiet
+        tok,
+        clip,
+        out,
+        selection=selection,
+        opening=opening,
+        half=half,
+        gop=gop,
+        form=form,
+        force=force,
+        quiet=quiet,
     )
     if not quiet:
         click.echo(f"{out}: {info.num_frames} frames of {info.width}x{info.height}, {out.stat().st_size:,} bytes")

@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from vidtok_runtime.cli.options import COMMON, FOLDER, command, engine, limit, source
+from vidtok_runtime.cli.options import COMMON, FOLDER, command, engine, latents, limit, source
 from vidtok_runtime.errors import InputError, QuarantineError
 from vidtok_runtime.machine import cores
+from vidtok_runtime.streaming.posterior import LatentForm
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.video.selection import Selection
 from vidtok_runtime.video.source import Opening
@@ -33,7 +34,6 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 )
 @click.argument("place", metavar="IN", type=click.Path(exists=True, path_type=Path))
 @click.argument("out", type=FOLDER)
-@click.option("--half", is_flag=True, help="Store latents as float16 (tokens are exact anyway).")
 @click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one a core, at most 4; cuda: 1]")
 @click.option("--time-limit", type=float, callback=limit, help="Seconds for a clip.  [default: none]")
 @click.option("--retries", type=click.IntRange(0), default=1, show_default=True, help="More tries of a failed clip.")
@@ -48,12 +48,14 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @click.option("--actor-gpus", type=click.FloatRange(0), help="Ray: GPUs of an actor.  [default: 1 for cuda, else 0]")
 @click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Ray: clips a task.")
 @command(*COMMON)
+@latents
 @source
 @engine
 def dataset(
     place: Path,
     out: Path,
     half: bool,
+    form: LatentForm,
     workers: int | None,
     time_limit: float | None,
     retries: int,
@@ -73,6 +75,7 @@ def dataset(
     The same command goes on where it was stopped, killed or crashed. A list has a column `file`; its other columns,
     and the .txt and .json beside a clip of a folder or shard, go into index.parquet. Clips that fail are listed with
     the reason in quarantine.csv, and the exit code is 1. A worker has as many threads as there are cores for each.
+    With --sample every clip draws with a seed of its own, made of SEED and its name, which its token file has.
     """
     from vidtok_runtime.dataset.local import LocalEngine
     from vidtok_runtime.dataset.plan import DatasetPlan, Engine
@@ -90,12 +93,14 @@ def dataset(
         gpus = float(tok.provider == "cuda") if actor_gpus is None else actor_gpus
         runner = RayEngine(workers, threads if actor_cpus is None else actor_cpus, gpus, batch_size)
     settings = {
-        "variant": tok.manifest.variant,
+        "family": tok.manifest.family,
+        "name": tok.manifest.name,
         "weights": tok.manifest.weights_sha256,
         "precision": tok.precision,
         "provider": tok.engine,
-        "window": tok.window,
+        "groups": None if tok.stream.groups is None else asdict(tok.stream.groups),
         "half": half,
+        **asdict(form),
         **{name: None if value is None else str(value) for name, value in asdict(selection).items()},
         "opening": [opening.damage.value, opening.raw, *map("=".join, opening.options)],
         **({} if opening.stream is None else {"stream": opening.stream}),
@@ -105,7 +110,7 @@ def dataset(
     summary = tokenize_dataset(
         place,
         out,
-        EncodeRecipe(made, {"selection": selection, "opening": opening, "half": half}),
+        EncodeRecipe(made, {"selection": selection, "opening": opening, "half": half, "form": form}),
         runner,
         settings,
         plan,

@@ -19,6 +19,7 @@ from vidtok_runtime.cli.ending import endings, second_signal_ends, time_limit
 from vidtok_runtime.engines.registry import PROVIDERS
 from vidtok_runtime.errors import InputError, VidtokError
 from vidtok_runtime.files import PartFile
+from vidtok_runtime.streaming.posterior import LatentForm
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.video.reader import Kind, kind_of
 from vidtok_runtime.video.selection import FITS, Selection
@@ -105,8 +106,21 @@ ENGINE = [
         "--provider-option", "engine_pairs", multiple=True, callback=_pairs, help="KEY=VALUE for the engine; repeat."
     ),
     click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: one a core]"),
-    click.option("--window", type=click.IntRange(1), help="Frames a window, non-causal variants only.  [default: 16]"),
+    click.option(
+        "--window", type=click.IntRange(1), help="Frames a window, of models that have any.  [default: as published]"
+    ),
     click.option("--max-memory", callback=_memory, help="Shorter calls, then tiles, to stay below, as 4GB."),
+]
+LATENTS = [
+    click.option("--half", is_flag=True, help="Store latents as float16 (tokens are exact anyway)."),
+    click.option(
+        "--sample",
+        type=click.IntRange(0, 2**32 - 1),
+        metavar="SEED",
+        help="Draw latents from the posterior, in place of its mean.",
+    ),
+    click.option("--with-variance", is_flag=True, help="Store the log variance of latents, too."),
+    click.option("--normalize", is_flag=True, help="Apply the release's mean and scale of latents; decode undoes it."),
 ]
 LIMIT = [
     click.option(
@@ -225,6 +239,16 @@ def engine(function: Callable[..., None]) -> Callable[..., None]:
         function(*args, tokenizer=functools.partial(Tokenizer, provider=provider, **options), **kwargs)
 
     return _add(ENGINE, call)
+
+
+def latents(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of latents that are stored, and give `function` their `form` and `half`."""
+
+    @functools.wraps(function)
+    def call(*args: Any, sample: int | None, with_variance: bool, normalize: bool, **kwargs: Any) -> None:
+        function(*args, form=LatentForm(sample, with_variance, normalize), **kwargs)
+
+    return _add(LATENTS, call)
 
 
 def limited(function: Callable[..., None]) -> Callable[..., None]:

@@ -33,7 +33,7 @@ def cut(tokens: Path, out: Path, start: str | None, end: str | None, force: bool
 def join(tokens: tuple[Path, ...], out: Path, force: bool) -> None:
     """Write token files one after another as one.
 
-    They come from one bundle and, but for the last, hold whole groups of one --gop (or whole windows).
+    They come from one bundle and, but for the last, hold whole groups (of one --gop, or windows) or are of one length.
     """
     from vidtok_runtime.tokens.edit import join_files
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from vidtok_runtime.errors import MismatchError, OutputError, TokenFileError, Vi
 from vidtok_runtime.files import is_file
 from vidtok_runtime.lists import plain_name
 from vidtok_runtime.machine import free_memory
+from vidtok_runtime.streaming.posterior import LatentForm
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tokens.tokens import TokenInfo, TokenReader
 
@@ -23,6 +25,8 @@ _OF_THE_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 class EncodeRecipe:
     """How clips become tokens: makes the tokenizer of a worker, and the keywords of `encode_file`.
 
+    Latents that are drawn get a seed for each clip, made of that in `form` and the clip's name: clips of one data set
+    do not share their noise.
     available: bytes that calls of a worker stay within by being shorter, None where that is not known.
     """
 
@@ -62,7 +66,8 @@ class Worker:
         self._encode = dict(recipe.encode)
         self._tok = recipe.tokenizer()
         self._tok.available = recipe.available
-        self._tok.encoder()  # loads the graph now: what is wrong with it is no clip's fault
+        # Loads the graphs now: what is wrong with them is no clip's fault.
+        self._tok.encoder(**vars(self._encode.get("form") or LatentForm()))
         cv2.setNumThreads(self._tok.options.threads or -1)
 
     def attempt(self, job: Job) -> Outcome:
@@ -88,7 +93,8 @@ class Worker:
                 job.target.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise OutputError(f"the folder {job.target.parent} cannot be made: {error.strerror}") from error
-            info = encode_file(self._tok, job.url, job.target, force=True, quiet=True, **self._encode)
+            encode = {**self._encode, "form": form_of(job.clip, self._encode.get("form"))}
+            info = encode_file(self._tok, job.url, job.target, force=True, quiet=True, **encode)
         return {
             "size": job.target.stat().st_size,
             "sha256": sha256_of(job.target),
@@ -108,3 +114,11 @@ class Worker:
         except (TokenFileError, MismatchError):
             return None
         return reader.info
+
+
+def form_of(clip: str, form: LatentForm | None) -> LatentForm | None:
+    """The form of a clip's latents: with a seed of its own, the first four bytes of the SHA-256 of seed and name."""
+    if form is None or form.sample is None:
+        return form
+    digest = hashlib.sha256(f"{form.sample} {clip}".encode("utf-8", "surrogateescape")).digest()
+    return replace(form, sample=int.from_bytes(digest[:4], "big"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ class Session(Protocol):
 class Options:
     """Settings of a session: CPU threads (None: one a core), device number, outputs that only feed the next call.
 
+    handed_on: outputs that only feed another graph. weights: files that the graph keeps tensors in.
     provider_options: names and values for the engine itself: of the CUDA provider (`use_tf32`, `enable_cuda_graph`,
     `cudnn_conv_algo_search`, `gpu_mem_limit`...), attributes and configuration of ONNX Runtime's session on the CPU,
     properties of OpenVINO. Raises InputError.
@@ -41,6 +43,8 @@ class Options:
     device_id: int = 0
     provider_options: tuple[tuple[str, str], ...] = ()
     resident: frozenset[str] = frozenset()
+    handed_on: frozenset[str] = frozenset()
+    weights: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if self.threads is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from vidtok_runtime.bundle.manifest import sha256_of
@@ -21,12 +22,15 @@ _MAX_BYTES = 64 * 2**20
 _DIGEST = hashlib.sha256().digest_size
 
 
-def cache_file(graph: Path, *parts: object) -> Path | None:
-    """Where the compiled form of a graph is kept; `parts` is all that it depends on besides. None: nowhere."""
+def cache_file(graph: Sequence[Path], *parts: object) -> Path | None:
+    """Where the compiled form of a graph, of one or more files, is kept; None: nowhere.
+
+    parts: all that it depends on besides.
+    """
     folder = _folder()
-    if folder is None or graph.stat().st_size > _MAX_BYTES:
+    if folder is None or sum(path.stat().st_size for path in graph) > _MAX_BYTES:
         return None
-    key = hashlib.sha256("\n".join([sha256_of(graph), *map(str, parts)]).encode()).hexdigest()
+    key = hashlib.sha256("\n".join([*map(sha256_of, graph), *map(str, parts)]).encode()).hexdigest()
     return folder / f"{key[:32]}.blob"
 
 

@@ -34,6 +34,7 @@ class CapturedOrtSession(OrtSession):
 
     def __init__(self, path: Path, options: Options, provider: str) -> None:
         super().__init__(path, options, provider)
+        self._resident = options.resident  # what is handed on would lie elsewhere in every call
         self._turn = threading.Lock()  # a replay has its buffers for itself
         self._staging: dict[tuple[str, Shape], tuple[Array, ort.OrtValue]] = {}
         self._results: dict[tuple[Shape, ...], dict[str, ort.OrtValue]] = {}

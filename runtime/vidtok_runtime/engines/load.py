@@ -1,24 +1,35 @@
-"""Loading a graph of a bundle, checked against the manifest."""
+"""Loading the graphs of a role, checked against the manifest."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from vidtok_runtime.bundle.graph_entry import GraphEntry, Port
 from vidtok_runtime.bundle.manifest import Manifest, check_file
 from vidtok_runtime.engines.base import Options, Session
+from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.engines.registry import PROVIDERS
 from vidtok_runtime.engines.stateful import StatefulGraph
 from vidtok_runtime.errors import BundleError
 
 
-def load_graph(manifest: Manifest, role: str, provider: str, precision: str | None, options: Options) -> StatefulGraph:
-    """Load a graph of a bundle and check it against the manifest; raises BundleError, ProviderError."""
-    entry = manifest.graph(role, provider, precision)
-    options = replace(options, resident=frozenset(s.output for s in entry.states))
-    session = PROVIDERS[provider][2](check_file(manifest, entry), options)
-    _check_ports(manifest, entry, session)
-    return StatefulGraph(entry, session)
+def load_chain(manifest: Manifest, role: str, provider: str, precision: str | None, options: Options) -> GraphChain:
+    """Load the graphs of a role and check them against the manifest; raises BundleError, ProviderError."""
+    entries = manifest.chain(role, provider, precision)
+    graphs, known = [], set[Path]()
+    for entry in entries:
+        path, weights = check_file(manifest, entry, known)
+        own = replace(
+            options,
+            resident=frozenset(s.output for s in entry.states),
+            handed_on=frozenset() if entry is entries[-1] else frozenset({entry.outputs[0].name}),
+            weights=tuple(weights),
+        )
+        session = PROVIDERS[provider][2](path, own)
+        _check_ports(manifest, entry, session)
+        graphs.append(StatefulGraph(entry, session))
+    return GraphChain(graphs, manifest.stream.calls(role).flags)
 
 
 def _check_ports(manifest: Manifest, entry: GraphEntry, session: Session) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class OpenVinoSession:
         }
         settings |= dict(options.provider_options)
         try:
-            compiled = _compile(path, settings)
+            compiled = _compile(path, options.weights, settings)
         except RuntimeError as error:
             raise BundleError(f"OpenVINO cannot load {path}: {str(error).strip().splitlines()[-1]}") from error
         self._request = compiled.create_infer_request()
@@ -68,10 +68,11 @@ def _copy(value: Array, into: Array | None) -> Array:
     return into
 
 
-def _compile(path: Path, settings: dict[Any, Any]) -> Any:
+def _compile(path: Path, weights: Sequence[Path], settings: dict[Any, Any]) -> Any:
     """The compiled graph, out of the cache if it is there."""
     named = sorted((str(name), str(value)) for name, value in settings.items())
-    kept = cache_file(path, ov.get_version(), CORE.get_property("CPU", props.device.full_name), named, "reduced means")
+    device = CORE.get_property("CPU", props.device.full_name)
+    kept = cache_file([path, *weights], ov.get_version(), device, named, "reduced means")
     if kept is not None and (blob := load(kept)) is not None:
         with contextlib.suppress(RuntimeError):  # of another machine, perhaps: compile as if it were not there
             return CORE.import_model(blob, "CPU", settings)

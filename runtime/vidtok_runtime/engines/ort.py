@@ -28,7 +28,7 @@ class OrtSession:
         settings.log_severity_level = 3
         # A plan of the whole call's memory holds more at once: a third of the peak, for a few percent of the speed.
         settings.enable_mem_pattern = False
-        self._resident = options.resident
+        self._resident = options.resident | options.handed_on
         self._device = "cpu"
         choice: Any = provider
         if provider == "CUDAExecutionProvider":
@@ -55,7 +55,7 @@ class OrtSession:
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
 
     def run(self, inputs: Mapping[str, Array], spare: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Outputs by name: arrays, and for states values that stay on the device."""
+        """Outputs by name: arrays, and for those that only feed graphs values that stay on the device."""
         binding = self._session.io_binding()
         spare = spare or {}
         for name, value in inputs.items():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
-from vidtok_runtime.bundle.graph_entry import FIRST_CALL, FLUSH_CALL, SECOND_CALL, GraphEntry, shape_of, sizes_of
+from vidtok_runtime.bundle.graph_entry import GraphEntry, shape_of, sizes_of
 from vidtok_runtime.engines.base import Array, Session
 from vidtok_runtime.errors import BundleError, InputError
 
@@ -24,12 +24,6 @@ class StatefulGraph:
         self._spares = [] if spares is None else spares
         self._streams: weakref.WeakSet[StatefulGraph] = weakref.WeakSet()
         self._state: dict[str, Array] | None = None
-        self._calls = 0
-
-    @property
-    def input_dtype(self) -> np.dtype[Any]:
-        """Type of the graph's data input."""
-        return np.dtype(self.entry.inputs[0].dtype)
 
     def fresh(self) -> StatefulGraph:
         """Another stream through the same loaded graph; the streams of a graph share what memory is spare."""
@@ -42,33 +36,24 @@ class StatefulGraph:
         """Whether a stream that `fresh` gave is still there."""
         return bool(self._streams)
 
-    def step(self, x: Array, *, flush: bool = False) -> dict[str, Array]:
+    def step(self, x: Any, true: Collection[str] = ()) -> dict[str, Any]:
         """Run one chunk `N ...` and keep the new states for the next; returns the outputs by name.
 
-        flush: this call comes after the end of the stream.
+        x: an array, or what the engine keeps on a device. true: names of the flags that are set in this call.
         """
         port = self.entry.inputs[0]
-        sizes = sizes_of(port.axes, x.shape)
+        shape = _shape(x)
+        sizes = sizes_of(port.axes, shape)
         if self._state is None:
-            self._state = self._initial_state(x, sizes)
-        self._calls += 1
-        occasions = {{1: FIRST_CALL, 2: SECOND_CALL}.get(self._calls), FLUSH_CALL if flush else None}
-        flags = {
-            f.name: np.full(shape_of(f.axes, {}), not occasions.isdisjoint(f.set), f.dtype) for f in self.entry.flags
-        }
-        size = (x.shape[0], *x.shape[-2:])
+            self._state = self._initial_state(shape, sizes)
+        flags = {f.name: np.full(shape_of(f.axes, sizes), f.name in true, f.dtype) for f in self.entry.flags}
+        size = (shape[0], *shape[-2:])
         results = self.session.run({port.name: x, **flags, **self._state}, self._spare(size))
         self._check_shapes(results, sizes)
         # One set of state buffers more than there are streams: what was read in this call is written in the next.
         self._spares.append((size, {s.output: self._state[s.input] for s in self.entry.states}))
         self._state = {s.input: results[s.output] for s in self.entry.states}
-        outputs = {p.name: results[p.name] for p in self.entry.outputs}
-        for name, output in outputs.items():
-            if output.dtype.kind == "f" and not np.isfinite(output).all():
-                raise BundleError(
-                    f"the {self.entry.role} gave NaN or infinite {name}; its weights or what it was given are damaged"
-                )
-        return outputs
+        return {p.name: results[p.name] for p in self.entry.outputs}
 
     def _spare(self, size: tuple[int, ...]) -> dict[str, Array]:
         """State buffers that no stream needs any more, if there are some for this size."""
@@ -81,20 +66,23 @@ class StatefulGraph:
     def _check_shapes(self, results: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
         """Raise BundleError unless outputs and states have the sizes that the manifest promises for these data."""
         for name, port in self.entry.ports["outputs"].items():
-            value, promised = results[name], shape_of(port.axes, sizes)
-            # What an engine keeps on a device tells its sizes when it is asked.
-            found = value.shape if isinstance(value, np.ndarray) else value.shape()
-            if tuple(found) != promised:
+            found, promised = _shape(results[name]), shape_of(port.axes, sizes)
+            if found != promised:
                 raise BundleError(
                     f"the {self.entry.role} gave {name} of {list(found)} where its manifest promises {list(promised)} "
                     f"({port.axes}); export the bundle again"
                 )
 
-    def _initial_state(self, x: Array, sizes: Mapping[str, int]) -> dict[str, Array]:
+    def _initial_state(self, shape: tuple[int, ...], sizes: Mapping[str, int]) -> dict[str, Array]:
         states = {}
         try:
             for state in self.entry.states:
                 states[state.input] = np.zeros(shape_of(state.axes, sizes), state.dtype)
         except (MemoryError, ValueError) as error:
-            raise InputError(f"the {self.entry.role}'s state for data {list(x.shape)} needs too much memory") from error
+            raise InputError(f"the {self.entry.role}'s state for data {list(shape)} needs too much memory") from error
         return states
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """Of an array; what an engine keeps on a device tells its own when it is asked."""
+    return tuple(value.shape if isinstance(value, np.ndarray) else value.shape())

@@ -36,7 +36,7 @@ class Grid:
     @classmethod
     def of(cls, manifest: Manifest) -> Grid:
         """The blocks that one latent of a bundle stands for."""
-        return cls(manifest.time_factor, manifest.spatial_multiple, manifest.front_frames)
+        return cls(manifest.stream.time_factor, manifest.stream.spatial_multiple, manifest.stream.front_frames)
 
     def __str__(self) -> str:
         return f"{self.frames}x{self.side}x{self.side}" + (f"+{self.front}" if self.front else "")

@@ -43,7 +43,7 @@ class Model:
     def __init__(self, tok: Tokenizer, name: str) -> None:
         self.name = name
         self.tok = tok
-        codes = tok.manifest.codebook_size
+        codes = tok.stream.codebook_size
         self._seen: NDArray[np.bool_] | None = np.zeros(codes, np.bool_) if codes else None
         self.tokens = 0
         self.bits = 0.0
@@ -51,7 +51,7 @@ class Model:
     @property
     def channels(self) -> int:
         """Numbers a latent."""
-        return self.tok.manifest.latent_channels
+        return self.tok.stream.latent_channels
 
     def round_trip(self, clip: Excerpt) -> Iterator[tuple[Pixels, Pixels]]:
         numbers = 0
@@ -65,7 +65,7 @@ class Model:
 
         for frame, pixels in round_trip(self.tok, clip, clip.height, clip.width, look):
             yield frame.pixels, pixels
-        self.bits = bits_per_number(self.tok.manifest.codebook_size) * numbers
+        self.bits = bits_per_number(self.tok.stream.codebook_size) * numbers
         if self._seen is not None:  # only now: a clip that fails does not count
             self.tokens += numbers
             for found in codes:
@@ -79,11 +79,12 @@ class Model:
     def describe(self) -> dict[str, Any]:
         manifest = self.tok.manifest
         return {
-            "variant": manifest.variant,
+            "family": manifest.family,
+            "model": manifest.name,
             "weights_sha256": manifest.weights_sha256,
             "provider": self.tok.provider,
             "precision": self.tok.precision,
-            "codebook_size": manifest.codebook_size,
+            "codebook_size": manifest.stream.codebook_size,
             "codes_used": self.codes_used,
             "tokens": self.tokens or None,
         }

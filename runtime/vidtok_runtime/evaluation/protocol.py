@@ -38,8 +38,12 @@ class Protocol:
 
 
 def published_frames(manifest: Manifest) -> int:
-    """Frames of a clip that published figures are about: 17, and 16 of non-causal variants."""
-    return 17 if manifest.window is None else 16
+    """Frames of a clip that published figures are about: 17, or whole groups of a model that has any, 16 of 16."""
+    groups = manifest.stream.groups
+    if groups is None:
+        return 17
+    step = groups.frames - groups.shared_frames
+    return groups.frames + max(0, 17 - groups.frames) // step * step
 
 
 class Excerpt:

@@ -64,7 +64,7 @@ def _row(row: Result) -> str:
 
 
 def _codes(model: Model) -> str:
-    codes = model.tok.manifest.codebook_size
+    codes = model.tok.stream.codebook_size
     assert codes
     line = f"codes in use: {model.codes_used:.1%} of {codes:,} ({model.tokens:,} tokens seen"
     return line + (f", so at most {model.tokens / codes:.1%})" if model.tokens < codes else ")")

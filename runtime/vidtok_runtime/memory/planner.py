@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vidtok_runtime.bundle.graph_entry import GraphEntry
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.errors import BundleError, InputError
-from vidtok_runtime.memory.footprint import reach
 from vidtok_runtime.memory.predict import format_memory, predict
 from vidtok_runtime.streaming.tiles import Tiling
 
@@ -25,10 +24,10 @@ class CallPlan:
 
     def text(self, manifest: Manifest) -> str:
         """One line for people."""
-        parts = [f"calls of {self.chunk * manifest.time_factor} frames"]
+        parts = [f"calls of {self.chunk * manifest.stream.time_factor} frames"]
         for role, tiles in self.tiles.items():
             if tiles.count > 1:
-                rows, columns, multiple = tiles.rows, tiles.columns, manifest.spatial_multiple
+                rows, columns, multiple = tiles.rows, tiles.columns, manifest.stream.spatial_multiple
                 parts.append(
                     f"{role} in {len(columns.starts)}x{len(rows.starts)} tiles of "
                     f"{columns.size * multiple}x{rows.size * multiple}"
@@ -38,10 +37,10 @@ class CallPlan:
 
 @dataclass(frozen=True)
 class Planner:
-    """What plans depend on: graphs that run at the same time, the limit in bytes, chunk lengths that are allowed."""
+    """What plans depend on: chains that run at the same time, the limit in bytes, chunk lengths that are allowed."""
 
     manifest: Manifest
-    graphs: tuple[GraphEntry, ...]
+    chains: Mapping[str, Sequence[GraphEntry]]  # by role
     provider: str
     limit: int
     chunks: range
@@ -49,9 +48,9 @@ class Planner:
     def shorten(self, height: int, width: int) -> CallPlan:
         """The longest calls that fit, of whole frames of `height` x `width` latents; the shortest if none do.
 
-        As long as allowed where the variant does not tell its layers.
+        As long as allowed where the graphs tell no stages.
         """
-        whole = {graph.role: Tiling.of(height, width) for graph in self.graphs}
+        whole = {role: Tiling.of(height, width) for role in self.chains}
         plan = CallPlan(self.chunks[-1], whole)
         with contextlib.suppress(BundleError):
             for chunk in reversed(self.chunks):
@@ -62,7 +61,7 @@ class Planner:
 
     def why(self, plan: CallPlan) -> str:
         """One line for people about a plan that `shorten` made."""
-        f = self.manifest.time_factor
+        f = self.manifest.stream.time_factor
         text = (
             f"calls of {plan.chunk * f} frames, since {self.chunks[-1] * f} would take more than the "
             f"{format_memory(self.limit)} that are free"
@@ -80,7 +79,7 @@ class Planner:
             if self._fits(plan):
                 return plan
         least = min(plans, key=lambda plan: plan.peak or 0)
-        multiple = self.manifest.spatial_multiple
+        multiple = self.manifest.stream.spatial_multiple
         raise InputError(
             f"{width * multiple}x{height * multiple} does not fit into {format_memory(self.limit)} with "
             f"{self.provider}; it needs {least.text(self.manifest)}{self._smaller(height, width)}"
@@ -99,7 +98,7 @@ class Planner:
         side = bisect_left(range(1, short), True, key=lambda side: not fits(side))
         if side == 0:
             return f". {format_memory(self.limit)} are too little for any size"
-        return f". Raise the limit, or resize the shorter side to {side * self.manifest.spatial_multiple}"
+        return f". Raise the limit, or resize the shorter side to {side * self.manifest.stream.spatial_multiple}"
 
     def _plans(self, height: int, width: int) -> Iterator[CallPlan]:
         for index, tiles in enumerate(self._grids(height, width)):
@@ -107,14 +106,19 @@ class Planner:
                 yield self._plan(tiles, chunk)
 
     def _plan(self, tiles: dict[str, Tiling], chunk: int) -> CallPlan:
-        return CallPlan(chunk, tiles, predict(self.manifest, self.graphs, self.provider, tiles, chunk))
+        return CallPlan(chunk, tiles, predict(self.manifest, self.chains, self.provider, tiles, chunk))
 
     def _grids(self, height: int, width: int) -> Iterator[dict[str, Tiling]]:
         """Whole frames, then ever smaller tiles: of each number of tiles the smallest that overlap enough."""
-        overlaps = {graph.role: reach(self.manifest, graph.role) for graph in self.graphs}
+        overlaps = {role: overlap_of(self.manifest, chain) for role, chain in self.chains.items()}
         yield {role: Tiling.of(height, width) for role in overlaps}
         found = {}
         for side in range(max(height, width) - 1, 2 * max(overlaps.values()) - 1, -1):
             tiles = {role: Tiling.of(height, width, side, overlap) for role, overlap in overlaps.items()}
             found[tuple(t.count for t in tiles.values())] = tiles
         yield from found.values()
+
+
+def overlap_of(manifest: Manifest, chain: Sequence[GraphEntry]) -> int:
+    """Latents that the graphs of a chain look at on either side of one, attention left out."""
+    return -(-sum(graph.receptive_field for graph in chain) // manifest.stream.spatial_multiple)

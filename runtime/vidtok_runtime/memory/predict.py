@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vidtok_runtime.bundle.graph_entry import GraphEntry, shape_of
-from vidtok_runtime.bundle.manifest import Manifest
-from vidtok_runtime.errors import InputError
+from vidtok_runtime.bundle.manifest import Manifest, size_of
+from vidtok_runtime.errors import BundleError, InputError
 from vidtok_runtime.machine import free_memory
-from vidtok_runtime.memory.footprint import stages
 from vidtok_runtime.streaming.tiles import Tiling
 
 _FLOAT = 4
@@ -38,9 +38,9 @@ def format_memory(size: float) -> str:
 class Costs:
     """Measured by `scripts/memory.py fit`: peak bytes as multiples of what is counted.
 
-    process: MiB of Python and the engine. weights: of the graph file. widest: of the widest activation of a call,
-    with the two frames that temporal layers carry. scores: of the attention scores of a call, `(h*w)^2` a latent
-    frame. states: of the state of the tile in turn. idle: of the states of the other tiles.
+    process: MiB of Python and the engine. weights: of the graph files. widest: of the widest activation of a call,
+    with the two frames that temporal layers carry. scores: of the attention scores of a call, `(h*w)^2` a position in
+    time. states: of the state of the tile in turn. idle: of the states of the other tiles.
     """
 
     process: float
@@ -79,24 +79,25 @@ class Counts:
     frame: int
 
     @classmethod
-    def of(cls, manifest: Manifest, graph: GraphEntry, tiles: Tiling, chunk: int) -> Counts:
-        """Count for one stream of calls of `chunk` latents."""
-        multiple, frames = manifest.spatial_multiple, chunk * manifest.time_factor
+    def of(cls, manifest: Manifest, chain: Sequence[GraphEntry], tiles: Tiling, chunk: int) -> Counts:
+        """Count for one stream of calls of `chunk` latents; raises BundleError where the graphs tell no stages."""
+        multiple, frames = manifest.stream.spatial_multiple, chunk * manifest.stream.time_factor
         height, width = tiles.rows.size * multiple, tiles.columns.size * multiple
         sizes = {"N": 1, "T": frames, "H": height, "W": width}
+        stages = [stage for graph in chain for stage in graph.stages]
+        if not stages:
+            raise BundleError(f"{manifest.folder} tells no stages, so its memory cannot be predicted; export it again")
         states = 0
-        for state in graph.states:
-            count = _FLOAT
-            for size in shape_of(state.axes, sizes):
-                count *= size
-            states += count
+        for graph in chain:
+            for state in graph.states:
+                states += _FLOAT * math.prod(shape_of(state.axes, sizes))
+        looking = [s for s in stages if s.attention]
         return cls(
-            weights=(manifest.folder / graph.file).stat().st_size,
-            widest=max(
-                _FLOAT * s.channels * (frames / s.time + 2) * height * width / s.space**2
-                for s in stages(manifest, graph.role)
+            weights=size_of(manifest, chain),
+            widest=max(_FLOAT * s.channels * (frames / s.time + 2) * height * width / s.space**2 for s in stages),
+            scores=max(
+                (_FLOAT * (height * width // s.space**2) ** 2 * -(-frames // s.time) for s in looking), default=0
             ),
-            scores=_FLOAT * (tiles.rows.size * tiles.columns.size) ** 2 * chunk,
             states=states,
             idle_states=states * (tiles.count - 1),
             pixels=_FLOAT * 3 * frames * tiles.rows.length * tiles.columns.length * multiple**2,
@@ -124,18 +125,22 @@ def affordable(provider: str) -> int | None:
 
 
 def predict(
-    manifest: Manifest, graphs: Sequence[GraphEntry], provider: str, tiles: dict[str, Tiling], chunk: int
+    manifest: Manifest,
+    chains: Mapping[str, Sequence[GraphEntry]],
+    provider: str,
+    tiles: dict[str, Tiling],
+    chunk: int,
 ) -> int:
-    """Peak bytes of a `vidtok-run` that takes one stream through each graph, with a tenth in hand.
+    """Peak bytes of a `vidtok-run` that takes one stream through the chain of each role, with a tenth in hand.
 
-    Raises InputError where nothing was measured.
+    Raises InputError where nothing was measured, BundleError where the graphs tell no stages.
     """
     if provider not in COMMAND:
         measured = sorted(COMMAND)
         raise InputError(f"memory was measured on {', '.join(measured)}, not on {provider}; leave max-memory out")
-    costs = {graph.role: COSTS[provider, graph.role] for graph in graphs}
+    costs = {role: COSTS[provider, role] for role in chains}
     total = (max(c.process for c in costs.values()) + COMMAND[provider]) * _MIB
-    for graph in graphs:
-        counts = Counts.of(manifest, graph, tiles[graph.role], chunk)
-        total += counts.peak(costs[graph.role], graph.role) + CLIP_BYTES[graph.role] * counts.frame
+    for role, chain in chains.items():
+        counts = Counts.of(manifest, chain, tiles[role], chunk)
+        total += counts.peak(costs[role], role) + CLIP_BYTES[role] * counts.frame
     return round(total / (1 - IN_HAND))

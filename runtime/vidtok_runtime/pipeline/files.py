@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.quality.metrics import Quality
+from vidtok_runtime.streaming.posterior import LatentForm
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tokens.edit import frame_range
 from vidtok_runtime.tokens.info import TokenInfo
@@ -64,10 +65,13 @@ def round_trip(
     """
     encoder, decoder = tok.encoder(), tok.decoder(height=height, width=width)
     waiting: deque[Frame] = deque()
+    count = 0
 
     def encoded() -> Iterator[Array]:
-        for chunk in _chunks(frames, tok.plan("encoder", height, width).chunk * tok.manifest.time_factor):
+        nonlocal count
+        for chunk in _chunks(frames, tok.plan("encoder", height, width).chunk * tok.stream.time_factor):
             waiting.extend(chunk)
+            count += len(chunk)
             yield from encoder.push(np.stack([frame.pixels for frame in chunk]))
         yield from encoder.finish()
 
@@ -77,7 +81,7 @@ def round_trip(
             if look is not None:
                 look(data)
             yield from decoder.push(data)
-        yield from decoder.finish()
+        yield from decoder.finish(count)
 
     for pixels in outcomes():
         if not waiting:
@@ -94,26 +98,31 @@ def encode_file(
     opening: Opening | None = None,
     half: bool = False,
     gop: int | None = None,
+    form: LatentForm | None = None,
     force: bool = False,
     quiet: bool = False,
 ) -> TokenInfo:
-    """Tokenize what a VideoReader reads into a token file; memory does not grow with the clip."""
+    """Tokenize what a VideoReader reads into a token file; memory does not grow with the clip.
+
+    gop, form: as `Tokenizer.encode` takes them.
+    """
+    form = form or LatentForm()
     with (
         VideoReader(clip, selection, opening) as reader,
-        TokenWriter(out, tok.manifest.codebook_size, half=half, force=force) as writer,
+        TokenWriter(out, tok.stream.codebook_size, half=half, force=force) as writer,
         progress(reader.frame_count, "encode", quiet) as bar,
     ):
-        stream = tok.encoder(gop)
+        stream = tok.encoder(gop, **vars(form))
         pts = array("q")  # the one thing that grows: eight bytes a frame
         last_duration = None
-        step = tok.plan("encoder", reader.height, reader.width).chunk * tok.manifest.time_factor
+        step = tok.plan("encoder", reader.height, reader.width).chunk * tok.stream.time_factor
         for chunk in _chunks(reader, step):
-            writer.append(stream.push(np.stack([frame.pixels for frame in chunk])))
+            writer.append(*form.parted(stream.push(np.stack([frame.pixels for frame in chunk]))))
             pts.extend(frame.pts for frame in chunk)
             last_duration = chunk[-1].duration
             bar.update(len(chunk))
-        writer.append(stream.finish())
-        info = tok.describe(len(pts), reader.height, reader.width, reader.fps, reader.time_base, gop)
+        writer.append(*form.parted(stream.finish()))
+        info = tok.describe(len(pts), reader.height, reader.width, reader.fps, reader.time_base, gop, form)
         info = replace(info, display=reader.display).lasting(last_duration)
         writer.close(info, np.frombuffer(pts, np.int64))
     warn(reader.path, reader.notes())
@@ -164,7 +173,7 @@ def decoded_frames(
     stream = tok.decoder_of(info)
     pts = reader.pts()
     times = zip(pts[frames].tolist(), reader.info.durations(pts)[frames], strict=True)
-    step = tok.plan("decoder", info.height, info.width, info.window).chunk
+    step = tok.plan("decoder", info.height, info.width, info.groups).chunk
     for first in range(latents.start, latents.stop, step):
         data = reader.read(first, min(first + step, latents.stop))
         decoded = stream.push(data)

@@ -37,6 +37,7 @@ class SegmentFolder:
     ) -> None:
         self._tok, self._folder, self._reader, self._plan, self._half = tok, folder, reader, plan, half
         self._number = number
+        self._step = tok.plan("encoder", reader.height, reader.width).chunk * tok.stream.time_factor
         self._writer: TokenWriter | None = None
         self._pending: list[Frame] = []
         self._pts = array("q")
@@ -51,7 +52,7 @@ class SegmentFolder:
             self.finish()
         if self._writer is None:
             target = segment_path(self._folder, self._number)
-            self._writer = TokenWriter(target, self._tok.manifest.codebook_size, half=self._half)
+            self._writer = TokenWriter(target, self._tok.stream.codebook_size, half=self._half)
             self._stream = self._tok.encoder()
             self._began = time.monotonic()
         self._pending.append(frame)
@@ -59,7 +60,7 @@ class SegmentFolder:
         self._last_duration = frame.duration
         if len(self._pts) == plan.frames:
             self.finish()
-        elif len(self._pending) == self._tok.manifest.encoder_chunk:
+        elif len(self._pending) == self._step:
             self._encode()
 
     @property

@@ -13,6 +13,7 @@ from vidtok_runtime.errors import InputError
 _log = logging.getLogger(__name__)
 # Resampling overshoots -1..1 a little; values beyond this are in other units.
 _FAR_OUTSIDE = 2.0
+_USUAL = (-1.0, 1.0)  # what most networks take for dark and light
 
 
 def check_frames(frames: NDArray[Any]) -> None:
@@ -42,20 +43,47 @@ class RangeNote:
             _log.warning("float32 video is taken as -1..1, but nothing in it is below 0; if it is 0..1, give x * 2 - 1")
 
 
-def to_network(frames: NDArray[Any], multiple: int) -> NDArray[np.float32]:
-    """`[T, H, W, 3]` to `[1, 3, T, H', W']` in -1..1, edges repeated right and below up to the multiple."""
+def padded_size(height: int, width: int, multiple: int, *, square: bool = False) -> tuple[int, int]:
+    """Pixels along H and W after padding."""
+    height, width = (-(-n // multiple) * multiple for n in (height, width))
+    return (max(height, width),) * 2 if square else (height, width)
+
+
+def to_network(
+    frames: NDArray[Any], multiple: int, *, square: bool = False, pixel_range: tuple[float, float] = _USUAL
+) -> NDArray[np.float32]:
+    """`[T, H, W, 3]` to `[1, 3, T, H', W']` in the range, edges repeated right and below up to the multiple."""
     if frames.dtype == np.uint8:
         frames = frames.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    if pixel_range != _USUAL:
+        half, middle = _half_and_middle(pixel_range)
+        frames = frames * half + middle
     height, width = frames.shape[1:3]
-    padding = ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0))
+    tall, wide = padded_size(height, width, multiple, square=square)
+    padding = ((0, 0), (0, tall - height), (0, wide - width), (0, 0))
     padded: NDArray[np.float32] = np.pad(frames, padding, mode="edge")
     return np.asarray(padded.transpose(3, 0, 1, 2)[None], np.float32)
 
 
-def from_network(video: NDArray[np.float32], height: int | None, width: int | None, dtype: str) -> NDArray[Any]:
+def from_network(
+    video: NDArray[np.float32],
+    height: int | None,
+    width: int | None,
+    dtype: str,
+    pixel_range: tuple[float, float] = _USUAL,
+) -> NDArray[Any]:
     """`[1, 3, T, H', W']` to `[T, H, W, 3]`, cropped and clipped; uint8 rounds, float32 stays in -1..1."""
-    frames = np.clip(video[0].transpose(1, 2, 3, 0)[:, :height, :width], -1, 1)
+    frames = video[0].transpose(1, 2, 3, 0)[:, :height, :width]
+    if pixel_range != _USUAL:
+        half, middle = _half_and_middle(pixel_range)
+        frames = (frames - middle) / half
+    frames = np.clip(frames, -1, 1)
     if dtype == "float32":
         return np.ascontiguousarray(frames)
     pixels: NDArray[np.uint8] = np.rint((frames + np.float32(1)) * np.float32(127.5)).astype(np.uint8)
     return pixels
+
+
+def _half_and_middle(pixel_range: tuple[float, float]) -> tuple[np.float32, np.float32]:
+    low, high = pixel_range
+    return np.float32((high - low) / 2), np.float32((high + low) / 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,29 +10,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.arguments import as_array, whole
-from vidtok_runtime.bundle.manifest import Manifest
-from vidtok_runtime.engines.stateful import StatefulGraph
+from vidtok_runtime.bundle.stream_spec import SURPLUS, StreamSpec
 from vidtok_runtime.errors import InputError
-from vidtok_runtime.streaming.geometry import RangeNote, check_frames, from_network, to_network
+from vidtok_runtime.streaming.geometry import RangeNote, check_frames, from_network, padded_size, to_network
 from vidtok_runtime.streaming.graph_calls import Calls
+from vidtok_runtime.streaming.posterior import scale_of
 from vidtok_runtime.streaming.tiles import TiledCalls
 
 Array = NDArray[Any]
 # The graph calls of a stream of frames of a height and width, which only the first push tells.
 Start = Callable[[int, int], Calls | TiledCalls]
+# The same for the latents of a stream that holds so many frames; 0 where that changes nothing.
+DecoderStart = Callable[[int, int, int], Calls | TiledCalls]
 
 
 class EncoderStream:
     """Frames `[T, H, W, 3]` in, latents `[t, C, h, w]` float32 or indices `[t, h, w]` int32 out.
 
-    The first frame is repeated in front and, by `finish`, the last one behind, as the manifest says.
-    A non-causal variant encodes windows of `window` frames on their own. No window sees another, so a slight
-    jump may show at a seam, and another window gives other latents.
+    The first frame is repeated in front and, by `finish`, the last one behind, as the manifest says. `both`: log
+    variances come behind the channels of the latents.
     """
 
-    def __init__(self, manifest: Manifest, graph: StatefulGraph, start: Start, note: RangeNote | None = None) -> None:
-        self._manifest = manifest
-        self._kind = graph.entry.outputs[0].name
+    def __init__(self, stream: StreamSpec, start: Start, note: RangeNote | None = None, *, both: bool = False) -> None:
+        self._stream = stream
+        self._channels = stream.latent_channels * (2 if both else 1)
         self._start = start
         self._note = note or RangeNote()
         self._calls: Calls | TiledCalls | None = None
@@ -55,12 +57,17 @@ class EncoderStream:
         elif frames.shape[1:] != self._shape:
             raise InputError(f"frames of one stream are all {list(self._shape)}, got {list(frames.shape[1:])}")
         calls = self._calls = self._calls or self._start(*frames.shape[1:3])
-        out = []
+        stream, out = self._stream, []
         # Piece by piece, so that a long push costs no more float memory than a short one.
-        for start in range(0, len(frames), calls.most):
-            piece = to_network(frames[start : start + calls.most], self._manifest.spatial_multiple)
-            if self.num_frames == 0:
-                out += calls.push(piece[:, :, :1].repeat(self._manifest.front_frames, axis=2))
+        for start in range(0, len(frames), calls.longest):
+            piece = to_network(
+                frames[start : start + calls.longest],
+                stream.spatial_multiple,
+                square=stream.square,
+                pixel_range=stream.pixel_range,
+            )
+            if self.num_frames == 0 and stream.front_frames:
+                out += calls.push(piece[:, :, :1].repeat(stream.front_frames, axis=2))
             self.num_frames += piece.shape[2]
             self._last = piece[:, :, -1:].copy()
             out += calls.push(piece)
@@ -73,22 +80,23 @@ class EncoderStream:
         self._finished = True
         if self._calls is None or self._last is None:
             return self._nothing()
-        missing = -(self._manifest.front_frames + self.num_frames) % self._manifest.time_factor
-        out = self._calls.push(self._last.repeat(missing, axis=2))
+        length = self._stream.front_frames + self.num_frames
+        missing = self._stream.length.padded(length) - length
+        out = self._calls.push(self._last.repeat(missing, axis=2)) if missing else []
         return self._join(out + self._calls.finish())
 
     def _join(self, results: list[Array]) -> Array:
-        return np.concatenate(
-            [self._nothing(), *(r[0] if self._kind == "indices" else r[0].transpose(1, 0, 2, 3) for r in results)]
-        )
+        indices = self._stream.codebook_size is not None
+        return np.concatenate([self._nothing(), *(r[0] if indices else r[0].transpose(1, 0, 2, 3) for r in results)])
 
     def _nothing(self) -> Array:
-        multiple = self._manifest.spatial_multiple
+        multiple = self._stream.spatial_multiple
         height, width = self._shape[:2] if self._shape else (0, 0)
-        size = (-(-height // multiple), -(-width // multiple))
-        if self._kind == "indices":
+        height, width = padded_size(height, width, multiple, square=self._stream.square)
+        size = (height // multiple, width // multiple)
+        if self._stream.codebook_size is not None:
             return np.zeros((0, *size), np.int32)
-        return np.zeros((0, self._manifest.latent_channels, *size), np.float32)
+        return np.zeros((0, self._channels, *size), np.float32)
 
 
 class DecoderStream:
@@ -96,29 +104,32 @@ class DecoderStream:
 
     The frames of the front padding never come out; with `num_frames`, `height` and `width` the tail and the
     edge padding are cut off, too. Where the manifest names a look-ahead, as many frames wait for the next latent
-    or for `finish`.
+    or for `finish`; where a surplus is dropped, all wait, since only the end tells how much that is. normalized: the
+    latents are, with the release's mean and scale.
     """
 
     def __init__(
         self,
-        manifest: Manifest,
-        graph: StatefulGraph,
-        start: Start,
+        stream: StreamSpec,
+        start: DecoderStart,
         num_frames: int | None = None,
         height: int | None = None,
         width: int | None = None,
         dtype: str = "uint8",
+        *,
+        normalized: bool = False,
     ) -> None:
         if dtype not in ("uint8", "float32"):
             raise InputError(f"frames are uint8 or float32, got {dtype!r:.60}")
         self._left = None if num_frames is None else whole("num_frames", num_frames, 0)
         self._height, self._width = (n if n is None else whole("height and width", n, 1) for n in (height, width))
         self._dtype = dtype
-        self._manifest = manifest
-        self._graph = graph
+        self._stream = stream
+        self._scale = scale_of(stream) if normalized else None
         self._start = start
         self._calls: Calls | TiledCalls | None = None
         self._size: tuple[int, ...] | None = None
+        self._waiting: list[Array] | None = [] if stream.decoder.drop == SURPLUS else None
         self._finished = False
 
     def push(self, data: Any) -> Array:
@@ -133,26 +144,57 @@ class DecoderStream:
         out = [self._nothing()]
         if len(data) == 0:
             return out[0]
-        multiple = self._manifest.spatial_multiple
-        calls = self._calls = self._calls or self._start(*(n * multiple for n in data.shape[-2:]))
-        for start in range(0, len(data), calls.most):
-            chunk = data[start : start + calls.most]
-            x = chunk[None] if self._takes_indices else chunk.transpose(1, 0, 2, 3)[None]
-            out += map(self._deliver, calls.push(x.astype(self._graph.input_dtype)))
+        if self._waiting is not None:
+            self._waiting.append(data)
+        else:
+            out += self._run(data, 0)
         return np.concatenate(out)
 
-    def finish(self) -> Array:
-        """End the stream and return what waited; raises InputError when fewer frames came out than were promised."""
+    def finish(self, num_frames: int | None = None) -> Array:
+        """End the stream and return what waited; raises InputError when fewer frames came out than were promised.
+
+        num_frames: of a stream whose length was not known before.
+        """
         out = [self._nothing()]
-        if self._calls is not None and self._left != 0 and not self._finished:
-            out += map(self._deliver, self._calls.finish())
+        if self._left != 0 and not self._finished:
+            if self._waiting:
+                data = np.concatenate(self._waiting)
+                out += self._run(data, self._frames_of(len(data), self._left if num_frames is None else num_frames))
+            if self._calls is not None:
+                out += map(self._deliver, self._calls.finish())
         self._finished = True
         if self._left:
             raise InputError(f"the tokens end {self._left} frames too early; the stream is incomplete")
         return np.concatenate(out)
 
+    def _run(self, data: Array, frames: int) -> list[Array]:
+        """What latents of a stream of so many frames complete."""
+        height, width = (n * self._stream.spatial_multiple for n in data.shape[-2:])
+        calls = self._calls = self._calls or self._start(height, width, frames)
+        out: list[Array] = []
+        for start in range(0, len(data), calls.longest):
+            out += map(self._deliver, calls.push(self._taken(data[start : start + calls.longest])))
+        return out
+
+    def _frames_of(self, latents: int, told: int | None) -> int:
+        """Frames that a stream of latents holds: those that are told, unless it was cut and they are fewer."""
+        if told is not None and self._stream.latents(told) == latents:
+            return told
+        groups = self._stream.groups
+        return min(self._stream.frames(latents), groups.frames if groups else sys.maxsize)
+
+    def _taken(self, data: Array) -> Array:
+        """In the layout and type of the graphs."""
+        if self._takes_indices:
+            return data[None].astype(np.int32, copy=False)
+        data = data.astype(np.float32, copy=False)
+        if self._scale is not None:
+            mean, scale = self._scale
+            data = data * scale + mean
+        return data.transpose(1, 0, 2, 3)[None]
+
     def _deliver(self, video: Array) -> Array:
-        frames = from_network(video, self._height, self._width, self._dtype)
+        frames = from_network(video, self._height, self._width, self._dtype, self._stream.pixel_range)
         if self._left is not None:
             frames = frames[: self._left]
             self._left -= len(frames)
@@ -160,17 +202,17 @@ class DecoderStream:
 
     @property
     def _takes_indices(self) -> bool:
-        return self._graph.entry.inputs[0].name == "indices"
+        return self._stream.codebook_size is not None
 
     def _check(self, data: Array) -> None:
         if self._takes_indices:
             if data.ndim != 3 or not np.issubdtype(data.dtype, np.integer):
                 raise InputError(f"tokens must be integers [t, h, w], got {data.dtype} {list(data.shape)}")
-            codes = self._manifest.codebook_size
+            codes = self._stream.codebook_size
             if data.size and codes and not (data.min() >= 0 and data.max() < codes):
                 raise InputError(f"tokens must lie in 0..{codes - 1}, got {data.min()}..{data.max()}")
         else:
-            channels = self._manifest.latent_channels
+            channels = self._stream.latent_channels
             if data.ndim != 4 or data.shape[1] != channels or not np.issubdtype(data.dtype, np.floating):
                 raise InputError(f"latents must be float [t, {channels}, h, w], got {data.dtype} {list(data.shape)}")
             if not np.isfinite(data).all():
@@ -180,14 +222,21 @@ class DecoderStream:
         size = data.shape[-2:]
         if 0 in size or (self._size is not None and size != self._size):
             raise InputError(f"latents of one stream have one size, got {list(size)} after {list(self._size or ())}")
-        for what, pixels, cells in zip(("height", "width"), (self._height, self._width), size, strict=True):
-            needed = cells if pixels is None else -(-pixels // self._manifest.spatial_multiple)
-            if cells != needed:
-                raise InputError(f"a {what} of {pixels} pixels needs {needed} latents, got {cells}")
+        multiple, square = self._stream.spatial_multiple, self._stream.square
+        if square and size[0] != size[1]:
+            raise InputError(f"latents of this model are squares, got {list(size)}")
+        # What is not given may be as large as the latents say.
+        height, width = (
+            cells * multiple if n is None else n for n, cells in zip((self._height, self._width), size, strict=True)
+        )
+        needed = padded_size(height, width, multiple, square=square)
+        for what, pixels, cells, pad in zip(("height", "width"), (height, width), size, needed, strict=True):
+            if cells * multiple != pad:
+                raise InputError(f"a {what} of {pixels} pixels needs {pad // multiple} latents, got {cells}")
         self._size = size
 
     def _nothing(self) -> Array:
-        full = [n * self._manifest.spatial_multiple for n in self._size or (0, 0)]
+        full = [n * self._stream.spatial_multiple for n in self._size or (0, 0)]
         height = full[0] if self._height is None else self._height
         width = full[1] if self._width is None else self._width
         return np.zeros((0, height, width, 3), self._dtype)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_runtime.bundle.manifest import CallRule
-from vidtok_runtime.engines.stateful import StatefulGraph
+from vidtok_runtime.bundle.stream_spec import CallSpec
+from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.streaming.graph_calls import Calls
 
 Array = NDArray[Any]
@@ -91,17 +91,25 @@ class TiledCalls:
     Latents and tokens are taken from the inside of the tiles, frames (`multiple` pixels a latent) are blended.
     """
 
-    def __init__(self, graph: StatefulGraph, rule: CallRule, tiles: Tiling, multiple: int) -> None:
+    def __init__(
+        self,
+        chain: GraphChain,
+        spec: CallSpec,
+        tiles: Tiling,
+        multiple: int,
+        group: int | None = None,
+        beside: str | None = None,
+    ) -> None:
         self._tiles = tiles
-        self.most = rule.most
-        encodes = graph.entry.role == "encoder"
+        encodes = chain.role == "encoder"
         self._scale_in, self._scale_out = (multiple, 1) if encodes else (1, multiple)
         self._place = self._keep if encodes else self._blend
         self._calls = {
-            (i, j): Calls(graph.fresh(), rule)
+            (i, j): Calls(chain.fresh(), spec, group, beside)
             for i in range(len(tiles.rows.starts))
             for j in range(len(tiles.columns.starts))
         }
+        self.longest = self._calls[0, 0].longest
         self._kept = tiles.rows.kept(), tiles.columns.kept()
         self._weights = tiles.rows.weights(self._scale_out), tiles.columns.weights(self._scale_out)
 
@@ -138,6 +146,15 @@ class TiledCalls:
         out[(..., *self._extent(i, j, self._scale_out))] += y * weights
 
 
-def make_calls(graph: StatefulGraph, rule: CallRule, tiles: Tiling, multiple: int) -> Calls | TiledCalls:
-    """One stream through a graph, in tiles if there are several."""
-    return Calls(graph, rule) if tiles.count == 1 else TiledCalls(graph, rule, tiles, multiple)
+def make_calls(
+    chain: GraphChain,
+    spec: CallSpec,
+    tiles: Tiling,
+    multiple: int,
+    group: int | None = None,
+    beside: str | None = None,
+) -> Calls | TiledCalls:
+    """One stream through a chain, in tiles if there are several; the rest as `Calls` takes it."""
+    if tiles.count == 1:
+        return Calls(chain, spec, group, beside)
+    return TiledCalls(chain, spec, tiles, multiple, group, beside)

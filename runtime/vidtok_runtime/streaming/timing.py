@@ -1,46 +1,66 @@
-"""How the frames of a stream fall into latents, and both into groups that stand on their own."""
+"""How the frames of a clip fall into latents, and both into groups that stand on their own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from vidtok_runtime.bundle.stream_spec import Groups, Length
 
 
 @dataclass(frozen=True)
 class Timing:
     """Frames a latent, copies of the first frame in front of each group, frames a decoder looks ahead.
 
-    group: latents after which the state starts anew; None: the stream is one group. windows: a group is a window of
-    a non-causal variant, whose frames need all of its latents.
+    length: which lengths groups are padded to. groups: None where the clip is one group.
     """
 
     time_factor: int
     front_frames: int
     look_ahead: int
-    group: int | None
-    windows: bool
-
-    @property
-    def group_frames(self) -> int | None:
-        """Frames that the latents of a whole group hold."""
-        return None if self.group is None else self.group * self.time_factor - self.front_frames
+    length: Length
+    groups: Groups | None
 
     def latents(self, frames: int) -> int:
         """Latents that so many frames from the start of a group fill or begin."""
-        groups, rest = self._split(frames)
-        return groups * (self.group or 0) + (-(-(self.front_frames + rest) // self.time_factor) if rest else 0)
+        return self._counted(frames, self._of_group(self._rest(frames)))
 
     def latents_to_decode(self, frames: int) -> int:
         """Latents that a decoder needs to give as many frames from the start of a group, if there are that many."""
-        groups, rest = self._split(frames)
-        if self.group is None:
-            return self.latents(frames + self.look_ahead)
-        needed = self.group if self.windows else self.latents(rest + self.look_ahead)
-        return groups * self.group + (min(self.group, needed) if rest else 0)
+        needed = self._of_group(self._rest(frames) + self.look_ahead)
+        if self.groups is not None:
+            needed = self.groups.latents if self.groups.whole else min(self.groups.latents, needed)
+        return self._counted(frames, needed)
 
     def group_before(self, frame: int) -> tuple[int, int]:
-        """First latent and first frame of the group that holds a frame."""
-        groups, _ = self._split(frame)
-        return groups * (self.group or 0), groups * (self.group_frames or 0)
+        """First latent and first frame of the group that a frame comes out of; it may share them with one before."""
+        if self.groups is None:
+            return 0, 0
+        index, groups = self._group(frame), self.groups
+        return index * (groups.latents - groups.shared_latents), index * (groups.frames - groups.shared_frames)
 
-    def _split(self, frames: int) -> tuple[int, int]:
-        return (0, frames) if self.group_frames is None else divmod(frames, self.group_frames)
+    def first_frame(self, latent: int) -> int:
+        """The first frame that a latent holds."""
+        index, rest = 0, latent
+        if self.groups is not None:
+            index, rest = divmod(latent, self.groups.latents - self.groups.shared_latents)
+        before = index * (self.groups.frames - self.groups.shared_frames) if self.groups else 0
+        return before + max(0, self.length.within(rest * self.time_factor) - self.front_frames)
+
+    def _group(self, frame: int) -> int:
+        """Number of the group that a frame comes out of."""
+        if self.groups is None or frame < self.groups.frames:
+            return 0
+        return 1 + (frame - self.groups.frames) // (self.groups.frames - self.groups.shared_frames)
+
+    def _rest(self, frames: int) -> int:
+        """Of so many frames those in the last group, what it shares included."""
+        return frames - self.group_before(frames - 1)[1] if frames else 0
+
+    def _counted(self, frames: int, latents: int) -> int:
+        """Latents up to those of the last group, which has so many of its own and shared ones."""
+        if self.groups is None or frames <= self.groups.frames:
+            return latents if frames else 0
+        return self.group_before(frames - 1)[0] + max(self.groups.shared_latents, latents)
+
+    def _of_group(self, frames: int) -> int:
+        return -(-self.length.padded(self.front_frames + frames) // self.time_factor)

@@ -9,11 +9,15 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
 
+from numpy.typing import NDArray
+
+from vidtok_runtime.bundle.manifest import VARIANCE
 from vidtok_runtime.files import PartFile
 from vidtok_runtime.tokens.sample import PIECE, Member, TokenSample, npy_header, sample_of
 
+Array = NDArray[Any]
 _MAX_MEMBERS = 16
 _BLOCK = 512  # bytes, of a tar file
 # A zip that grows beyond both is no archive of tokens, but a bomb.
@@ -21,7 +25,10 @@ _MAX_GROWTH, _ALWAYS_FINE = 100, 2**26
 
 
 def write_zip(sample: TokenSample, out: Path, *, force: bool) -> None:
-    """Write an .npz file: `latent` or `indices`, `pts`, and the description `info.json`; raises OutputError."""
+    """Write an .npz file: `latent` or `indices`, perhaps `log_variance`, `pts`, and the description `info.json`.
+
+    Raises OutputError.
+    """
 
     def fill(file: BinaryIO) -> None:
         with zipfile.ZipFile(file, "w") as archive:
@@ -60,12 +67,14 @@ def _contents(sample: TokenSample) -> Iterator[tuple[str, int, Iterator[bytes]]]
     times = npy_header("I64", pts.shape) + pts.tobytes()
     info = json.dumps(sample.info.to_metadata(), separators=(",", ":")).encode()
 
-    def numbers() -> Iterator[bytes]:
+    def numbers(pieces: Iterator[Array]) -> Iterator[bytes]:
         yield header
-        for piece in sample.pieces():
+        for piece in pieces:
             yield piece.tobytes()
 
-    yield f"{sample.kind}.npy", len(header) + sample.size, numbers()
+    yield f"{sample.kind}.npy", len(header) + sample.size, numbers(sample.pieces())
+    if sample.variances is not None:
+        yield f"{VARIANCE}.npy", len(header) + sample.size, numbers(sample.variances())
     yield "pts.npy", len(times), iter([times])
     yield "info.json", len(info), iter([info])
 

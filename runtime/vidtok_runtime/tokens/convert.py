@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from os import PathLike
 from pathlib import Path
 from zipfile import BadZipFile
 
+from vidtok_runtime.bundle.manifest import VARIANCE
 from vidtok_runtime.errors import InputError, TokenFileError, VidtokError
 from vidtok_runtime.files import is_file
 from vidtok_runtime.tokens.archive import read_tar, read_zip, write_tar, write_zip
@@ -22,8 +25,9 @@ from vidtok_runtime.tokens.writer import TokenWriter
 def write_tokens(sample: TokenSample, out: Path, *, force: bool) -> None:
     """Write a token file; raises OutputError."""
     with TokenWriter(out, sample.info.codebook_size, half=sample.dtype == "F16", force=force) as writer:
-        for piece in sample.pieces():
-            writer.append(piece)
+        variances = repeat(None) if sample.variances is None else sample.variances()
+        for piece, beside in zip(sample.pieces(), variances, strict=False):
+            writer.append(piece, beside)
         writer.close(sample.info, sample.pts())
 
 
@@ -44,7 +48,8 @@ def open_sample(path: Path) -> Iterator[TokenSample]:
     if path.suffix not in _FORMATS:
         reader = TokenReader(path)
         reader.verify()
-        yield TokenSample(reader.info, reader.kind, reader.dtype, reader.shape, reader.pieces, reader.pts)
+        variances = functools.partial(reader.pieces, name=VARIANCE) if reader.has_variance else None
+        yield TokenSample(reader.info, reader.kind, reader.dtype, reader.shape, reader.pieces, reader.pts, variances)
         return
     if not is_file(path):
         raise TokenFileError(f"{path} is no file")

@@ -6,12 +6,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import repeat
 from os import PathLike
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.bundle.manifest import VARIANCE
+from vidtok_runtime.bundle.stream_spec import Groups
 from vidtok_runtime.errors import InputError, MismatchError
 from vidtok_runtime.tokens.info import TokenInfo
 from vidtok_runtime.tokens.reader import TokenReader
@@ -65,8 +68,7 @@ def cut_file(path: Path, out: Path, start: str | None, end: str | None, *, force
     info, latents = reader.info.part(frames.start, frames.stop, reader.shape[0])
     info = info.lasting(reader.info.durations(pts)[frames.stop - 1])
     with TokenWriter(out, info.codebook_size, half=reader.dtype == "F16", force=force) as writer:
-        for piece in reader.pieces(latents):
-            writer.append(piece)
+        _copy(reader, writer, latents)
         writer.close(info, pts[frames])
     return info
 
@@ -74,9 +76,9 @@ def cut_file(path: Path, out: Path, start: str | None, end: str | None, *, force
 def join_files(paths: Sequence[Path], out: Path, *, force: bool = False) -> TokenInfo:
     """Write several token files as one whose video is theirs one after another.
 
-    The state starts anew at every file, so all but the last are made of whole groups: files with one `gop` (or
-    window) or, without, of one length that fills its latents. Timestamps that do not go on from file to file are moved.
-    Raises MismatchError, TokenFileError, OutputError, InputError.
+    The state starts anew at every file, so all but the last are made of whole groups: files with the same groups or,
+    without, of one length, which only the last may fall short of. Timestamps that do not go on from file to file are
+    moved. Raises MismatchError, TokenFileError, OutputError, InputError.
     """
     readers = [TokenReader(path) for path in paths]
     info = _joined(readers)
@@ -84,37 +86,48 @@ def join_files(paths: Sequence[Path], out: Path, *, force: bool = False) -> Toke
     with TokenWriter(out, info.codebook_size, half=readers[0].dtype == "F16", force=force) as writer:
         for reader in readers:
             reader.verify()
-            for piece in reader.pieces():
-                writer.append(piece)
+            _copy(reader, writer)
             pts = np.concatenate([pts, _moved(pts, lasted, reader)])
             lasted = reader.info.last_duration
         writer.close(info, pts)
     return info
 
 
+def _copy(reader: TokenReader, writer: TokenWriter, part: slice = slice(None)) -> None:
+    variances = reader.pieces(part, VARIANCE) if reader.has_variance else repeat(None)
+    for piece, beside in zip(reader.pieces(part), variances, strict=False):
+        writer.append(piece, beside)
+
+
 def _joined(readers: Sequence[TokenReader]) -> TokenInfo:
     """What the joined file says about itself; raises MismatchError where one cannot follow another."""
     first = readers[0]
-    gop = first.info.gop
-    if gop is None and first.info.window is None and len(readers) > 1:
-        gop = first.shape[0]  # a file without gop is one group
+    groups = first.info.groups
+    if groups is None and len(readers) > 1:  # a file without groups is one group
+        held = first.info.skip + first.info.num_frames
+        groups = Groups(held, first.info.timing.latents(held), whole=False)
     frames = sum(reader.info.num_frames for reader in readers)
     lasts = readers[-1].info.last_duration
-    joined = replace(first.info, gop=gop, num_frames=frames, last_duration=lasts)
-    group, group_frames = joined.timing.group, joined.timing.group_frames
+    joined = replace(first.info, groups=groups, num_frames=frames, last_duration=lasts)
     for number, reader in enumerate(readers):
         info = reader.info
-        own = replace(info, num_frames=frames, gop=gop, skip=joined.skip, last_duration=lasts)
-        if own != joined or reader.dtype != first.dtype or reader.shape[1:] != first.shape[1:]:
+        own = replace(info, num_frames=frames, groups=groups, skip=joined.skip, last_duration=lasts)
+        kind = (reader.dtype, reader.shape[1:], reader.has_variance)
+        if own != joined or kind != (first.dtype, first.shape[1:], first.has_variance):
             raise MismatchError(f"{reader.path} cannot follow {first.path}: {_difference(own, joined)}")
-        if group is None or group_frames is None:  # a single file
+        if groups is None:  # a single file
             break
-        whole = (info.skip + info.num_frames) % group_frames == 0 or number == len(readers) - 1
-        groups = info.gop == gop or (info.gop is None and reader.shape[0] <= group)
-        if not (whole and groups) or (number > 0 and info.skip):
+        held = info.skip + info.num_frames
+        whole = held % groups.frames == 0 or number == len(readers) - 1
+        same = info.groups == groups
+        if info.groups is None:
+            same = held <= groups.frames and reader.shape[0] <= groups.latents
+        elif groups.shared_frames or groups.shared_latents:
+            same = len(readers) == 1  # what two files would share is in neither
+        if not (whole and same) or (number > 0 and info.skip):
             raise MismatchError(
-                f"{reader.path} cannot be joined here: it is not made of whole groups of {group} latents "
-                f"({group_frames} frames); encode with one --gop, and cut where groups begin"
+                f"{reader.path} cannot be joined here: it is not made of whole groups of {groups.latents} latents "
+                f"({groups.frames} frames); encode with one --gop, and cut where groups begin"
             )
     return joined
 

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.bundle.manifest import VARIANCE
 from vidtok_runtime.checked_json import Fields, parse_json
 from vidtok_runtime.errors import TokenFileError
 from vidtok_runtime.files import is_file
-from vidtok_runtime.tokens.info import DTYPES, FORMAT, FORMAT_VERSION, TokenInfo, rising
+from vidtok_runtime.tokens.info import DTYPES, FORMAT, READ_VERSIONS, TokenInfo, rising
 
 Array = NDArray[Any]
 _MAX_HEADER = 2**20  # bytes; ours has 2,048
@@ -55,10 +56,10 @@ class TokenReader:
             raise TokenFileError(
                 f"{self.path} is a safetensors file, but not of tokens; make one with vidtok-run encode"
             )
-        if metadata.get("format_version") != FORMAT_VERSION:
+        if metadata.get("format_version") not in READ_VERSIONS:
             raise TokenFileError(
                 f"{self.path} has token format {metadata.get('format_version')!r:.20}, this runtime reads "
-                f"{FORMAT_VERSION}; encode the clip again or update vidtok-onnx"
+                f"{' and '.join(READ_VERSIONS)}; encode the clip again or update vidtok-onnx"
             )
         self._start = 8 + room
         self._places = self._find_arrays(header, total)
@@ -69,13 +70,18 @@ class TokenReader:
         self.kind = "indices" if "indices" in self._places else "latent"
         self.dtype, self.shape, _ = self._places[self.kind]
         self.info.check_shape(self.kind, self.dtype, self.shape)
+        self.has_variance = VARIANCE in self._places
+        if self.has_variance and (
+            metadata["format_version"] == "2" or self._places[VARIANCE][:2] != (self.dtype, self.shape)
+        ):
+            raise ValueError(f"{VARIANCE} is not of the type and shape of the latents, or of an older version")
         if self._places["pts"][:2] != ("I64", (self.info.num_frames,)):
             raise ValueError(f"{self.info.num_frames} frames do not have as many timestamps")
 
     def _find_arrays(self, header: Fields, total: int) -> dict[str, tuple[str, tuple[int, ...], int]]:
         """Type, shape and offset of each array; raises ValueError unless they fill the file without gap or overlap."""
         names = header.names() - {"__metadata__"}
-        if names - {"padding", "pts"} not in ({"latent"}, {"indices"}) or "pts" not in names:
+        if names - {"padding", "pts"} not in ({"latent"}, {"latent", VARIANCE}, {"indices"}) or "pts" not in names:
             raise ValueError("it does not hold timestamps and either latents or indices")
         places, spans = {}, []
         for name in names:
@@ -120,17 +126,21 @@ class TokenReader:
         """Latents `[t, C, h, w]` float32 or indices `[t, h, w]` int32 of the range."""
         return self.read_stored(start, stop).astype(np.int32 if self.kind == "indices" else np.float32)
 
-    def read_stored(self, start: int = 0, stop: int | None = None) -> Array:
-        """The same in the type of the file."""
-        stop = self.shape[0] if stop is None else min(stop, self.shape[0])
-        return self._load(self.kind, min(start, stop), stop)
+    def read_variance(self, start: int = 0, stop: int | None = None) -> Array | None:
+        """Log variances `[t, C, h, w]` float32 of the range; None where the file has none."""
+        return self.read_stored(start, stop, VARIANCE).astype(np.float32) if self.has_variance else None
 
-    def pieces(self, part: slice = slice(None)) -> Iterator[Array]:
+    def read_stored(self, start: int = 0, stop: int | None = None, name: str | None = None) -> Array:
+        """A range of latents or indices, or of the array `name`, in the type of the file."""
+        stop = self.shape[0] if stop is None else min(stop, self.shape[0])
+        return self._load(name or self.kind, min(start, stop), stop)
+
+    def pieces(self, part: slice = slice(None), name: str | None = None) -> Iterator[Array]:
         """What `read_stored` gives of a range, about a megabyte at a time."""
         start, stop, _ = part.indices(self.shape[0])
         step = max(1, _PIECE // (4 * math.prod(self.shape[1:])))
         for first in range(start, stop, step):
-            yield self.read_stored(first, min(stop, first + step))
+            yield self.read_stored(first, min(stop, first + step), name)
 
     def pts(self) -> Array:
         """Timestamp of every frame, int64 in units of the time base, rising."""

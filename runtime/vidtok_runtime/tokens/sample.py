@@ -13,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.bundle.manifest import VARIANCE
 from vidtok_runtime.checked_json import Fields, parse_json
 from vidtok_runtime.tokens.info import DTYPES, KINDS, TokenInfo, rising
 
@@ -27,7 +28,10 @@ _NPY = re.compile(
 
 @dataclass(frozen=True)
 class TokenSample:
-    """Description, kind (`latent` or `indices`), type and shape of tokens; `pieces` gives the numbers."""
+    """Description, kind (`latent` or `indices`), type and shape of tokens; `pieces` gives the numbers.
+
+    variances: gives log variances, in the type, shape and pieces of the latents; None: there are none.
+    """
 
     info: TokenInfo
     kind: str
@@ -35,10 +39,11 @@ class TokenSample:
     shape: tuple[int, ...]
     pieces: Callable[[], Iterator[Array]]
     pts: Callable[[], Array]
+    variances: Callable[[], Iterator[Array]] | None = None
 
     @property
     def size(self) -> int:
-        """Bytes of the numbers."""
+        """Bytes of the numbers, log variances left out."""
         return math.prod(self.shape) * np.dtype(DTYPES[self.dtype]).itemsize
 
 
@@ -59,22 +64,35 @@ def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
 
 
 def sample_of(members: dict[str, Member]) -> TokenSample:
-    """The tokens out of `info.json`, `latent.npy` or `indices.npy`, and `pts.npy`; raises ValueError."""
-    kinds = [kind for kind in KINDS if f"{kind}.npy" in members]
-    if members.keys() != {"info.json", "pts.npy", *(f"{kind}.npy" for kind in kinds[:1])} or not kinds:
+    """The tokens out of `info.json`, `latent.npy` or `indices.npy`, and `pts.npy`; raises ValueError.
+
+    Beside `latent.npy` there may be `log_variance.npy`.
+    """
+    names = {name.removesuffix(".npy") for name in members} - {"info.json", "pts"}
+    variance = VARIANCE in names and "latent" in names
+    kind = next(iter(names - {VARIANCE} if variance else names), "")
+    if kind not in KINDS or members.keys() != {
+        "info.json",
+        "pts.npy",
+        f"{kind}.npy",
+        *([f"{VARIANCE}.npy"] if variance else []),
+    }:
         raise ValueError("it does not hold info.json, pts.npy and either latent.npy or indices.npy")
     info = TokenInfo.from_metadata(read_json(members["info.json"]).raw)
-    dtype, shape, start = _read_header(members[f"{kinds[0]}.npy"])
-    info.check_shape(kinds[0], dtype, shape)
+    dtype, shape, start = _read_header(members[f"{kind}.npy"])
+    info.check_shape(kind, dtype, shape)
+    if variance and _read_header(members[f"{VARIANCE}.npy"]) != (dtype, shape, start):
+        raise ValueError(f"{VARIANCE} is not of the type and shape of the latents")
     if _read_header(members["pts.npy"])[:2] != ("I64", (info.num_frames,)):
         raise ValueError(f"{info.num_frames} frames do not have as many timestamps")
 
     def pts() -> Array:
         return rising(np.concatenate(list(arrays(members["pts.npy"], *_read_header(members["pts.npy"])))))
 
-    return TokenSample(
-        info, kinds[0], dtype, shape, lambda: arrays(members[f"{kinds[0]}.npy"], dtype, shape, start), pts
-    )
+    def numbers(name: str) -> Callable[[], Iterator[Array]]:
+        return lambda: arrays(members[f"{name}.npy"], dtype, shape, start)
+
+    return TokenSample(info, kind, dtype, shape, numbers(kind), pts, numbers(VARIANCE) if variance else None)
 
 
 def read_json(member: Member) -> Fields:

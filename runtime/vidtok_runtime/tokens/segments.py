@@ -59,7 +59,7 @@ def joined(readers: Sequence[TokenReader]) -> TokenInfo:
 
 def check_follows(first: TokenInfo, info: TokenInfo, name: str) -> None:
     """Raise TokenFileError unless pictures, time base and weights are those of the first segment."""
-    for what in ("weights_sha256", "variant", "height", "width", "time_base", "window"):
+    for what in ("weights_sha256", "family", "name", "height", "width", "time_base", "groups", "sampled", "normalized"):
         ours, theirs = getattr(first, what), getattr(info, what)
         if ours != theirs:
             raise TokenFileError(

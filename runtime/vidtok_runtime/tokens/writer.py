@@ -1,7 +1,7 @@
 """Writing a token file: one safetensors file, chunk by chunk in constant memory.
 
-Layout: `latent` or `indices` first, time outermost, then `pts`; the header's space is reserved
-at the start and filled in at the end. https://github.com/huggingface/safetensors has the format.
+Layout: `latent` or `indices` first, time outermost, then log variances, if there are any, and `pts`; the header's space
+is reserved at the start and filled in at the end. https://github.com/huggingface/safetensors has the format.
 """
 
 from __future__ import annotations
@@ -10,19 +10,22 @@ import hashlib
 import json
 import math
 import struct
+import tempfile
 from os import PathLike
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.bundle.manifest import VARIANCE
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.files import PartFile
 from vidtok_runtime.tokens.info import DTYPES, TokenInfo, rising, storage_dtype
 
 Array = NDArray[Any]
 _HEADER = 2048  # bytes, length field included; a multiple of 8
+_PIECE = 2**20  # bytes copied at once
 
 
 class TokenWriter:
@@ -40,9 +43,13 @@ class TokenWriter:
         self._sum = hashlib.sha256()
         self._shape: tuple[int, ...] | None = None
         self._count = 0
+        self._variances: BinaryIO | None = None  # they wait here for the latents to end
 
-    def append(self, data: Array) -> None:
-        """Add latents `[t, C, h, w]` or indices `[t, h, w]`; raises InputError."""
+    def append(self, data: Array, variances: Array | None = None) -> None:
+        """Add latents `[t, C, h, w]`, perhaps with log variances of their shape, or indices `[t, h, w]`.
+
+        Raises InputError, OutputError.
+        """
         self._shape = data.shape[1:] if self._shape is None else self._shape
         if data.shape[1:] != self._shape:
             raise InputError(f"tokens of one file are all {list(self._shape)}, got {list(data.shape[1:])}")
@@ -50,10 +57,24 @@ class TokenWriter:
             raise InputError("a latent is too large for float16; store float32 latents")
         if self._codes is not None and data.size and not (data.min() >= 0 and data.max() < self._codes):
             raise InputError(f"tokens must lie in 0..{self._codes - 1}, got {data.min()}..{data.max()}")
-        content = np.ascontiguousarray(data, DTYPES[self._type]).tobytes()
+        if variances is not None:
+            self._set_aside(data, variances)
+        self._write(np.ascontiguousarray(data, DTYPES[self._type]).tobytes())
+        self._count += len(data)
+
+    def _set_aside(self, data: Array, variances: Array) -> None:
+        if self._codes is not None or variances.shape != data.shape:
+            raise InputError(f"log variances of {list(variances.shape)} do not go with tokens of {list(data.shape)}")
+        try:
+            if self._variances is None:
+                self._variances = cast(BinaryIO, tempfile.TemporaryFile(dir=self._part.path.parent))  # noqa: SIM115
+            self._variances.write(np.ascontiguousarray(variances, DTYPES[self._type]).tobytes())
+        except OSError as error:
+            raise self._part.failure(error) from error
+
+    def _write(self, content: bytes) -> None:
         self._part.write(content)
         self._sum.update(content)
-        self._count += len(data)
 
     def close(self, info: TokenInfo, pts: Array) -> None:
         """Write timestamps and header, then give the file its name; raises InputError when they do not fit."""
@@ -67,18 +88,21 @@ class TokenWriter:
         except ValueError as error:
             raise InputError(f"these tokens do not fit their description: {error}") from error
         size = math.prod(shape) * np.dtype(DTYPES[self._type]).itemsize
-        padding = -size % 8  # keeps pts aligned
+        sizes: dict[str, tuple[str, list[int], int]] = {self._name: (self._type, shape, size)}
+        if self._variances is not None:
+            self._copy_variances(size)
+            sizes[VARIANCE] = (self._type, shape, size)
+        if padding := -size * len(sizes) % 8:  # keeps pts aligned
+            self._write(b"\0" * padding)
+            sizes["padding"] = ("U8", [padding], padding)
         times = np.ascontiguousarray(pts, "<i8").tobytes()
-        self._part.write(b"\0" * padding + times)
-        self._sum.update(b"\0" * padding + times)
-        header: dict[str, Any] = {
-            "__metadata__": {**info.to_metadata(), "checksum": f"sha256:{self._sum.hexdigest()}"},
-            self._name: {"dtype": self._type, "shape": shape, "data_offsets": [0, size]},
-        }
-        if padding:
-            header["padding"] = {"dtype": "U8", "shape": [padding], "data_offsets": [size, size + padding]}
-        end = size + padding
-        header["pts"] = {"dtype": "I64", "shape": [len(pts)], "data_offsets": [end, end + len(times)]}
+        self._write(times)
+        sizes["pts"] = ("I64", [len(pts)], len(times))
+        header: dict[str, Any] = {"__metadata__": {**info.to_metadata(), "checksum": f"sha256:{self._sum.hexdigest()}"}}
+        end = 0
+        for name, (dtype, counts, length) in sizes.items():
+            header[name] = {"dtype": dtype, "shape": counts, "data_offsets": [end, end + length]}
+            end += length
         text = json.dumps(header, separators=(",", ":")).encode()
         room = _HEADER - 8
         if len(text) > room:
@@ -86,9 +110,24 @@ class TokenWriter:
         self._part.write(struct.pack("<Q", room) + text.ljust(room), at=0)
         self._part.commit()
 
+    def _copy_variances(self, size: int) -> None:
+        """Put them behind the latents, which have as many bytes."""
+        assert self._variances is not None
+        try:
+            found = self._variances.tell()
+            self._variances.seek(0)
+            while found == size and (piece := self._variances.read(_PIECE)):
+                self._write(piece)
+        except OSError as error:
+            raise self._part.failure(error) from error
+        if found != size:
+            raise InputError("some latents came with log variances and some without")
+
     def discard(self) -> None:
         """Remove what was written, unless it is closed and has its name."""
         self._part.discard()
+        if self._variances is not None:
+            self._variances.close()
 
     def __enter__(self) -> TokenWriter:
         return self

@@ -72,16 +72,23 @@ class _Model:
         self.shown: list[tuple[Pixels, Pixels]] = []  # original and decoded frames for the picture
 
     def run(
-        self, tok: Tokenizer, clip: Path, selection: Selection | None, opening: Opening | None, **options: bool
+        self,
+        tok: Tokenizer,
+        clip: Path,
+        selection: Selection | None,
+        opening: Opening | None,
+        *,
+        force: bool,
+        quiet: bool,
     ) -> TokenInfo:
-        """Write the tokens and the video; options: `force`, `quiet`."""
-        info = encode_file(tok, clip, self.tokens, selection=selection, opening=opening, **options)
+        """Write the tokens and the video."""
+        info = encode_file(tok, clip, self.tokens, selection=selection, opening=opening, force=force, quiet=quiet)
         wanted = {round(i * (info.num_frames - 1) / (_COLUMNS - 1)) for i in range(_COLUMNS)}
         frames = decoded_frames(tok, TokenReader(self.tokens), slice(0, info.num_frames))
         with (
             VideoReader(clip, selection, opening) as source,
-            VideoWriter(self.decoded, info.fps, info.time_base, display=info.display, force=options["force"]) as writer,
-            progress(info.num_frames, "decode", options["quiet"]) as bar,
+            VideoWriter(self.decoded, info.fps, info.time_base, display=info.display, force=force) as writer,
+            progress(info.num_frames, "decode", quiet) as bar,
         ):
             for i, (frame, decoded) in enumerate(zip(source, frames, strict=True)):
                 self.quality.add(frame.pixels, decoded.pixels)
@@ -94,7 +101,7 @@ class _Model:
 
     def lines(self) -> Iterator[str]:
         """What came of it, and what the size of the tokens means."""
-        m, size = self.manifest, f"{self.tokens.stat().st_size:,} bytes"
+        m, size = self.manifest.stream, f"{self.tokens.stat().st_size:,} bytes"
         yield f"{self.name}: PSNR {self.quality.psnr:.2f} dB, SSIM {self.quality.ssim:.4f}"
         block = f"{m.time_factor} frames of {m.spatial_multiple}x{m.spatial_multiple} pixels"
         if m.codebook_size is None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from vidtok_runtime.bundle.graph_entry import GraphEntry
+from vidtok_runtime.bundle.information import ParityRow, parity, source
 from vidtok_runtime.bundle.lookup import find_bundle, shipped_names
-from vidtok_runtime.bundle.manifest import Manifest, ParityRow, check_file
+from vidtok_runtime.bundle.manifest import Manifest, check_file
+from vidtok_runtime.bundle.stream_spec import Groups
 from vidtok_runtime.errors import TokenFileError
 from vidtok_runtime.files import is_file, is_folder
 from vidtok_runtime.quality.bits_per_pixel import BITS_COUNTED, bits_per_number, bits_per_pixel
@@ -36,25 +39,46 @@ def _lines(rows: dict[str, object]) -> str:
 
 
 def _bundle(manifest: Manifest, verify: bool) -> str:
+    stream = manifest.stream
     rows: dict[str, object] = {
         "bundle": manifest.folder,
-        "variant": manifest.variant,
-        "weights": f"{manifest.weights_sha256[:16]} ({manifest.source})",
-        "compression": f"{manifest.time_factor} frames x {manifest.spatial_multiple} x {manifest.spatial_multiple}",
-        "latent": f"{manifest.latent_channels} channels"
-        + (f", {manifest.codebook_size:,} codes" if manifest.codebook_size else ""),
+        "family": manifest.family,
+        "name": manifest.name,
+        "weights": " ".join([manifest.weights_sha256[:16], *(f"({text})" for text in [source(manifest)] if text)]),
+        "compression": f"{stream.time_factor} frames x {stream.spatial_multiple} x {stream.spatial_multiple}",
+        "latent": f"{stream.latent_channels} channels"
+        + (f", {stream.codebook_size:,} codes" if stream.codebook_size else ""),
+        **({} if stream.groups is None else {"groups": _groups(stream.groups)}),
         "licence": manifest.licence,
     }
+    known: set[Path] = set()
     for graph in manifest.graphs:
-        path = check_file(manifest, graph) if verify else manifest.folder / graph.file
+        path = check_file(manifest, graph, known)[0] if verify else manifest.folder / graph.file
         size = path.stat().st_size / 1e6
-        name = graph.role if graph.precision == "fp32" else f"{graph.role} {graph.precision}"
-        rows[name] = f"{graph.file}, {'/'.join(graph.providers)}, {size:.1f} MB, {len(graph.states)} states"
-    for row in manifest.parity:
+        rows[_name(graph, list(rows))] = (
+            f"{graph.file}, {'/'.join(graph.providers)}, {size:.1f} MB, {len(graph.states)} states"
+        )
+    for weights in manifest.weights_files:
+        rows[f"weights file {weights.file}"] = f"{weights.size / 1e6:.1f} MB"
+    for row in parity(manifest):
         rows[" ".join(["parity", row.provider, *filter(None, [row.precision])])] = _parity(row)
     if verify:
         rows["verified"] = "the graphs have the SHA-256 that the manifest gives"
     return _lines(rows)
+
+
+def _name(graph: GraphEntry, taken: list[str]) -> str:
+    """What to call a graph: its role, precision if that is not the usual, and number if it is not the first part."""
+    words = [graph.role] + ([] if graph.precision == EXACT else [graph.precision])
+    name, number = " ".join(words), 1
+    while " ".join([name, *([str(number)] if number > 1 else [])]) in taken:
+        number += 1
+    return name if number == 1 else f"{name} {number}"
+
+
+def _groups(groups: Groups) -> str:
+    shared = f", {groups.shared_frames} and {groups.shared_latents} shared" if groups.shared_frames else ""
+    return f"{groups.frames} frames, {groups.latents} latents{shared}"
 
 
 def _parity(row: ParityRow) -> str:
@@ -78,7 +102,8 @@ def _about(readers: list[TokenReader], info: TokenInfo) -> dict[str, object]:
     bits = bits_per_number(info.codebook_size) * sum(math.prod(reader.shape) for reader in readers)
     made = sorted({f"{reader.info.provider}, {reader.info.precision}" for reader in readers})
     return {
-        "variant": info.variant,
+        "family": info.family,
+        "name": info.name,
         "weights": info.weights_sha256[:16],
         "clip": f"{info.num_frames} frames of {info.width}x{info.height}"
         + (f" at {float(info.fps):.3f} a second" if info.fps else ""),
@@ -116,9 +141,14 @@ def _tokens(reader: TokenReader, verify: bool) -> str:
         reader.kind: f"{reader.dtype} {list(reader.shape)}",
         "checksum": reader.checksum,
     }
-    if info.timing.group is not None:
-        kind = "windows" if info.timing.windows else "groups"
-        rows["seekable"] = f"{kind} of {info.timing.group} latents, {info.timing.group_frames} frames"
+    if reader.has_variance:
+        rows["log variance"] = "of each latent"
+    if info.sampled is not None:
+        rows["sampled"] = f"from the posterior, with seed {info.sampled}"
+    if info.normalized:
+        rows["normalized"] = "with the release's mean and scale"
+    if info.groups is not None:
+        rows["seekable"] = f"groups of {_groups(info.groups)}"
     if info.skip:
         rows["cut"] = f"{info.skip} frames decode before the first"
     if verify:

@@ -64,7 +64,7 @@ def site(bundles: Iterable[str] = (), engine: Path | None = None) -> dict[str, P
     pages |= _engine(web, engine)
     manifests = _manifests(bundles)
     for name, manifest in manifests.items():
-        for file in ("manifest.json", *(graph.file for graph in manifest.graphs)):
+        for file in ("manifest.json", *manifest.files):
             pages[f"/bundles/{name}/{file}"] = manifest.folder / file
     pages["/bundles.json"] = json.dumps(list(manifests)).encode()
     return pages

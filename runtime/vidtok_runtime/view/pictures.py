@@ -14,7 +14,7 @@ def pictures(study: Study, sample: StudyFrame) -> dict[str, Pixels]:
         "original": sample.original,
         "reconstruction": sample.decoded,
         "error": sample.error,
-        "tokens" if study.manifest.codebook_size else "latent": study.token_map(sample),
+        "tokens" if study.manifest.stream.codebook_size else "latent": study.token_map(sample),
     }
     return {what: pixels for what, pixels in shown.items() if pixels is not None}
 

@@ -94,12 +94,12 @@ class Study:
     @property
     def bits_per_pixel(self) -> float:
         """As `eval` counts them."""
-        bits = self.numbers * bits_per_number(self.manifest.codebook_size)
+        bits = self.numbers * bits_per_number(self.manifest.stream.codebook_size)
         return bits_per_pixel(bits, self.frames, self.height, self.width)
 
     def token_map(self, sample: StudyFrame) -> Pixels:
         """Colours of a frame's tokens or latents at the size of its picture."""
-        multiple = self.manifest.spatial_multiple
+        multiple = self.manifest.stream.spatial_multiple
         cells = self.usage.colours(sample.token).repeat(multiple, axis=0).repeat(multiple, axis=1)
         height, width = sample.decoded.shape[:2]
         cells = cells[: self.height, : self.width]
@@ -107,20 +107,21 @@ class Study:
 
     def facts(self) -> dict[str, str]:
         """Lines about the clip and the bundle."""
-        m = self.manifest
+        m, stream = self.manifest, self.manifest.stream
+        s = stream.spatial_multiple
         rate = f" at {float(self.fps):.3g} a second" if self.fps else ""
         facts = {
             "clip": f"{self.frames} frames of {self.width}x{self.height}{rate}",
-            "variant": m.variant,
+            "model": f"{m.name} ({m.family})",
             "weights": m.weights_sha256[:12],
-            "compression": f"{m.time_factor} frames x {m.spatial_multiple} x {m.spatial_multiple} pixels a latent",
+            "compression": f"{stream.time_factor} frames x {s} x {s} pixels a latent",
         }
         if isinstance(self.usage, CodeHistogram):
             used = self.usage
             facts["codebook"] = f"{used.used:,} of {used.codes:,} codes in {used.tokens:,} tokens"
             facts["entropy"] = f"{used.entropy:.2f} bits a token, of {math.log2(used.codes):.2f}"
         else:
-            facts["latent"] = f"{m.latent_channels} channels, {self.usage.count:,} latents"
+            facts["latent"] = f"{stream.latent_channels} channels, {self.usage.count:,} latents"
         return facts
 
     def figures(self) -> dict[str, str]:

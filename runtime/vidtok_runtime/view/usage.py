@@ -23,7 +23,7 @@ class CodeHistogram:
     def __init__(self, codes: int, levels: Sequence[int] = ()) -> None:
         self._counts = np.zeros(codes, np.int64)
         # Digits mean something only where the index is made of them.
-        self._levels = tuple(levels) if len(levels) >= _PRIMARIES and math.prod(levels) == codes else ()
+        self._levels = tuple(levels) if len(levels) >= _PRIMARIES else ()
 
     def add(self, indices: Array) -> None:
         """Count tokens of any shape."""
@@ -132,11 +132,10 @@ class LatentUsage:
 
 def usage_of(manifest: Manifest) -> CodeHistogram | LatentUsage:
     """Empty statistics for what a bundle makes."""
-    if manifest.codebook_size is None:
-        return LatentUsage(manifest.latent_channels)
-    levels = manifest.raw["variant"].get("levels")
-    plain = isinstance(levels, list) and all(isinstance(n, int) and n > 1 for n in levels)
-    return CodeHistogram(manifest.codebook_size, levels if plain else ())
+    stream = manifest.stream
+    if stream.codebook_size is None:
+        return LatentUsage(stream.latent_channels)
+    return CodeHistogram(stream.codebook_size, stream.levels)
 
 
 def _hue(code: int) -> tuple[int, int, int]:

@@ -13,7 +13,9 @@ BUNDLE is the folder of a bundle. Clips are raw RGB: .rgb holds bytes, .f32 litt
 
   --size WxH         of the clip, in pixels
   --fps RATE         frames a second, like 30 or 30000/1001
-  --gop N            start anew every N latents
+  --gop N            start anew every N latents, where the model does not by itself
+  --window N         start anew every N frames, where the model allows other lengths than its own
+  --normalize        apply the release's mean and scale of latents
   --half             store latents as float16
   --pushes N,N,...   frames (or latents) to push at a time, until the clip ends; changes no result
   --provider NAME    cpu (the default), wasm or webgpu
@@ -31,6 +33,8 @@ const OPTIONS = /** @type {const} */ ({
   size: { type: 'string' },
   fps: { type: 'string' },
   gop: { type: 'string' },
+  window: { type: 'string' },
+  normalize: { type: 'boolean', default: false },
   half: { type: 'boolean', default: false },
   pushes: { type: 'string' },
   provider: { type: 'string' },
@@ -64,7 +68,7 @@ function numbers(name, text, separator = ',') {
 
 /**
  * @param {Values} values
- * @param {'threads' | 'gop'} name
+ * @param {'threads' | 'gop' | 'window'} name
  */
 function numberOf(values, name) {
   const text = values[name]
@@ -121,12 +125,12 @@ async function encode(bundle, clip, out, values) {
   const reader = new RawReader(clip, height, width)
   const file = new PartFile(out, values.force)
   const tok = await load(bundle, values, 'encoder')
-  const gop = numberOf(values, 'gop')
+  const options = { gop: numberOf(values, 'gop'), window: numberOf(values, 'window'), normalize: values.normalize }
   const numFrames = reader.frames
-  const info = tok.describe({ numFrames, height, width, fps: values.fps, gop })
-  const stream = tok.encoder(height, width, { gop })
+  const info = tok.describe({ numFrames, height, width, fps: values.fps, ...options })
+  const stream = tok.encoder(height, width, options)
   const results = []
-  for (const size of pushes(values.pushes, tok.manifest.rule('encoder').most, numFrames)) {
+  for (const size of pushes(values.pushes, stream.callSize, numFrames)) {
     results.push(await stream.push(reader.read(size)))
     report('encode', stream.numFrames, numFrames)
   }
@@ -156,7 +160,7 @@ async function decode(bundle, source, out, values) {
   const stream = tok.decoderOf(tokens.info, { dtype })
   const row = tokens.data.length / tokens.length
   let done = 0
-  for (const length of pushes(values.pushes, tok.manifest.rule('decoder', tokens.info.window).most, tokens.length)) {
+  for (const length of pushes(values.pushes, stream.callSize, tokens.length)) {
     const data = tokens.data.subarray(done * row, (done + length) * row)
     file.write((await stream.push({ ...tokens, data, length })).data)
     done += length

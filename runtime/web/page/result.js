@@ -4,6 +4,7 @@ import { part } from './part.js'
 import { Player } from './player.js'
 import { drawDifference, drawFrame, TokenMap } from './views.js'
 
+/** @import { StreamSpec } from '../src/index.js' */
 /** @import { Clip } from './clip.js' */
 /** @import { Figures, Latents } from './worker.js' */
 
@@ -37,10 +38,10 @@ export class Result {
     this.player.open(clip.frames, clip.fps)
   }
 
-  /** @param {{ tokens: Latents, file: Uint8Array, manifest: any }} report */
-  tokens({ tokens, file, manifest }) {
+  /** @param {{ tokens: Latents, file: Uint8Array, stream: StreamSpec }} report */
+  tokens({ tokens, file, stream }) {
     this.file = file
-    this.map = new TokenMap(tokens, manifest)
+    this.map = new TokenMap(tokens, stream)
     part('tokens-note').textContent = this.map.note
     this.player.draw()
   }

@@ -1,5 +1,8 @@
 /** Draws one frame, the difference of two, and the tokens behind a frame. */
 
+import { latentsOfClip } from '../src/timing.js'
+
+/** @import { StreamSpec } from '../src/index.js' */
 /** @import { Clip } from './clip.js' */
 
 const GAIN = 4
@@ -52,19 +55,17 @@ export function drawDifference(canvas, { data, height, width }, b, t) {
   })
 }
 
-/** Tokens as the module gives them, and the manifest of the bundle that made them. */
+/** Tokens as the module gives them, and how the model that made them counts. */
 export class TokenMap {
   /**
    * @param {{ data: Int32Array | Float32Array, length: number, channels: number, h: number, w: number }} tokens
-   * @param {any} manifest
+   * @param {StreamSpec} stream
    */
-  constructor(tokens, manifest) {
+  constructor(tokens, stream) {
     this.tokens = tokens
-    this.front = manifest.front_padding.frames
-    this.factor = manifest.time_factor
-    this.isIndex = manifest.codebook_size !== null
-    /** @type {number[]} */
-    this.levels = manifest.variant.levels ?? [manifest.codebook_size]
+    this.stream = stream
+    this.isIndex = stream.codebookSize !== null
+    this.levels = stream.levels.length ? stream.levels : [stream.codebookSize ?? 1]
     this.ranges = this.isIndex ? [] : [0, 1, 2].map((c) => this.range(Math.min(c, tokens.channels - 1)))
   }
 
@@ -112,7 +113,7 @@ export class TokenMap {
    */
   draw(canvas, t) {
     const { data, length, channels, h, w } = this.tokens
-    const at = Math.min(Math.floor((t + this.front) / this.factor), length - 1) * channels * h * w
+    const at = (Math.min(latentsOfClip(this.stream, t + 1), length) - 1) * channels * h * w
     draw(canvas, w, h, (put) => {
       for (let i = 0; i < h * w; i++) {
         const [r, g, b] = this.isIndex

@@ -3,6 +3,7 @@
 import { concat, saveTokens, Tokenizer } from '../src/index.js'
 import { bitsOf, Psnr } from './measure.js'
 
+/** @import { StreamSpec } from '../src/index.js' */
 /** @import { Clip } from './clip.js' */
 
 /**
@@ -15,7 +16,7 @@ import { bitsOf, Psnr } from './measure.js'
  * @typedef {object} Reports
  * @property {(report: { stage: 'load' | 'encode' | 'decode' }) => void} stage
  * @property {(report: { done: number, total: number }) => void} progress
- * @property {(report: { tokens: Latents, file: Uint8Array, manifest: any }) => void} tokens
+ * @property {(report: { tokens: Latents, file: Uint8Array, stream: StreamSpec }) => void} tokens
  * @property {(report: { data: Uint8Array, first: number, frames: number }) => void} frames
  * @property {(report: Figures) => void} done
  *
@@ -58,7 +59,7 @@ async function encode(tok, clip) {
   const size = clip.height * clip.width * 3
   const outs = []
   for (let at = 0; at < clip.frames; ) {
-    const frames = Math.min(tok.manifest.encoderChunk, clip.frames - at)
+    const frames = Math.min(encoder.callSize, clip.frames - at)
     outs.push(await encoder.push({ ...clip, data: clip.data.subarray(at * size, (at + frames) * size), frames }))
     at += frames
     tell('progress', { done: at, total: clip.frames })
@@ -77,7 +78,7 @@ async function* decode(tok, latents, { frames, height, width }) {
   const decoder = tok.decoder({ numFrames: frames, height, width })
   const size = latents.data.length / latents.length
   for (let at = 0; at < latents.length; ) {
-    const length = Math.min(tok.manifest.decoderChunk, latents.length - at)
+    const length = Math.min(decoder.callSize, latents.length - at)
     yield decoder.push({ ...latents, data: latents.data.subarray(at * size, (at + length) * size), length })
     at += length
   }
@@ -97,7 +98,7 @@ async function run(job) {
   const tokens = await encode(tok, clip)
   const encoding = watch.lap()
   const info = tok.describe({ ...clip, numFrames: clip.frames })
-  tell('tokens', { tokens, file: await saveTokens({ ...tokens, info }), manifest: tok.manifest.raw })
+  tell('tokens', { tokens, file: await saveTokens({ ...tokens, info }), stream: tok.manifest.stream })
 
   tell('stage', { stage: 'decode' })
   const size = clip.height * clip.width * 3
@@ -114,7 +115,7 @@ async function run(job) {
     tell('frames', { data, first, frames })
     watch.lap()
   }
-  const bits = bitsOf(tokens.data.length, tok.manifest.codebookSize)
+  const bits = bitsOf(tokens.data.length, tok.manifest.stream.codebookSize)
   tell('done', { loading, encoding, decoding, psnr: psnr.mean, provider: tok.provider, bits })
 }
 

@@ -1,25 +1,28 @@
 /** From a stream to graph calls: cut along time, drop what is surplus in front, flush what waits at the end. */
+import { sizesOfCalls } from './stream_spec.js'
 
+/** @import { CallSpec } from './index.js' */
+/** @import { StatefulChain } from './chain.js' */
 /** @import { Chunk } from './chunk.js' */
-/** @import { CallRule } from './manifest.js' */
-/** @import { StatefulGraph } from './session.js' */
 
-/** One stream through a graph. `push` takes any length and gives what is complete, `finish` the rest; a chunk a call. */
+/** One stream through a chain. `push` takes any length and gives what is complete, `finish` the rest; a chunk a call. */
 export class Calls {
   /** @type {Chunk | null} */
   #waiting = null
   /** @type {Chunk | null} */
   #newest = null
+  #toDrop
 
   /**
-   * @param {StatefulGraph} graph
-   * @param {CallRule} rule
+   * @param {StatefulChain} chain
+   * @param {CallSpec} spec
+   * @param {number} drop how many of what comes out are thrown away at the start
    */
-  constructor(graph, rule) {
-    this.graph = graph
-    this.rule = rule
-    this.first = rule.first
-    this.toDrop = rule.drop
+  constructor(chain, spec, drop) {
+    this.chain = chain
+    this.spec = spec
+    this.first = spec.first
+    this.#toDrop = drop
   }
 
   /**
@@ -38,32 +41,38 @@ export class Calls {
     return out
   }
 
-  /** Run what still waits as a shorter call, then the flush call, if there is one. */
+  /** Run what still waits, then the flush call, if there is one. */
   async finish() {
+    const { flush } = this.spec
     const out = []
-    if (this.#waiting?.length) out.push(await this.#run(this.#waiting))
-    if (this.rule.flush && this.#newest) {
-      out.push(await this.#run(this.#newest.repeat(this.#newest.length - 1, this.rule.flush), true))
+    let start = 0
+    for (const size of sizesOfCalls({ ...this.spec, first: this.first }, this.#waiting?.length ?? 0)) {
+      out.push(await this.#run(/** @type {Chunk} */ (this.#waiting).slice(start, (start += size))))
+    }
+    if (flush && this.#newest) {
+      out.push(await this.#run(this.#newest.repeat(this.#newest.length - 1, flush.size), flush.keep))
     }
     return out
   }
 
   /** @param {number} ready */
   #nextSize(ready) {
+    const { max, multiple, exact } = this.spec
     if (this.first !== null) return ready >= this.first ? this.first : 0
-    return Math.min(this.rule.most, ready - (ready % this.rule.multiple))
+    if (max === null || (exact && ready < max)) return 0
+    return Math.min(max, ready - (ready % multiple))
   }
 
   /**
    * @param {Chunk} x
-   * @param {boolean} [flush]
+   * @param {number} [keep] of a flush call: how much of its output counts
    */
-  async #run(x, flush = false) {
-    this.#newest = this.rule.flush ? x : null
-    let y = await this.graph.step(x, flush)
-    if (flush) y = y.slice(0, Math.min(this.rule.keep, y.length))
-    const drop = Math.min(this.toDrop, y.length)
-    this.toDrop -= drop
+  async #run(x, keep) {
+    this.#newest = this.spec.flush ? x : null
+    let y = await this.chain.step(x, keep !== undefined)
+    if (keep !== undefined) y = y.slice(0, Math.min(keep, y.length))
+    const drop = Math.min(this.#toDrop, y.length)
+    this.#toDrop -= drop
     return y.slice(drop, y.length)
   }
 }

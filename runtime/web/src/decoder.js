@@ -3,43 +3,55 @@ import { Calls } from './calls.js'
 import { Chunk } from './chunk.js'
 import { swapped } from './encoder.js'
 import { InputError } from './errors.js'
-import { blank, fromNetwork } from './geometry.js'
+import { blank, fromNetwork, paddedSize } from './geometry.js'
 import { concat, slice } from './items.js'
 import { Queue } from './queue.js'
+import { denormalize } from './scale.js'
+import { SURPLUS, callSize } from './stream_spec.js'
 import { isFinite } from './tensors.js'
+import { framesOf, latentsOf, paddedLength } from './timing.js'
 
-/** @import { DecoderOptions, Frames, Latents } from './index.js' */
-/** @import { CallRule, Manifest } from './manifest.js' */
-/** @import { StatefulGraph } from './session.js' */
+/** @import { DecoderOptions, Frames, Latents, StreamSpec } from './index.js' */
+/** @import { StatefulChain } from './chain.js' */
 
 /**
  * Latents or indices in, frames out. The frames of the front padding never come out; with `numFrames`, `height` and
  * `width` the tail and the edge padding are cut off, too. Where the manifest names a look-ahead, as many frames wait
- * for the next latent or for `finish`.
+ * for the next latent or for `finish`; where it drops a surplus, all wait, since only the end tells how much that is.
  */
 export class DecoderStream {
   #queue = new Queue()
   #finished = false
+  /** @type {Calls | null} null: until it is known what is dropped */
+  #calls
+  /** @type {Latents[]} */
+  #waiting = []
   /** @type {number | undefined} frames that are still to come */
   #left
   /** @type {{ h: number, w: number } | null} */
   #size = null
 
   /**
-   * @param {Manifest} manifest
-   * @param {StatefulGraph} graph
-   * @param {CallRule} rule
-   * @param {DecoderOptions} options
+   * @param {StreamSpec} spec
+   * @param {StatefulChain} chain
+   * @param {DecoderOptions & { normalized?: boolean }} options
    */
-  constructor(manifest, graph, rule, { numFrames, height, width, dtype = 'uint8' }) {
+  constructor(spec, chain, { numFrames, height, width, dtype = 'uint8', normalized = false }) {
     if (dtype !== 'uint8' && dtype !== 'float32') throw new InputError(`frames are uint8 or float32, got '${dtype}'`)
-    this.manifest = manifest
-    this.graph = graph
-    this.calls = new Calls(graph, rule)
+    const { drop } = spec.decoder
+    this.spec = spec
+    this.chain = chain
     this.height = height
     this.width = width
     this.dtype = dtype
+    this.normalized = normalized
+    this.#calls = drop === SURPLUS ? null : new Calls(chain, spec.decoder, drop)
     this.#left = numFrames
+  }
+
+  /** Latents that a call takes at most. */
+  get callSize() {
+    return callSize(this.spec, 'decoder')
   }
 
   /**
@@ -62,21 +74,31 @@ export class DecoderStream {
   /** Give up the stream and what the engine keeps for it; `finish` does it, too. */
   dispose() {
     this.#finished = true
-    this.graph.dispose()
+    this.chain.dispose()
   }
 
   /** @param {Latents} latents */
   async #push(latents) {
     if (this.#finished) throw new InputError('this decoder is finished; ask the tokenizer for a new one')
     this.#check(latents)
+    if (this.#calls) return this.#run(this.#calls, latents)
+    // A copy, since what waits must not change with the caller's array.
+    this.#waiting.push({ ...latents, data: latents.data.slice() })
+    return this.#nothing()
+  }
+
+  /**
+   * @param {Calls} calls
+   * @param {Latents} latents
+   */
+  async #run(calls, latents) {
     const out = [this.#nothing()]
-    const most = this.calls.rule.most
-    for (let start = 0; start < latents.length; start += most) {
-      const { data, length, channels, h, w } = slice(latents, start, start + most)
-      const dims = this.manifest.codebookSize === null ? [1, channels, length, h, w] : [1, length, h, w]
-      // A copy, since what waits must not change with the caller's array.
-      const x = new Chunk(swapped(data, length, channels).slice(), dims)
-      for (const video of await this.calls.push(x)) out.push(this.#deliver(video))
+    for (let start = 0; start < latents.length; start += this.callSize) {
+      const piece = slice(latents, start, start + this.callSize)
+      const { data, length, channels, h, w } = this.normalized ? denormalize(piece, this.spec) : piece
+      const dims = this.spec.codebookSize === null ? [1, channels, length, h, w] : [1, length, h, w]
+      const x = new Chunk(swapped(data, length, channels).slice(), dims) // a copy
+      for (const video of await calls.push(x)) out.push(this.#deliver(video))
     }
     return concat(out)
   }
@@ -84,17 +106,34 @@ export class DecoderStream {
   async #finish() {
     const out = [this.#nothing()]
     if (this.#left !== 0 && !this.#finished) {
-      for (const video of await this.calls.finish()) out.push(this.#deliver(video))
+      if (this.#waiting.length) {
+        const latents = concat(this.#waiting)
+        this.#calls = new Calls(this.chain, this.spec.decoder, this.#surplus(latents.length))
+        out.push(await this.#run(this.#calls, latents))
+      }
+      for (const video of (await this.#calls?.finish()) ?? []) out.push(this.#deliver(video))
     }
     this.dispose()
     if (this.#left) throw new InputError(`the tokens end ${this.#left} frames too early; the stream is incomplete`)
     return concat(out)
   }
 
+  /**
+   * What the calls of a stream of so many latents give beyond its frames and those behind them.
+   * @param {number} latents
+   */
+  #surplus(latents) {
+    const { spec } = this
+    const told = this.#left !== undefined && latentsOf(spec, this.#left) === latents ? this.#left : undefined
+    const frames = told ?? framesOf(spec, latents)
+    const given = latents * spec.timeFactor + spec.lookAhead
+    return Math.max(0, given - (paddedLength(spec.length, spec.frontFrames + frames) - spec.frontFrames))
+  }
+
   /** @param {Chunk} video */
   #deliver(video) {
     const [, , , high, wide] = video.dims
-    let frames = fromNetwork(video, this.height ?? high, this.width ?? wide, this.dtype)
+    let frames = fromNetwork(video, this.height ?? high, this.width ?? wide, this.dtype, this.spec)
     if (this.#left !== undefined) {
       frames = slice(frames, 0, this.#left)
       this.#left -= frames.frames
@@ -104,7 +143,7 @@ export class DecoderStream {
 
   /** @param {Latents} latents */
   #check({ data, length, channels, h, w }) {
-    const { codebookSize, latentChannels, spatialMultiple } = this.manifest
+    const { codebookSize, latentChannels, spatialMultiple } = this.spec
     const shape = `[${length}, ${channels}, ${h}, ${w}]`
     const expected = codebookSize === null ? latentChannels : 1
     const Numbers = codebookSize === null ? Float32Array : Int32Array
@@ -123,19 +162,20 @@ export class DecoderStream {
     if (this.#size && (h !== this.#size.h || w !== this.#size.w)) {
       throw new InputError(`latents of one stream have one size, got ${h}x${w} after ${this.#size.h}x${this.#size.w}`)
     }
-    for (const [what, pixels, cells] of /** @type {const} */ ([
-      ['height', this.height, h],
-      ['width', this.width, w],
-    ])) {
-      const needed = pixels === undefined ? cells : Math.ceil(pixels / spatialMultiple)
-      if (cells !== needed) throw new InputError(`a ${what} of ${pixels} pixels needs ${needed} latents, got ${cells}`)
+    // What is not given may be as large as the latents say.
+    const size = [this.height ?? h * spatialMultiple, this.width ?? w * spatialMultiple]
+    const needed = paddedSize(this.spec, size[0], size[1]).map((pixels) => pixels / spatialMultiple)
+    for (const [i, cells] of [h, w].entries()) {
+      if (cells === needed[i]) continue
+      const what = ['height', 'width'][i]
+      throw new InputError(`a ${what} of ${size[i]} pixels needs ${needed[i]} latents, got ${cells}`)
     }
     this.#size = { h, w }
   }
 
   #nothing() {
     const { h, w } = this.#size ?? { h: 0, w: 0 }
-    const multiple = this.manifest.spatialMultiple
+    const multiple = this.spec.spatialMultiple
     return blank(0, this.height ?? h * multiple, this.width ?? w * multiple, this.dtype)
   }
 }

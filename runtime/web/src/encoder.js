@@ -1,18 +1,20 @@
 /** Encoding as a stream: any number of frames a push, constant memory. */
 import { Calls } from './calls.js'
 import { InputError } from './errors.js'
-import { checkFrames, roundUp, toNetwork } from './geometry.js'
+import { checkFrames, paddedSize, toNetwork } from './geometry.js'
 import { concat, sizeOf } from './items.js'
 import { Queue } from './queue.js'
+import { normalize } from './scale.js'
+import { callSize } from './stream_spec.js'
+import { paddedLength } from './timing.js'
 
-/** @import { Frames, Latents } from './index.js' */
+/** @import { Frames, Latents, StreamSpec } from './index.js' */
+/** @import { StatefulChain } from './chain.js' */
 /** @import { Chunk } from './chunk.js' */
-/** @import { CallRule, Manifest } from './manifest.js' */
-/** @import { StatefulGraph } from './session.js' */
 
 /**
  * Frames in, latents or indices out. The first frame is repeated in front and, by `finish`, the last one behind, as the
- * manifest says. A non-causal variant encodes windows on their own.
+ * manifest says.
  */
 export class EncoderStream {
   #queue = new Queue()
@@ -22,23 +24,27 @@ export class EncoderStream {
   #last = null
 
   /**
-   * @param {Manifest} manifest
-   * @param {StatefulGraph} graph
-   * @param {CallRule} rule
-   * @param {number} [height]
-   * @param {number} [width]
+   * @param {StreamSpec} spec
+   * @param {StatefulChain} chain
+   * @param {{ height?: number, width?: number, normalized?: boolean }} options
    */
-  constructor(manifest, graph, rule, height, width) {
-    this.manifest = manifest
-    this.graph = graph
-    this.calls = new Calls(graph, rule)
+  constructor(spec, chain, { height, width, normalized = false }) {
+    this.spec = spec
+    this.chain = chain
+    this.calls = new Calls(chain, spec.encoder, 0)
     this.height = height
     this.width = width
+    this.normalized = normalized
   }
 
   /** Frames taken so far. */
   get numFrames() {
     return this.#numFrames
+  }
+
+  /** Frames that a call takes at most. */
+  get callSize() {
+    return callSize(this.spec, 'encoder')
   }
 
   /**
@@ -51,7 +57,7 @@ export class EncoderStream {
   }
 
   /**
-   * Repeat the last frame up to a whole latent; gives what is left, the second time nothing.
+   * Repeat the last frame up to a length that the model takes; gives what is left, the second time nothing.
    * @returns {Promise<Latents>}
    */
   finish() {
@@ -61,14 +67,14 @@ export class EncoderStream {
   /** Give up the stream and what the engine keeps for it; `finish` does it, too. */
   dispose() {
     this.#finished = true
-    this.graph.dispose()
+    this.chain.dispose()
   }
 
   /** @param {Frames} frames */
   async #push(frames) {
     if (this.#finished) throw new InputError('this encoder is finished; ask the tokenizer for a new one')
     checkFrames(frames)
-    const { manifest, calls } = this
+    const { spec, calls } = this
     this.height ??= frames.height
     this.width ??= frames.width
     if (frames.height !== this.height || frames.width !== this.width) {
@@ -76,10 +82,9 @@ export class EncoderStream {
     }
     const out = []
     // Piece by piece, so that a long push costs no more float memory than a short one.
-    for (let start = 0; start < frames.frames; start += calls.rule.most) {
-      const stop = Math.min(start + calls.rule.most, frames.frames)
-      const piece = toNetwork(frames, start, stop, manifest.spatialMultiple)
-      if (this.#numFrames === 0) out.push(...(await calls.push(piece.repeat(0, manifest.frontFrames))))
+    for (let start = 0; start < frames.frames; start += this.callSize) {
+      const piece = toNetwork(frames, start, Math.min(start + this.callSize, frames.frames), spec)
+      if (this.#numFrames === 0) out.push(...(await calls.push(piece.repeat(0, spec.frontFrames))))
       this.#numFrames += piece.length
       this.#last = piece.repeat(piece.length - 1, 1)
       out.push(...(await calls.push(piece)))
@@ -91,9 +96,9 @@ export class EncoderStream {
     if (this.#finished) return this.#join([])
     this.#finished = true
     if (!this.#last) return this.#join([])
-    const { frontFrames, timeFactor } = this.manifest
+    const { frontFrames, length } = this.spec
     const taken = frontFrames + this.#numFrames
-    const out = await this.calls.push(this.#last.repeat(0, roundUp(taken, timeFactor) - taken))
+    const out = await this.calls.push(this.#last.repeat(0, paddedLength(length, taken) - taken))
     out.push(...(await this.calls.finish()))
     this.dispose()
     return this.#join(out)
@@ -105,12 +110,13 @@ export class EncoderStream {
    * @returns {Latents}
    */
   #join(results) {
-    const { codebookSize, latentChannels, spatialMultiple } = this.manifest
+    const { codebookSize, latentChannels, spatialMultiple } = this.spec
     const channels = codebookSize === null ? latentChannels : 1
-    const [h, w] = [this.height, this.width].map((n) => roundUp(n ?? 0, spatialMultiple) / spatialMultiple)
+    const [h, w] = paddedSize(this.spec, this.height ?? 0, this.width ?? 0).map((n) => n / spatialMultiple)
     const data = codebookSize === null ? new Float32Array(0) : new Int32Array(0)
     const parts = results.map((r) => ({ data: swapped(r.data, channels, r.length), length: r.length, channels, h, w }))
-    return concat([{ data, length: 0, channels, h, w }, ...parts])
+    const all = concat([{ data, length: 0, channels, h, w }, ...parts])
+    return this.normalized ? normalize(all, this.spec) : all
   }
 }
 

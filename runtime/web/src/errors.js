@@ -14,7 +14,7 @@ export class BundleError extends VidtokError {}
 /** A token file that is truncated, altered or not a token file. */
 export class TokenFileError extends VidtokError {}
 
-/** Tokens that belong to another variant or to other weights than the bundle. */
+/** Tokens that belong to another model or to other weights than the bundle. */
 export class MismatchError extends VidtokError {}
 
 /** A provider that is not there or does not load. */

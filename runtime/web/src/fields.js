@@ -79,12 +79,35 @@ export class Fields {
   }
 
   /**
-   * A number.
+   * At most so many numbers.
+   * @param {string} name
+   * @param {number} most
+   * @returns {number[]}
+   */
+  numbers(name, most) {
+    const value = this.#get(name)
+    if (!Array.isArray(value) || value.length > most || !value.every((n) => typeof n === 'number')) {
+      throw this.#wrong(name, `a list of at most ${most} numbers`)
+    }
+    return value
+  }
+
+  /**
+   * At most so many numbers, or null.
+   * @param {string} name
+   * @param {number} most
+   */
+  numbersOrNull(name, most) {
+    return this.#get(name) === null ? null : this.numbers(name, most)
+  }
+
+  /**
+   * True or false.
    * @param {string} name
    */
-  number(name) {
+  boolean(name) {
     const value = this.#get(name)
-    if (typeof value !== 'number') throw this.#wrong(name, 'a number')
+    if (typeof value !== 'boolean') throw this.#wrong(name, 'true or false')
     return value
   }
 
@@ -110,12 +133,34 @@ export class Fields {
   }
 
   /**
+   * An object of such lists.
+   * @param {string} name
+   */
+  textsByName(name) {
+    const lists = this.fields(name)
+    return new Map(lists.names().map((key) => [key, lists.texts(key)]))
+  }
+
+  /**
    * 64 hexadecimal digits.
    * @param {string} name
    */
   sha256(name) {
     const value = this.text(name)
     if (!/^[0-9a-f]{64}$/.test(value)) throw this.#wrong(name, 'a SHA-256')
+    return value
+  }
+
+  /**
+   * The plain name of a file that lies in the bundle's folder itself and nowhere else.
+   * @param {string} name
+   * @param {'.onnx' | '.weights'} suffix
+   */
+  fileName(name, suffix) {
+    const value = this.text(name)
+    if (!/^[A-Za-z0-9_][A-Za-z0-9_.+-]*$/.test(value.slice(0, -suffix.length)) || !value.endsWith(suffix)) {
+      throw this.#wrong(name, `the plain name of a ${suffix} file inside the bundle`)
+    }
     return value
   }
 

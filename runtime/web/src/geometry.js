@@ -3,7 +3,7 @@ import { Chunk } from './chunk.js'
 import { InputError } from './errors.js'
 import { isFinite } from './tensors.js'
 
-/** @import { Frames, PixelType } from './index.js' */
+/** @import { Frames, PixelType, StreamSpec } from './index.js' */
 
 // Resampling overshoots -1..1 a little; values beyond this are in other units.
 const FAR_OUTSIDE = 2
@@ -38,14 +38,30 @@ export function checkFrames({ data, frames, height, width }) {
 }
 
 /**
- * Frames `start..stop` to `[1, 3, T, H', W']` in -1..1, edges repeated right and below up to the multiple.
+ * What of a StreamSpec says how pixels become the input of a graph.
+ * @typedef {Pick<StreamSpec, 'spatialMultiple' | 'square' | 'pixelRange'>} Pixels
+ */
+
+/**
+ * Height and width with the edges repeated right and below.
+ * @param {Pick<Pixels, 'spatialMultiple' | 'square'>} pixels
+ * @param {number} height
+ * @param {number} width
+ */
+export function paddedSize({ spatialMultiple, square }, height, width) {
+  const size = [height, width].map((n) => Math.ceil(n / spatialMultiple) * spatialMultiple)
+  return square ? size.map(() => Math.max(...size)) : size
+}
+
+/**
+ * Frames `start..stop` to `[1, 3, T, H', W']` in the range of the graphs, edges repeated right and below.
  * @param {Frames} frames
  * @param {number} start
  * @param {number} stop
- * @param {number} multiple
+ * @param {Pixels} pixels
  */
-export function toNetwork({ data, height, width }, start, stop, multiple) {
-  const [count, high, wide] = [stop - start, roundUp(height, multiple), roundUp(width, multiple)]
+export function toNetwork({ data, height, width }, start, stop, pixels) {
+  const [count, [high, wide]] = [stop - start, paddedSize(pixels, height, width)]
   const out = new Float32Array(3 * count * high * wide)
   const bytes = !(data instanceof Float32Array)
   let to = 0
@@ -59,19 +75,24 @@ export function toNetwork({ data, height, width }, start, stop, multiple) {
       }
     }
   }
+  const { scale, middle } = scaleOf(pixels)
+  if (scale !== 1 || middle !== 0) out.forEach((value, i) => (out[i] = fround(value * scale) + middle))
   return new Chunk(out, [1, 3, count, high, wide])
 }
 
 /**
- * `[1, 3, T, H', W']` to `[T, H, W, 3]`, cropped and clipped; uint8 rounds half to even, float32 stays in -1..1.
+ * `[1, 3, T, H', W']` in the range of the graphs to `[T, H, W, 3]`, cropped and clipped; uint8 rounds half to even,
+ * float32 lies in -1..1.
  * @param {Chunk} video
  * @param {number} height
  * @param {number} width
  * @param {PixelType} dtype
+ * @param {Pick<Pixels, 'pixelRange'>} pixels
  * @returns {Frames}
  */
-export function fromNetwork({ data, dims }, height, width, dtype) {
+export function fromNetwork({ data, dims }, height, width, dtype, pixels) {
   const [, , frames, high, wide] = dims
+  const { scale, middle } = scaleOf(pixels)
   const plane = frames * high * wide // from one colour to the next
   const out = blank(frames, height, width, dtype)
   const bytes = dtype === 'uint8'
@@ -81,13 +102,21 @@ export function fromNetwork({ data, dims }, height, width, dtype) {
       const row = (t * high + y) * wide
       for (let x = 0; x < width; x++) {
         for (let at = row + x; at < 3 * plane; at += plane) {
-          const value = Math.min(1, Math.max(-1, data[at]))
+          const value = Math.min(1, Math.max(-1, fround(fround(data[at] - middle) / scale)))
           out.data[to++] = bytes ? fround(fround(fround(value + 1) * 127.5) + ROUNDS) - ROUNDS : value
         }
       }
     }
   }
   return out
+}
+
+/**
+ * What -1..1 is multiplied with, and what is added then, to be in the range of the graphs.
+ * @param {Pick<Pixels, 'pixelRange'>} pixels
+ */
+function scaleOf({ pixelRange: [low, high] }) {
+  return { scale: fround((high - low) / 2), middle: fround((high + low) / 2) }
 }
 
 /**
@@ -101,13 +130,4 @@ export function fromNetwork({ data, dims }, height, width, dtype) {
 export function blank(frames, height, width, dtype) {
   const size = frames * height * width * 3
   return { data: dtype === 'uint8' ? new Uint8Array(size) : new Float32Array(size), frames, height, width }
-}
-
-/**
- * The next multiple.
- * @param {number} n
- * @param {number} multiple
- */
-export function roundUp(n, multiple) {
-  return Math.ceil(n / multiple) * multiple
 }

@@ -1,14 +1,12 @@
 /** One graph of a bundle as the manifest tells of it: what it takes, gives and remembers. */
 import { FormError } from './json.js'
+import { MAX_SPATIAL_MULTIPLE, MAX_TIME_FACTOR } from './stream_spec.js'
 
 /** @import { Fields } from './fields.js' */
 
-export const FIRST_CALL = 'first call'
-export const SECOND_CALL = 'second call'
-export const FLUSH_CALL = 'flush call'
-const OCCASIONS = [FIRST_CALL, SECOND_CALL, FLUSH_CALL]
 const DTYPES = /** @type {const} */ (['float32', 'float16', 'int32', 'int64', 'uint8', 'int8', 'bool'])
 const AXIS = /^(([NTHW])(\/[1-9][0-9]?)?|[1-9][0-9]{0,5})$/
+const MAX_PIXELS = 2 ** 20 // of a receptive field, and channels of a stage
 const MAX_FIXED = 2 ** 24 // product of the numbers among the axes of one array
 
 /** @typedef {'encoder' | 'decoder'} Role */
@@ -19,12 +17,9 @@ const MAX_FIXED = 2 ** 24 // product of the numbers among the axes of one array
  * @typedef {{ input: string, output: string, dtype: Dtype, axes: string }} State
  */
 /**
- * Input that is true in the calls of a stream that `set` lists and false in all others.
- * @typedef {Port & { set: string[] }} Flag
- */
-/**
  * @typedef {object} GraphEntry
  * @property {Role} role
+ * @property {'local' | 'global'} part
  * @property {string} file
  * @property {string} sha256
  * @property {string} precision
@@ -32,18 +27,20 @@ const MAX_FIXED = 2 ** 24 // product of the numbers among the axes of one array
  * @property {Port} input the data
  * @property {Port[]} outputs the data first
  * @property {State[]} states
- * @property {Flag[]} flags
+ * @property {Port[]} flags
+ * @property {Map<string, string[]>} missingKernels by engine, names of nodes
  */
 
 /**
- * Numbers for axes as text: `N 512 2 H/8 W/8` with `{N: 1, H: 64, W: 64}` is [1, 512, 2, 8, 8].
+ * Numbers for axes as text: `N 512 2 H/8 W/8` with `{N: 1, H: 64, W: 64}` is [1, 512, 2, 8, 8]. Parts are rounded up, as
+ * the latents of frames are.
  * @param {string} axes
  * @param {Record<string, number>} sizes
  */
 export function shapeOf(axes, sizes) {
   return axes.split(' ').map((axis) => {
     const [symbol, divisor] = axis.split('/')
-    return Math.floor((sizes[symbol] ?? Number(symbol)) / Number(divisor ?? 1))
+    return Math.ceil((sizes[symbol] ?? Number(symbol)) / Number(divisor ?? 1))
   })
 }
 
@@ -83,7 +80,8 @@ export function graphEntry(raw) {
   const inputs = raw.rows('inputs').map(port)
   const entry = {
     role: raw.oneOf('role', /** @type {const} */ (['encoder', 'decoder'])),
-    file: fileName(raw),
+    part: raw.oneOf('part', /** @type {const} */ (['local', 'global'])),
+    file: raw.fileName('file', '.onnx'),
     sha256: raw.sha256('sha256'),
     precision: raw.text('precision'),
     providers: raw.texts('providers'),
@@ -93,36 +91,41 @@ export function graphEntry(raw) {
       row.oneOf('initial', ['zeros'])
       return { input: row.text('input'), output: row.text('output'), dtype: dtype(row), axes: axesOf(row) }
     }),
-    flags: raw.rows('flags').map(flag),
+    flags: raw.rows('flags').map(port),
+    missingKernels: raw.textsByName('missing_kernels'),
   }
   if (inputs.length !== 1 || entry.outputs.length === 0) {
-    throw new FormError(`the ${entry.role} has ${inputs.length} inputs of data and ${entry.outputs.length} outputs`)
+    throw new FormError(`a graph of the ${entry.role} has ${inputs.length} inputs of data, ${entry.outputs.length} outputs`)
   }
+  checkMemory(raw)
   check(entry)
   return entry
+}
+
+/**
+ * What planners of memory use, who take a manifest if all runtimes do. Throws FormError.
+ * @param {Fields} raw
+ */
+function checkMemory(raw) {
+  raw.integer('receptive_field', 0, MAX_PIXELS)
+  for (const stage of raw.rows('stages')) {
+    stage.integer('channels', 1, MAX_PIXELS)
+    stage.integer('space', 1, MAX_SPATIAL_MULTIPLE)
+    stage.integer('time', 1, MAX_TIME_FACTOR)
+    stage.boolean('attention')
+  }
 }
 
 /** @param {GraphEntry} entry */
 function check(entry) {
   const { inputs, outputs } = portsOf(entry)
   if (inputs.size !== 1 + entry.flags.length + entry.states.length) {
-    throw new FormError(`two inputs of the ${entry.role} have one name`)
+    throw new FormError(`two inputs of ${entry.file} have one name`)
   }
   if (outputs.size !== entry.outputs.length + entry.states.length) {
-    throw new FormError(`two outputs of the ${entry.role} have one name`)
+    throw new FormError(`two outputs of ${entry.file} have one name`)
   }
-  const [data, result] = [entry.input, entry.outputs[0]]
-  const [tokens, video] = entry.role === 'encoder' ? [result, data] : [data, result]
-  if (video.name !== 'video' || !['latent', 'indices'].includes(tokens.name)) {
-    throw new FormError(`the ${entry.role} turns ${data.name} into ${result.name}, not video into latent or indices`)
-  }
-  for (const { name, axes } of [video, tokens]) {
-    const list = axes.split(' ')
-    if (list.length !== (name === 'indices' ? 4 : 5) || list[list.length - 3][0] !== 'T') {
-      throw new FormError(`the axes of ${name} are '${axes}'`)
-    }
-  }
-  const known = symbols(data.axes)
+  const known = symbols(entry.input.axes)
   for (const { name, axes } of [...inputs.values(), ...outputs.values()]) {
     const unknown = symbols(axes).filter((symbol) => !known.includes(symbol))
     if (unknown.length) throw new FormError(`the axes of ${name} name ${unknown}, which the data do not have`)
@@ -132,18 +135,6 @@ function check(entry) {
 /** @param {string} axes */
 function symbols(axes) {
   return [...axes].filter((c) => c >= 'A')
-}
-
-/**
- * The graph's file, which lies in the bundle's folder itself and nowhere else.
- * @param {Fields} raw
- */
-function fileName(raw) {
-  const name = raw.text('file')
-  if (!/^[A-Za-z0-9_][A-Za-z0-9_.+-]*\.onnx$/.test(name)) {
-    throw new FormError(`the file '${name}' is not the plain name of an .onnx file inside the bundle`)
-  }
-  return name
 }
 
 /** @param {Fields} raw */
@@ -171,17 +162,4 @@ function axesOf(raw) {
  */
 function port(raw) {
   return { name: raw.text('name'), dtype: dtype(raw), axes: axesOf(raw) }
-}
-
-/**
- * @param {Fields} raw
- * @returns {Flag}
- */
-function flag(raw) {
-  const { name, dtype, axes } = port(raw)
-  const set = raw.texts('set')
-  const unknown = set.filter((occasion) => !OCCASIONS.includes(occasion))
-  if (unknown.length) throw new FormError(`when to set ${name} is unknown to this runtime: ${unknown}`)
-  if (symbols(axes).length) throw new FormError(`the axes '${axes}' of the flag ${name} are not numbers`)
-  return { name, dtype, axes, set }
 }

@@ -3,13 +3,17 @@ import { InputError } from './errors.js'
 import { concat, count, sizeOf, slice } from './items.js'
 import { Queue } from './queue.js'
 
-/** @import { Frames, Latents } from './index.js' */
+/** @import { Frames, Groups as Lengths, Latents, Stream } from './index.js' */
 /** @import { DecoderStream } from './decoder.js' */
 /** @import { EncoderStream } from './encoder.js' */
-/** @import { Timing } from './timing.js' */
 
 /**
- * Cuts what is pushed at the ends of groups of `length` and runs each group through a stream of its own.
+ * Lengths of a group of what goes in or comes out, and how many of them it has in common with the one before.
+ * @typedef {{ length: number, shared: number }} Group
+ */
+
+/**
+ * Cuts what is pushed at the ends of groups and runs each group through a stream of its own.
  * @template {Frames | Latents} In
  * @template {Frames | Latents} Out
  */
@@ -18,15 +22,27 @@ class Groups {
   #finished = false
   /** @type {string | undefined} */
   #size
+  /** @type {In | null} the last items of this group, which the next one has, too */
+  #shared = null
+  #given = 0 // by the stream of this group
+  #toDrop = 0 // of what it gives
 
   /**
-   * @param {() => { push(items: In): Promise<Out>, finish(): Promise<Out>, dispose(): void }} start
-   * @param {number} length
+   * @param {() => Stream<In, Out>} start
+   * @param {Group} taken
+   * @param {Group} given
    */
-  constructor(start, length) {
+  constructor(start, taken, given) {
     this.start = start
     this.stream = start()
-    this.length = this.room = length
+    this.taken = taken
+    this.given = given
+    this.room = taken.length
+  }
+
+  /** As that of the stream of one group. */
+  get callSize() {
+    return this.stream.callSize
   }
 
   /**
@@ -64,14 +80,15 @@ class Groups {
     const out = []
     for (let done = 0; done < count(items); ) {
       if (this.room === 0) {
-        this.stream = this.start()
-        this.room = this.length
+        this.#startNext()
+        if (this.#shared) out.push(this.#ofGroup(await this.stream.push(this.#shared)))
       }
       const piece = slice(items, done, done + this.room)
       done += count(piece)
       this.room -= count(piece)
-      out.push(await this.stream.push(piece))
-      if (this.room === 0) out.push(await this.stream.finish())
+      this.#keep(piece)
+      out.push(this.#ofGroup(await this.stream.push(piece)))
+      if (this.room === 0) out.push(this.#ofGroup(await this.stream.finish()))
     }
     if (out.length) return concat(out)
     // Nothing, in the shape of what comes.
@@ -80,22 +97,53 @@ class Groups {
 
   async finishLast() {
     this.#finished = true
-    return this.stream.finish()
+    return this.#ofGroup(await this.stream.finish())
+  }
+
+  #startNext() {
+    this.stream = this.start()
+    this.room = this.taken.length - this.taken.shared
+    this.#given = 0
+    this.#toDrop = this.given.shared
+  }
+
+  /**
+   * Remember the last items for the next group.
+   * @param {In} piece
+   */
+  #keep(piece) {
+    const { shared } = this.taken
+    if (!shared) return
+    const last = (/** @type {In} */ items) => slice(items, Math.max(0, count(items) - shared), count(items))
+    const kept = last(this.#shared ? concat([this.#shared, last(piece)]) : last(piece))
+    // A copy, since what is kept must not change with the caller's array.
+    this.#shared = { ...kept, data: kept.data.slice() }
+  }
+
+  /**
+   * What counts of that which the stream of this group gives.
+   * @param {Out} items
+   */
+  #ofGroup(items) {
+    const room = this.given.length - this.#given
+    this.#given += count(items)
+    const dropped = Math.min(this.#toDrop, count(items))
+    this.#toDrop -= dropped
+    return slice(items, dropped, room)
   }
 }
 
 /**
- * As EncoderStream, but the state starts anew every `timing.groupFrames` frames. Each group is a clip of its own: its
- * first frame is repeated in front of it.
+ * As EncoderStream, but the state starts anew with every group, which is padded as a clip of its own.
  * @extends {Groups<Frames, Latents>}
  */
 export class EncoderGroups extends Groups {
   /**
    * @param {() => EncoderStream} start
-   * @param {Timing} timing
+   * @param {Lengths} groups
    */
-  constructor(start, timing) {
-    super(start, timing.groupFrames)
+  constructor(start, groups) {
+    super(start, ...lengths(groups))
     this.numFrames = 0
   }
 
@@ -111,8 +159,8 @@ export class EncoderGroups extends Groups {
 }
 
 /**
- * As DecoderStream for what EncoderGroups made: `start(n)` gives the stream of a group of n frames. skip: frames to
- * throw away at the start, before the `numFrames` that count.
+ * As DecoderStream for what EncoderGroups made: `start(n)` gives the stream of a group of n frames. groups: null for one
+ * that never ends. skip: frames to throw away at the start, before the `numFrames` that count.
  * @extends {Groups<Latents, Frames>}
  */
 export class DecoderGroups extends Groups {
@@ -122,18 +170,25 @@ export class DecoderGroups extends Groups {
 
   /**
    * @param {(frames: number | undefined) => DecoderStream} start
-   * @param {Timing} timing
+   * @param {Lengths | null} groups
    * @param {number | undefined} numFrames
    * @param {number} skip
    */
-  constructor(start, timing, numFrames, skip) {
+  constructor(start, groups, numFrames, skip) {
     const left = { frames: numFrames === undefined ? undefined : skip + numFrames }
-    super(() => {
-      if (left.frames === undefined) return start(undefined)
-      const frames = Math.min(timing.groupFrames, left.frames)
-      left.frames -= frames
-      return start(frames)
-    }, timing.group ?? Infinity)
+    const [frames, latents] = lengths(groups)
+    let shared = 0
+    super(
+      () => {
+        if (left.frames === undefined) return start(undefined)
+        const count = Math.min(frames.length, left.frames + shared)
+        left.frames -= count - shared
+        shared = frames.shared
+        return start(count)
+      },
+      latents,
+      frames,
+    )
     this.#left = left
     this.#skip = skip
   }
@@ -161,4 +216,15 @@ export class DecoderGroups extends Groups {
     this.#skip -= skipped
     return slice(frames, skipped, frames.frames)
   }
+}
+
+/**
+ * Frames and latents of groups.
+ * @param {Lengths | null} groups
+ * @returns {[Group, Group]}
+ */
+function lengths(groups) {
+  if (!groups) return [{ length: Infinity, shared: 0 }, { length: Infinity, shared: 0 }]
+  const { frames, latents, sharedFrames, sharedLatents } = groups
+  return [{ length: frames, shared: sharedFrames }, { length: latents, shared: sharedLatents }]
 }

@@ -27,7 +27,9 @@ export interface Latents {
 
 /** What a token file says about itself besides the numbers; null for what is not known or does not apply. */
 export interface TokenInfo {
-  variant: string
+  /** The system of tokenizers, and which of its models. */
+  family: string
+  name: string
   weightsSha256: string
   numFrames: number
   /** Pixels. */
@@ -36,6 +38,7 @@ export interface TokenInfo {
   timeFactor: number
   frontFrames: number
   lookAhead: number
+  length: Length
   codebookSize: number | null
   /** Frames a second, like `25` or `30000/1001`. */
   fps: string | null
@@ -43,14 +46,34 @@ export interface TokenInfo {
   timeBase: string | null
   precision: string
   provider: string
-  /** Frames a window of a non-causal variant. */
-  window: number | null
-  /** Latents after which the state starts anew. */
-  gop: number | null
+  /** Where the stream starts anew; null: nowhere. */
+  groups: Groups | null
   /** Frames that decode before the first that counts. */
   skip: number
+  /** Seed with which the latents were drawn from the posterior; null: they are its mean. */
+  sampled: number | null
+  /** Whether the release's mean and scale of latents were applied. */
+  normalized: boolean
   /** Pixel shape and colours of the clip, as the command line writes them. */
   display: string | null
+  /** How long the last frame is shown, in units of the time base. */
+  lastDuration: number | null
+}
+
+/** Lengths of streams in frames: `first` plus a multiple of `multiple`. */
+export interface Length {
+  first: number
+  multiple: number
+}
+
+/** Groups of frames and latents that are streams of their own, and what each has in common with the one before. */
+export interface Groups {
+  frames: number
+  latents: number
+  sharedFrames: number
+  sharedLatents: number
+  /** Whether the frames of a group need all of its latents. */
+  whole: boolean
 }
 
 /** A tokenized clip. `pts` has the timestamp of every frame. */
@@ -70,7 +93,7 @@ export interface LoadOptions {
   signal?: AbortSignal
   /** As the manifest lists it; left out: its first. */
   precision?: string
-  /** Graphs to load; left out: both. */
+  /** What to load; left out: both. */
   roles?: Role[]
 }
 
@@ -81,48 +104,85 @@ export interface DecoderOptions {
   dtype?: PixelType
 }
 
-export interface Description {
+/** Where a stream starts anew, so that parts decode on their own; left out: where the model does. */
+export interface Grouping {
+  /** Every so many latents, of a model that does not by itself. */
+  gop?: number
+  /** Every so many frames, of a model that allows other lengths than its own. */
+  window?: number
+}
+
+export interface EncodeOptions extends Grouping {
+  /** Apply the release's mean and scale of latents, which decoding undoes. */
+  normalize?: boolean
+}
+
+export interface Description extends EncodeOptions {
   numFrames: number
   height: number
   width: number
   /** Frames a second, and seconds a unit of timestamps: numbers, or text like `30000/1001`. */
   fps?: number | string
   timeBase?: number | string
-  gop?: number
 }
 
-/** How a stream is cut into graph calls, counted in frames (encoder) or latents (decoder). */
-export interface CallRule {
-  multiple: number
-  most: number
-  first: number | null
-  drop: number
-  flush: number
-  keep: number
+/** How a stream is cut into calls of the graphs of a role, counted in frames (encoder) or latents (decoder). */
+export interface CallSpec {
+  /** Exact size of the first call; null: as any other. */
+  readonly first: number | null
+  readonly multiple: number
+  /** At most so many; null: a whole group in one call. */
+  readonly max: number | null
+  /** Whether every call but the first takes exactly `max`. */
+  readonly exact: boolean
+  /** What is thrown away of what comes out first; `surplus`: all that comes out beyond the frames of a stream. */
+  readonly drop: number | 'surplus'
+  /** At the end one more call with `size` copies of the last item, of whose output the first `keep` count. */
+  readonly flush: { readonly size: number; readonly keep: number } | null
+  /** Of each flag the calls in which it is true. */
+  readonly flags: ReadonlyMap<string, readonly string[]>
+}
+
+/** `multiple`: another length in frames may be asked for, a multiple of this; null: not. */
+export type GroupSpec = Groups & { multiple: number | null }
+
+/** What a model says about its streams. */
+export interface StreamSpec {
+  /** Frames a latent. */
+  readonly timeFactor: number
+  /** Pixels a latent, in height and width. */
+  readonly spatialMultiple: number
+  /** Whether frames are padded to squares. */
+  readonly square: boolean
+  readonly latentChannels: number
+  readonly codebookSize: number | null
+  /** Values that each channel can take; empty where channels have none. */
+  readonly levels: readonly number[]
+  /** What the darkest and the lightest pixel become. */
+  readonly pixelRange: readonly [number, number]
+  /** The release's scale, a number a channel. */
+  readonly latentMean: readonly number[] | null
+  readonly latentStd: readonly number[] | null
+  /** Copies of the first frame in front. */
+  readonly frontFrames: number
+  /** Frames that a decoder lags behind. */
+  readonly lookAhead: number
+  readonly length: Length
+  readonly groups: GroupSpec | null
+  readonly encoder: CallSpec
+  readonly decoder: CallSpec
 }
 
 /** What manifest.json says. */
 export interface Manifest {
   readonly place: string
   readonly raw: Record<string, unknown>
-  readonly variant: string
-  readonly regularizer: string
+  /** The system of tokenizers, and which of its models. */
+  readonly family: string
+  readonly name: string
   readonly weightsSha256: string
-  readonly source: string
   readonly licence: string
-  /** Frames a latent. */
-  readonly timeFactor: number
-  /** Pixels a latent, in height and width. */
-  readonly spatialMultiple: number
-  readonly frontFrames: number
-  /** Most frames or latents of one graph call. */
-  readonly encoderChunk: number
-  readonly decoderChunk: number
-  readonly lookAhead: number
-  readonly window: number | null
-  readonly codebookSize: number | null
-  readonly latentChannels: number
-  rule(role: Role, window?: number | null): CallRule
+  readonly stream: StreamSpec
 }
 
 /** A stream. Pushes that are not awaited wait for each other. */
@@ -133,6 +193,8 @@ export interface Stream<In, Out> {
   finish(): Promise<Out>
   /** Give up a stream before `finish`. */
   dispose(): void
+  /** Frames or latents that a graph call takes at most, which is a good size of a push. */
+  readonly callSize: number
 }
 
 export interface EncoderStream extends Stream<Frames, Latents> {
@@ -143,21 +205,21 @@ export interface EncoderStream extends Stream<Frames, Latents> {
 /** Encodes video to tokens and back. */
 export class Tokenizer {
   private constructor()
-  /** Read a bundle's manifest and graphs, check them and start the engine. */
+  /** Read a bundle's manifest, graphs and weights, check them and start the engine. */
   static load(source: BundleSource, options?: LoadOptions): Promise<Tokenizer>
   readonly manifest: Manifest
   readonly provider: Provider
   readonly precision: string
   /** Whether tokens are whole numbers. */
   get isDiscrete(): boolean
-  /** Tokenize a clip of any length and size. `gop`: start the state anew every so many latents. */
-  encode(video: Frames, options?: { fps?: number | string; gop?: number }): Promise<Tokens>
+  /** Tokenize a clip of any length and size. */
+  encode(video: Frames, options?: EncodeOptions & { fps?: number | string }): Promise<Tokens>
   /** The clip back, as bytes or as float32 in -1..1. */
   decode(tokens: Latents & { info: TokenInfo }, options?: { dtype?: PixelType }): Promise<Frames>
   /** A new stream of frames to tokens; the size may be left to the first push. */
-  encoder(height?: number, width?: number, options?: { gop?: number }): EncoderStream
+  encoder(height?: number, width?: number, options?: EncodeOptions): EncoderStream
   /** A new stream of tokens to frames; what is left out keeps the tail and the edge padding. */
-  decoder(options?: DecoderOptions & { gop?: number }): Stream<Latents, Frames>
+  decoder(options?: DecoderOptions & Grouping & { normalized?: boolean }): Stream<Latents, Frames>
   /** A new stream of the tokens that `info` describes to their frames. */
   decoderOf(info: TokenInfo, options?: { dtype?: PixelType }): Stream<Latents, Frames>
   /** What tokens made by this tokenizer say about themselves. */
@@ -184,7 +246,7 @@ export class VidtokError extends Error {}
 export class BundleError extends VidtokError {}
 /** A token file that is truncated, altered or not a token file. */
 export class TokenFileError extends VidtokError {}
-/** Tokens that belong to another variant or to other weights than the bundle. */
+/** Tokens that belong to another model or to other weights than the bundle. */
 export class MismatchError extends VidtokError {}
 /** A provider that is not there or does not load. */
 export class ProviderError extends VidtokError {}

@@ -1,24 +1,20 @@
-/** The manifest of a bundle: what its graphs take, give and remember. Runtimes loop over it. */
+/** The manifest of a bundle: its graphs, the files that they need, and how a clip becomes calls of them. */
 import { BundleError } from './errors.js'
 import { Fields } from './fields.js'
 import { graphEntry } from './graph_entry.js'
 import { FormError, parseJson } from './json.js'
+import { streamSpec } from './stream_spec.js'
 
-/** @import { GraphEntry, Role } from './graph_entry.js' */
+/** @import { StreamSpec } from './index.js' */
+/** @import { GraphEntry, Port, Role } from './graph_entry.js' */
 
 const FORMAT = 'vidtok-bundle'
-const FORMAT_VERSION = 1
+const FORMAT_VERSION = 2
 const MAX_BYTES = 2 ** 24 // of manifest.json
-const MAX_CHUNK = 2 ** 16
+const ROLES = /** @type {const} */ (['encoder', 'decoder'])
+const ENDS = ['video', 'latent', 'indices'] // names of what a role takes and gives, and of nothing in between
 
-/**
- * How a stream is cut into graph calls, counted in frames (encoder) or latents (decoder).
- *
- * multiple: every call takes a multiple of it, but for the last; most: at most so many; first: exactly so many in the
- * first call. Of what comes out (latents or frames), `drop` are thrown away at the start. flush: at the end, one more
- * call with so many dummies, of whose output only the first `keep` count.
- * @typedef {import('./index.js').CallRule} CallRule
- */
+/** @typedef {{ file: string, sha256: string, size: number }} WeightsFile */
 
 /** A bundle's description, read from manifest.json. */
 export class Manifest {
@@ -28,115 +24,113 @@ export class Manifest {
    * @param {string} place for messages
    */
   constructor(raw, place) {
-    const [variant, weights, chunk] = [raw.fields('variant'), raw.fields('weights'), raw.fields('chunk')]
-    const [flush, window] = [raw.fieldsOrNull('flush'), raw.fieldsOrNull('window')]
-    const f = raw.integer('time_factor', 1, 64)
     this.place = place
     this.raw = raw.raw
-    this.variant = variant.text('name')
-    this.regularizer = variant.text('regularizer')
-    this.weightsSha256 = weights.sha256('sha256')
-    this.source = weights.text('source')
+    this.family = raw.text('family')
+    this.name = raw.text('name')
+    this.weightsSha256 = raw.fields('weights').sha256('sha256')
     this.licence = raw.text('licence')
-    this.timeFactor = f
-    this.spatialMultiple = raw.integer('spatial_multiple', 1, 256)
-    this.frontFrames = raw.fields('front_padding').integer('frames', 0, f - 1)
-    this.encoderChunk = chunk.integer('encoder_frames', f, MAX_CHUNK)
-    this.decoderChunk = chunk.integer('decoder_latents', 1, MAX_CHUNK)
-    this.decoderFirst = chunk.integerOrNull('first_decoder_latents', 1, MAX_CHUNK)
-    this.decoderDrop = raw.integer('drop_decoded_frames', 0, 2 * f)
-    this.decoderFlush = flush ? flush.integer('decoder_latents', 1, 64) : 0
-    this.lookAhead = raw.integer('look_ahead', 0, f - 1)
-    this.window = window ? window.integer('frames', f, MAX_CHUNK) : null
-    this.codebookSize = raw.integerOrNull('codebook_size', 1, 2 ** 31 - 1)
-    this.latentChannels = variant.integer('z_channels', 1, 1024)
-    /** @type {GraphEntry[]} */
+    this.stream = streamSpec(raw.fields('stream'))
+    this.weightsFiles = weightsFiles(raw)
     this.graphs = raw.rows('graphs').map(graphEntry)
-    if (flush && flush.integer('keep_frames', 0, f - 1) !== this.lookAhead) {
-      throw new FormError('flush does not keep as many frames as the decoder looks ahead')
-    }
-    checkUnused(raw)
-    if (this.encoderChunk % f || (this.window ?? 0) % f) {
-      throw new FormError(`a chunk or window of frames is no multiple of ${f}`)
-    }
-    const expected = this.codebookSize === null ? 'latent' : 'indices'
-    const names = new Set(this.graphs.flatMap((graph) => [graph.input.name, graph.outputs[0].name]))
-    names.delete('video')
-    if ([...names].some((name) => name !== expected)) {
-      throw new FormError(`its graphs use ${[...names].sort().join(', ')}, its codebook size is ${this.codebookSize}`)
-    }
-    this.#checkAxes()
-  }
-
-  /** Throw FormError unless data have the axes that follow from the factors. */
-  #checkAxes() {
-    const [f, m] = [this.timeFactor, this.spatialMultiple].map((n) => (n === 1 ? '' : `/${n}`))
-    const tokens = `T${f} H${m} W${m}`
-    /** @type {Record<string, string>} */
-    const right = { video: 'N 3 T H W', latent: `N ${this.latentChannels} ${tokens}`, indices: `N ${tokens}` }
-    for (const { input, outputs } of this.graphs) {
-      for (const { name, axes } of [input, outputs[0]]) {
-        if (axes !== right[name]) throw new FormError(`the axes of ${name} are '${axes}', not '${right[name]}'`)
-      }
-    }
+    raw.fields('config')
+    checkChains(this)
   }
 
   /**
-   * How to call the graph of a role; `window` (frames) replaces that of a non-causal bundle.
-   * @param {Role} role
-   * @param {number | null} [window]
-   * @returns {CallRule}
-   */
-  rule(role, window) {
-    const plain = { first: null, drop: 0, flush: 0, keep: 0 }
-    if (this.window !== null) {
-      const frames = window ?? this.window
-      const length = role === 'encoder' ? frames : frames / this.timeFactor
-      return { ...plain, multiple: length, most: length }
-    }
-    if (role === 'encoder') return { ...plain, multiple: this.timeFactor, most: this.encoderChunk }
-    return {
-      multiple: 1,
-      most: this.decoderChunk,
-      first: this.decoderFirst,
-      drop: this.decoderDrop,
-      flush: this.decoderFlush,
-      keep: this.lookAhead,
-    }
-  }
-
-  /**
-   * The graph of a role for a provider and a precision (left out: the first listed); throws BundleError.
+   * The graphs that compute a role on an engine, in their order; throws BundleError. precision: left out, that of the
+   * first row of the encoder that lists the engine.
    * @param {Role} role
    * @param {string} provider as manifests name them
    * @param {string} [precision]
    */
-  graph(role, provider, precision) {
-    const listed = this.graphs.filter((graph) => graph.role === role)
-    const found = listed.find((g) => g.providers.includes(provider) && (precision ?? g.precision) === g.precision)
-    if (found) return found
-    const offered = listed.map((graph) => `${graph.precision} on ${graph.providers.join('/')}`).sort()
-    const wanted = precision === undefined ? role : `${precision} ${role}`
-    throw new BundleError(`${this.place} has no ${wanted} graph for ${provider}; it offers ${offered.join(', ')}`)
+  chain(role, provider, precision) {
+    const listed = this.graphs.filter((graph) => graph.providers.includes(provider))
+    const chosen = precision ?? listed.find((graph) => graph.role === 'encoder')?.precision
+    const found = listed.filter((graph) => graph.role === role && graph.precision === chosen)
+    if (found.length) return found
+    const rows = this.graphs.filter((graph) => graph.role === role)
+    const offered = new Set(rows.map((graph) => `${graph.precision} on ${graph.providers.join('/')}`))
+    throw new BundleError(
+      `${this.place} has no ${chosen === undefined ? '' : `${chosen} `}${role} graph for ${provider}; it offers ` +
+        [...offered].sort().join(', '),
+    )
   }
 }
 
 /**
- * What other runtimes use: a manifest is sound to all of them or to none. Throws FormError.
  * @param {Fields} raw
+ * @returns {WeightsFile[]}
  */
-function checkUnused(raw) {
-  for (const role of ['encoder', 'decoder']) {
-    for (const name of ['pixel', 'pixel_squared']) raw.fields('operations').fields(role).number(name)
-  }
-  for (const row of raw.fields('parity').rows('rows')) {
-    row.text('provider')
-    row.number('video_max_diff')
-    for (const name of ['latent_max_diff', 'psnr_lost']) if (row.has(name)) row.number(name)
-    for (const name of ['tokens', 'tokens_differing']) {
-      if (row.has(name)) row.integer(name, 0, Number.MAX_SAFE_INTEGER)
+function weightsFiles(raw) {
+  const rows = raw.rows('weights_files').map((row) => ({
+    file: row.fileName('file', '.weights'),
+    sha256: row.sha256('sha256'),
+    size: row.integer('size', 1, Number.MAX_SAFE_INTEGER),
+  }))
+  if (new Set(rows.map(({ file }) => file)).size !== rows.length) throw new FormError('two weights_files have one name')
+  return rows
+}
+
+/**
+ * Throw FormError unless the graphs of each role, engine and precision are a chain.
+ * @param {Manifest} manifest
+ */
+function checkChains({ graphs, stream }) {
+  /** @type {Map<string, GraphEntry[]>} */
+  const chains = new Map()
+  for (const graph of graphs) {
+    for (const provider of new Set(graph.providers)) {
+      const key = JSON.stringify([graph.role, provider, graph.precision])
+      chains.set(key, [...(chains.get(key) ?? []), graph])
     }
-    if (row.has('precision')) row.text('precision')
+  }
+  for (const chain of chains.values()) checkChain(chain, stream)
+  for (const role of ROLES) {
+    if (![...chains.values()].some(([graph]) => graph.role === role)) throw new FormError(`no graph computes the ${role}`)
+  }
+  for (const { role, flags, file } of graphs) {
+    const unknown = flags.find(({ name }) => !stream[role].flags.has(name))
+    if (unknown) throw new FormError(`stream does not say when the flag ${unknown.name} of ${file} is set`)
+  }
+}
+
+/**
+ * @param {GraphEntry[]} chain
+ * @param {StreamSpec} stream
+ */
+function checkChain(chain, { timeFactor, spatialMultiple, latentChannels, codebookSize }) {
+  const [f, s] = [timeFactor, spatialMultiple].map((n) => (n === 1 ? '' : `/${n}`))
+  const cells = `T${f} H${s} W${s}`
+  /** @type {Port} */
+  const video = { name: 'video', dtype: 'float32', axes: 'N 3 T H W' }
+  /** @type {Port} */
+  const tokens =
+    codebookSize === null
+      ? { name: 'latent', dtype: 'float32', axes: `N ${latentChannels} ${cells}` }
+      : { name: 'indices', dtype: 'int32', axes: `N ${cells}` }
+  const { role, outputs } = chain[chain.length - 1]
+  const [taken, given] = role === 'encoder' ? [video, tokens] : [tokens, video]
+  checkSame(chain[0].input, taken, `what the ${role} takes`)
+  checkSame(outputs[0], given, `what the ${role} gives`)
+  chain.slice(1).forEach(({ input }, i) => {
+    if (ENDS.includes(input.name)) throw new FormError(`${input.name} goes from graph to graph of the ${role}`)
+    checkSame(input, chain[i].outputs[0], `what a graph of the ${role} takes from the one before`)
+  })
+  const variance = outputs.find(({ name }) => name === 'log_variance')
+  if (role === 'encoder' && codebookSize === null && variance) {
+    checkSame(variance, { ...tokens, name: 'log_variance' }, 'the log-variance')
+  }
+}
+
+/**
+ * @param {Port} port
+ * @param {Port} right
+ * @param {string} what
+ */
+function checkSame(port, right, what) {
+  for (const key of /** @type {const} */ (['name', 'dtype', 'axes'])) {
+    if (port[key] !== right[key]) throw new FormError(`the ${key} of ${what} is '${port[key]}', not '${right[key]}'`)
   }
 }
 

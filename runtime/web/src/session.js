@@ -1,18 +1,14 @@
 /** A loaded graph, and the loop that carries its state from call to call. */
-import { Chunk } from './chunk.js'
 import { BundleError, InputError, ProviderError, firstLine } from './errors.js'
-import { FIRST_CALL, FLUSH_CALL, SECOND_CALL, portsOf, shapeOf, sizesOf } from './graph_entry.js'
-import { nodesOf } from './onnx_file.js'
+import { portsOf, shapeOf, sizesOf } from './graph_entry.js'
 import { checkPorts } from './ports.js'
-import { filled, isFinite, isOnDevice, tensor } from './tensors.js'
+import { filled, isFinite, isOnDevice } from './tensors.js'
 
 /** @import { InferenceSession, Tensor } from 'onnxruntime-common' */
 /** @import { GraphEntry } from './graph_entry.js' */
 /** @import { Ort } from './provider.js' */
 /** @import { Provider } from './index.js' */
 /** @import { Queue } from './queue.js' */
-
-const DATA = ['float32', 'int32', 'int64']
 
 /**
  * A graph of a bundle on an engine, and those streams through it whose states are on a device.
@@ -25,26 +21,32 @@ const DATA = ['float32', 'int32', 'int64']
  */
 
 /**
+ * The bytes of a graph and of the files of weights that it refers to, all of them checked.
+ * @typedef {object} GraphFiles
+ * @property {GraphEntry} entry
+ * @property {string} name for messages
+ * @property {Uint8Array} bytes
+ * @property {{ path: string, data: Uint8Array }[]} weights
+ */
+
+/**
  * Load a graph and check it against the manifest; throws BundleError, ProviderError.
  * @param {Ort} ort
  * @param {Provider} provider
- * @param {GraphEntry} entry
- * @param {Uint8Array} bytes
- * @param {string} name for messages
+ * @param {GraphFiles} files
+ * @param {boolean} isLast of its chain
  * @param {Queue} queue calls of all graphs go through one queue, since engines take one at a time
  * @param {number | undefined} threads
  * @returns {Promise<Loaded>}
  */
-export async function loadGraph(ort, provider, entry, bytes, name, queue, threads) {
-  for (const { name: data, dtype } of [entry.input, entry.outputs[0]]) {
-    if (!DATA.includes(dtype)) throw new BundleError(`${name}: ${data} is ${dtype}; this runtime takes ${DATA}`)
-  }
+export async function loadGraph(ort, provider, { entry, name, bytes, weights }, isLast, queue, threads) {
   /** @type {InferenceSession.SessionOptions} */
   const options = {
     executionProviders: [provider],
     logSeverityLevel: 3,
+    ...(weights.length && { externalData: weights }),
     ...(provider === 'cpu' && threads !== undefined && { intraOpNumThreads: threads }),
-    ...(provider === 'webgpu' && onDevice(entry, bytes)),
+    ...(provider === 'webgpu' && onDevice(entry, isLast)),
   }
   let session
   try {
@@ -66,17 +68,18 @@ export async function loadGraph(ort, provider, entry, bytes, name, queue, thread
 }
 
 /**
- * What WebGPU needs besides.
+ * What WebGPU needs besides: the nodes that it has no kernel for, of which it would say so only when it is called, and
+ * what stays on the device.
  * @param {GraphEntry} entry
- * @param {Uint8Array} bytes
+ * @param {boolean} isLast
  * @returns {InferenceSession.SessionOptions}
  */
-function onDevice(entry, bytes) {
-  // ONNX Runtime 1.30 has no transposed convolution of video for WebGPU, and says so only when it is called.
-  const forceCpuNodeNames = nodesOf(bytes, 'ConvTranspose')
+function onDevice(entry, isLast) {
+  const forceCpuNodeNames = entry.missingKernels.get('webgpu') ?? []
+  const kept = [...entry.states.map(({ output }) => output), ...(isLast ? [] : [entry.outputs[0].name])]
   return {
     executionProviders: [{ name: 'webgpu', ...(forceCpuNodeNames.length && { forceCpuNodeNames }) }],
-    preferredOutputLocation: Object.fromEntries(entry.states.map(({ output }) => [output, 'gpu-buffer'])),
+    preferredOutputLocation: Object.fromEntries(kept.map((name) => [name, 'gpu-buffer'])),
   }
 }
 
@@ -84,7 +87,6 @@ function onDevice(entry, bytes) {
 export class StatefulGraph {
   /** @type {Record<string, Tensor> | null} */
   #state = null
-  #calls = 0
 
   /** @param {Loaded} loaded */
   constructor(loaded) {
@@ -97,22 +99,18 @@ export class StatefulGraph {
   }
 
   /**
-   * Run one chunk and keep the new states for the next; returns the first output. Throws BundleError, ProviderError.
-   * @param {Chunk} x
-   * @param {boolean} flush this call comes after the end of the stream
+   * Run one call and keep the new states for the next; returns the first output. Throws BundleError, ProviderError.
+   * @param {Tensor} x
+   * @param {(flag: string) => boolean} isSet
+   * @returns {Promise<Tensor>}
    */
-  async step(x, flush) {
+  async step(x, isSet) {
     const { ort, entry, session, queue, live } = this.loaded
     const sizes = sizesOf(entry.input.axes, x.dims)
     const state = (this.#state ??= this.#initialState(x, sizes))
-    this.#calls++
-    const occasions = [[FIRST_CALL, SECOND_CALL][this.#calls - 1], flush ? FLUSH_CALL : undefined]
-    const input = entry.input
     /** @type {Record<string, Tensor>} */
-    const feeds = { ...state, [input.name]: tensor(ort, input.dtype, x.data, x.dims) }
-    for (const { name, dtype, axes, set } of entry.flags) {
-      feeds[name] = filled(ort, dtype, shapeOf(axes, {}), set.some((occasion) => occasions.includes(occasion)))
-    }
+    const feeds = { ...state, [entry.input.name]: x }
+    for (const { name, dtype, axes } of entry.flags) feeds[name] = filled(ort, dtype, shapeOf(axes, sizes), isSet(name))
     let results
     try {
       results = await queue.run(() => session.run(feeds))
@@ -124,16 +122,14 @@ export class StatefulGraph {
     this.#state = Object.fromEntries(entry.states.map((s) => [s.input, results[s.output]]))
     if (Object.values(this.#state).some(isOnDevice)) live.add(this)
     for (const { name } of entry.outputs) {
-      const { data } = results[name]
-      if (data instanceof Float32Array && !isFinite(data)) {
+      const value = results[name]
+      if (!isOnDevice(value) && value.data instanceof Float32Array && !isFinite(value.data)) {
         throw new BundleError(
           `the ${entry.role} gave NaN or infinite ${name}; its weights or what it was given are damaged`,
         )
       }
     }
-    const { data, dims } = results[entry.outputs[0].name]
-    const numbers = data instanceof BigInt64Array ? Int32Array.from(data, Number) : data
-    return new Chunk(/** @type {import('./chunk.js').Numbers} */ (numbers), dims)
+    return results[entry.outputs[0].name]
   }
 
   /** Give the states back that an engine keeps on a device. */
@@ -161,7 +157,7 @@ export class StatefulGraph {
   }
 
   /**
-   * @param {Chunk} x
+   * @param {Tensor} x
    * @param {Record<string, number>} sizes
    */
   #initialState(x, sizes) {
@@ -171,7 +167,7 @@ export class StatefulGraph {
       )
     } catch (error) {
       if (!(error instanceof RangeError)) throw error
-      throw new InputError(`the ${this.entry.role}'s state for data ${x.dims} needs too much memory`)
+      throw new InputError(`the ${this.entry.role}'s state for data [${x.dims}] needs too much memory`)
     }
   }
 }

@@ -4,6 +4,8 @@ import { isNode } from './provider.js'
 
 /** @import { BundleSource } from './index.js' */
 
+const PIECE = 2 ** 26 // bytes
+
 /**
  * What messages call the bundle, and how to read a file of it; reading throws BundleError, or what aborted it.
  * @param {BundleSource} source
@@ -58,16 +60,28 @@ async function download(base, name, signal) {
  * @param {string} name
  */
 async function readLocal(base, name) {
-  const { readFile, realpath, stat } = await import('node:fs/promises')
+  const { open, realpath, stat } = await import('node:fs/promises')
   const { dirname, join } = await import('node:path')
   const { fileURLToPath } = await import('node:url')
   const folder = base.startsWith('file:') ? fileURLToPath(base) : base || '/'
   const path = join(folder, name)
-  if (!(await stat(path)).isFile()) throw new Error('it is no file')
+  const found = await stat(path) // before it is opened: a pipe would be waited for
+  if (!found.isFile()) throw new Error('it is no file')
   if (dirname(await realpath(path)) !== (await realpath(folder))) {
     throw new BundleError(`${path} is a link out of the bundle; copy the file into its place`)
   }
-  return readFile(path)
+  const file = await open(path)
+  try {
+    // Piece by piece: Node reads no more than 2 GiB at once.
+    const bytes = new Uint8Array(found.size)
+    for (let done = 0, read; done < bytes.length; done += read) {
+      read = (await file.read(bytes, done, Math.min(PIECE, bytes.length - done))).bytesRead
+      if (!read) throw new Error('it became shorter while it was read')
+    }
+    return bytes
+  } finally {
+    await file.close()
+  }
 }
 
 /**
@@ -75,6 +89,12 @@ async function readLocal(base, name) {
  * @param {Uint8Array<ArrayBuffer>} bytes
  */
 export async function sha256(bytes) {
+  if (isNode()) {
+    // Its web cryptography takes no more than 256 MiB.
+    const hash = (await import('node:crypto')).createHash('sha256')
+    for (let done = 0; done < bytes.length; done += PIECE) hash.update(bytes.subarray(done, done + PIECE))
+    return hash.digest('hex')
+  }
   if (!globalThis.crypto?.subtle) {
     throw new ProviderError('checksums need cryptography, which browsers give to https and localhost only; open it there')
   }

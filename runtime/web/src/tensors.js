@@ -38,18 +38,6 @@ export function filled(ort, dtype, dims, value) {
 }
 
 /**
- * Numbers in the type of a graph's input.
- * @param {Ort} ort
- * @param {Dtype} dtype
- * @param {import('./chunk.js').Numbers} data
- * @param {readonly number[]} dims
- */
-export function tensor(ort, dtype, data, dims) {
-  const numbers = dtype === 'int64' ? BigInt64Array.from(/** @type {Int32Array} */ (data), BigInt) : data
-  return new ort.Tensor(/** @type {'float32'} */ (dtype), /** @type {Float32Array} */ (numbers), dims)
-}
-
-/**
  * Whether no number is NaN or infinite.
  * @param {Float32Array} data
  */

@@ -1,54 +1,71 @@
-/** How the frames of a stream fall into latents, and both into groups that stand on their own. */
+/**
+ * How the frames of a clip fall into latents, and both into groups that are streams of their own.
+ *
+ * A model's StreamSpec and a clip's TokenInfo both say so.
+ * @typedef {Pick<import('./index.js').TokenInfo, 'timeFactor' | 'frontFrames' | 'lookAhead' | 'length' | 'groups'>} Timing
+ */
 
 /**
- * Frames a latent, copies of the first frame in front of each group, frames a decoder looks ahead. group: latents after
- * which the state starts anew; null: the stream is one group. windows: a group is a window of a non-causal variant,
- * whose frames need all of its latents.
+ * The smallest length of a stream, `first` plus a multiple of `multiple`, that is not less than `frames`.
+ * @param {{ first: number, multiple: number }} length
+ * @param {number} frames
  */
-export class Timing {
-  /**
-   * @param {number} timeFactor
-   * @param {number} frontFrames
-   * @param {number} lookAhead
-   * @param {number | null} group
-   * @param {boolean} windows
-   */
-  constructor(timeFactor, frontFrames, lookAhead, group, windows) {
-    this.timeFactor = timeFactor
-    this.frontFrames = frontFrames
-    this.lookAhead = lookAhead
-    this.group = group
-    this.windows = windows
-  }
+export function paddedLength({ first, multiple }, frames) {
+  return first + Math.max(0, Math.ceil((frames - first) / multiple)) * multiple
+}
 
-  /** Frames that the latents of a whole group hold. */
-  get groupFrames() {
-    return this.group === null ? Infinity : this.group * this.timeFactor - this.frontFrames
-  }
+/**
+ * Latents of one stream (a clip without groups, or one group) of so many frames, from 1.
+ * @param {Omit<Timing, 'groups' | 'lookAhead'>} timing
+ * @param {number} frames
+ */
+export function latentsOf({ timeFactor, frontFrames, length }, frames) {
+  return Math.ceil(paddedLength(length, frontFrames + frames) / timeFactor)
+}
 
-  /**
-   * Latents that so many frames from the start of a group fill or begin.
-   * @param {number} frames
-   */
-  latents(frames) {
-    const { groups, rest } = this.#split(frames)
-    return groups * (this.group ?? 0) + (rest ? Math.ceil((this.frontFrames + rest) / this.timeFactor) : 0)
-  }
+/**
+ * The most frames of one stream that so many latents stand for.
+ * @param {Timing} timing
+ * @param {number} latents
+ */
+export function framesOf({ timeFactor, frontFrames, length: { first, multiple }, groups }, latents) {
+  const steps = Math.floor((latents * timeFactor - first) / multiple)
+  if (steps < 0) return 0
+  return Math.min(groups?.frames ?? Infinity, Math.max(0, first + steps * multiple - frontFrames))
+}
 
-  /**
-   * Latents that a decoder needs to give as many frames from the start of a group, if there are that many.
-   * @param {number} frames
-   */
-  latentsToDecode(frames) {
-    if (this.group === null) return this.latents(frames + this.lookAhead)
-    const { groups, rest } = this.#split(frames)
-    const needed = this.windows ? this.group : this.latents(rest + this.lookAhead)
-    return groups * this.group + (rest ? Math.min(this.group, needed) : 0)
-  }
+/**
+ * Latents of a clip of so many frames, from 1.
+ * @param {Timing} timing
+ * @param {number} frames
+ */
+export function latentsOfClip(timing, frames) {
+  const { before, rest, shared } = lastGroup(timing, frames)
+  return before + Math.max(shared, latentsOf(timing, rest))
+}
 
-  /** @param {number} frames */
-  #split(frames) {
-    const groups = this.group === null ? 0 : Math.floor(frames / this.groupFrames)
-    return { groups, rest: groups ? frames - groups * this.groupFrames : frames }
-  }
+/**
+ * Latents that a decoder needs to give as many frames from the start of a clip, if there are that many.
+ * @param {Timing} timing
+ * @param {number} frames
+ */
+export function latentsToDecode(timing, frames) {
+  const { before, rest, shared } = lastGroup(timing, frames)
+  const needed = latentsOf(timing, rest + timing.lookAhead)
+  const { groups } = timing
+  return before + (groups ? Math.max(shared, groups.whole ? groups.latents : Math.min(groups.latents, needed)) : needed)
+}
+
+/**
+ * The group that frame `frames - 1` is in: latents before it, its frames up to there, and its latents that the group
+ * before has, too.
+ * @param {Timing} timing
+ * @param {number} frames
+ */
+function lastGroup({ groups }, frames) {
+  if (!groups) return { before: 0, rest: frames, shared: 0 }
+  const step = groups.frames - groups.sharedFrames
+  const index = Math.max(0, Math.ceil((frames - groups.sharedFrames) / step) - 1)
+  const before = index * (groups.latents - groups.sharedLatents)
+  return { before, rest: frames - index * step, shared: index ? groups.sharedLatents : 0 }
 }

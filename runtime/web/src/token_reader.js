@@ -4,7 +4,7 @@ import { Fields } from './fields.js'
 import { fromHalf } from './half.js'
 import { FormError, parseJson } from './json.js'
 import { sha256 } from './source.js'
-import { BYTES, FORMAT, FORMAT_VERSION, KINDS, checkShape, checkTimes, fromMetadata } from './token_info.js'
+import { BYTES, FORMAT, KINDS, VERSIONS, checkShape, checkTimes, fromMetadata } from './token_info.js'
 
 /** @import { Tokens } from './index.js' */
 /** @import { Kind } from './token_info.js' */
@@ -29,6 +29,9 @@ export async function loadTokens(bytes) {
     checkFormat(metadata)
     const content = new Content(header, bytes.subarray(8 + room))
     const info = fromMetadata(metadata)
+    if (content.hasVariance && metadata.text('format_version') === '2') {
+      throw new FormError('files of version 2 have no log_variance')
+    }
     const checksum = metadata.text('checksum')
     if (!/^sha256:[0-9a-f]{64}$/.test(checksum)) throw new FormError('its checksum is no SHA-256')
     checkShape(info, content.kind, content.dtype, content.shape)
@@ -55,10 +58,10 @@ function checkFormat(metadata) {
     throw new TokenFileError('this is a safetensors file, but not of tokens; make one with vidtok-run encode')
   }
   const version = metadata.text('format_version')
-  if (version !== FORMAT_VERSION) {
+  if (!VERSIONS.includes(version)) {
     throw new TokenFileError(
-      `the file has token format '${version}', this runtime reads ${FORMAT_VERSION}; encode the clip again or update ` +
-        'vidtok-onnx-web',
+      `the file has token format '${version}', this runtime reads ${VERSIONS.join(' and ')}; encode the clip again or ` +
+        'update vidtok-onnx-web',
     )
   }
 }
@@ -73,7 +76,8 @@ class Content {
     this.bytes = bytes
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     const names = header.names().filter((name) => name !== '__metadata__')
-    const kinds = names.filter((name) => name !== 'padding' && name !== 'pts')
+    const kinds = names.filter((name) => !['padding', 'pts', 'log_variance'].includes(name))
+    this.hasVariance = names.includes('log_variance')
     if (kinds.length !== 1 || !Object.hasOwn(KINDS, kinds[0]) || !names.includes('pts')) {
       throw new FormError('it does not hold timestamps and either latents or indices')
     }
@@ -92,6 +96,10 @@ class Content {
     }
     const [main, times] = [places.get(this.kind), places.get('pts')]
     if (!main || times?.dtype !== 'I64' || times.shape.length !== 1) throw new FormError('its timestamps are no I64')
+    const variance = places.get('log_variance')
+    if (variance && (kinds[0] !== 'latent' || variance.dtype !== main.dtype || `${variance.shape}` !== `${main.shape}`)) {
+      throw new FormError('log_variance is not of the type and shape of the latents')
+    }
     this.dtype = main.dtype
     this.shape = main.shape
     this.frames = times.shape[0]

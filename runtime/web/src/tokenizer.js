@@ -1,104 +1,70 @@
 /** The public entry: a bundle on an engine. */
+import { loadBundle } from './bundle.js'
+import { StatefulChain } from './chain.js'
 import { DecoderStream } from './decoder.js'
 import { EncoderStream } from './encoder.js'
-import { BundleError, InputError } from './errors.js'
+import { InputError } from './errors.js'
 import { toFraction } from './fraction.js'
 import { DecoderGroups, EncoderGroups } from './groups.js'
 import { concat } from './items.js'
-import { readManifest } from './manifest.js'
-import { checkOnnxFile } from './onnx_file.js'
-import { MANIFEST_NAMES, chooseProvider } from './provider.js'
-import { Queue } from './queue.js'
-import { StatefulGraph, loadGraph } from './session.js'
-import { openSource, sha256 } from './source.js'
-import { Timing } from './timing.js'
-import { checkBundle, timingOf } from './token_info.js'
+import { inGops, inWindows } from './stream_spec.js'
+import { checkBundle } from './token_info.js'
 
-/** @import { BundleSource, DecoderOptions, Description, Frames, Latents, LoadOptions, PixelType } from './index.js' */
-/** @import { Provider, TokenInfo, Tokens } from './index.js' */
-/** @import { GraphEntry, Role } from './graph_entry.js' */
+/** @import { BundleSource, DecoderOptions, Description, EncodeOptions, Frames, Grouping, Groups } from './index.js' */
+/** @import { GroupSpec, Latents, LoadOptions, PixelType, Provider, StreamSpec, TokenInfo, Tokens } from './index.js' */
+/** @import { Role } from './graph_entry.js' */
 /** @import { Manifest } from './manifest.js' */
 /** @import { Loaded } from './session.js' */
 
 /** Encodes video to tokens and back. `Tokenizer.load` makes one. */
 export class Tokenizer {
-  /** @type {Map<Role, Loaded>} */
+  /** @type {Map<Role, Loaded[]>} */
   #loaded
 
   /**
    * @param {Manifest} manifest
    * @param {Provider} provider
-   * @param {Map<Role, Loaded>} loaded
+   * @param {Map<Role, Loaded[]>} loaded
    */
   constructor(manifest, provider, loaded) {
     this.manifest = manifest
     this.provider = provider
-    this.precision = [...loaded.values()][0].entry.precision
+    this.precision = [...loaded.values()][0][0].entry.precision
     this.#loaded = loaded
   }
 
   /**
-   * Read a bundle's manifest and graphs, check them and start the engine.
+   * Read a bundle's manifest, graphs and weights, check them and start the engine.
    *
    * Throws BundleError, ProviderError, InputError, and the signal's reason when it aborts.
    * @param {BundleSource} source
    * @param {LoadOptions} [options]
    */
   static async load(source, options = {}) {
-    const { threads, signal, precision, roles = ['encoder', 'decoder'] } = options
-    const { ort, provider } = await chooseProvider(options.ort, options.provider, threads)
-    const { place, read } = openSource(source, signal)
-    const manifest = readManifest(await read('manifest.json'), place)
-    const graphs = [...new Set(roles)].map((role) => manifest.graph(role, MANIFEST_NAMES[provider], precision))
-    if (!graphs.length) throw new InputError("roles are 'encoder', 'decoder' or both, got none")
-    const name = (/** @type {GraphEntry} */ entry) => `${place}/${entry.file}`
-    const files = await Promise.all(
-      graphs.map(async (entry) => {
-        const bytes = await read(entry.file)
-        if ((await sha256(bytes)) !== entry.sha256) {
-          throw new BundleError(
-            `${name(entry)} is altered: its SHA-256 is not the manifest's; copy or export the bundle again`,
-          )
-        }
-        checkOnnxFile(bytes, name(entry))
-        return bytes
-      }),
-    )
-    const queue = new Queue()
-    /** @type {Map<Role, Loaded>} */
-    const loaded = new Map()
-    try {
-      for (const [i, entry] of graphs.entries()) {
-        signal?.throwIfAborted()
-        loaded.set(entry.role, await loadGraph(ort, provider, entry, files[i], name(entry), queue, threads))
-      }
-    } catch (error) {
-      for (const { session } of loaded.values()) await session.release()
-      throw error
-    }
-    return new Tokenizer(manifest, provider, loaded)
+    const { manifest, provider, chains } = await loadBundle(source, options)
+    return new Tokenizer(manifest, provider, chains)
   }
 
-  /** Whether this is a variant with a codebook, whose tokens are whole numbers. */
+  /** Whether this is a model with a codebook, whose tokens are whole numbers. */
   get isDiscrete() {
-    return this.manifest.codebookSize !== null
+    return this.manifest.stream.codebookSize !== null
   }
 
   /**
    * Tokenize a clip of any length and size; throws InputError.
    *
-   * gop: start the state anew every so many latents, so that parts can be cut out that decode on their own.
+   * gop, window: start anew every so many latents, or frames. normalize: apply the release's mean and scale of latents.
    * @param {Frames} video
-   * @param {{ fps?: number | string, gop?: number }} [options]
+   * @param {EncodeOptions & { fps?: number | string }} [options]
    * @returns {Promise<Tokens>}
    */
-  async encode(video, { fps, gop } = {}) {
+  async encode(video, { fps, ...options } = {}) {
     if (video.frames === 0) throw new InputError('the clip has no frames')
     const { frames: numFrames, height, width } = video
-    const stream = this.encoder(height, width, { gop })
+    const stream = this.encoder(height, width, options)
     const data = await ended(stream, async () => concat([await stream.push(video), await stream.finish()]))
     const pts = BigInt64Array.from({ length: numFrames }, (_, i) => BigInt(i))
-    return { ...data, info: this.describe({ numFrames, height, width, fps, gop }), pts }
+    return { ...data, info: this.describe({ numFrames, height, width, fps, ...options }), pts }
   }
 
   /**
@@ -112,26 +78,27 @@ export class Tokenizer {
   }
 
   /**
-   * A new stream of frames to tokens, whose size may be left to the first push; with `gop` its state starts anew every
-   * so many latents. Throws InputError.
+   * A new stream of frames to tokens, whose size may be left to the first push; options as those of `encode`. Throws
+   * InputError.
    * @param {number} [height]
    * @param {number} [width]
-   * @param {{ gop?: number }} [options]
+   * @param {EncodeOptions} [options]
    */
-  encoder(height, width, { gop } = {}) {
-    const start = () =>
-      new EncoderStream(this.manifest, this.#graph('encoder'), this.manifest.rule('encoder'), height, width)
-    return gop === undefined ? start() : new EncoderGroups(start, this.#timing(gop))
+  encoder(height, width, { normalize = false, ...grouping } = {}) {
+    const spec = this.#spec(grouping)
+    this.#checkScale(normalize)
+    const start = () => new EncoderStream(spec, this.#chain('encoder'), { height, width, normalized: normalize })
+    return spec.groups ? new EncoderGroups(start, spec.groups) : start()
   }
 
   /**
    * A new stream of tokens to frames; what is left out of `numFrames`, `height` and `width` keeps the tail and the edge
-   * padding. gop: as they were encoded. Throws InputError.
-   * @param {DecoderOptions & { gop?: number }} [options]
+   * padding. gop, window, normalized: as they were encoded. Throws InputError.
+   * @param {DecoderOptions & Grouping & { normalized?: boolean }} [options]
    */
-  decoder({ gop, numFrames, ...options } = {}) {
-    const start = this.#decoders(options)
-    return gop === undefined ? start(numFrames) : new DecoderGroups(start, this.#timing(gop), numFrames, 0)
+  decoder({ gop, window, ...options } = {}) {
+    this.#checkScale(options.normalized ?? false)
+    return this.#decoder(this.#spec({ gop, window }), options, 0)
   }
 
   /**
@@ -141,12 +108,9 @@ export class Tokenizer {
    */
   decoderOf(info, { dtype } = {}) {
     checkBundle(info, this.manifest)
-    const { height, width, numFrames, gop, skip, window } = info
-    const start = this.#decoders({ height, width, dtype }, window)
-    if (gop === null && skip === 0) return start(numFrames)
-    // Windows follow each other in one stream, which needs no cutting.
-    const timing = timingOf({ ...info, window: null })
-    return new DecoderGroups(start, timing, numFrames, skip)
+    const { groups, numFrames, height, width, normalized, skip } = info
+    const spec = { ...this.manifest.stream, groups: groups && { ...groups, multiple: null } }
+    return this.#decoder(spec, { numFrames, height, width, normalized, dtype }, skip)
   }
 
   /**
@@ -156,10 +120,13 @@ export class Tokenizer {
    * @param {Description} description
    * @returns {TokenInfo}
    */
-  describe({ numFrames, height, width, fps, timeBase, gop }) {
-    const { variant, weightsSha256, timeFactor, frontFrames, lookAhead, codebookSize, window } = this.manifest
+  describe({ numFrames, height, width, fps, timeBase, normalize = false, ...grouping }) {
+    this.#checkScale(normalize)
+    const { family, name, weightsSha256 } = this.manifest
+    const { timeFactor, frontFrames, lookAhead, length, codebookSize, groups } = this.#spec(grouping)
     return {
-      variant,
+      family,
+      name,
       weightsSha256,
       numFrames,
       height,
@@ -167,21 +134,24 @@ export class Tokenizer {
       timeFactor,
       frontFrames,
       lookAhead,
+      length,
       codebookSize,
+      groups: groups && withoutMultiple(groups),
       fps: fps === undefined ? null : toFraction(fps),
       timeBase: timeBase === undefined ? null : toFraction(timeBase),
       precision: this.precision,
       provider: this.provider,
-      window,
-      gop: gop ?? null,
       skip: 0,
+      sampled: null,
+      normalized: normalize,
       display: null,
+      lastDuration: null,
     }
   }
 
   /** Free the sessions and what streams keep on a device; nothing of this tokenizer can be used afterwards. */
   async dispose() {
-    const loaded = [...this.#loaded.values()]
+    const loaded = [...this.#loaded.values()].flat()
     this.#loaded.clear()
     for (const { queue, session, live } of loaded) {
       await queue.run(async () => live.forEach((graph) => graph.dispose()))
@@ -190,35 +160,40 @@ export class Tokenizer {
   }
 
   /**
-   * What starts the stream of a group of so many frames.
-   * @param {DecoderOptions} options
-   * @param {number | null} [window]
+   * @param {StreamSpec} spec
+   * @param {DecoderOptions & { normalized?: boolean }} options
+   * @param {number} skip
    */
-  #decoders(options, window) {
-    return (/** @type {number | undefined} */ numFrames) =>
-      new DecoderStream(this.manifest, this.#graph('decoder'), this.manifest.rule('decoder', window), {
-        ...options,
-        numFrames,
-      })
+  #decoder(spec, { numFrames, ...options }, skip) {
+    const start = (/** @type {number | undefined} */ frames) =>
+      new DecoderStream(spec, this.#chain('decoder'), { ...options, numFrames: frames })
+    return spec.groups || skip ? new DecoderGroups(start, spec.groups, numFrames, skip) : start(numFrames)
   }
 
-  /** @param {number} gop */
-  #timing(gop) {
-    const { variant, timeFactor, frontFrames, lookAhead, window } = this.manifest
-    if (window !== null) {
-      throw new InputError(`${variant} encodes windows that stand on their own already; leave gop out`)
+  /**
+   * The model's streams, in the groups that are asked for.
+   * @param {Grouping} grouping
+   * @returns {StreamSpec}
+   */
+  #spec({ gop, window }) {
+    const { stream } = this.manifest
+    if (gop !== undefined && window !== undefined) throw new InputError('gop and window exclude each other')
+    if (gop !== undefined) return inGops(stream, gop)
+    return window === undefined ? stream : inWindows(stream, window)
+  }
+
+  /** @param {boolean} isScaled */
+  #checkScale(isScaled) {
+    if (isScaled && (this.isDiscrete || this.manifest.stream.latentMean === null)) {
+      throw new InputError(`${this.manifest.name} has no mean and scale of latents; leave normalize out`)
     }
-    if (!(Number.isSafeInteger(gop) && gop >= 1)) {
-      throw new InputError(`a gop is a whole number of latents from 1, got ${gop}`)
-    }
-    return new Timing(timeFactor, frontFrames, lookAhead, gop, false)
   }
 
   /** @param {Role} role */
-  #graph(role) {
+  #chain(role) {
     const loaded = this.#loaded.get(role)
     if (!loaded) throw new InputError(`the ${role} is not loaded; name it in roles, and use nothing after dispose()`)
-    return new StatefulGraph(loaded)
+    return new StatefulChain(loaded, this.manifest.stream[role].flags)
   }
 }
 
@@ -234,4 +209,13 @@ async function ended(stream, work) {
   } finally {
     stream.dispose()
   }
+}
+
+/**
+ * What a token file says about groups.
+ * @param {GroupSpec} groups
+ * @returns {Groups}
+ */
+function withoutMultiple({ multiple, ...groups }) {
+  return groups
 }

@@ -37,7 +37,7 @@ test('raw video to tokens and back', async () => {
 test('options reach the tokens', async () => {
   assert.deepEqual(vidtok('encode', KL, 'clip.rgb', 'kl.safetensors', ...size, '--gop', '2', '--half'), silent)
   const { info, length } = await loadTokens(new Uint8Array(readFileSync(`${folder}/kl.safetensors`)))
-  assert.deepEqual([info.gop, info.numFrames, info.fps, length], [2, 9, null, 4])
+  assert.deepEqual([info.groups?.latents, info.groups?.frames, info.numFrames, info.fps, length], [2, 5, 9, null, 4])
 })
 
 test('tokens of another precision are decoded, and it is said', async () => {
@@ -84,6 +84,8 @@ test('faults are one line, and nothing is left behind', () => {
     [2, /'--wrong'/, 'encode', '--wrong'],
     [2, /--threads is 'x'/, 'encode', FSQ, 'clip.rgb', 'x.safetensors', '--size', '12x10', '--threads', 'x'],
     [2, /--gop is '2,3', not one/, 'encode', FSQ, 'clip.rgb', 'x.safetensors', ...size, '--gop', '2,3'],
+    [1, /no windows of another length/, 'encode', FSQ, 'clip.rgb', 'x.safetensors', ...size, '--window', '8'],
+    [1, /no mean and scale of latents/, 'encode', KL, 'clip.rgb', 'x.safetensors', ...size, '--normalize'],
     [1, /no whole frames of 12x11/, 'encode', FSQ, 'clip.rgb', 'x.safetensors', '--size', '12x11'],
     [1, /ENOENT/, 'encode', FSQ, 'none.rgb', 'x.safetensors', ...size],
     [1, /ends neither/, 'encode', FSQ, 'clip.mp4', 'x.safetensors', ...size],

@@ -3,14 +3,14 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Tensor } from 'onnxruntime-common'
 import { BundleError, ProviderError, Tokenizer } from '../src/index.js'
-import { portsOf, shapeOf } from '../src/graph_entry.js'
+import { portsOf, shapeOf, sizesOf } from '../src/graph_entry.js'
 import { readManifest } from '../src/manifest.js'
-import { nodesOf } from '../src/onnx_file.js'
 import { FSQ, clip, changed } from './material.js'
+import { bundle } from './parts.js'
 
 /** @import { GraphEntry } from '../src/graph_entry.js' */
 
-/** Encoder calls give zeros; states are values on a device that count how many of them live. */
+/** Calls give zeros; what stays on a device is counted as long as it lives. */
 class Engine {
   live = 0
   released = 0
@@ -20,9 +20,8 @@ class Engine {
   Tensor = Tensor
   env = { wasm: {} }
 
-  /** @param {GraphEntry} entry */
-  constructor(entry) {
-    this.entry = entry
+  /** @param {GraphEntry[]} entries in the order in which they are loaded */
+  constructor(...entries) {
     const described = (/** @type {Map<string, any>} */ ports) =>
       [...ports.values()].map(({ name, dtype, axes }) => ({
         name,
@@ -30,34 +29,36 @@ class Engine {
         type: dtype,
         shape: axes.split(' ').map((/** @type {string} */ axis) => (Number.isNaN(+axis) ? axis : +axis)),
       }))
-    const { inputs, outputs } = portsOf(entry)
     this.InferenceSession = {
       create: async (/** @type {Uint8Array} */ _, /** @type {any} */ options) => {
-        this.options.push(options)
+        const entry = entries[this.options.push(options) - 1]
+        const { inputs, outputs } = portsOf(entry)
         return {
           inputMetadata: described(inputs),
           outputMetadata: described(outputs),
-          run: async (/** @type {any} */ feeds) => this.run(feeds),
+          run: async (/** @type {any} */ feeds) => this.run(entry, feeds, options.preferredOutputLocation),
           release: async () => void this.released++,
         }
       },
     }
   }
 
-  /** @param {Record<string, any>} feeds */
-  run(feeds) {
-    const [, , T, H, W] = feeds[this.entry.input.name].dims
-    /** @type {[string, object][]} */
-    const results = this.entry.outputs.map(({ name, dtype, axes }) => {
-      const dims = shapeOf(axes, { N: 1, T, H, W })
+  /**
+   * @param {GraphEntry} entry
+   * @param {Record<string, any>} feeds
+   * @param {Record<string, string>} places
+   */
+  run(entry, feeds, places) {
+    const sizes = sizesOf(entry.input.axes, feeds[entry.input.name].dims)
+    const results = [...portsOf(entry).outputs.values()].map(({ name, dtype, axes }) => {
+      const dims = shapeOf(axes, sizes)
+      if (places[name] === 'gpu-buffer') {
+        this.live++
+        return [name, { location: 'gpu-buffer', dims, dispose: () => void this.live-- }]
+      }
       const data = new (dtype === 'int32' ? Int32Array : Float32Array)(dims.reduce((a, b) => a * b)).fill(this.value)
       return [name, { data, dims }]
     })
-    for (const { output, axes } of this.entry.states) {
-      this.live++
-      const dims = shapeOf(axes, { N: 1, T, H, W })
-      results.push([output, { location: 'gpu-buffer', dims, dispose: () => void this.live-- }])
-    }
     return Object.fromEntries(results)
   }
 }
@@ -68,11 +69,12 @@ const entry = readManifest(await reader('manifest.json'), 'there').graphs[0]
 /**
  * @param {Engine} engine
  * @param {'encoder' | 'decoder'} [role]
+ * @param {(name: string) => Promise<Uint8Array>} [source]
  */
-function load(engine, role = 'encoder') {
+function load(engine, role = 'encoder', source = reader) {
   const adapter = { gpu: { requestAdapter: async () => ({}) } }
   Object.defineProperty(globalThis, 'navigator', { value: adapter, configurable: true })
-  return Tokenizer.load(reader, { ort: /** @type {any} */ (engine), provider: 'webgpu', roles: [role] })
+  return Tokenizer.load(source, { ort: /** @type {any} */ (engine), provider: 'webgpu', roles: [role] })
 }
 
 test('states stay on the device and are freed with their stream', async () => {
@@ -96,11 +98,33 @@ test('states stay on the device and are freed with their stream', async () => {
   assert.deepEqual([engine.live, engine.released], [0, 1])
 })
 
-test('what WebGPU cannot do is left to the CPU', async () => {
-  const bytes = await reader('decoder.onnx')
-  const names = nodesOf(bytes, 'ConvTranspose')
-  assert.deepEqual(names, ['node_convolution', 'node_convolution_1', 'node_convolution_2'])
-  const engine = new Engine(readManifest(await reader('manifest.json'), 'there').graphs[1])
+test('what goes from graph to graph stays on the device and is freed after it was used', async () => {
+  const { manifest, read } = bundle()
+  manifest.graphs.forEach((row) => row.providers.push('cuda'))
+  const graphs = readManifest(await read('manifest.json'), 'there').chain('encoder', 'cuda')
+  const engine = new Engine(...graphs)
+  const tok = await load(engine, 'encoder', read)
+  const kept = engine.options.map(({ preferredOutputLocation }) => Object.keys(preferredOutputLocation))
+  assert.deepEqual(kept, [['new_last', 'hidden'], []])
+  const stream = tok.encoder()
+  assert.equal((await stream.push(clip(4, 8, 8))).length, 2)
+  assert.equal(engine.live, 1) // the state
+  const { run } = engine
+  engine.run = (entry, feeds, places) => {
+    if (entry === graphs[1]) throw new Error('out of memory')
+    return run.call(engine, entry, feeds, places)
+  }
+  await assert.rejects(stream.push(clip(4, 8, 8)), ProviderError)
+  stream.dispose()
+  await tok.dispose()
+  assert.deepEqual([engine.live, engine.released], [0, 2])
+})
+
+test('what WebGPU has no kernel for is left to the CPU', async () => {
+  const decoder = readManifest(await reader('manifest.json'), 'there').graphs[1]
+  const names = ['node_convolution', 'node_convolution_1', 'node_convolution_2']
+  assert.deepEqual(decoder.missingKernels.get('webgpu'), names)
+  const engine = new Engine(decoder)
   await (await load(engine, 'decoder')).dispose()
   assert.deepEqual(engine.options[0].executionProviders, [{ name: 'webgpu', forceCpuNodeNames: names }])
 })

@@ -1,4 +1,4 @@
-/** Every case of the conformance kit with every chunking, on the engines of Node. */
+/** Every case of a conformance kit with every chunking, on the engines of Node; $VIDTOK_KIT names another kit. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { after, test } from 'node:test'
@@ -25,7 +25,7 @@ import { largestDifference, place } from './material.js'
  * @property {boolean} tokens_exact
  */
 
-const KIT = place('tests/conformance/kit')
+const KIT = process.env.VIDTOK_KIT ?? place('tests/conformance/kit')
 /** @type {Case[]} */
 const cases = JSON.parse(readFileSync(`${KIT}/cases.json`, 'utf8')).cases
 /** @type {Map<string, Tokenizer>} */
@@ -66,7 +66,8 @@ for (const provider of /** @type {const} */ (['cpu', 'wasm', 'webgpu'])) {
   for (const c of cases) {
     test(`${c.name} on ${provider}`, async (t) => {
       const tok = await tokenizer(c.bundle, provider).catch((error) => {
-        if (provider !== 'webgpu' || !(error instanceof ProviderError)) throw error
+        const isMissing = error instanceof ProviderError || /no encoder graph for cuda/.test(error.message)
+        if (provider !== 'webgpu' || !isMissing) throw error
         t.skip(error.message) // a driver for Vulkan, even SwiftShader's, makes it run
       })
       if (!tok) return

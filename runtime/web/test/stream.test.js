@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { InputError, MismatchError, Tokenizer, concat } from '../src/index.js'
 import { slice } from '../src/items.js'
-import { FSQ, KL, changed, clip, largestDifference } from './material.js'
+import { FSQ, KL, changed, clip, largestDifference, place } from './material.js'
 
 /** @type {Tokenizer} */
 let tok
@@ -67,7 +67,7 @@ test('a gop gives parts that decode on their own', async () => {
   const tokens = await tok.encode(video, { gop: 2 })
   assert.equal(tokens.length, 6) // 5 frames a group of 2 latents: 5, 5, and 4, which begin a second latent
   const whole = await tok.decode(tokens)
-  assert.deepEqual([whole.frames, tokens.info.gop], [14, 2])
+  assert.deepEqual([whole.frames, tokens.info.groups?.latents, tokens.info.groups?.frames], [14, 2, 5])
   const second = await tok.encode(slice(video, 5, 10))
   assert.deepEqual(slice(tokens, 2, 4).data, second.data)
   // Frames 6..9 of the clip: the group that starts at 5, of which one frame is skipped.
@@ -80,6 +80,30 @@ test('a gop gives parts that decode on their own', async () => {
   const decoder = tok.decoder({ numFrames: 14, height: 20, width: 28, gop: 2 })
   assert.deepEqual(concat([await decoder.push(tokens), await decoder.finish()]), whole)
   await assert.rejects(tok.encode(video, { gop: 0 }), /from 1, got 0/)
+})
+
+test('windows of another length than the model has by itself', async () => {
+  const other = await Tokenizer.load(place('tests/conformance/kit/fsq-noncausal'), { threads: 1 })
+  const usual = await other.encode(video)
+  assert.equal(usual.info.groups?.frames, 8)
+  const tokens = await other.encode(video, { window: 4 })
+  const groups = { frames: 4, latents: 1, sharedFrames: 0, sharedLatents: 0, whole: true }
+  assert.deepEqual([tokens.info.groups, tokens.length], [groups, 4])
+  assert.notDeepEqual(tokens.data, usual.data)
+  const second = await other.encode(slice(video, 4, 8), { window: 12 })
+  assert.deepEqual(slice(tokens, 1, 2).data, second.data)
+  const whole = await other.decode(tokens)
+  assert.deepEqual(slice(whole, 4, 8), await other.decode(second))
+  const stream = other.decoder({ window: 4, numFrames: 14, height: 20, width: 28 })
+  const pieces = [await stream.push(slice(tokens, 0, 3)), await stream.push(slice(tokens, 3, 4)), await stream.finish()]
+  assert.deepEqual(concat(pieces), whole)
+  assert.throws(() => other.encoder(20, 28, { window: 6 }), /a multiple of 4 frames up to 65536, got 6/)
+  assert.throws(() => other.encoder(20, 28, { gop: 2 }), /leave gop out/)
+  assert.throws(() => tok.encoder(20, 28, { window: 8 }), /no windows of another length/)
+  assert.throws(() => tok.encoder(20, 28, { gop: 1, window: 8 }), /exclude each other/)
+  const wrong = { ...tokens.info, groups: { ...groups, frames: 6 } }
+  assert.throws(() => other.decoderOf(wrong), /do not count frames or codes/)
+  await other.dispose()
 })
 
 test('a clip that was cut decodes from its skip on', async () => {
@@ -111,12 +135,12 @@ test('tokens of other weights are refused, and both are named', async () => {
   const kl = await Tokenizer.load(KL, { threads: 1, roles: ['decoder'] })
   const tokens = await tok.encode(video)
   await assert.rejects(kl.decode(tokens), (error) => {
-    for (const { variant, weightsSha256 } of [tok.manifest, kl.manifest]) {
-      assert.ok(/** @type {Error} */ (error).message.includes(`${variant} with weights ${weightsSha256.slice(0, 12)}`))
+    for (const { family, name, weightsSha256 } of [tok.manifest, kl.manifest]) {
+      assert.ok(/** @type {Error} */ (error).message.includes(`${family} ${name} with weights ${weightsSha256.slice(0, 12)}`))
     }
     return error instanceof MismatchError
   })
-  const alike = { ...tokens.info, variant: kl.manifest.variant, weightsSha256: kl.manifest.weightsSha256 }
+  const alike = { ...tokens.info, name: kl.manifest.name, weightsSha256: kl.manifest.weightsSha256 }
   assert.throws(() => kl.decoderOf(alike), /do not count frames or codes/)
   assert.throws(() => kl.encoder(), /the encoder is not loaded/)
   await kl.dispose()
@@ -125,7 +149,7 @@ test('tokens of other weights are refused, and both are named', async () => {
 
 test('longer and shorter calls give the same', async () => {
   const short = await Tokenizer.load(
-    changed(KL, (m) => (m.chunk = { encoder_frames: 4, decoder_latents: 1, first_decoder_latents: null })),
+    changed(KL, (m) => Object.assign(m.stream.encoder, { max: 4 }) && Object.assign(m.stream.decoder, { max: 1 })),
     { threads: 1 },
   )
   const long = await Tokenizer.load(KL, { threads: 1 })

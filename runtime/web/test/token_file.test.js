@@ -1,16 +1,21 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { toFraction } from '../src/fraction.js'
 import { fromHalf, toHalf } from '../src/half.js'
 import { InputError, TokenFileError, loadTokens, saveTokens } from '../src/index.js'
 import { sha256 } from '../src/source.js'
+import { place } from './material.js'
 
 /** @import { Tokens } from '../src/index.js' */
+
+const KIT = 'tests/conformance/kit'
 
 /** @returns {Tokens} */
 function tokens() {
   const info = {
-    variant: 'fsq-é',
+    family: 'vidtok',
+    name: 'fsq-é',
     weightsSha256: 'ab'.repeat(32),
     numFrames: 5,
     height: 9,
@@ -18,15 +23,18 @@ function tokens() {
     timeFactor: 4,
     frontFrames: 3,
     lookAhead: 0,
+    length: { first: 0, multiple: 4 },
     codebookSize: 99,
     fps: '30000/1001',
     timeBase: null,
     precision: 'fp32',
     provider: 'cpu',
-    window: null,
-    gop: null,
+    groups: null,
     skip: 0,
+    sampled: null,
+    normalized: false,
     display: 'aspect=4/3 matrix=6 primaries=2 transfer=2 range=limited',
+    lastDuration: 3,
   }
   const data = Int32Array.of(0, 98, 1, 2, 3, 4, 5, 6)
   return { data, length: 2, channels: 1, h: 2, w: 2, info, pts: BigInt64Array.of(-3n, 0n, 1n, 2n, 2n ** 60n) }
@@ -84,7 +92,7 @@ test('what does not fit its description is not written', async () => {
     [{ ...rest, info, data: rest.data.slice(1) }, /8 numbers/],
     [{ ...rest, info, pts: BigInt64Array.of(1n) }, /timestamps/],
     [{ ...rest, info, pts: BigInt64Array.of(0n, 1n, 2n, 3n, 3n) }, /do not rise/],
-    [{ ...rest, info: { ...info, variant: 'x'.repeat(301) } }, /printable/],
+    [{ ...rest, info: { ...info, name: 'x'.repeat(301) } }, /printable/],
     [{ ...rest, info: { ...info, fps: '1.5' } }, /fps/],
   ]
   for (const [value, message] of wrong) {
@@ -105,9 +113,65 @@ async function altered(change) {
   const file = await saveTokens(tokens())
   const header = JSON.parse(new TextDecoder().decode(file.subarray(8, 2048)))
   change(header)
-  file.set(new TextEncoder().encode(JSON.stringify(header).padEnd(2040)), 8)
+  file.fill(32, 8, 2048)
+  file.set(new TextEncoder().encode(JSON.stringify(header)), 8)
   return file
 }
+
+/**
+ * @param {number} frames
+ * @param {number} latents
+ */
+const groups = (frames, latents, sharedFrames = 0, sharedLatents = 0) =>
+  `frames=${frames} latents=${latents} shared_frames=${sharedFrames} shared_latents=${sharedLatents} whole=0`
+
+test('groups, a seed and a scale come back', async () => {
+  const grouped = { frames: 5, latents: 2, sharedFrames: 0, sharedLatents: 0, whole: false }
+  const info = { ...latents().info, groups: grouped, sampled: 2 ** 32 - 1, normalized: true }
+  assert.deepEqual(await loadTokens(await saveTokens({ ...latents(), info })), { ...latents(), info })
+})
+
+test('log variances are read past', async () => {
+  const sound = await saveTokens(latents())
+  const header = JSON.parse(new TextDecoder().decode(sound.subarray(8, 2048)))
+  const [data, pts] = [sound.subarray(2048, 2048 + 96), sound.subarray(2048 + 96)]
+  const content = Buffer.concat([data, data, pts])
+  header.log_variance = { ...header.latent, data_offsets: [96, 192] }
+  header.pts.data_offsets = [192, 232]
+  header.__metadata__.checksum = `sha256:${await sha256(new Uint8Array(content))}`
+  const file = () => {
+    const room = Buffer.alloc(8)
+    const text = Buffer.from(JSON.stringify(header))
+    room.writeBigUInt64LE(BigInt(text.length))
+    return new Uint8Array(Buffer.concat([room, text, content]))
+  }
+  assert.deepEqual(await loadTokens(file()), latents())
+  header.log_variance.shape = [2, 12]
+  await assert.rejects(loadTokens(file()), /log_variance is not of the type and shape of the latents/)
+})
+
+test('files of version 2 are read, and written as version 3', async () => {
+  const own = { frames: 8, latents: 2, sharedFrames: 0, sharedLatents: 0, whole: true }
+  for (const [file, name, groups] of /** @type {const} */ ([
+    ['fsq-causal', 'fsq-4096', null],
+    ['fsq-noncausal', 'fsq-262144-noncausal', own],
+    ['kl-causal-v1.1', 'kl-4chn-v1.1', null],
+  ])) {
+    const old = await loadTokens(new Uint8Array(readFileSync(place(`${KIT}/version-2/${file}.tokens.safetensors`))))
+    assert.deepEqual([old.info.family, old.info.name, old.info.groups], ['vidtok', name, groups])
+    assert.deepEqual([old.info.length, old.info.sampled, old.info.normalized], [{ first: 0, multiple: 4 }, null, false])
+    const written = await saveTokens(old)
+    assert.match(new TextDecoder().decode(written.subarray(8, 2048)), /"format_version":"3"/)
+    assert.deepEqual(await loadTokens(written), old)
+  }
+  const change = (/** @type {any} */ h) => {
+    const { family, name, length, ...rest } = h.__metadata__
+    h.__metadata__ = { ...rest, variant: name, gop: '2', format_version: '2' }
+  }
+  const grouped = { frames: 5, latents: 2, sharedFrames: 0, sharedLatents: 0, whole: false }
+  assert.deepEqual((await loadTokens(await altered(change))).info, { ...tokens().info, groups: grouped })
+  await assert.rejects(altered((h) => change(h) ?? (h.__metadata__.window = '4')).then(loadTokens), /one with a gop/)
+})
 
 test('a damaged file is refused', async () => {
   const sound = await saveTokens(tokens())
@@ -125,8 +189,18 @@ test('a damaged file is refused', async () => {
     [(h) => delete h.__metadata__.skip, /lacks skip/],
     [(h) => (h.__metadata__.num_frames = '1e3'), /num_frames/],
     [(h) => (h.__metadata__.height = '99999999'), /height/],
-    [(h) => (h.__metadata__.front_frames = '4'), /more frames in front/],
-    [(h) => (h.__metadata__.window = '6'), /window/],
+    [(h) => (h.__metadata__.front_frames = '4'), /front_frames is '4'/],
+    [(h) => (h.__metadata__.look_ahead = '4'), /look_ahead is '4'/],
+    [(h) => (h.__metadata__.length = 'first=0'), /length is 'first=0'/],
+    [(h) => (h.__metadata__.length = 'first=0 multiple=0'), /multiple is '0'/],
+    [(h) => (h.__metadata__.groups = groups(13, 3)), /do not fit each other/],
+    [(h) => (h.__metadata__.groups = groups(13, 4, 13)), /do not fit each other/],
+    [(h) => (h.__metadata__.groups = groups(13, 4, 0, 4)), /do not fit each other/],
+    [(h) => (h.__metadata__.groups = groups(70000, 17501)), /frames is '70000'/],
+    [(h) => (h.__metadata__.groups = 'frames=4'), /groups are 'frames=4'/],
+    [(h) => (h.__metadata__.sampled = '1'), /neither drawn from a posterior nor scaled/],
+    [(h) => (h.__metadata__.normalized = '2'), /normalized is '2'/],
+    [(h) => (h.__metadata__.last_duration = '0'), /last_duration is '0'/],
     [(h) => (h.__metadata__.display = 'x'), /describes no picture/],
     [(h) => (h.__metadata__.checksum = 'sha256:x'), /no SHA-256/],
     [(h) => (h.indices.shape = [4, 2, 2]), /size of its shape/],
@@ -134,6 +208,7 @@ test('a damaged file is refused', async () => {
     [(h) => (h.indices.data_offsets = [0, 1]), /size of its shape/],
     [(h) => (h.indices.shape = [2 ** 53, 2 ** 53]), /list of at most 4 sizes/],
     [(h) => (h.pts.data_offsets = [24, 64]), /overlap or leave gaps/],
+    [(h) => (h.log_variance = h.indices), /overlap/],
     [(h) => (h.more = h.pts), /either latents or indices/],
     [(h) => delete h.indices, /either latents or indices/],
     [(h) => (h.pts = { dtype: 'I64', shape: [1, 5], data_offsets: [16, 56] }), /timestamps are no I64/],
@@ -153,7 +228,8 @@ test('other writers may use U32 and another header', async () => {
   view.setUint32(0, 7, true)
   view.setUint32(4, 8, true)
   const metadata = {
-    ...{ format: 'vidtok-tokens', format_version: '2', variant: 'v', weights_sha256: 'cd'.repeat(32), skip: '0' },
+    ...{ format: 'vidtok-tokens', format_version: '3', family: 'f', name: 'n', weights_sha256: 'cd'.repeat(32), skip: '0' },
+    length: 'first=0 multiple=1',
     ...{ num_frames: '1', height: '1', width: '2', time_factor: '1', front_frames: '0', look_ahead: '0' },
     ...{ codebook_size: '100000', precision: 'fp32', provider: '', checksum: `sha256:${await sha256(numbers)}` },
   }
@@ -168,5 +244,5 @@ test('other writers may use U32 and another header', async () => {
   file.set(numbers, 8 + header.length)
   const found = await loadTokens(file)
   assert.deepEqual([...found.data], [7, 8])
-  assert.equal(found.info.gop, null)
+  assert.equal(found.info.groups, null)
 })

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from vidtok_ref.errors import WeightsError
-from vidtok_ref.families.vidtok.variant import Variant
+from vidtok_ref.families.registry import find_variant
+from vidtok_ref.families.vidtok.variant import VARIANTS, Variant
 
 FOLDER_VARIABLE = "VIDTOK_CHECKPOINTS"
 HUB = "microsoft/VidTok"
@@ -57,3 +60,22 @@ def find_checkpoint(v: Variant) -> Path:
         f"${FOLDER_VARIABLE} names, or into ./checkpoints; or take them from the hub ({HUB}: {reason}); "
         "or give --seed N for untrained weights"
     )
+
+
+def look_alikes(weights: Mapping[str, Any]) -> list[str]:
+    """Names of the variants whose tensors, at the width of these weights, have exactly these names and shapes."""
+    import torch
+
+    from vidtok_ref.families.vidtok.model import VidTok
+
+    first = weights.get("encoder.conv_in.conv.weight", weights.get("encoder.conv_in.weight"))
+    if first is None:
+        return []
+    shapes = {k: t.shape for k, t in weights.items() if k.startswith(("encoder.", "decoder."))}
+    found = []
+    for v in VARIANTS.values():
+        with torch.device("meta"):
+            model = VidTok(find_variant(v, ch=first.shape[0]))
+        if {k: t.shape for k, t in model.state_dict().items()} == shapes:
+            found.append(v.name)
+    return found

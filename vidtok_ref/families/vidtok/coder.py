@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidtok_ref.families.vidtok.variant import Variant
-from vidtok_ref.layers.attention import Attention
+from vidtok_ref.layers.attention import SplitAttention
 from vidtok_ref.layers.blocks import SpatialBlock, TimeBlock
 from vidtok_ref.layers.conv import FactorizedConv, TimeConv1d, TimeConv3d
 from vidtok_ref.layers.norm import LayerNorm
@@ -47,8 +48,10 @@ def level_blocks(v: Variant, c_in: int, c_out: int, count: int) -> tuple[list[nn
     padding = padding_of(v)
     widths = [(c_in if j == 0 else c_out, c_out) for j in range(count)]
     if v.architecture == "3d":
-        return [TimeBlock(*pair, padding, TimeConv3d) for pair in widths], []
-    return [SpatialBlock(*pair) for pair in widths], [TimeBlock(c_out, c_out, padding, TimeConv1d) for _ in widths]
+        return [TimeBlock(*pair, partial(TimeConv3d, padding=padding)) for pair in widths], []
+    return [SpatialBlock(*pair) for pair in widths], [
+        TimeBlock(c_out, c_out, partial(TimeConv1d, padding=padding)) for _ in widths
+    ]
 
 
 class Middle(nn.Module):
@@ -57,10 +60,10 @@ class Middle(nn.Module):
     def __init__(self, v: Variant, channels: int) -> None:
         super().__init__()
         padding = padding_of(v)
-        conv = FactorizedConv if v.architecture == "2d" else TimeConv3d
-        self.block_1 = TimeBlock(channels, channels, padding, conv)
-        self.attn_1 = Attention(channels, padding)
-        self.block_2 = TimeBlock(channels, channels, padding, conv)
+        conv = partial(FactorizedConv if v.architecture == "2d" else TimeConv3d, padding=padding)
+        self.block_1 = TimeBlock(channels, channels, conv)
+        self.attn_1 = SplitAttention(channels, padding)
+        self.block_2 = TimeBlock(channels, channels, conv)
 
     def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
         run = StateScope(state, call)
@@ -128,10 +131,10 @@ class Encoder(Coder):
 class Decoder(Coder):
     """Latent `N z t h w` to video `N 3 t*f h*s w*s`.
 
-    Causal: the first f-1 frames belong to the front padding. `lag`: frames by which the video comes late
-    (version 1.1: linear interpolation looks ahead), so as many in front are surplus, too. Version 1.1 equals the
-    released one-shot result. The released chunked path with overlap interpolates otherwise behind the first
-    latent: in the golden vectors it differs from that by up to 0.14 within the first 33 frames, at 2x8x8 not at all.
+    Causal: the first f-1 frames belong to the front padding. Version 1.1 comes late by as many (linear interpolation
+    looks ahead), which are surplus in front, too. It equals the released one-shot result. The released chunked path
+    with overlap interpolates otherwise behind the first latent: in the golden vectors it differs from that by up to
+    0.14 within the first 33 frames, at 2x8x8 not at all.
     """
 
     def __init__(self, v: Variant) -> None:
@@ -139,7 +142,7 @@ class Decoder(Coder):
         padding = padding_of(v)
         widths = [v.ch * m for m in v.ch_mult]
         c = widths[-1]
-        self.lag = 0
+        lag = 0
         self.conv_in = TimeConv3d(v.z_channels, c, padding)
         self.mid = Middle(v, c)
         spatial_levels: list[Level] = []
@@ -152,13 +155,13 @@ class Decoder(Coder):
                 volume_up = NearestUp(TimeConv3d(c, c, padding), 1 + time, 1 + space) if space or time else None
                 spatial_levels.insert(0, Level(blocks, "upsample", volume_up))
                 continue
-            spatial_levels.insert(0, Level(blocks, "upsample", SpatialUp(c) if space else None))
+            spatial_levels.insert(0, Level(blocks, "upsample", SpatialUp(c, c) if space else None))
             temporal_up: nn.Module | None = None
             if time and v.architecture == "separated":
                 temporal_up = NearestUp(TimeConv1d(c, c, padding), 2, 1)
             elif time and v.version == "1.1":
-                temporal_up = LinearTemporalUp(c, padding, self.lag)
-                self.lag = 2 * self.lag + 1
+                temporal_up = LinearTemporalUp(c, padding, lag)
+                lag = 2 * lag + 1
             elif time:
                 temporal_up = TemporalUp(c, padding)
             temporal_levels.insert(0, Level(temporal, "upsample", temporal_up))

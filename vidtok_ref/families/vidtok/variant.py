@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from math import prod
 from typing import Any, Literal
 
 from vidtok_ref.errors import VariantError
+from vidtok_runtime.bundle.stream_spec import (
+    FIRST_CALL,
+    FLUSH_CALL,
+    SECOND_CALL,
+    CallSpec,
+    Flush,
+    Groups,
+    Length,
+    StreamSpec,
+)
 
 # What `levels` holds for each regularizer.
 _LEVELS = {
@@ -114,6 +123,39 @@ class Variant:
         """Channels of the encoder's last convolution: mean and log-variance for KL."""
         return self.z_channels * (2 if self.regularizer == "kl" else 1)
 
+    @property
+    def look_ahead(self) -> int:
+        """Frames by which the decoder's video comes late: version 1.1 interpolates with the frame behind."""
+        return self.time_factor - 1 if self.version == "1.1" else 0
+
+    @property
+    def stream(self) -> StreamSpec:
+        """How clips become calls. Non-causal: windows of 16 frames, as published, or of others."""
+        f, lag = self.time_factor, self.look_ahead
+        first = {"first": (FIRST_CALL,)} if self.version == "1.1" else {}
+        encoder, decoder = CallSpec(f, 4 * f, flags=first), CallSpec(1, 4, drop=self.front_frames, flags=first)
+        groups = None
+        if lag:
+            # A boundary lies behind the first latent, which goes alone, and behind the clip: a dummy latent pushes out
+            # the frames that still wait.
+            boundary = {**first, "boundary": (SECOND_CALL, FLUSH_CALL)}
+            decoder = CallSpec(1, 4, 1, drop=self.front_frames + lag, flush=Flush(1, lag), flags=boundary)
+        if not self.causal:
+            encoder, decoder = CallSpec(f, None), CallSpec(1, None)
+            groups = Groups(4 * f, 4, multiple=f)
+        return StreamSpec(
+            time_factor=f,
+            spatial_multiple=self.spatial_factor,
+            latent_channels=self.z_channels,
+            encoder=encoder,
+            decoder=decoder,
+            length=Length(0, f),
+            codebook_size=self.codebook_size,
+            levels=self.levels if self.regularizer in ("fsq", "lfq") else (),
+            front_frames=self.front_frames,
+            groups=groups,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready fields, tuples as lists."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
@@ -182,20 +224,3 @@ VARIANTS: dict[str, Variant] = {
     )
     for name, regularizer, z, shape, causal, version in _ROWS
 }
-
-
-def find_variant(name: str | Variant, **overrides: Any) -> Variant:
-    """The named variant with some fields replaced; raises VariantError naming the nearest ones."""
-    if isinstance(name, Variant):
-        base = name
-    elif name in VARIANTS:
-        base = VARIANTS[name]
-    else:
-        near = difflib.get_close_matches(name, VARIANTS, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(VARIANTS)}"
-        raise VariantError(f"no variant is called {name!r}; {hint}")
-    try:
-        return replace(base, **overrides)
-    except TypeError as error:
-        known = ", ".join(f.name for f in fields(Variant))
-        raise VariantError(f"unknown override ({error}); a variant has: {known}") from error

@@ -39,13 +39,13 @@ inline std::vector<std::string> split_axes(const std::string& axes) {
     return parts;
 }
 
-/// Sizes for axes: `N 512 2 H/8 W/8` with N 1, H 64, W 64 is {1, 512, 2, 8, 8}.
+/// Sizes for axes: `N 512 2 H/8 W/8` with N 1, H 64, W 64 is {1, 512, 2, 8, 8}; what is no multiple is rounded up.
 inline Shape shape_of(const std::string& axes, const Sizes& sizes) {
     Shape shape;
     for (const std::string& axis : split_axes(axes)) {
         const auto known = sizes.find(axis[0]);
         const std::size_t divisor = axis.size() > 2 && axis[1] == '/' ? std::stoul(axis.substr(2)) : 1;
-        shape.push_back(known == sizes.end() ? std::stoul(axis) : known->second / divisor);
+        shape.push_back(known == sizes.end() ? std::stoul(axis) : (known->second + divisor - 1) / divisor);
     }
     return shape;
 }

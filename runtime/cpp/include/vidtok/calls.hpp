@@ -1,71 +1,75 @@
-// From a stream to graph calls: cut along time, drop what is surplus in front, flush what waits at the end.
+// From a stream to calls: cut along time, drop what is surplus in front, flush what waits at the end.
 #pragma once
 
-#include "stateful_graph.hpp"
+#include "stateful_chain.hpp"
 
 namespace vidtok {
 
-/// One stream through a graph. `push` takes any number of steps and gives those that are complete; `finish` the rest.
+/// What opens streams one after another: how they fall into groups and calls, and the graphs that a call runs.
+struct StreamSource {
+    std::shared_ptr<const StreamSpec> spec;
+    std::shared_ptr<StatefulChain> chain;
+};
+
+/// One stream through the graphs of a role. `add` takes steps; all but `set_drop` give those that are complete.
 class Calls {
 public:
-    Calls(std::shared_ptr<LoadedGraph> graph, const CallRule& rule) : graph_(std::move(graph)), rule_(rule) {}
+    /// drop: steps to throw away at the start of what comes out; none: not known yet, and nothing runs until it is.
+    Calls(std::shared_ptr<StatefulChain> chain, const CallSpec& spec, std::optional<std::size_t> drop)
+        : chain_(std::move(chain)), spec_(spec), drop_(drop) {
+        chain_->restart();
+    }
 
-    const GraphEntry& entry() const { return graph_.entry(); }
-    std::size_t most() const { return rule_.most; }
+    // Not copied: two would share the state of the graphs.
+    Calls(Calls&&) = default;
+    Calls& operator=(Calls&&) = default;
 
-    /// Add a step behind what waits; `run_full` runs the calls.
-    void add(Step step) { waiting_.push_back(std::move(step)); }
+    /// Add a step behind what waits; gives what comes out where that makes a call as large as calls may be.
+    std::vector<Step> add(Step step) {
+        waiting_.push_back(std::move(step));
+        const std::size_t first = opens_ ? spec_.first.value_or(0) : 0;
+        return spec_.max && waiting_.size() >= first + *spec_.max ? run_full() : std::vector<Step>();
+    }
 
-    /// Run every call that is full.
+    void set_drop(std::size_t drop) { drop_ = drop; }
+
+    /// Run every call that is full, also smaller ones.
     std::vector<Step> run_full() {
         std::vector<Step> out;
-        while (const std::size_t size = next_size()) {
-            run(size, false, out);
-            rule_.first.reset();
-        }
+        while (const std::size_t size = drop_ ? spec_.next_size(waiting_.size(), opens_) : 0) run(size, false, out);
         return out;
     }
 
-    /// Run what still waits as a shorter call, then the flush call, if there is one.
+    /// Run what still waits, then the flush call, if there is one.
     std::vector<Step> finish() {
         std::vector<Step> out;
-        if (!waiting_.empty()) run(waiting_.size(), false, out);
-        if (rule_.flush && newest_) {
-            waiting_.assign(rule_.flush, *newest_);
-            run(rule_.flush, true, out);
+        while (!waiting_.empty()) run(spec_.last_size(waiting_.size(), opens_), false, out);
+        if (spec_.flush && newest_) {
+            waiting_.assign(spec_.flush->size, *newest_);
+            run(spec_.flush->size, true, out);
         }
         return out;
     }
 
 private:
-    std::size_t next_size() const {
-        const std::size_t ready = waiting_.size();
-        if (rule_.first) return ready >= *rule_.first ? *rule_.first : 0;
-        return std::min(rule_.most, ready - ready % rule_.multiple);
-    }
-
     void run(std::size_t size, bool flush, std::vector<Step>& out) {
-        std::vector<Step> steps = graph_.run(waiting_, size, flush);
-        if (rule_.flush) newest_ = std::move(waiting_[size - 1]);
+        std::vector<Step> steps = chain_->run(waiting_, size, flush);
+        opens_ = false;
+        if (spec_.flush) newest_ = std::move(waiting_[size - 1]);
         waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(size));
-        if (flush) steps.resize(std::min(steps.size(), rule_.keep));
-        const std::size_t surplus = std::min(rule_.drop, steps.size());
-        rule_.drop -= surplus;
+        if (flush) steps.resize(std::min(steps.size(), spec_.flush->keep));
+        const std::size_t surplus = std::min(*drop_, steps.size());
+        *drop_ -= surplus;
         out.insert(out.end(), std::make_move_iterator(steps.begin() + static_cast<std::ptrdiff_t>(surplus)),
                    std::make_move_iterator(steps.end()));
     }
 
-    StatefulGraph graph_;
-    CallRule rule_;
+    std::shared_ptr<StatefulChain> chain_;
+    CallSpec spec_;
+    std::optional<std::size_t> drop_;
+    bool opens_ = true;
     std::deque<Step> waiting_;
     std::optional<Step> newest_;
-};
-
-/// What opens a stream: the bundle's description, its loaded graph, and how the graph is called.
-struct StreamSource {
-    std::shared_ptr<const Manifest> manifest;
-    std::shared_ptr<LoadedGraph> graph;
-    CallRule rule;
 };
 
 }  // namespace vidtok

@@ -7,62 +7,75 @@
 
 namespace vidtok {
 
-/// What a decoder cuts off: the tail after so many frames, and the edge padding. None keeps it.
+/// What a decoder cuts off: the tail after so many frames, which must be there, and the edge padding. None keeps it.
 struct Crop {
     std::optional<std::size_t> num_frames;
     std::optional<std::size_t> height;
     std::optional<std::size_t> width;
 };
 
-/// Latents or tokens in, frames out; the frames of the front padding never come out.
+/// Latents or tokens in, frames out, of one clip or one group; the frames of the front padding never come out.
+///
+/// crop: gives at most so many frames. drop: frames to throw away at the start besides those that the manifest tells.
 class DecoderStream {
 public:
-    DecoderStream(const StreamSource& source, const Crop& crop)
-        : manifest_(source.manifest), calls_(source.graph, source.rule), crop_(crop) {}
+    DecoderStream(const StreamSource& source, const Crop& crop, std::size_t drop = 0)
+        : spec_(source.spec), calls_(source.chain, spec_->decoder, sum(spec_->decoder.drop, drop)), range_(*spec_),
+          crop_(crop), drop_(drop) {}
 
     /// Take any number of latents; returns every frame they complete. Throws InputError.
     Frames push(const Tokens& tokens) {
         if (finished_) throw InputError("this decoder is finished; ask the tokenizer for a new one");
-        Frames out = nothing();
-        if (tokens.count == 0) return out;
+        if (tokens.count == 0) return nothing();
         check(tokens);
-        out = nothing();
-        for (std::size_t i = 0; i < tokens.count; ++i) {
-            calls_.add(step_of(tokens, i));
-            if ((i + 1) % calls_.most() == 0 || i + 1 == tokens.count) deliver(calls_.run_full(), out);
-        }
+        Frames out = nothing();
+        for (std::size_t i = 0; i < tokens.count; ++i) deliver(calls_.add(step_of(tokens, i)), out);
+        latents_ += tokens.count;
+        deliver(calls_.run_full(), out);
         return out;
     }
 
-    /// End the stream and return what waited; throws InputError when fewer frames came out than were promised.
+    /// End the stream and return what waited.
     Frames finish() {
         Frames out = nothing();
-        if (height_ && crop_.num_frames != 0 && !finished_) deliver(calls_.finish(), out);
-        finished_ = true;
-        if (crop_.num_frames.value_or(0)) {
-            throw InputError("the tokens end " + std::to_string(*crop_.num_frames) +
-                             " frames too early; the stream is incomplete");
+        if (latents_ && crop_.num_frames != 0 && !finished_) {
+            if (!spec_->decoder.drop) calls_.set_drop(surplus() + drop_);
+            deliver(calls_.finish(), out);
         }
+        finished_ = true;
         return out;
     }
 
 private:
-    bool takes_indices() const { return manifest_->codebook_size.has_value(); }
+    static std::optional<std::size_t> sum(const std::optional<std::size_t>& a, std::size_t b) {
+        return a ? std::optional(*a + b) : std::nullopt;
+    }
+
+    bool takes_indices() const { return spec_->codebook_size.has_value(); }
+
+    /// What the calls give in all beyond the frames of the stream. A clip that was cut has more latents than it needs.
+    std::size_t surplus() const {
+        const Timing timing = spec_->timing();
+        const std::size_t wanted = crop_.num_frames.value_or(0) + drop_;
+        const bool whole = wanted && timing.stream_latents(wanted) == latents_;
+        const std::size_t given = latents_ * timing.time_factor + timing.look_ahead;
+        return given - std::min(given, whole ? timing.padded(wanted) : timing.stream_frames(latents_));
+    }
 
     void check(const Tokens& tokens) {
-        const std::size_t size = tokens.count * tokens.step_size(), m = manifest_->spatial_multiple;
+        const std::size_t size = tokens.count * tokens.step_size(), m = spec_->spatial_multiple;
         if (takes_indices()) {
             const bool whole = tokens.channels == 1 && tokens.indices.size() == size;
             if (!whole) throw InputError("this decoder takes tokens [t, h, w]");
             for (const std::int32_t token : tokens.indices) {
-                if (token < 0 || token >= *manifest_->codebook_size) {
-                    throw InputError("tokens must lie in 0.." + std::to_string(*manifest_->codebook_size - 1) +
-                                     ", got " + std::to_string(token));
+                if (token < 0 || token >= *spec_->codebook_size) {
+                    throw InputError("tokens must lie in 0.." + std::to_string(*spec_->codebook_size - 1) + ", got " +
+                                     std::to_string(token));
                 }
             }
         } else {
-            if (tokens.channels != manifest_->latent_channels || tokens.latent.size() != size) {
-                throw InputError("this decoder takes latents [t, " + std::to_string(manifest_->latent_channels) +
+            if (tokens.channels != spec_->latent_channels || tokens.latent.size() != size) {
+                throw InputError("this decoder takes latents [t, " + std::to_string(spec_->latent_channels) +
                                  ", h, w]");
             }
             if (!std::all_of(tokens.latent.begin(), tokens.latent.end(), [](float x) { return std::isfinite(x); })) {
@@ -73,8 +86,9 @@ private:
             throw InputError("latents of one stream have one size, got " + std::to_string(tokens.width) + "x" +
                              std::to_string(tokens.height));
         }
-        if ((crop_.height && (*crop_.height + m - 1) / m != tokens.height) ||
-            (crop_.width && (*crop_.width + m - 1) / m != tokens.width)) {
+        const detail::PaddedSize padded = detail::padded_size(*spec_, crop_.height.value_or(tokens.height * m),
+                                                              crop_.width.value_or(tokens.width * m));
+        if (padded.height != tokens.height * m || padded.width != tokens.width * m) {
             throw InputError("a frame of the size asked for does not have " + std::to_string(tokens.width) + "x" +
                              std::to_string(tokens.height) + " latents");
         }
@@ -92,27 +106,30 @@ private:
     }
 
     void deliver(const std::vector<Step>& steps, Frames& out) {
-        const std::size_t m = manifest_->spatial_multiple;
+        const std::size_t m = spec_->spatial_multiple;
         for (const Step& step : steps) {
             if (step.channels != 3 || step.height != height_ * m || step.width != width_ * m) {
                 throw BundleError("the decoder gave frames of a size that the manifest does not tell; export again");
             }
             if (crop_.num_frames == 0) return;
             if (crop_.num_frames) --*crop_.num_frames;
-            detail::add_frame(step, out);
+            detail::add_frame(step, range_, out);
         }
     }
 
     Frames nothing() const {
-        const std::size_t m = manifest_->spatial_multiple;
+        const std::size_t m = spec_->spatial_multiple;
         return {0, crop_.height.value_or(height_ * m), crop_.width.value_or(width_ * m), {}};
     }
 
-    std::shared_ptr<const Manifest> manifest_;
+    std::shared_ptr<const StreamSpec> spec_;
     Calls calls_;
+    detail::PixelRange range_;
     Crop crop_;               // num_frames counts down
+    std::size_t drop_;
     std::size_t height_ = 0;  // of the latents
     std::size_t width_ = 0;
+    std::size_t latents_ = 0;
     bool finished_ = false;
 };
 

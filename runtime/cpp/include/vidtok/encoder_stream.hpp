@@ -7,14 +7,14 @@
 
 namespace vidtok {
 
-/// Frames in, latents or tokens out.
+/// Frames in, latents or tokens out, of one clip or one group.
 ///
-/// The first frame is repeated in front and, by `finish`, the last one behind, as the manifest says. A non-causal
-/// variant encodes windows on their own.
+/// The first frame is repeated in front and, by `finish`, the last one behind, as the manifest says. drop: latents to
+/// throw away at the start.
 class EncoderStream {
 public:
-    explicit EncoderStream(const StreamSource& source)
-        : manifest_(source.manifest), calls_(source.graph, source.rule) {}
+    explicit EncoderStream(const StreamSource& source, std::size_t drop = 0)
+        : spec_(source.spec), calls_(source.chain, spec_->encoder, drop), range_(*spec_) {}
 
     /// Take `count` frames `[H, W, 3]` of 0..255; returns every latent that is complete. Throws InputError.
     Tokens push(const std::uint8_t* frames, std::size_t count, std::size_t height, std::size_t width) {
@@ -26,28 +26,25 @@ public:
         }
         height_ = height;
         width_ = width;
+        padded_ = detail::padded_size(*spec_, height, width);
         Tokens out;
         // Piece by piece, so that a long push costs no more float memory than a short one.
         for (std::size_t i = 0; i < count; ++i) {
-            last_ = detail::to_step(frames + i * height * width * 3, height, width, manifest_->spatial_multiple);
-            if (num_frames_ == 0) {
-                for (std::size_t n = 0; n < manifest_->front_frames; ++n) calls_.add(last_);
-            }
+            last_ = detail::to_step(frames + i * height * width * 3, height, width, padded_, range_);
+            for (std::size_t n = num_frames_ == 0 ? spec_->front_frames : 0; n > 0; --n) join(calls_.add(last_), out);
+            join(calls_.add(last_), out);
             ++num_frames_;
-            calls_.add(last_);
-            if ((i + 1) % calls_.most() == 0 || i + 1 == count) join(calls_.run_full(), out);
         }
+        join(calls_.run_full(), out);
         return out;
     }
 
-    /// Repeat the last frame up to a whole latent; returns what is left, the second time nothing.
+    /// Repeat the last frame up to the padded length; returns what is left, the second time nothing.
     Tokens finish() {
         Tokens out;
         if (finished_ || num_frames_ == 0) return out;
         finished_ = true;
-        const std::size_t f = manifest_->time_factor;
-        for (std::size_t n = manifest_->front_frames + num_frames_; n % f; ++n) calls_.add(last_);
-        join(calls_.run_full(), out);
+        for (std::size_t n = spec_->timing().padded(num_frames_); n > num_frames_; --n) join(calls_.add(last_), out);
         join(calls_.finish(), out);
         return out;
     }
@@ -56,18 +53,17 @@ public:
 
 private:
     void join(const std::vector<Step>& steps, Tokens& out) const {
-        const std::size_t m = manifest_->spatial_multiple;
+        const std::size_t m = spec_->spatial_multiple;
         for (const Step& step : steps) {
-            const std::size_t channels = manifest_->codebook_size ? 1 : manifest_->latent_channels;
-            if (step.channels != channels || step.height != (height_ + m - 1) / m ||
-                step.width != (width_ + m - 1) / m) {
+            const std::size_t channels = spec_->codebook_size ? 1 : spec_->latent_channels;
+            if (step.channels != channels || step.height != padded_.height / m || step.width != padded_.width / m) {
                 throw BundleError("the encoder gave latents of a size that the manifest does not tell; export again");
             }
             out.channels = step.channels;
             out.height = step.height;
             out.width = step.width;
             ++out.count;
-            if (manifest_->codebook_size) {
+            if (spec_->codebook_size) {
                 append(step, out.indices);
             } else {
                 append(step, out.latent);
@@ -82,9 +78,11 @@ private:
         std::memcpy(out.data() + before, step.numbers.data(), 4 * step.numbers.size());
     }
 
-    std::shared_ptr<const Manifest> manifest_;
+    std::shared_ptr<const StreamSpec> spec_;
     Calls calls_;
+    detail::PixelRange range_;
     Step last_;
+    detail::PaddedSize padded_;
     std::size_t height_ = 0;
     std::size_t width_ = 0;
     std::size_t num_frames_ = 0;

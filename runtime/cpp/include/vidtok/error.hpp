@@ -20,7 +20,7 @@ struct TokenFileError : Error {
     using Error::Error;
 };
 
-/// Tokens that belong to another variant or to other weights than the bundle.
+/// Tokens that belong to another model or to other weights than the bundle.
 struct MismatchError : Error {
     using Error::Error;
 };

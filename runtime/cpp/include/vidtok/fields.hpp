@@ -104,6 +104,21 @@ public:
         return all;
     }
 
+    bool boolean(const std::string& name) const {
+        if (get(name).kind != Json::Kind::boolean) wrong(name, "true or false");
+        return get(name).boolean;
+    }
+
+    /// At most so many numbers.
+    std::vector<double> numbers(const std::string& name, std::size_t most) const {
+        std::vector<double> all;
+        for (const Json& item : list(name, most)) {
+            if (item.kind != Json::Kind::integer && item.kind != Json::Kind::number) wrong(name, "a list of numbers");
+            all.push_back(item.number);
+        }
+        return all;
+    }
+
     /// At most so many sizes.
     std::vector<std::int64_t> sizes(const std::string& name, std::size_t most) const {
         std::vector<std::int64_t> all;
@@ -117,6 +132,11 @@ public:
     }
 
     Fields fields(const std::string& name) const { return Fields(get(name), name); }
+
+    std::optional<Fields> fields_or_none(const std::string& name) const {
+        if (is_null(name)) return std::nullopt;
+        return fields(name);
+    }
 
     std::vector<Fields> rows(const std::string& name) const {
         std::vector<Fields> all;

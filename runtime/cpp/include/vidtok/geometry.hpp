@@ -3,7 +3,7 @@
 
 #include <array>
 
-#include "stateful_graph.hpp"
+#include "stateful_chain.hpp"
 
 namespace vidtok {
 
@@ -25,40 +25,64 @@ struct Frames {
 
 namespace detail {
 
-inline std::size_t round_up(std::size_t size, std::size_t multiple) {
-    return (size + multiple - 1) / multiple * multiple;
+/// The size of what graphs take and give for frames of a size.
+struct PaddedSize {
+    std::size_t height = 0;
+    std::size_t width = 0;
+};
+
+inline PaddedSize padded_size(const StreamSpec& spec, std::size_t height, std::size_t width) {
+    const auto round_up = [m = spec.spatial_multiple](std::size_t size) { return (size + m - 1) / m * m; };
+    const PaddedSize size{round_up(height), round_up(width)};
+    const std::size_t larger = std::max(size.height, size.width);
+    return spec.square ? PaddedSize{larger, larger} : size;
 }
 
-/// A frame `[H, W, 3]` of 0..255 to `3 H' W'` in -1..1, edges repeated right and below up to the multiple.
-inline Step to_step(const std::uint8_t* frame, std::size_t height, std::size_t width, std::size_t multiple) {
-    static const std::array<float, 256> levels = [] {
-        std::array<float, 256> all{};
-        for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<float>(i) / 127.5F - 1.0F;
-        return all;
-    }();
-    Step step{3, round_up(height, multiple), round_up(width, multiple), {}};
-    step.numbers.resize(3 * step.height * step.width);
+/// Between pixels of -1..1 and the range that the graphs take and give.
+class PixelRange {
+public:
+    explicit PixelRange(const StreamSpec& spec)
+        : scale_(static_cast<float>((spec.high - spec.low) / 2)),
+          offset_(static_cast<float>((spec.high + spec.low) / 2)) {
+        for (std::size_t i = 0; i < levels_.size(); ++i) {
+            levels_[i] = (static_cast<float>(i) / 127.5F - 1.0F) * scale_ + offset_;
+        }
+    }
+
+    const float& of_byte(std::uint8_t byte) const { return levels_[byte]; }
+    float back(float value) const { return std::clamp((value - offset_) / scale_, -1.0F, 1.0F); }
+
+private:
+    float scale_;
+    float offset_;
+    std::array<float, 256> levels_{};
+};
+
+/// A frame `[H, W, 3]` of 0..255 to `3 H' W'`, edges repeated right and below.
+inline Step to_step(const std::uint8_t* frame, std::size_t height, std::size_t width, PaddedSize padded,
+                    const PixelRange& range) {
+    Step step{3, padded.height, padded.width, std::vector<std::uint32_t>(3 * padded.height * padded.width)};
     std::uint32_t* out = step.numbers.data();
     for (std::size_t c = 0; c < 3; ++c) {
         for (std::size_t y = 0; y < step.height; ++y) {
             const std::uint8_t* row = frame + std::min(y, height - 1) * width * 3;
             for (std::size_t x = 0; x < step.width; ++x) {
-                std::memcpy(out++, &levels[row[std::min(x, width - 1) * 3 + c]], 4);
+                std::memcpy(out++, &range.of_byte(row[std::min(x, width - 1) * 3 + c]), 4);
             }
         }
     }
     return step;
 }
 
-/// Append `3 H' W'` to frames of a smaller or equal size, cropped and clipped to -1..1.
-inline void add_frame(const Step& step, Frames& frames) {
+/// Append `3 H' W'` to frames of a smaller or equal size, cropped and limited to -1..1.
+inline void add_frame(const Step& step, const PixelRange& range, Frames& frames) {
     const std::size_t plane = step.height * step.width;
     for (std::size_t y = 0; y < frames.height; ++y) {
         for (std::size_t x = 0; x < frames.width; ++x) {
             for (std::size_t c = 0; c < 3; ++c) {
                 float value = 0;
                 std::memcpy(&value, &step.numbers[c * plane + y * step.width + x], 4);
-                frames.pixels.push_back(std::clamp(value, -1.0F, 1.0F));
+                frames.pixels.push_back(range.back(value));
             }
         }
     }

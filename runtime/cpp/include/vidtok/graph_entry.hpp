@@ -1,6 +1,7 @@
 // One graph of a bundle as the manifest tells of it: what it takes, gives and remembers.
 #pragma once
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <vector>
@@ -25,19 +26,13 @@ struct State {
     std::string axes;
 };
 
-/// Input that is true in some calls of a stream and false in all others; `set` lists these calls.
-struct Flag {
-    std::string name;
-    std::string dtype;
-    std::string axes;
-    std::set<std::string> set;
-};
-
-inline const std::string first_call = "first call", second_call = "second call", flush_call = "flush call";
-
 /// One graph of a bundle.
+///
+/// role: `encoder` or `decoder`. part: `local` or `global`. inputs: one, the data; outputs: the first is the result.
+/// flags: inputs that are true in some calls; the manifest's `stream` says in which.
 struct GraphEntry {
     std::string role;
+    std::string part;
     std::string file;
     std::string sha256;
     std::string precision;
@@ -45,7 +40,11 @@ struct GraphEntry {
     std::vector<Port> inputs;
     std::vector<Port> outputs;
     std::vector<State> states;
-    std::vector<Flag> flags;
+    std::vector<Port> flags;
+
+    bool runs_on(const std::string& provider) const {
+        return std::find(providers.begin(), providers.end(), provider) != providers.end();
+    }
 
     const Port& data() const { return inputs.front(); }
     const Port& result() const { return outputs.front(); }
@@ -53,7 +52,7 @@ struct GraphEntry {
     /// All that the graph takes, then all that it gives.
     std::vector<Port> all_inputs() const {
         std::vector<Port> all = inputs;
-        for (const Flag& flag : flags) all.push_back({flag.name, flag.dtype, flag.axes});
+        all.insert(all.end(), flags.begin(), flags.end());
         for (const State& state : states) all.push_back({state.input, state.dtype, state.axes});
         return all;
     }
@@ -76,30 +75,31 @@ inline std::string read_axes(const Fields& raw) {
     return axes;
 }
 
-/// The graph's file, which lies in the bundle's folder itself and nowhere else.
-inline std::string read_file_name(const Fields& raw) {
-    const std::string name = raw.text("file"), end = ".onnx";
+inline Port read_port(const Fields& row) { return {row.text("name"), read_dtype(row), read_axes(row)}; }
+
+/// A file with this ending, which lies in the bundle's folder itself and nowhere else.
+inline std::string read_file_name(const Fields& raw, const std::string& end) {
+    const std::string name = raw.text("file");
     const std::string letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
     const bool ends = name.size() > end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
     if (!ends || letters.find(name[0]) == std::string::npos ||
         name.find_first_not_of(letters + ".+-") != std::string::npos) {
-        throw FormatError("the file '" + name + "' is not the plain name of an .onnx file inside the bundle");
+        throw FormatError("the file '" + name + "' is not the plain name of a " + end + " file inside the bundle");
     }
     return name;
 }
 
-inline Flag read_flag(const Fields& raw) {
-    Flag flag{raw.text("name"), read_dtype(raw), read_axes(raw), {}};
-    for (const std::string& call : raw.texts("set")) {
-        if (call != first_call && call != second_call && call != flush_call) {
-            throw FormatError("when to set " + flag.name + " is unknown to this runtime: " + call);
-        }
-        flag.set.insert(call);
+/// What plans of memory use, and other engines: a manifest is sound to all readers or to none.
+inline void check_unused(const Fields& raw) {
+    for (const Fields& stage : raw.rows("stages")) {
+        stage.integer("channels", 1, 1 << 20);
+        stage.integer("space", 1, 256);
+        stage.integer("time", 1, 64);
+        stage.boolean("attention");
     }
-    if (flag.axes.find_first_not_of("0123456789 ") != std::string::npos) {
-        throw FormatError("the axes '" + flag.axes + "' of the flag " + flag.name + " are not numbers");
-    }
-    return flag;
+    raw.integer("receptive_field", 0, 1 << 20);
+    const Fields missing = raw.fields("missing_kernels");
+    for (const std::string& engine : missing.names()) missing.texts(engine);
 }
 
 inline void check_names(const std::vector<Port>& ports, const std::string& what) {
@@ -116,19 +116,6 @@ inline void check_entry(const GraphEntry& entry) {
     }
     check_names(entry.all_inputs(), "inputs of the " + entry.role);
     check_names(entry.all_outputs(), "outputs of the " + entry.role);
-    const bool encodes = entry.role == "encoder";
-    const Port& tokens = encodes ? entry.result() : entry.data();
-    const Port& video = encodes ? entry.data() : entry.result();
-    if (video.name != "video" || (tokens.name != "latent" && tokens.name != "indices")) {
-        throw FormatError("the " + entry.role + " turns " + entry.data().name + " into " + entry.result().name +
-                          ", not video into latent or indices");
-    }
-    for (const Port* port : {&video, &tokens}) {
-        const std::vector<std::string> axes = split_axes(port->axes);
-        if (axes.size() != (port->name == "indices" ? 4 : 5) || axes[axes.size() - 3][0] != 'T') {
-            throw FormatError("the axes of " + port->name + " are '" + port->axes + "'");
-        }
-    }
     std::vector<Port> ports = entry.all_inputs();
     for (const Port& port : entry.all_outputs()) ports.push_back(port);
     for (const Port& port : ports) {
@@ -144,26 +131,22 @@ inline void check_entry(const GraphEntry& entry) {
 
 /// A row of `graphs`; throws FormatError for whatever this runtime could not use.
 inline GraphEntry read_graph_entry(const Fields& raw) {
-    GraphEntry entry{raw.one_of("role", {"encoder", "decoder"}),
-                     detail::read_file_name(raw),
-                     raw.sha256("sha256"),
-                     raw.text("precision"),
-                     raw.texts("providers"),
-                     {},
-                     {},
-                     {},
-                     {}};
-    const auto port = [](const Fields& row) {
-        return Port{row.text("name"), detail::read_dtype(row), detail::read_axes(row)};
-    };
-    for (const Fields& row : raw.rows("inputs")) entry.inputs.push_back(port(row));
-    for (const Fields& row : raw.rows("outputs")) entry.outputs.push_back(port(row));
+    GraphEntry entry;
+    entry.role = raw.one_of("role", {"encoder", "decoder"});
+    entry.part = raw.one_of("part", {"local", "global"});
+    entry.file = detail::read_file_name(raw, ".onnx");
+    entry.sha256 = raw.sha256("sha256");
+    entry.precision = raw.text("precision");
+    entry.providers = raw.texts("providers");
+    for (const Fields& row : raw.rows("inputs")) entry.inputs.push_back(detail::read_port(row));
+    for (const Fields& row : raw.rows("outputs")) entry.outputs.push_back(detail::read_port(row));
     for (const Fields& row : raw.rows("states")) {
         row.one_of("initial", {"zeros"});
         entry.states.push_back(
             {row.text("input"), row.text("output"), detail::read_dtype(row), detail::read_axes(row)});
     }
-    for (const Fields& row : raw.rows("flags")) entry.flags.push_back(detail::read_flag(row));
+    for (const Fields& row : raw.rows("flags")) entry.flags.push_back(detail::read_port(row));
+    detail::check_unused(raw);
     detail::check_entry(entry);
     return entry;
 }

@@ -3,20 +3,18 @@
 
 #include "decoder_stream.hpp"
 #include "encoder_stream.hpp"
-#include "timing.hpp"
+#include "latent_scale.hpp"
 
 namespace vidtok {
 
 /// Frames to latents or tokens; what `Tokenizer::encoder` gives.
 ///
-/// With a `gop` the state starts anew every so many latents: each such group is a clip of its own, whose first frame is
-/// repeated in front of it.
+/// Where the spec has groups, each is a clip of its own, whose first frame is repeated in front of it, and begins with
+/// the frames that it shares with the one before. normalize: apply the bundle's latent mean and scale.
 class Encoder {
 public:
-    Encoder(StreamSource source, std::optional<std::size_t> gop) : source_(std::move(source)), stream_(source_) {
-        const Manifest& m = *source_.manifest;
-        group_frames_ = Timing{m.time_factor, m.front_frames, m.look_ahead, gop}.group_frames();
-    }
+    Encoder(StreamSource source, bool normalize)
+        : source_(std::move(source)), groups_(source_.spec->groups), normalize_(normalize), stream_(source_) {}
 
     /// As EncoderStream::push.
     Tokens push(const std::uint8_t* frames, std::size_t count, std::size_t height, std::size_t width) {
@@ -29,29 +27,51 @@ public:
         num_frames_ += count;
         Tokens out;
         while (count) {
-            if (stream_.num_frames() == group_frames_) stream_ = EncoderStream(source_);
-            const std::size_t room = group_frames_ ? *group_frames_ - stream_.num_frames() : count;
-            const std::size_t part = std::min(room, count);
+            if (groups_ && stream_.num_frames() == groups_->frames) begin_next(out);
+            const std::size_t part = groups_ ? std::min(groups_->frames - stream_.num_frames(), count) : count;
             out.append(stream_.push(frames, part, height, width));
-            if (stream_.num_frames() == group_frames_) out.append(stream_.finish());
+            if (groups_) remember(frames, part);
+            if (groups_ && stream_.num_frames() == groups_->frames) out.append(stream_.finish());
             frames += part * height * width * 3;
             count -= part;
         }
-        return out;
+        return scaled(std::move(out));
     }
 
     /// As EncoderStream::finish.
     Tokens finish() {
         finished_ = true;
-        return stream_.finish();
+        return scaled(stream_.finish());
     }
 
     std::size_t num_frames() const { return num_frames_; }
 
 private:
+    void begin_next(Tokens& out) {
+        stream_ = EncoderStream(source_, groups_->shared_latents);
+        if (groups_->shared_frames) {
+            out.append(stream_.push(shared_.data(), groups_->shared_frames, height_, width_));
+        }
+    }
+
+    /// Keep the frames that the next group shares.
+    void remember(const std::uint8_t* frames, std::size_t count) {
+        const std::size_t frame = height_ * width_ * 3, most = groups_->shared_frames * frame;
+        shared_.insert(shared_.end(), frames + (count - std::min(count, groups_->shared_frames)) * frame,
+                       frames + count * frame);
+        if (shared_.size() > most) shared_.erase(shared_.begin(), shared_.end() - static_cast<std::ptrdiff_t>(most));
+    }
+
+    Tokens scaled(Tokens tokens) const {
+        if (normalize_) normalize(tokens, *source_.spec->latent_scale);
+        return tokens;
+    }
+
     StreamSource source_;
+    std::optional<Groups> groups_;
+    bool normalize_;
     EncoderStream stream_;
-    std::optional<std::size_t> group_frames_;
+    std::vector<std::uint8_t> shared_;
     std::size_t height_ = 0;
     std::size_t width_ = 0;
     std::size_t num_frames_ = 0;
@@ -60,27 +80,32 @@ private:
 
 /// Latents or tokens to frames; what `Tokenizer::decoder` gives.
 ///
-/// timing: groups as they were encoded. skip: frames to throw away before the first that counts.
+/// skip: frames to throw away before the first that counts. normalized: the latents had mean and scale applied.
 class Decoder {
 public:
-    Decoder(StreamSource source, const Crop& crop, const Timing& timing, std::size_t skip)
-        : source_(std::move(source)), crop_(crop), timing_(timing), skip_(skip), stream_(source_, Crop{}) {
+    Decoder(StreamSource source, const Crop& crop, std::size_t skip, bool normalized)
+        : source_(std::move(source)),
+          groups_(source_.spec->groups),
+          crop_(crop),
+          skip_(skip),
+          normalized_(normalized),
+          stream_(source_, Crop{}) {
         if (crop_.num_frames) *crop_.num_frames += skip;
-        begin();
+        begin(0);
     }
 
     /// As DecoderStream::push.
-    Frames push(const Tokens& tokens) {
+    Frames push(const Tokens& given) {
         if (finished_) throw InputError("this decoder is finished; ask the tokenizer for a new one");
+        Tokens tokens = given;
+        if (normalized_) denormalize(tokens, *source_.spec->latent_scale);
         Frames out;
         for (std::size_t at = 0; at < tokens.count;) {
-            if (timing_.group == in_group_) begin();
+            if (groups_ && in_group_ == groups_->latents) begin_next(out);
             const std::size_t left = tokens.count - at;
-            const std::size_t part = timing_.group ? std::min(*timing_.group - in_group_, left) : left;
-            append(part == tokens.count ? stream_.push(tokens) : stream_.push(slice(tokens, at, part)), out);
-            in_group_ += part;
+            const std::size_t part = groups_ ? std::min(groups_->latents - in_group_, left) : left;
+            push_part(part == tokens.count ? tokens : tokens.slice(at, part), out);
             at += part;
-            if (timing_.group == in_group_) append(stream_.finish(), out);
         }
         return out;
     }
@@ -98,27 +123,32 @@ public:
     }
 
 private:
-    void begin() {
+    /// Begin a group, of whose frames the first `shared` came out of the one before.
+    void begin(std::size_t shared) {
         Crop part = crop_;
-        if (crop_.num_frames) {
-            part.num_frames = std::min(*crop_.num_frames, timing_.group_frames().value_or(*crop_.num_frames));
-            *crop_.num_frames -= *part.num_frames;
-        }
-        stream_ = DecoderStream(source_, part);
+        if (groups_) part.num_frames = std::min(groups_->frames - shared, crop_.num_frames.value_or(groups_->frames));
+        stream_ = DecoderStream(source_, part, shared);
         in_group_ = 0;
     }
 
-    static Tokens slice(const Tokens& all, std::size_t at, std::size_t count) {
-        const auto cut = [&](const auto& numbers) {
-            using Numbers = std::decay_t<decltype(numbers)>;
-            if (numbers.empty()) return Numbers{};
-            const auto first = numbers.begin() + static_cast<std::ptrdiff_t>(at * all.step_size());
-            return Numbers(first, first + static_cast<std::ptrdiff_t>(count * all.step_size()));
-        };
-        return {count, all.channels, all.height, all.width, cut(all.latent), cut(all.indices)};
+    void begin_next(Frames& out) {
+        begin(groups_->shared_frames);
+        if (groups_->shared_latents) push_part(Tokens(shared_), out);
+    }
+
+    void push_part(const Tokens& tokens, Frames& out) {
+        append(stream_.push(tokens), out);
+        if (!groups_) return;
+        in_group_ += tokens.count;
+        if (groups_->shared_latents) {
+            shared_.append(tokens);
+            shared_ = shared_.slice(shared_.count - std::min(shared_.count, groups_->shared_latents));
+        }
+        if (in_group_ == groups_->latents) append(stream_.finish(), out);
     }
 
     void append(Frames&& more, Frames& out) {
+        if (crop_.num_frames) *crop_.num_frames -= more.count;
         const std::size_t surplus = std::min(skip_, more.count);
         skip_ -= surplus;
         const auto first = static_cast<std::ptrdiff_t>(surplus * more.height * more.width * 3);
@@ -133,10 +163,12 @@ private:
     }
 
     StreamSource source_;
-    Crop crop_;  // num_frames: those of the groups that are not begun yet
-    Timing timing_;
+    std::optional<Groups> groups_;
+    Crop crop_;  // num_frames: those that did not come yet
     std::size_t skip_;
+    bool normalized_;
     DecoderStream stream_;
+    Tokens shared_;  // the latents that the next group shares
     std::size_t in_group_ = 0;
     bool finished_ = false;
 };

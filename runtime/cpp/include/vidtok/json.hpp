@@ -207,7 +207,7 @@ inline Json parse_json(std::string_view text) { return detail::JsonParser(text).
 inline std::string quote_json(std::string_view text) {
     std::string out = "\"";
     const auto unit = [&](std::uint32_t code) {
-        char digits[8];
+        char digits[16];
         std::snprintf(digits, sizeof digits, "\\u%04x", static_cast<unsigned>(code));
         out += digits;
     };

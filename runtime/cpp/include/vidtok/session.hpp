@@ -24,6 +24,11 @@ struct Tensor {
         for (const std::size_t size : shape) n *= size;
         return n;
     }
+
+    std::size_t bytes() const {
+        const std::size_t width = dtype == "int64" ? 8 : dtype == "float16" ? 2 : dtype.back() == '2' ? 4 : 1;
+        return width * count();
+    }
 };
 
 /// An output that is fed to an input by the next call.
@@ -121,23 +126,24 @@ inline void check_ports(const std::string& where, const std::vector<Port>& expec
 
 }  // namespace detail
 
-/// Load a graph of a bundle and check it against the manifest; throws BundleError.
-inline std::shared_ptr<LoadedGraph> load_graph(const Manifest& manifest, const GraphEntry& entry,
-                                               const Engine& engine) {
-    for (const Port& port : {entry.data(), entry.result()}) {
-        const std::string needed = port.name == "indices" ? "int32" : "float32";
-        if (port.dtype != needed) {
-            throw BundleError(entry.file + " has " + port.name + " of " + port.dtype + ", this runtime feeds " +
-                              needed);
-        }
+/// The graphs of a role, in the order in which they run.
+using LoadedChain = std::vector<std::shared_ptr<LoadedGraph>>;
+
+/// Load the graphs of a role and check them against the manifest; throws BundleError.
+inline LoadedChain load_chain(const Manifest& manifest, const std::vector<GraphEntry>& graphs, const Engine& engine) {
+    check_files(manifest, graphs);
+    LoadedChain chain;
+    for (const GraphEntry& entry : graphs) {
+        const fs::path path = manifest.folder / entry.file;
+        auto graph = std::make_shared<LoadedGraph>();
+        graph->entry = entry;
+        graph->session = engine.load(path);
+        const std::string where = path.string() + " does not fit its manifest";
+        detail::check_ports(where, entry.all_inputs(), graph->session->inputs());
+        detail::check_ports(where, entry.all_outputs(), graph->session->outputs());
+        chain.push_back(std::move(graph));
     }
-    auto graph = std::make_shared<LoadedGraph>();
-    graph->entry = entry;
-    graph->session = engine.load(check_file(manifest, entry));
-    const std::string where = (manifest.folder / entry.file).string() + " does not fit its manifest";
-    detail::check_ports(where, entry.all_inputs(), graph->session->inputs());
-    detail::check_ports(where, entry.all_outputs(), graph->session->outputs());
-    return graph;
+    return chain;
 }
 
 }  // namespace vidtok

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "manifest.hpp"
-#include "timing.hpp"
 
 namespace vidtok {
 
@@ -61,6 +60,12 @@ inline std::string check_display(std::string text) {
     return text;
 }
 
+inline std::string text_of(const Groups& groups) {
+    return "frames=" + std::to_string(groups.frames) + " latents=" + std::to_string(groups.latents) +
+           " shared_frames=" + std::to_string(groups.shared_frames) +
+           " shared_latents=" + std::to_string(groups.shared_latents) + " whole=" + (groups.whole ? "1" : "0");
+}
+
 }  // namespace detail
 
 /// `25` or `30000/1001`; throws FormatError.
@@ -75,9 +80,12 @@ using Metadata = std::vector<std::pair<std::string, std::string>>;
 
 /// What a token file says about itself besides the numbers.
 ///
-/// gop: latents after which the state starts anew. skip: frames that decode before the first that counts (a cut).
+/// groups: how frames and latents fall into streams; none: the clip is one. skip: frames that decode before the first
+/// that counts (a cut). sampled: the seed with which latents were drawn from the posterior; none: they are its mean.
+/// normalized: the bundle's latent mean and scale were applied. last_duration: how long the last frame is shown.
 struct TokenInfo {
-    std::string variant;
+    std::string family;
+    std::string name;
     std::string weights_sha256;
     std::size_t num_frames = 0;
     std::size_t height = 0;
@@ -85,22 +93,26 @@ struct TokenInfo {
     std::size_t time_factor = 1;
     std::size_t front_frames = 0;
     std::size_t look_ahead = 0;
+    Length length;
     std::optional<std::int64_t> codebook_size;
+    std::optional<Groups> groups;
     std::optional<Fraction> fps;
     std::optional<Fraction> time_base;
     std::string precision = "fp32";
     std::string provider;
-    std::optional<std::size_t> window;  // frames, of a non-causal variant
-    std::optional<std::size_t> gop;
     std::size_t skip = 0;
+    std::optional<std::size_t> sampled;
+    bool normalized = false;
     std::string display;  // pixel shape and colours of the clip, as the Python runtime writes them; may be empty
+    std::optional<std::size_t> last_duration;
 
     /// Strings for the safetensors header, in their order.
     Metadata to_metadata() const {
-        Metadata all{{"format", "vidtok-tokens"}, {"format_version", "2"}};
-        const auto add = [&](const char* name, const std::string& value) { all.emplace_back(name, value); };
-        const auto number = [&](const char* name, auto value) { add(name, std::to_string(value)); };
-        add("variant", variant);
+        Metadata all{{"format", "vidtok-tokens"}, {"format_version", "3"}};
+        const auto add = [&](const char* key, const std::string& value) { all.emplace_back(key, value); };
+        const auto number = [&](const char* key, auto value) { add(key, std::to_string(value)); };
+        add("family", family);
+        add("name", name);
         add("weights_sha256", weights_sha256);
         number("num_frames", num_frames);
         number("height", height);
@@ -108,37 +120,42 @@ struct TokenInfo {
         number("time_factor", time_factor);
         number("front_frames", front_frames);
         number("look_ahead", look_ahead);
+        add("length", "first=" + std::to_string(length.first) + " multiple=" + std::to_string(length.multiple));
         if (codebook_size) number("codebook_size", *codebook_size);
+        if (groups) add("groups", detail::text_of(*groups));
         if (fps) add("fps", fps->text());
         if (time_base) add("time_base", time_base->text());
         add("precision", precision);
         add("provider", provider);
-        if (window) number("window", *window);
-        if (gop) number("gop", *gop);
         number("skip", skip);
+        if (sampled) number("sampled", *sampled);
+        if (normalized) add("normalized", "1");
         if (!display.empty()) add("display", display);
+        if (last_duration) number("last_duration", *last_duration);
         return all;
     }
 
     /// How the frames fall into latents and groups.
-    Timing timing() const {
-        return {time_factor, front_frames, look_ahead, window ? std::optional(*window / time_factor) : gop,
-                window.has_value()};
-    }
+    Timing timing() const { return {time_factor, front_frames, look_ahead, length, groups}; }
 
-    /// Throw MismatchError unless the bundle has the variant and the weights that made the tokens.
+    /// Throw MismatchError unless the bundle is the one that made the tokens.
     void check_bundle(const Manifest& manifest) const {
-        if (variant != manifest.variant || weights_sha256 != manifest.weights_sha256) {
-            throw MismatchError("these tokens were made by " + variant + " with weights " +
+        if (family != manifest.family || name != manifest.name || weights_sha256 != manifest.weights_sha256) {
+            throw MismatchError("these tokens were made by " + name + " (" + family + ") with weights " +
                                 weights_sha256.substr(0, 12) + ", the bundle " + manifest.folder.string() + " is " +
-                                manifest.variant + " with weights " + manifest.weights_sha256.substr(0, 12) +
-                                "; name the bundle that made them");
+                                manifest.name + " (" + manifest.family + ") with weights " +
+                                manifest.weights_sha256.substr(0, 12) + "; name the bundle that made them");
         }
-        if (time_factor != manifest.time_factor || front_frames != manifest.front_frames ||
-            look_ahead != manifest.look_ahead || window.has_value() != manifest.window.has_value() ||
-            codebook_size != manifest.codebook_size) {
+        const StreamSpec& stream = manifest.stream;
+        if (time_factor != stream.time_factor || front_frames != stream.front_frames ||
+            look_ahead != stream.look_ahead() || !(length == stream.length) || codebook_size != stream.codebook_size ||
+            !stream.allows(groups)) {
             throw MismatchError("these tokens do not count frames or codes as the bundle " + manifest.folder.string() +
                                 " does");
+        }
+        if (normalized && !stream.latent_scale) {
+            throw MismatchError("these latents are normalized, but the bundle " + manifest.folder.string() +
+                                " has no mean and scale of latents; export it again");
         }
     }
 
@@ -158,8 +175,11 @@ struct TokenInfo {
             if (i && sound) sound = (row *= std::min(shape[i], max_row_ + 1)) <= max_row_;
         }
         if (!sound) throw FormatError(kind + " of shape [" + text + "]");
-        if (shape[shape.size() - 2] > static_cast<std::int64_t>(height) ||
-            shape.back() > static_cast<std::int64_t>(width)) {
+        // Frames may be padded to squares, of which latents are squares, too.
+        const std::int64_t rows = shape[shape.size() - 2], columns = shape.back();
+        const std::size_t larger = std::max(height, width);
+        if (rows > static_cast<std::int64_t>(rows == columns ? larger : height) ||
+            columns > static_cast<std::int64_t>(rows == columns ? larger : width)) {
             throw FormatError("more latents than pixels: [" + text + "]");
         }
         const std::size_t frames = skip + num_frames, needed = timing().latents(frames);
@@ -175,6 +195,42 @@ private:
     static constexpr std::int64_t max_row_ = std::int64_t{1} << 28;
 };
 
+namespace detail {
+
+/// Whole numbers and words between them: `first=0 multiple=4` has the words `first=` and ` multiple=`.
+inline std::vector<std::int64_t> parse_numbers(const std::string& text, const std::vector<std::string_view>& words) {
+    std::string_view rest = text;
+    std::vector<std::int64_t> numbers;
+    for (const std::string_view word : words) {
+        if (rest.substr(0, word.size()) != word) throw FormatError("'" + text + "' says something else");
+        rest.remove_prefix(word.size());
+        const std::string_view digits = rest.substr(0, rest.find_first_not_of("0123456789"));
+        numbers.push_back(parse_digits(std::string(digits), 13, 0, max_length));
+        rest.remove_prefix(digits.size());
+    }
+    if (!rest.empty()) throw FormatError("'" + text + "' says more than it should");
+    return numbers;
+}
+
+inline Length parse_length(const std::string& text) {
+    const std::vector<std::int64_t> found = parse_numbers(text, {"first=", " multiple="});
+    if (found[1] == 0) throw FormatError("a length that is a multiple of 0");
+    return {static_cast<std::size_t>(found[0]), static_cast<std::size_t>(found[1])};
+}
+
+inline Groups parse_groups(const std::string& text) {
+    const std::vector<std::int64_t> found =
+        parse_numbers(text, {"frames=", " latents=", " shared_frames=", " shared_latents=", " whole="});
+    const std::string end = text.substr(text.size() - 7);
+    if (found[0] == 0 || found[1] == 0 || (end != "whole=0" && end != "whole=1")) {
+        throw FormatError("'" + text + "' are no groups");
+    }
+    const auto at = [&](std::size_t i) { return static_cast<std::size_t>(found[i]); };
+    return {at(0), at(1), at(2), at(3), found[4] == 1, std::nullopt};
+}
+
+}  // namespace detail
+
 /// Inverse of `to_metadata`; throws FormatError for what is missing, of another form, or out of bounds.
 inline TokenInfo parse_token_info(const Fields& values) {
     constexpr std::int64_t max_frames = std::int64_t{1} << 40, max_pixels = 65536, max_other = std::int64_t{1} << 31;
@@ -185,8 +241,11 @@ inline TokenInfo parse_token_info(const Fields& values) {
             throw FormatError(name + ": " + error.what());
         }
     };
+    const std::string version = values.one_of("format_version", {"2", "3"});
+    const bool old = version == "2";
     TokenInfo info;
-    info.variant = values.text("variant");
+    info.family = old ? "vidtok" : values.text("family");
+    info.name = values.text(old ? "variant" : "name");
     info.weights_sha256 = values.sha256("weights_sha256");
     info.num_frames = number("num_frames", 1, max_frames);
     info.height = number("height", 1, max_pixels);
@@ -194,20 +253,36 @@ inline TokenInfo parse_token_info(const Fields& values) {
     info.time_factor = number("time_factor", 1, max_other);
     info.front_frames = number("front_frames", 0, max_other);
     info.look_ahead = number("look_ahead", 0, max_other);
+    info.length = old ? Length{0, info.time_factor} : detail::parse_length(values.text("length"));
     if (values.has("codebook_size"))
         info.codebook_size = static_cast<std::int64_t>(number("codebook_size", 1, max_other));
+    if (std::max(info.front_frames, info.look_ahead) >= info.time_factor) {
+        throw FormatError("more frames in front, or looked ahead, than a latent holds");
+    }
+    if (!old && values.has("groups")) info.groups = detail::parse_groups(values.text("groups"));
+    if (old && values.has("window")) {
+        const std::size_t window = number("window", 1, max_other);
+        if (values.has("gop") || window % info.time_factor) {
+            throw FormatError("a window that is no multiple of the frames a latent, or one with a gop");
+        }
+        info.groups = Groups{window, window / info.time_factor, 0, 0, true, std::nullopt};
+    } else if (old && values.has("gop")) {
+        const std::size_t gop = number("gop", 1, max_other);
+        info.groups = Groups{gop * info.time_factor - info.front_frames, gop, 0, 0, false, std::nullopt};
+    }
+    info.timing().check_groups();
     if (values.has("fps")) info.fps = parse_fraction(values.text("fps"));
     if (values.has("time_base")) info.time_base = parse_fraction(values.text("time_base"));
     info.precision = values.text("precision");
     info.provider = values.text("provider");
-    if (values.has("window")) info.window = number("window", 1, max_other);
-    if (values.has("gop")) info.gop = number("gop", 1, max_other);
     info.skip = number("skip", 0, max_frames);
-    if (values.has("display")) info.display = detail::check_display(values.text("display"));
-    if (info.front_frames >= info.time_factor) throw FormatError("more frames in front than a latent holds");
-    if (info.window && (info.gop || *info.window % info.time_factor)) {
-        throw FormatError("a window that is no multiple of the frames a latent, or one with a gop");
+    if (!old && values.has("sampled")) info.sampled = number("sampled", 0, (std::int64_t{1} << 32) - 1);
+    info.normalized = !old && values.has("normalized") && number("normalized", 1, 1) == 1;
+    if (info.codebook_size && (info.sampled || info.normalized)) {
+        throw FormatError("tokens of a codebook are neither sampled nor normalized");
     }
+    if (values.has("display")) info.display = detail::check_display(values.text("display"));
+    if (values.has("last_duration")) info.last_duration = number("last_duration", 1, max_frames);
     return info;
 }
 

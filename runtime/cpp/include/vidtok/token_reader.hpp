@@ -102,11 +102,12 @@ private:
         if (!metadata.has("format") || metadata.text("format") != "vidtok-tokens") {
             throw FormatError("it is a safetensors file, but not of tokens");
         }
-        if (metadata.text("format_version") != "2") {
-            throw FormatError("its token format is '" + metadata.text("format_version") + "', this runtime reads 2");
+        const std::string version = metadata.text("format_version");
+        if (version != "2" && version != "3") {
+            throw FormatError("its token format is '" + version + "', this runtime reads 2 and 3");
         }
         start_ = 8 + room;
-        find_arrays(header, total);
+        find_arrays(header, total, version == "2" ? 2 : 3);
         info_ = parse_token_info(metadata);
         checksum_ = metadata.text("checksum");
         if (checksum_.substr(0, 7) != "sha256:" || !is_sha256(checksum_.substr(7))) {
@@ -119,8 +120,9 @@ private:
     }
 
     /// Type, shape and offsets of each array; throws FormatError unless they fill the file without gap or overlap.
-    void find_arrays(const Fields& header, std::uintmax_t total) {
+    void find_arrays(const Fields& header, std::uintmax_t total, int version) {
         std::map<std::int64_t, std::int64_t> spans;
+        std::optional<Place> variance;
         std::size_t found = 0;
         for (const std::string& name : header.names()) {
             if (name == "__metadata__") continue;
@@ -133,12 +135,17 @@ private:
                 place_ = place;
             } else if (name == "pts") {
                 pts_ = place;
+            } else if (name == "log_variance" && version != 2) {
+                variance = place;
             } else if (name != "padding") {
                 found = 2;  // unknown, and one too many
             }
         }
         if (found != 1 || !header.has("pts"))
             throw FormatError("it does not hold timestamps and either latents or indices");
+        if (variance && (kind_ != "latent" || variance->dtype != place_.dtype || variance->shape != place_.shape)) {
+            throw FormatError("its log_variance is not of the type and shape of latents");
+        }
         std::int64_t reached = 0;
         for (const auto& [start, end] : spans) {
             if (start != reached) throw FormatError("its arrays overlap or leave gaps");

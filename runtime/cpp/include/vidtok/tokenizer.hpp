@@ -8,13 +8,14 @@ namespace vidtok {
 
 /// Settings of a tokenizer.
 ///
-/// precision: as listed in the manifest, empty for its first. chunk: frames a graph call at most, 0 for the manifest's;
-/// it changes no result beyond the last float digits. window: frames a window of a non-causal variant, 0 for the
-/// manifest's.
+/// precision: as listed in the manifest, empty for its first. chunk: frames a call at most, 0 for the manifest's; it
+/// changes no result beyond the last float digits. window: frames a group, 0 for the manifest's; for bundles that say
+/// so. normalize: encoders apply the bundle's latent mean and scale.
 struct TokenizerOptions {
     std::string precision;
     std::size_t chunk = 0;
     std::size_t window = 0;
+    bool normalize = false;
 };
 
 /// Encodes video to tokens and back. Streams of one tokenizer may run in several threads, one stream in one of them.
@@ -24,19 +25,14 @@ public:
     Tokenizer(const fs::path& folder, Engine engine, TokenizerOptions options = {})
         : manifest_(std::make_shared<const Manifest>(read_manifest(folder))),
           engine_(std::move(engine)),
-          options_(std::move(options)) {
-        const std::size_t f = manifest_->time_factor;
-        if (options_.window && !manifest_->window) {
-            throw InputError(manifest_->variant + " is causal and has no windows; leave window out");
+          options_(std::move(options)),
+          precision_(manifest_->chain("encoder", engine_.provider, options_.precision).front().precision),
+          spec_(manifest_->stream) {
+        if (options_.window) set_window(options_.window);
+        if (options_.chunk) set_chunk(options_.chunk);
+        if (options_.normalize && !spec_.latent_scale) {
+            throw InputError(manifest_->name + " has no mean and scale of latents; leave normalize out");
         }
-        if (options_.chunk && manifest_->window) {
-            throw InputError(manifest_->variant + " runs whole windows; give window instead of chunk");
-        }
-        if (options_.chunk % f || options_.window % f || std::max(options_.chunk, options_.window) > 65536) {
-            throw InputError("a chunk or window of " + manifest_->variant + " is a multiple of " + std::to_string(f) +
-                             " frames and at most 65536");
-        }
-        precision_ = manifest_->graph("encoder", engine_.provider, options_.precision).precision;
     }
 
     const Manifest& manifest() const { return *manifest_; }
@@ -44,25 +40,19 @@ public:
 
     /// A new stream of frames to tokens; with `gop` its state starts anew every so many latents.
     Encoder encoder(std::optional<std::size_t> gop = std::nullopt) {
-        if (gop && manifest_->window) {
-            throw InputError(manifest_->variant + " encodes windows that stand on their own already; leave gop out");
-        }
-        if (gop == std::size_t{0}) throw InputError("a gop is at least 1 latent");
-        return Encoder(source("encoder", window()), gop);
+        return Encoder(source("encoder", groups(gop)), options_.normalize);
     }
 
     /// A new stream of the tokens that `info` describes to their frames; throws MismatchError.
     Decoder decoder(const TokenInfo& info) {
         info.check_bundle(*manifest_);
-        Timing timing = info.timing();
-        if (info.window) timing.group.reset();  // windows follow each other in one stream, which needs no cutting
-        return Decoder(source("decoder", info.window), {info.num_frames, info.height, info.width}, timing, info.skip);
+        return Decoder(source("decoder", info.groups), {info.num_frames, info.height, info.width}, info.skip,
+                       info.normalized);
     }
 
     /// A new stream of tokens to frames, whose tail and edge padding stay unless they are cropped.
     Decoder decoder(const Crop& crop = {}) {
-        const Timing timing{manifest_->time_factor, manifest_->front_frames, manifest_->look_ahead, std::nullopt};
-        return Decoder(source("decoder", window()), crop, timing, 0);
+        return Decoder(source("decoder", spec_.groups), crop, 0, options_.normalize);
     }
 
     /// Of the graphs, as token files name it.
@@ -72,49 +62,93 @@ public:
     TokenInfo describe(std::size_t num_frames, std::size_t height, std::size_t width,
                        std::optional<std::size_t> gop = std::nullopt) const {
         TokenInfo info;
-        info.variant = manifest_->variant;
+        info.family = manifest_->family;
+        info.name = manifest_->name;
         info.weights_sha256 = manifest_->weights_sha256;
         info.num_frames = num_frames;
         info.height = height;
         info.width = width;
-        info.time_factor = manifest_->time_factor;
-        info.front_frames = manifest_->front_frames;
-        info.look_ahead = manifest_->look_ahead;
-        info.codebook_size = manifest_->codebook_size;
+        info.time_factor = spec_.time_factor;
+        info.front_frames = spec_.front_frames;
+        info.look_ahead = spec_.look_ahead();
+        info.length = spec_.length;
+        info.codebook_size = spec_.codebook_size;
+        info.groups = groups(gop);
         info.precision = precision_;
         info.provider = engine_.provider;
-        info.window = window();
-        info.gop = gop;
+        info.normalized = options_.normalize;
         return info;
     }
 
-    /// Frames, and latents, of a graph call at most: how many to push at once for a stream that waits for nothing.
-    std::size_t encoder_chunk() const { return rule("encoder", window()).most; }
-    std::size_t decoder_chunk() const { return rule("decoder", window()).most; }
+    /// Frames, and latents, of a call at most: how many to push at once for a stream that waits for nothing.
+    std::size_t encoder_chunk() const { return spec_.encoder.max ? *spec_.encoder.max : spec_.groups->frames; }
+    std::size_t decoder_chunk() const { return spec_.decoder.max ? *spec_.decoder.max : spec_.groups->latents; }
 
 private:
-    std::optional<std::size_t> window() const {
-        return options_.window ? std::optional(options_.window) : manifest_->window;
+    void set_window(std::size_t frames) {
+        const std::optional<std::size_t> multiple = spec_.groups ? spec_.groups->multiple : std::nullopt;
+        if (spec_.groups && frames == spec_.groups->frames) return;
+        if (!multiple) throw InputError(manifest_->name + " has no windows of another length; leave window out");
+        if (frames % *multiple || frames > static_cast<std::size_t>(max_length)) {
+            throw InputError("a window of " + manifest_->name + " is a multiple of " + std::to_string(*multiple) +
+                             " frames and at most " + std::to_string(max_length));
+        }
+        spec_ = spec_.regrouped(frames);
     }
 
-    CallRule rule(const std::string& role, std::optional<std::size_t> window) const {
-        CallRule rule = manifest_->rule(role, window);
-        if (options_.chunk) rule.most = role == "encoder" ? options_.chunk : options_.chunk / manifest_->time_factor;
-        return rule;
+    /// Other sizes of calls, where results do not depend on them.
+    void set_chunk(std::size_t frames) {
+        CallSpec &encoder = spec_.encoder, &decoder = spec_.decoder;
+        if (!encoder.max || encoder.exact) {
+            throw InputError(manifest_->name + " runs calls of its own sizes; leave chunk out");
+        }
+        if (frames % encoder.multiple || frames > static_cast<std::size_t>(max_length)) {
+            throw InputError("a chunk of " + manifest_->name + " is a multiple of " + std::to_string(encoder.multiple) +
+                             " frames and at most " + std::to_string(max_length));
+        }
+        encoder.max = frames;
+        if (!decoder.max || decoder.exact) return;
+        const std::size_t latents = frames / spec_.time_factor;
+        decoder.max = std::max(decoder.multiple, latents - latents % decoder.multiple);
     }
 
-    StreamSource source(const std::string& role, std::optional<std::size_t> window) {
-        std::shared_ptr<LoadedGraph>& graph = role == "encoder" ? encoder_ : decoder_;
-        if (!graph) graph = load_graph(*manifest_, manifest_->graph(role, engine_.provider, precision_), engine_);
-        return {manifest_, graph, rule(role, window)};
+    /// How a clip is cut: as the bundle does it, or every so many latents.
+    std::optional<Groups> groups(std::optional<std::size_t> gop) const {
+        if (!gop) return spec_.groups;
+        if (spec_.groups) {
+            throw InputError(manifest_->name + " encodes groups that stand on their own already; leave gop out");
+        }
+        constexpr auto most = static_cast<std::size_t>(max_length);
+        if (*gop == 0 || *gop * spec_.time_factor > most) {
+            throw InputError("a gop has at least 1 latent and at most " + std::to_string(most) + " frames");
+        }
+        Timing timing = spec_.timing();
+        const std::size_t frames = timing.stream_frames(*gop);
+        if (frames == 0 || timing.stream_latents(frames) != *gop) {
+            throw InputError("no frames of " + manifest_->name + " have " + std::to_string(*gop) +
+                             " latents, since it pads them; choose another gop");
+        }
+        timing.groups = Groups{frames, *gop, 0, 0, false, std::nullopt};
+        return timing.groups;
+    }
+
+    StreamSource source(const std::string& role, const std::optional<Groups>& groups) {
+        LoadedChain& graphs = role == "encoder" ? encoder_ : decoder_;
+        if (graphs.empty()) {
+            graphs = load_chain(*manifest_, manifest_->chain(role, engine_.provider, precision_), engine_);
+        }
+        auto spec = std::make_shared<StreamSpec>(spec_);
+        spec->groups = groups;
+        return {spec, std::make_shared<StatefulChain>(graphs, spec->calls(role).flags)};
     }
 
     std::shared_ptr<const Manifest> manifest_;
     Engine engine_;
     TokenizerOptions options_;
     std::string precision_;
-    std::shared_ptr<LoadedGraph> encoder_;
-    std::shared_ptr<LoadedGraph> decoder_;
+    StreamSpec spec_;
+    LoadedChain encoder_;
+    LoadedChain decoder_;
 };
 
 }  // namespace vidtok

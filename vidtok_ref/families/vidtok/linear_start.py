@@ -39,7 +39,7 @@ def start_from_linear(model: VidTok, video: Tensor, log_variance: float) -> None
     KL: `log_variance` is where it starts, so low that sampling noise does not drown the signal.
     Raises VariantError for other architectures than that of the released version 1.0, or too few channels.
     """
-    v = model.variant
+    v = model.config
     if v.architecture != "mixed" or v.version != "1.0":
         raise VariantError(
             f"the linear start is for architecture mixed of version 1.0, got {v.architecture} of {v.version}; give "
@@ -47,7 +47,7 @@ def start_from_linear(model: VidTok, video: Tensor, log_variance: float) -> None
         )
     for module in model.modules():
         if isinstance(module, SpatialBlock | TimeBlock | Attention):
-            last = module.proj_out if isinstance(module, Attention) else module.conv2
+            last = module.output() if isinstance(module, Attention) else module.conv2
             for parameter in last.parameters():
                 parameter.zero_()
         elif isinstance(module, TemporalDown | TemporalUp):

@@ -1,0 +1,76 @@
+"""How large the tensors inside a network are and how far it looks in space: found by running it without storage."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vidtok_ref.layers.attention import Attention
+from vidtok_ref.layers.conv import TimeConv3d, kernel
+from vidtok_ref.streaming.state import State
+from vidtok_runtime.bundle.stream_spec import StreamSpec
+
+
+def least_input(spec: StreamSpec, role: str) -> Tensor:
+    """The least that a coder takes, `1 C T H W` without storage."""
+    time, space = spec.time_factor, spec.spatial_multiple
+    shape = (1, 3, time, space, space) if role == "encoder" else (1, spec.latent_channels, 1, 1, 1)
+    return torch.empty(shape, device="meta")
+
+
+def stages(coder: nn.Module, x: Tensor, pixels: int, frames: int) -> list[dict[str, Any]]:
+    """The widest tensor of each resolution of a reference coder, in the order of the data; rows of the manifest.
+
+    x: as of `least_input`; pixels, frames: the side and the length that it stands for.
+    """
+    rows: list[dict[str, Any]] = []
+
+    def see(module: nn.Module, y: Any) -> None:
+        if not isinstance(y, Tensor) or y.ndim != 5 or isinstance(module, nn.LayerNorm):  # which has channels last
+            return
+        _, channels, time, height, _ = y.shape
+        place = {"space": pixels // height, "time": -(-frames // time)}
+        if not rows or any(rows[-1][key] != value for key, value in place.items()):
+            rows.append({"channels": channels, **place, "attention": False})
+        rows[-1]["channels"] = max(rows[-1]["channels"], channels)
+        rows[-1]["attention"] |= isinstance(module, Attention)
+
+    def watch(module: nn.Module) -> None:
+        step: Any = module.step
+
+        def told(*inputs: Any) -> tuple[Tensor, State]:
+            y, state = step(*inputs)
+            see(module, y)
+            return y, state
+
+        module.step = told  # type: ignore[assignment]
+
+    bare: Any = copy.deepcopy(coder).to("meta")
+    for module in bare.modules():
+        module.register_forward_hook(lambda module, _, y: see(module, y))
+        if hasattr(module, "step"):
+            watch(module)
+    bare.step(x, None, None)
+    return rows
+
+
+def receptive_field(lowered: nn.Module, x: Tensor, pixels: int) -> int:
+    """Pixels that an output of a lowered coder looks at on either side of its own, attention left out."""
+    reach = 0
+
+    def see(module: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> None:
+        nonlocal reach
+        if isinstance(module, nn.Conv3d | TimeConv3d):
+            stride = module.stride[1] if isinstance(module, nn.Conv3d) else module.space_stride
+            reach += kernel(module)[0].shape[3] // 2 * (pixels // y.shape[3] // stride)
+        elif isinstance(module, nn.ConvTranspose3d):
+            reach += module.kernel_size[1] // module.stride[1] // 2 * (pixels // inputs[0].shape[3])
+
+    bare: Any = copy.deepcopy(lowered).to("meta")
+    for module in bare.modules():
+        module.register_forward_hook(see)
+    bare.step(x, None, None)
+    return reach
