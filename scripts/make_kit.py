@@ -91,6 +91,22 @@ BUNDLES = {
         "fsq-262144-noncausal",
         {"fsq-noncausal": KitClip((19, 13, 18), [[19], [1, 8, 10], [7, 1, 11]], [[5], [1, 3, 1], [2, 2, 1]])},
     ),
+    "wan-causal": Spec(
+        "wan-2.1",
+        {
+            "wan-causal": KitClip((14, 10, 13), [[14], [1, 4, 9], [2, 5, 7]], [[5], [1, 1, 3], [2, 2, 1]]),
+            "wan-causal-one-frame": KitClip((1, 4, 7), [[1]], [[1]]),
+        },
+        overrides={
+            "ch": 4,
+            "z_channels": 4,
+            "ch_mult": (1, 1, 2),
+            "num_res_blocks": 1,
+            "temporal_down": (True, True),
+            "latent_mean": (0.5, -0.25, 0.0, 1.0),
+            "latent_std": (2.0, 0.5, 1.0, 1.5),
+        },
+    ),
 }
 
 

@@ -33,7 +33,7 @@ from vidtok_runtime.streaming.geometry import to_network
 from vidtok_runtime.tokens.tokens import Tokens
 
 KIT = Path(__file__).parents[1] / "conformance/kit"
-BUNDLES = ["fsq-causal", "kl-causal-v1.1", "fsq-noncausal"]
+BUNDLES = ["fsq-causal", "kl-causal-v1.1", "fsq-noncausal", "wan-causal"]
 TYPES = {"TYPE_FP32": np.float32, "TYPE_INT32": np.int32, "TYPE_BOOL": np.bool_}
 ONNX_TYPES = {"TYPE_FP32": "tensor(float)", "TYPE_INT32": "tensor(int32)", "TYPE_BOOL": "tensor(bool)"}
 

@@ -14,7 +14,7 @@ from vidtok_runtime.bundle.stream_spec import StreamSpec
 
 
 def test_families_are_the_folders() -> None:
-    assert {"vidtok"} <= set(all_families())
+    assert {"vidtok", "wan"} <= set(all_families())
     assert len(VARIANTS) == sum(len(family.configs) for family in all_families().values())
     for name, config in VARIANTS.items():
         family = family_of(config)
@@ -45,9 +45,9 @@ def test_configurations_need_no_pytorch() -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(ModelError, match="did you mean kl-4chn"):
-        find_variant("kl-5chn")
+    with pytest.raises(ModelError, match=r"did you mean wan-2\.1"):
+        find_variant("wan-2,1")
     with pytest.raises(ModelError, match="unknown override"):
-        find_variant("kl-4chn", width=4)
+        find_variant("wan-2.1", width=4)
     with pytest.raises(ModelError, match="no configuration files of its own"):
         build("kl-4chn", released_config={})

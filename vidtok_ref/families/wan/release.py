@@ -1,0 +1,58 @@
+"""The release's own implementation (diffusers), to compare with and to measure beside."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from vidtok_ref.errors import needs_extra
+from vidtok_ref.families.wan.checkpoints import own_name
+from vidtok_ref.families.wan.model import Wan
+
+
+class ReleasedWan:
+    """`AutoencoderKLWan` with the weights of a model, and one stream through either of its halves."""
+
+    def __init__(self, model: Wan) -> None:
+        with needs_extra("peers"):
+            from diffusers import AutoencoderKLWan
+        c, released = model.config, cast(Any, AutoencoderKLWan)
+        self.vae = released(
+            base_dim=c.ch,
+            z_dim=c.z_channels,
+            dim_mult=list(c.ch_mult),
+            num_res_blocks=c.num_res_blocks,
+            temperal_downsample=list(c.temporal_down),
+        ).eval()
+        ours = model.state_dict()
+        self.vae.load_state_dict({name: ours[own_name(name, original=False)] for name in self.vae.state_dict()})
+        self.vae.requires_grad_(False)
+        self.vae.clear_cache()
+        self._started = False
+
+    def compile(self) -> None:
+        """Compile both halves."""
+        for half in ("encoder", "decoder"):
+            setattr(self.vae, half, torch.compile(getattr(self.vae, half), dynamic=False))
+
+    def step(self, role: str, x: Tensor) -> Tensor:
+        """The next call of a stream, in the release's own pieces: of frames (whole latents), or of latents.
+
+        In the first call only the last frame of the first latent counts, and only one frame comes of that latent.
+        """
+        vae, out = self.vae, []
+        if role == "decoder":
+            x = vae.post_quant_conv(x)
+        for piece in x.split(4 if role == "encoder" else 1, dim=2):
+            if role == "encoder":
+                piece = piece if self._started else piece[:, :, -1:]
+                out.append(vae.encoder(piece, feat_cache=vae._enc_feat_map, feat_idx=[0]))
+            else:
+                first = {} if self._started else {"first_chunk": True}
+                out.append(vae.decoder(piece, feat_cache=vae._feat_map, feat_idx=[0], **first))
+            self._started = True
+        y = torch.cat(out, dim=2)
+        given: Tensor = vae.quant_conv(y) if role == "encoder" else y
+        return given
