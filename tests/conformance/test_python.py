@@ -129,9 +129,9 @@ def test_the_kit_can_be_made_again(case: Case, maker: ModuleType, models: dict[s
 
 @every_case
 def test_the_reference_in_steps(case: Case, maker: ModuleType, models: dict[str, VideoTokenizer]) -> None:
-    """Version 1.0 and 1.1 give the same for every chunk."""
+    """A model that streams gives the same for every chunk."""
     model = models[case.bundle.name]
-    if not model.config.causal:
+    if model.stream.groups is not None:
         pytest.skip("windows are no chunks")
     with torch.no_grad():
         encoded = model.encode(maker.network_input(model, case.read_input()), 1)
@@ -167,7 +167,7 @@ def test_table(table: ModuleType, models: dict[str, VideoTokenizer]) -> None:
 
 def test_the_kit_is_small_and_whole() -> None:
     files = [path for path in KIT.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 1_000_000
+    assert sum(path.stat().st_size for path in files) < 1_500_000
     named = {KIT / "cases.json", KIT / "refusals.json", *(KIT / "version-2").iterdir()}
     for case in json.loads((KIT / "cases.json").read_text())["cases"]:
         named |= {KIT / case[key] for key in ("input", "tokens", "video")}
