@@ -25,7 +25,7 @@ from vidtok_ref.families.vidtok.checkpoints import release_name
 from vidtok_ref.families.vidtok.variant import VARIANTS, Variant
 from vidtok_runtime.bundle.manifest import read_manifest
 from vidtok_runtime.engines.base import Options
-from vidtok_runtime.engines.load import load_graph
+from vidtok_runtime.engines.load import load_chain
 
 TARGET = Path(__file__).parent.parent / "docs/parity.md"
 ENGINES = {"reference": None, "ONNX Runtime": "cpu", "OpenVINO": "openvino"}
@@ -48,7 +48,7 @@ def _reference(model: VideoTokenizer) -> Coder:
 
 def _bundle(folder: Path, provider: str, model: VideoTokenizer) -> Coder:
     manifest = read_manifest(folder)
-    graphs = {role: load_graph(manifest, role, provider, None, Options()) for role in ("encoder", "decoder")}
+    graphs = {role: load_chain(manifest, role, provider, None, Options()) for role in ("encoder", "decoder")}
 
     def run(role: str, x: Array, latents: int) -> Array:
         padded = model.pad(torch.from_numpy(x)).numpy() if role == "encoder" else x

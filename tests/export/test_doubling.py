@@ -54,7 +54,7 @@ def test_a_decoder_of_a_bundle_computes_the_same(
     name: str, replaced: int, exported: Callable[[VideoTokenizer], Path], tmp_path: Path
 ) -> None:
     folder = exported(build(name, **SHALLOW))
-    entry = read_manifest(folder).graph("decoder", "cpu", "fp32")
+    (entry,) = read_manifest(folder).chain("decoder", "cpu", "fp32")
     done = transposed(onnx.load(folder / entry.file), entry, replaced, tmp_path)
     assert len(done.channels) == 0
 
@@ -75,7 +75,7 @@ def test_a_decoder_of_another_width_computes_the_same(
     monkeypatch.setattr(resample_time, "MANY_CHANNELS", many)
     graph = make_graph(build(name, **SHALLOW | {"ch_mult": ch_mult}, seed=1), "decoder")
     ports = (tuple(graph.inputs), tuple(graph.outputs), tuple(graph.states), tuple(graph.flags))
-    done = transposed(graph.model, GraphEntry("decoder", "", "", "fp32", ("cpu",), *ports), replaced, tmp_path)
+    done = transposed(graph.model, GraphEntry("decoder", "global", "fp32", ("cpu",), "", "", *ports), replaced, tmp_path)
     assert len(done.channels) == (replaced if many == 8 and name == "kl-4chn" else 0)
 
 
