@@ -75,7 +75,9 @@ def test_a_decoder_of_another_width_computes_the_same(
     monkeypatch.setattr(resample_time, "MANY_CHANNELS", many)
     graph = make_graph(build(name, **SHALLOW | {"ch_mult": ch_mult}, seed=1), "decoder")
     ports = (tuple(graph.inputs), tuple(graph.outputs), tuple(graph.states), tuple(graph.flags))
-    done = transposed(graph.model, GraphEntry("decoder", "global", "fp32", ("cpu",), "", "", *ports), replaced, tmp_path)
+    done = transposed(
+        graph.model, GraphEntry("decoder", "global", "fp32", ("cpu",), "", "", *ports), replaced, tmp_path
+    )
     assert len(done.channels) == (replaced if many == 8 and name == "kl-4chn" else 0)
 
 
