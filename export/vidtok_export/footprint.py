@@ -14,7 +14,7 @@ from vidtok_ref.streaming.state import State
 from vidtok_runtime.bundle.stream_spec import StreamSpec
 
 
-def least_input(spec: StreamSpec, role: str) -> Tensor:
+def smallest_input(spec: StreamSpec, role: str) -> Tensor:
     """The least that a coder takes, `1 C T H W` without storage."""
     time, space = spec.time_factor, spec.spatial_multiple
     shape = (1, 3, time, space, space) if role == "encoder" else (1, spec.latent_channels, 1, 1, 1)
@@ -24,7 +24,7 @@ def least_input(spec: StreamSpec, role: str) -> Tensor:
 def stages(coder: nn.Module, x: Tensor, pixels: int, frames: int) -> list[dict[str, Any]]:
     """The widest tensor of each resolution of a reference coder, in the order of the data; rows of the manifest.
 
-    x: as of `least_input`; pixels, frames: the side and the length that it stands for.
+    x: as of `smallest_input`; pixels, frames: the side and the length that it stands for.
     """
     rows: list[dict[str, Any]] = []
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from vidtok_export.errors import ExportError
-from vidtok_export.footprint import least_input, receptive_field, stages
+from vidtok_export.footprint import receptive_field, smallest_input, stages
 from vidtok_export.lowering.lower import lower
 from vidtok_export.lowering.winograd import write_out
 from vidtok_export.trace import trace
@@ -87,7 +87,7 @@ def data_ports(model: VideoTokenizer, role: str) -> tuple[list[Port], list[Port]
 def state_ports(coder: Any, x: Tensor, pixels: int) -> list[State]:
     """States of a lowered coder: the layers themselves tell, in one step without storage.
 
-    x: as of `footprint.least_input`; pixels: the side that it stands for.
+    x: as of `footprint.smallest_input`; pixels: the side that it stands for.
     """
     _, state = copy.deepcopy(coder).to("meta").step(x, None, None)
     found = list(flatten(state))
@@ -123,7 +123,7 @@ def make_graph(model: VideoTokenizer, role: str, *, simplify: bool = True) -> Gr
     inputs, outputs = data_ports(model, role)
     spec = model.stream
     f, pixels = spec.time_factor, spec.spatial_multiple
-    least = least_input(spec, role)
+    least = smallest_input(spec, role)
     flags = [Port(name, "bool", "1") for name in network.flags]
     states = state_ports(network.coder, least, pixels)
     network.paths = [s.input.split(".", 2)[2] for s in states]
