@@ -185,7 +185,8 @@ def test_scripts_and_their_options_exist() -> None:
     assert len(calls) > 10
     for script, *args in calls:
         text = (ROOT / script).read_text()
-        unknown = [arg for arg in args if arg.startswith("--") and f'"{arg}' not in text]
+        options = [arg for arg in args if arg.startswith("--")]
+        unknown = [arg for arg in options if f'"{arg}' not in text and f"/{arg}" not in text]  # or as --x/--no-x
         assert not unknown, f"{script} has no {unknown}"
 
 
