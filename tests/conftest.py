@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,15 +50,19 @@ REFERENCE = Path(os.environ.get("VIDTOK_REFERENCE", Path(__file__).parents[2] / 
 ABSENT = "the reference data are not here; set VIDTOK_REFERENCE to their folder"
 
 
-def golden(name: str) -> tuple[VideoTokenizer, dict[str, torch.Tensor]]:
-    """A model with the golden weights of a variant and all tensors of its case; skips where they are absent."""
-    path = REFERENCE / "vectors" / f"{release_name(VARIANTS[name])}.safetensors"
+def read_vector(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, Any]]:
+    """Weights, all tensors and the configuration of a golden vector; skips where it is absent."""
     if not path.is_file():
         pytest.skip(ABSENT)
     tensors = load_file(path)
     with safe_open(path, "pt") as file:
         config = json.loads(file.metadata()["config"])
-    weights = {k: t for k, t in tensors.items() if "." in k}
+    return {k: t for k, t in tensors.items() if "." in k}, tensors, config
+
+
+def golden(name: str) -> tuple[VideoTokenizer, dict[str, torch.Tensor]]:
+    """A model with the golden weights of a variant and all tensors of its case; skips where they are absent."""
+    weights, tensors, config = read_vector(REFERENCE / "vectors" / f"{release_name(VARIANTS[name])}.safetensors")
     return build(name, weights, ch=config["model"]["ch"]), tensors
 
 

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import ABSENT, REFERENCE
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from conftest import ABSENT, REFERENCE, read_vector
+from safetensors.torch import save_file
 
 from vidtok_export.cli import main as export_cli
 from vidtok_ref import VARIANTS, ModelError, VideoTokenizer, build, find_variant
@@ -56,21 +55,9 @@ def original(name: str) -> str:
     return name.replace("conv_in", "conv1").replace("norm_out", "head.0").replace("conv_out", "head.2")
 
 
-def golden() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, Any]]:
-    """Weights, all else, and the configuration of the golden vector."""
-    path = FOLDER / "vector.safetensors"
-    if not path.is_file():
-        pytest.skip(ABSENT)
-    tensors = load_file(path)
-    with safe_open(path, "pt") as file:
-        config = json.loads(file.metadata()["config"])
-    weights = {k: t for k, t in tensors.items() if "." in k}
-    return weights, {k: t for k, t in tensors.items() if "." not in k}, config
-
-
 @pytest.mark.parametrize("chunk", [None, 1, 2, 3])
 def test_golden_vector(chunk: int | None) -> None:
-    weights, case, config = golden()
+    weights, case, config = read_vector(FOLDER / "vector.safetensors")
     model = build("wan-2.1", weights, released_config=config)
     with torch.no_grad():
         encoded = model.encode(case["input"], chunk)
