@@ -64,12 +64,17 @@ def is_printable(text: str) -> bool:
     return not _HIDDEN.search(text)
 
 
+def shown(value: object) -> str:
+    """A short form of any value for an error's line; what a terminal would hide is escaped."""
+    return _HIDDEN.sub(lambda hidden: hidden[0].encode("unicode_escape").decode(), reprlib.repr(value))
+
+
 class Fields:
     """An object out of JSON. Every method raises ValueError that says where and what."""
 
     def __init__(self, raw: object, where: str) -> None:
         if not isinstance(raw, dict):
-            raise ValueError(f"{where} is {reprlib.repr(raw)}, not an object")
+            raise ValueError(f"{where} is {shown(raw)}, not an object")
         self.raw = raw
         self.where = where
 
@@ -179,4 +184,4 @@ class Fields:
         return self.raw[name]
 
     def _wrong(self, name: str, wanted: str) -> ValueError:
-        return ValueError(f"{name} of {self.where} is {reprlib.repr(self.raw[name])}, not {wanted}")
+        return ValueError(f"{name} of {self.where} is {shown(self.raw[name])}, not {wanted}")

@@ -38,9 +38,10 @@ def inputs(count: int) -> settings:
 
 NUMBERS = [0, -1, 1, 2, 3, 4, 5, 8, 9, 2**16, 2**31, 2**62, 2**64, 10**400, 0.5, 1e308, float("nan")]
 TEXTS = ["N 3 T H W", "N 3 2 H W", "T", "../x", "/etc/passwd", "latent", "indices", "U16", "F32", "1/3", "\0", "", "0"]
+TEXTS += ["\U000e0100", "\u202e"]  # text that hides, or turns what follows around
 VALUES = st.recursive(
     st.sampled_from([*NUMBERS, *TEXTS, True, None]) | st.integers() | st.text(max_size=20) | st.floats(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8) | st.sampled_from(TEXTS), inner, max_size=3),
     max_leaves=6,
 )
 

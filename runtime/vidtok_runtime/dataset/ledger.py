@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import reprlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vidtok_runtime.checked_json import parse_json
+from vidtok_runtime.checked_json import parse_json, shown
 from vidtok_runtime.errors import OutputError
 from vidtok_runtime.locks import lock
 
@@ -119,18 +118,18 @@ def _checked(record: object) -> Record:
     """A record that has what its kind needs; raises ValueError."""
     kind = next(iter(record), None) if isinstance(record, dict) else None
     if not isinstance(record, dict) or kind not in _HOLDS:
-        raise ValueError(f"{reprlib.repr(record)} is no record")
+        raise ValueError(f"{shown(record)} is no record")
     if type(record[kind]) is not (dict if kind == "settings" else str):
-        raise ValueError(f"{kind} is {reprlib.repr(record[kind])}")
+        raise ValueError(f"{kind} is {shown(record[kind])}")
     for name, wanted in _HOLDS[kind].items():
         value: Any = record.get(name)
         if type(value) is not wanted or (type(value) is int and not 0 <= value < 2**62):
-            raise ValueError(f"{name} of {kind} is {reprlib.repr(value)}")
+            raise ValueError(f"{name} of {kind} is {shown(value)}")
     if kind == "packed" and not all(type(clip) is str for clip in record["clips"]):
         raise ValueError("clips of packed are no names")
     if type(record.get("fps", "")) not in (str, type(None)):
-        raise ValueError(f"fps is {reprlib.repr(record['fps'])}")
+        raise ValueError(f"fps is {shown(record['fps'])}")
     file = PurePosixPath(record[kind] if kind == "packed" else record.get("file", "x"))
     if file.is_absolute() or not file.name or ".." in file.parts or "\0" in str(file):
-        raise ValueError(f"{reprlib.repr(str(file))} is no file of the data set")
+        raise ValueError(f"{shown(str(file))} is no file of the data set")
     return record

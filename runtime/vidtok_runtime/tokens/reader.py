@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.bundle.manifest import VARIANCE
-from vidtok_runtime.checked_json import Fields, parse_json
+from vidtok_runtime.checked_json import Fields, parse_json, shown
 from vidtok_runtime.errors import TokenFileError
 from vidtok_runtime.files import is_file
 from vidtok_runtime.tokens.info import DTYPES, FORMAT, READ_VERSIONS, TokenInfo, rising
@@ -58,7 +58,7 @@ class TokenReader:
             )
         if metadata.get("format_version") not in READ_VERSIONS:
             raise TokenFileError(
-                f"{self.path} has token format {metadata.get('format_version')!r:.20}, this runtime reads "
+                f"{self.path} has token format {shown(metadata.get('format_version')):.20}, this runtime reads "
                 f"{' and '.join(READ_VERSIONS)}; encode the clip again or update vidtok-onnx"
             )
         self._start = 8 + room
