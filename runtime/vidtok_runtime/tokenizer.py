@@ -21,7 +21,7 @@ from vidtok_runtime.arguments import as_array, frame_rate, whole
 from vidtok_runtime.bundle.graph_entry import GraphEntry
 from vidtok_runtime.bundle.lookup import find_bundle
 from vidtok_runtime.bundle.manifest import Manifest
-from vidtok_runtime.bundle.stream_spec import Groups, StreamSpec
+from vidtok_runtime.bundle.stream_spec import SURPLUS, Groups, StreamSpec
 from vidtok_runtime.engines.base import Options
 from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.engines.load import load_chain
@@ -288,6 +288,8 @@ class Tokenizer:
             length=stream.length,
             codebook_size=stream.codebook_size,
             groups=groups and replace(groups, multiple=None),
+            exact=stream.decoder.exact_sizes,
+            surplus=stream.decoder.drop == SURPLUS,
             fps=frame_rate(fps),
             time_base=time_base,
             precision=self.precision,

@@ -385,6 +385,10 @@ def write_tokens(path: Path, made: Made, latents: Array, frames: int, **metadata
     if given is not None:
         names = ("frames", "latents", "shared_frames", "shared_latents", "whole")
         fields["groups"] = " ".join(f"{name}={int(given[name])}" for name in names)
+    if stream["decoder"]["exact"]:
+        fields["exact"] = f"first={stream['decoder']['first'] or 0} multiple={stream['decoder']['max']}"
+    if stream["decoder"]["drop"] == "surplus":
+        fields["surplus"] = "1"
     ends = [0, len(data), len(data) + padding, len(body)]
     arrays = {"latent": ("F32", latents.shape), "padding": ("U8", (padding,)), "pts": ("I64", (frames,))}
     header: dict[str, Any] = {"__metadata__": {name: str(value) for name, value in fields.items()}}

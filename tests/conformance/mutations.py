@@ -38,6 +38,8 @@ _ODD = [
         b'"length":"first=1 multiple=4",',
         b'"groups":"frames=13 latents=4 shared_frames=0 shared_latents=0 whole=0",',
         b'"groups":"frames=8 latents=2 shared_frames=1 shared_latents=1 whole=1",',
+        b'"exact":"first=3 multiple=2",',
+        b'"surplus":"1",',
         b'"sampled":"4294967295",',
         b'"normalized":"1",',
         b'"drop":"surplus",',

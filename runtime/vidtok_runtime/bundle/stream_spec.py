@@ -42,6 +42,11 @@ class CallSpec:
     flush: Flush | None = None
     flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @property
+    def exact_sizes(self) -> Length | None:
+        """What calls of exact sizes come to; None where sizes change nothing."""
+        return Length(self.first or 0, self.max) if self.exact and self.max else None
+
     def sizes(self, length: int) -> list[int]:
         """Sizes of the calls of a stream of so many frames or latents, without the flush call."""
         sizes = [] if self.first is None or self.first > length else [self.first]

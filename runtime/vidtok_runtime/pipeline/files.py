@@ -167,7 +167,8 @@ def decoded_frames(
     tok: Tokenizer, reader: TokenReader, frames: slice, look: Callable[[Array], None] | None = None
 ) -> Iterator[Frame]:
     """Frames of a token file, uint8 `H W 3`; `look` is shown latents or tokens before them."""
-    info, latents = reader.info.part(frames.start, frames.stop, reader.shape[0])
+    end = reader.info.end_from(frames.stop, reader.shape[0])  # what is decoded beyond the frames is left out
+    info, latents = reader.info.part(frames.start, end, reader.shape[0])
     if info == reader.info:
         reader.verify()
     stream = tok.decoder_of(info)

@@ -11,7 +11,9 @@ from vidtok_runtime.bundle.stream_spec import Groups, Length
 class Timing:
     """Frames a latent, copies of the first frame in front of each group, frames a decoder looks ahead.
 
-    length: which lengths groups are padded to. groups: None where the clip is one group.
+    length: which lengths groups are padded to. groups: None where the clip is one group. exact: of what latents the
+    calls of a decoder take exactly so many, and the result depends on it; None: of none. surplus: whether a decoder
+    drops what a group gives beyond its frames, which depends on how many these are.
     """
 
     time_factor: int
@@ -19,6 +21,8 @@ class Timing:
     look_ahead: int
     length: Length
     groups: Groups | None
+    exact: Length | None = None
+    surplus: bool = False
 
     def latents(self, frames: int) -> int:
         """Latents that so many frames from the start of a group fill or begin."""
@@ -45,6 +49,28 @@ class Timing:
             index, rest = divmod(latent, self.groups.latents - self.groups.shared_latents)
         before = index * (self.groups.frames - self.groups.shared_frames) if self.groups else 0
         return before + max(0, self.length.within(rest * self.time_factor) - self.front_frames)
+
+    def can_end(self, end: int, frames: int, latents: int) -> bool:
+        """Whether the frames before `end` decode alone as they do in a clip of so many frames and latents."""
+        first, before = self.group_before(end - 1)
+        part = min(latents, self.latents_to_decode(end)) - first
+        frames, whole = frames - before, latents - first
+        if self.groups is not None:
+            frames, whole = min(frames, self.groups.frames), min(whole, self.groups.latents)
+        if self.exact is not None and part not in (whole, self.exact.within(part)):
+            return False
+        return not self.surplus or self._surplus(end - before, part) == self._surplus(frames, whole)
+
+    def _surplus(self, frames: int, latents: int) -> int:
+        """What a decoder drops of a group, of whose latents so many are there and of whose frames so many are wanted.
+
+        Leaves out what is the same for all groups.
+        """
+        if self._of_group(frames) != latents:  # it was cut
+            frames = self.length.within(latents * self.time_factor) - self.front_frames
+            if self.groups is not None:
+                frames = min(frames, self.groups.frames)
+        return latents * self.time_factor - self.length.padded(self.front_frames + frames)
 
     def _group(self, frame: int) -> int:
         """Number of the group that a frame comes out of."""

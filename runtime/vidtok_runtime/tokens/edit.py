@@ -59,7 +59,8 @@ def _frame(info: TokenInfo, pts: Array, text: str) -> int:
 def cut_file(path: Path, out: Path, start: str | None, end: str | None, *, force: bool = False) -> TokenInfo:
     """Write the tokens of the frames `start..end` (see `frame_range`), and what decoding these needs, to a new file.
 
-    Raises TokenFileError, OutputError, InputError.
+    Raises TokenFileError, OutputError, InputError, also for an end at which the last frames would decode otherwise than
+    in the whole.
     """
     reader = TokenReader(path)
     reader.verify()

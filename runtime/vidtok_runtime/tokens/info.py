@@ -29,7 +29,7 @@ KINDS = {"latent": ("F16", "F32"), "indices": ("U16", "U32", "I32")}
 # No clip comes near these; a header that goes beyond them must not cost memory.
 _MAX_FRAMES, _MAX_PIXELS, _MAX_ROW = 2**40, 2**16, 2**28
 _MAX = {"num_frames": _MAX_FRAMES, "skip": _MAX_FRAMES, "height": _MAX_PIXELS, "width": _MAX_PIXELS}
-_MAX |= {"last_duration": 2**40, "sampled": 2**32 - 1, "normalized": 1}
+_MAX |= {"last_duration": 2**40, "sampled": 2**32 - 1, "normalized": 1, "surplus": 1}
 _NUMBER = "([0-9]{1,13})"
 _LENGTH = re.compile(f"first={_NUMBER} multiple={_NUMBER}")
 _GROUPS = re.compile(
@@ -49,8 +49,9 @@ class TokenInfo:
     """What a token file says about itself besides the numbers.
 
     length: which lengths of streams were padded to. groups: of what frames and latents the streams are; None: of the
-    whole clip. skip: frames that decode before the first that counts (a cut). sampled: the seed that latents were drawn
-    from the posterior with; None: they are its mean. normalized: the bundle's mean and scale of latents were applied.
+    whole clip. exact, surplus: what a cut must keep, as Timing says it. skip: frames that decode before the first that
+    counts (a cut). sampled: the seed that latents were drawn from the posterior with; None: they are its mean.
+    normalized: the bundle's mean and scale of latents were applied.
     """
 
     family: str
@@ -65,6 +66,8 @@ class TokenInfo:
     length: Length
     codebook_size: int | None = None
     groups: Groups | None = None
+    exact: Length | None = None
+    surplus: bool = False
     fps: Fraction | None = None
     time_base: Fraction | None = None
     precision: str = "fp32"
@@ -99,9 +102,11 @@ class TokenInfo:
             time_factor=time_factor,
             front_frames=front_frames,
             look_ahead=_integer(values, "look_ahead"),
-            length=Length(0, time_factor) if old else _length(values),
+            length=Length(0, time_factor) if old else _length(values, "length"),
             codebook_size=_integer(values, "codebook_size", 1) if "codebook_size" in metadata else None,
             groups=_old_groups(values, time_factor, front_frames) if old else _groups(values),
+            exact=_length(values, "exact") if "exact" in metadata and not old else None,
+            surplus="surplus" in metadata and not old and bool(_integer(values, "surplus", 1)),
             fps=_fraction(values, "fps") if "fps" in metadata else None,
             time_base=_fraction(values, "time_base") if "time_base" in metadata else None,
             precision=values.text("precision"),
@@ -140,7 +145,9 @@ class TokenInfo:
     @property
     def timing(self) -> Timing:
         """How the frames fall into latents and groups."""
-        return Timing(self.time_factor, self.front_frames, self.look_ahead, self.length, self.groups)
+        return Timing(
+            self.time_factor, self.front_frames, self.look_ahead, self.length, self.groups, self.exact, self.surplus
+        )
 
     def find_bundle(self) -> Manifest:
         """Manifest of the shipped bundle whose weights made the tokens; raises MismatchError."""
@@ -198,11 +205,26 @@ class TokenInfo:
         end = self.num_frames if end is None else end
         if not (isinstance(start, Integral) and isinstance(end, Integral)) or not 0 <= start < end <= self.num_frames:
             raise InputError(f"frames {start}..{end} are not a part of 0..{self.num_frames}")
+        if not self._can_end(end, latents):
+            before = next((n for n in range(end - 1, start, -1) if self._can_end(n, latents)), None)
+            behind = self.end_from(end, latents)
+            raise InputError(
+                f"frames {start}..{end} cannot be cut out of these tokens: the last of them would decode otherwise "
+                "without those that follow; the nearest "
+                + (f"ends that work are {before}f and {behind}f" if before else f"end that works is {behind}f")
+            )
         first, before = self.timing.group_before(self.skip + start)
         stop = min(latents, self.timing.latents_to_decode(self.skip + end))
         lasts = self.last_duration if end == self.num_frames else None
         part = replace(self, num_frames=end - start, skip=self.skip + start - before, last_duration=lasts)
         return part, slice(first, stop)
+
+    def end_from(self, end: int, latents: int) -> int:
+        """The first frame from `end` on before which a part can end, of so many latents."""
+        return next(n for n in range(end, self.num_frames + 1) if self._can_end(n, latents))
+
+    def _can_end(self, end: int, latents: int) -> bool:
+        return self.timing.can_end(self.skip + end, self.skip + self.num_frames, latents)
 
 
 def storage_dtype(codebook_size: int | None, half: bool) -> str:
@@ -231,10 +253,10 @@ def _text(value: object) -> str:
     return str(int(value) if isinstance(value, bool) else value)
 
 
-def _length(values: Fields) -> Length:
-    match = _LENGTH.fullmatch(values.text("length"))
+def _length(values: Fields, name: str) -> Length:
+    match = _LENGTH.fullmatch(values.text(name))
     if match is None:
-        raise ValueError(f"length is {values.text('length')!r}")
+        raise ValueError(f"{name} is {values.text(name)!r}")
     return Length(_in_range("first", match[1], 0, MAX_LENGTH), _in_range("multiple", match[2], 1, MAX_LENGTH))
 
 

@@ -55,7 +55,7 @@ class Tokens:
 
         Without groups (`gop`, windows) the state comes from the first frame, so that all latents before stay, too; with
         them those from the start of the group that holds `start`. `Tokenizer.decode` gives exactly the frames asked
-        for. Raises InputError.
+        for. Raises InputError, also for an end at which the last frames would decode otherwise than in the whole.
         """
         info, latents = self.info.part(start, end, len(self.data))
         if len(self.pts) and end is not None:

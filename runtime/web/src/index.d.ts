@@ -48,6 +48,10 @@ export interface TokenInfo {
   provider: string
   /** Where the stream starts anew; null: nowhere. */
   groups: Groups | null
+  /** Of what latents the decoder's calls take exactly so many, which programs that cut must keep; null: of none. */
+  exact: Length | null
+  /** Whether the decoder drops what a group gives beyond its frames, so that a cut must keep their number. */
+  surplus: boolean
   /** Frames that decode before the first that counts. */
   skip: number
   /** Seed with which the latents were drawn from the posterior; null: they are its mean. */

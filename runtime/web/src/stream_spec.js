@@ -59,6 +59,14 @@ export function callSize(spec, role) {
 }
 
 /**
+ * What calls of exact sizes come to; null where sizes change nothing.
+ * @param {CallSpec} calls
+ */
+export function exactSizes({ first, max, exact }) {
+  return exact && max !== null ? { first: first ?? 0, multiple: max } : null
+}
+
+/**
  * Sizes of the calls of a stream of so many frames or latents, without the flush call.
  * @param {CallSpec} calls
  * @param {number} length

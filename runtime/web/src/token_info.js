@@ -5,7 +5,7 @@ import { parseFraction } from './fraction.js'
 import { MAX_LENGTH } from './stream_spec.js'
 import { latentsOf, latentsOfClip, latentsToDecode } from './timing.js'
 
-/** @import { Groups, TokenInfo } from './index.js' */
+/** @import { Groups, Length, TokenInfo } from './index.js' */
 /** @import { Fields } from './fields.js' */
 /** @import { Manifest } from './manifest.js' */
 
@@ -40,7 +40,7 @@ const DISPLAY = new RegExp(
  * @returns {Record<string, string>}
  */
 export function toMetadata(info) {
-  const { length, groups } = info
+  const { groups } = info
   /** @type {Record<string, string | number | null>} */
   const values = {
     format: FORMAT,
@@ -54,12 +54,14 @@ export function toMetadata(info) {
     time_factor: info.timeFactor,
     front_frames: info.frontFrames,
     look_ahead: info.lookAhead,
-    length: `first=${length.first} multiple=${length.multiple}`,
+    length: lengthText(info.length),
     codebook_size: info.codebookSize,
     groups:
       groups &&
       `frames=${groups.frames} latents=${groups.latents} shared_frames=${groups.sharedFrames} ` +
         `shared_latents=${groups.sharedLatents} whole=${Number(groups.whole)}`,
+    exact: info.exact && lengthText(info.exact),
+    surplus: info.surplus ? 1 : null,
     fps: info.fps,
     time_base: info.timeBase,
     precision: info.precision,
@@ -112,7 +114,7 @@ export function fromMetadata(values) {
     timeFactor,
     frontFrames,
     lookAhead: integer('look_ahead', 0, timeFactor - 1),
-    length: isOld ? { first: 0, multiple: timeFactor } : lengthOf(values.text('length')),
+    length: isOld ? { first: 0, multiple: timeFactor } : lengthOf('length', values.text('length')),
     codebookSize: integerOrNull('codebook_size'),
     fps: fraction('fps'),
     timeBase: fraction('time_base'),
@@ -123,6 +125,8 @@ export function fromMetadata(values) {
       : values.has('groups')
         ? groupsOf(values.text('groups'))
         : null,
+    exact: !isOld && values.has('exact') ? lengthOf('exact', values.text('exact')) : null,
+    surplus: !isOld && integerOrNull('surplus', 1, 1) !== null,
     skip: integer('skip', 0, MAX_FRAMES),
     sampled: isOld ? null : integerOrNull('sampled', 0, MAX_SEED),
     normalized: !isOld && integerOrNull('normalized', 1, 1) !== null,
@@ -149,10 +153,18 @@ function whole(name, text, least, most) {
   return value
 }
 
-/** @param {string} text */
-function lengthOf(text) {
+/** @param {Length} length */
+function lengthText({ first, multiple }) {
+  return `first=${first} multiple=${multiple}`
+}
+
+/**
+ * @param {string} name
+ * @param {string} text
+ */
+function lengthOf(name, text) {
   const match = LENGTH.exec(text)
-  if (!match) throw new FormError(`length is '${text}'`)
+  if (!match) throw new FormError(`${name} is '${text}'`)
   return { first: whole('first', match[1], 0, MAX_LENGTH), multiple: whole('multiple', match[2], 1, MAX_LENGTH) }
 }
 

@@ -7,7 +7,7 @@ import { InputError } from './errors.js'
 import { toFraction } from './fraction.js'
 import { DecoderGroups, EncoderGroups } from './groups.js'
 import { concat } from './items.js'
-import { inGops, inWindows } from './stream_spec.js'
+import { SURPLUS, exactSizes, inGops, inWindows } from './stream_spec.js'
 import { checkBundle } from './token_info.js'
 
 /** @import { BundleSource, DecoderOptions, Description, EncodeOptions, Frames, Grouping, Groups } from './index.js' */
@@ -123,7 +123,7 @@ export class Tokenizer {
   describe({ numFrames, height, width, fps, timeBase, normalize = false, ...grouping }) {
     this.#checkScale(normalize)
     const { family, name, weightsSha256 } = this.manifest
-    const { timeFactor, frontFrames, lookAhead, length, codebookSize, groups } = this.#spec(grouping)
+    const { timeFactor, frontFrames, lookAhead, length, codebookSize, groups, decoder } = this.#spec(grouping)
     return {
       family,
       name,
@@ -137,6 +137,8 @@ export class Tokenizer {
       length,
       codebookSize,
       groups: groups && withoutMultiple(groups),
+      exact: exactSizes(decoder),
+      surplus: decoder.drop === SURPLUS,
       fps: fps === undefined ? null : toFraction(fps),
       timeBase: timeBase === undefined ? null : toFraction(timeBase),
       precision: this.precision,

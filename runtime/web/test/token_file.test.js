@@ -33,6 +33,8 @@ function tokens() {
     skip: 0,
     sampled: null,
     normalized: false,
+    exact: null,
+    surplus: false,
     display: 'aspect=4/3 matrix=6 primaries=2 transfer=2 range=limited',
     lastDuration: 3,
   }
@@ -125,9 +127,10 @@ async function altered(change) {
 const groups = (frames, latents, sharedFrames = 0, sharedLatents = 0) =>
   `frames=${frames} latents=${latents} shared_frames=${sharedFrames} shared_latents=${sharedLatents} whole=0`
 
-test('groups, a seed and a scale come back', async () => {
+test('groups, what cuts keep, a seed and a scale come back', async () => {
   const grouped = { frames: 5, latents: 2, sharedFrames: 0, sharedLatents: 0, whole: false }
-  const info = { ...latents().info, groups: grouped, sampled: 2 ** 32 - 1, normalized: true }
+  const cuts = { exact: { first: 3, multiple: 2 }, surplus: true }
+  const info = { ...latents().info, groups: grouped, sampled: 2 ** 32 - 1, normalized: true, ...cuts }
   assert.deepEqual(await loadTokens(await saveTokens({ ...latents(), info })), { ...latents(), info })
 })
 

@@ -38,6 +38,11 @@ struct CallSpec {
     std::optional<Flush> flush;
     std::map<std::string, std::set<std::string>> flags;
 
+    /// What calls of exact sizes come to; none where sizes change nothing.
+    std::optional<Length> exact_sizes() const {
+        return exact && max ? std::optional(Length{first.value_or(0), *max}) : std::nullopt;
+    }
+
     /// Size of the next call when so many wait and perhaps more come; 0: it has to wait. opens: no call came before.
     std::size_t next_size(std::size_t waiting, bool opens) const {
         if (opens && first) return waiting >= *first ? *first : 0;

@@ -60,6 +60,10 @@ inline std::string check_display(std::string text) {
     return text;
 }
 
+inline std::string text_of(const Length& length) {
+    return "first=" + std::to_string(length.first) + " multiple=" + std::to_string(length.multiple);
+}
+
 inline std::string text_of(const Groups& groups) {
     return "frames=" + std::to_string(groups.frames) + " latents=" + std::to_string(groups.latents) +
            " shared_frames=" + std::to_string(groups.shared_frames) +
@@ -80,8 +84,9 @@ using Metadata = std::vector<std::pair<std::string, std::string>>;
 
 /// What a token file says about itself besides the numbers.
 ///
-/// groups: how frames and latents fall into streams; none: the clip is one. skip: frames that decode before the first
-/// that counts (a cut). sampled: the seed with which latents were drawn from the posterior; none: they are its mean.
+/// groups: how frames and latents fall into streams; none: the clip is one. exact: of what latents the calls of the
+/// decoder take exactly so many; surplus: whether it drops the surplus; both tell programs that cut what to keep. skip:
+/// frames that decode before the first that counts (a cut). sampled: the seed with which latents were drawn from the posterior; none: they are its mean.
 /// normalized: the bundle's latent mean and scale were applied. last_duration: how long the last frame is shown.
 struct TokenInfo {
     std::string family;
@@ -96,6 +101,8 @@ struct TokenInfo {
     Length length;
     std::optional<std::int64_t> codebook_size;
     std::optional<Groups> groups;
+    std::optional<Length> exact;
+    bool surplus = false;
     std::optional<Fraction> fps;
     std::optional<Fraction> time_base;
     std::string precision = "fp32";
@@ -120,9 +127,11 @@ struct TokenInfo {
         number("time_factor", time_factor);
         number("front_frames", front_frames);
         number("look_ahead", look_ahead);
-        add("length", "first=" + std::to_string(length.first) + " multiple=" + std::to_string(length.multiple));
+        add("length", detail::text_of(length));
         if (codebook_size) number("codebook_size", *codebook_size);
         if (groups) add("groups", detail::text_of(*groups));
+        if (exact) add("exact", detail::text_of(*exact));
+        if (surplus) add("surplus", "1");
         if (fps) add("fps", fps->text());
         if (time_base) add("time_base", time_base->text());
         add("precision", precision);
@@ -260,6 +269,8 @@ inline TokenInfo parse_token_info(const Fields& values) {
         throw FormatError("more frames in front, or looked ahead, than a latent holds");
     }
     if (!old && values.has("groups")) info.groups = detail::parse_groups(values.text("groups"));
+    if (!old && values.has("exact")) info.exact = detail::parse_length(values.text("exact"));
+    info.surplus = !old && values.has("surplus") && number("surplus", 1, 1) == 1;
     if (old && values.has("window")) {
         const std::size_t window = number("window", 1, max_other);
         if (values.has("gop") || window % info.time_factor) {

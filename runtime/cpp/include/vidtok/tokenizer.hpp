@@ -74,6 +74,8 @@ public:
         info.length = spec_.length;
         info.codebook_size = spec_.codebook_size;
         info.groups = groups(gop);
+        info.exact = spec_.decoder.exact_sizes();
+        info.surplus = !spec_.decoder.drop;
         info.precision = precision_;
         info.provider = engine_.provider;
         info.normalized = options_.normalize;
