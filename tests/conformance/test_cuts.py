@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made_kit import MADE, Made, calls, groups, make_bundle, make_clip
+from cpp_program import Build
+from made_kit import MADE, SIZE, Made, calls, groups, make_bundle, make_clip
 from numpy.typing import NDArray
+from test_node import WEB, run_node
 
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.errors import InputError
@@ -16,6 +21,8 @@ from vidtok_runtime.pipeline.files import decoded_frames
 from vidtok_runtime.tokens.convert import convert_file
 from vidtok_runtime.tokens.edit import cut_file, join_files
 from vidtok_runtime.tokens.tokens import TokenReader, Tokens
+
+pytest_plugins = ["cpp_builds"]
 
 BY_NAME = {made.name: made for made in MADE}
 ANY = {"time_factor": 4, "encoder": calls(4, 8)}
@@ -198,3 +205,36 @@ def test_cut_convert_and_join_files(made: Made, gop: int | None, tmp_path: Path)
         pieces.append(piece)
     join_files(pieces, tmp_path / "joined.safetensors")
     assert (tmp_path / "joined.safetensors").read_bytes() == whole.read_bytes()
+
+
+def check_other_runtime(run: Callable[..., object], made: Made, gop: int | None, folder: Path) -> None:
+    """`run` is its program; its token files say what cuts keep, and it decodes cuts as Python does."""
+    tok, tokens = tokens_of(made, gop, folder)
+    raw, found, back = folder / "clip.rgb", folder / "found.safetensors", folder / "back.f32"
+    make_clip(FRAMES).tofile(raw)
+    size = ("--size", f"{SIZE[1]}x{SIZE[0]}")
+    run("encode", folder / made.name, raw, found, *size, *(("--gop", gop) if gop else ()))
+    info = TokenReader(found).info
+    assert replace(info, provider=tokens.info.provider, fps=None, time_base=None) == tokens.info
+    assert info.exact is not None or info.surplus
+    for start, end in ((0, 5), (0, 17), (3, 12), (18, 24), (20, 26), (20, 30)):
+        if part := slice_or_none(tokens, start, end):
+            part.save(folder / "part.safetensors", force=True)
+            run("decode", folder / made.name, folder / "part.safetensors", back, "--force")
+            video = np.fromfile(back, "<f4").reshape(end - start, *SIZE, 3)
+            np.testing.assert_allclose(video, tok.decode(part, "float32"), atol=1e-5, err_msg=f"{start}..{end}")
+
+
+DEPENDING = [kind for kind in KINDS if kind[0].name in ("exact", "long calls in gops", "surplus", "surplus, lengths")]
+
+
+@pytest.mark.parametrize(("made", "gop"), DEPENDING)
+def test_cuts_in_cpp(plain: Build, made: Made, gop: int | None, tmp_path: Path) -> None:
+    check_other_runtime(plain.run, made, gop, tmp_path)
+
+
+@pytest.mark.parametrize(("made", "gop"), DEPENDING)
+def test_cuts_in_node(made: Made, gop: int | None, tmp_path: Path) -> None:
+    if shutil.which("node") is None or not (WEB / "node_modules/onnxruntime-node").is_dir():
+        pytest.skip("Node, or the packages of runtime/web, are not here")
+    check_other_runtime(lambda *args: run_node("bin/vidtok.mjs", *args, "--threads", 1), made, gop, tmp_path)

@@ -206,12 +206,12 @@ class TokenInfo:
         if not (isinstance(start, Integral) and isinstance(end, Integral)) or not 0 <= start < end <= self.num_frames:
             raise InputError(f"frames {start}..{end} are not a part of 0..{self.num_frames}")
         if not self._can_end(end, latents):
-            before = next((n for n in range(end - 1, start, -1) if self._can_end(n, latents)), None)
-            behind = self.end_from(end, latents)
+            sooner = next((n for n in range(end - 1, start, -1) if self._can_end(n, latents)), None)
+            later = self.end_from(end, latents)
             raise InputError(
                 f"frames {start}..{end} cannot be cut out of these tokens: the last of them would decode otherwise "
                 "without those that follow; the nearest "
-                + (f"ends that work are {before}f and {behind}f" if before else f"end that works is {behind}f")
+                + (f"ends that work are {sooner}f and {later}f" if sooner else f"end that works is {later}f")
             )
         first, before = self.timing.group_before(self.skip + start)
         stop = min(latents, self.timing.latents_to_decode(self.skip + end))
