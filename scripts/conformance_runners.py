@@ -104,7 +104,7 @@ def no_cpp(provider: str) -> str | None:
         return f"{reason}; build runtime/cpp, or name it in VIDTOK_CPP"
     call = [PROGRAM, "encode", SHIPPED / DEFAULT, "no-clip.rgb", "no.safetensors", "--provider", provider]
     said = subprocess.run(call, stderr=subprocess.PIPE, text=True).stderr
-    return f"the program was built without {provider}" if "not built in" in said else None
+    return "the program was built without this engine" if "not built in" in said else None
 
 
 def no_web(script: Path, *packages: str) -> str | None:

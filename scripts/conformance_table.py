@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -63,34 +64,70 @@ def distance(model: VideoTokenizer, case: Case, data: NDArray[np.int32]) -> floa
     return float(model.regularization.distance_to_cell(before, torch.from_numpy(data)[None]).max())
 
 
-def row(runner: Runner, cases: list[Case], models: dict[str, VideoTokenizer]) -> str:
-    """One line of a table."""
-    different, tokens, away, latents, frames = 0, 0, 0.0, 0.0, 0.0
+@dataclass(frozen=True)
+class Found:
+    """How far a runtime is from the reference in one case; None: it has no tokens, or no latents."""
+
+    frames: float
+    latents: float | None = None
+    tokens: tuple[int, int, float] | None = None  # that differ, of, away from their cells
+
+
+def measure(runner: Runner, cases: list[Case], models: dict[str, VideoTokenizer]) -> list[Found]:
+    """Every case on a runtime; raises CalledProcessError where its command fails."""
+    found = []
     with tempfile.TemporaryDirectory() as folder:
         for case, (data, video) in zip(cases, runner.run(cases, Path(folder)), strict=True):
             wanted = case.read_tokens().data
             assert data.shape == wanted.shape, f"{runner.name}, {case.name}: {data.shape}, not {wanted.shape}"
-            frames = np.maximum(frames, np.abs(video - case.read_video()).max())  # unlike max, it keeps NaN
-            if not case.tokens_exact:
-                latents = np.maximum(latents, np.abs(data - wanted).max())
-                continue
-            different, tokens = different + int((data != wanted).sum()), tokens + data.size
-            away = max(away, distance(models[case.bundle.name], case, data))
-    found = f"{different} of {tokens:,}" + (f", {away:.1e} away" if different else "")
-    return f"| {runner.name} | {found} | {latents:.1e} | {frames:.1e} |\n"
+            frames = np.abs(video - case.read_video()).max()
+            if case.tokens_exact:
+                away = distance(models[case.bundle.name], case, data)
+                found.append(Found(frames, tokens=(int((data != wanted).sum()), data.size, away)))
+            else:
+                found.append(Found(frames, latents=np.abs(data - wanted).max()))
+    return found
 
 
-def section(title: str, cases: list[Case], models: dict[str, VideoTokenizer], runners: list[Runner]) -> str:
-    """A table of all runtimes; where a command fails, the row says so, and the command itself on the terminal why."""
-    largest = max(np.abs(case.read_tokens().data).max() for case in cases if not case.tokens_exact)
-    lines = [f"\n## {title}\n\nThe largest latent is {largest:.1f}.\n\n", COLUMNS]
-    for runner in tqdm([Runner("reference, float32", None, in_float32(models)), *runners], desc=title):
+def row(name: str, cases: list[Found]) -> str:
+    """One line of a table."""
+    tokens = [case.tokens for case in cases if case.tokens is not None]
+    different, of = sum(t[0] for t in tokens), sum(t[1] for t in tokens)
+    text = f"{different} of {of:,}" if tokens else "none"
+    if different:
+        text += f", {max(t[2] for t in tokens):.1e} away"
+    latents = np.max([case.latents for case in cases if case.latents is not None])  # unlike max, it keeps NaN
+    return f"| {name} | {text} | {latents:.1e} | {np.max([case.frames for case in cases]):.1e} |\n"
+
+
+def sections(tables: dict[str, list[Case]], models: dict[str, VideoTokenizer], runners: list[Runner]) -> str:
+    """Tables of all runtimes by title; where a command fails, the row says so, and the terminal why."""
+    cases = [case for some in tables.values() for case in some]
+    found: dict[str, list[Found] | None] = {}
+    for runner in tqdm([Runner("reference, float32", None, in_float32(models)), *runners], desc=", ".join(tables)):
         try:
-            lines.append(row(runner, cases, models))
+            found[runner.name] = measure(runner, cases, models)
         except subprocess.CalledProcessError as error:
             tqdm.write(f"{runner.name}: {error}\n{error.stderr}")
-            lines.append(f"| {runner.name} | failed | | |\n")
-    return "".join(lines)
+            found[runner.name] = None
+    page, start = "", 0
+    for title, some in tables.items():
+        largest = max(np.abs(case.read_tokens().data).max() for case in some if not case.tokens_exact)
+        page += f"\n## {title}\n\nThe largest latent is {largest:.1f}.\n\n{COLUMNS}"
+        for name, all_of_it in found.items():
+            part = None if all_of_it is None else all_of_it[start : start + len(some)]
+            page += f"| {name} | failed | | |\n" if part is None else row(name, part)
+        start += len(some)
+    return page
+
+
+def by_family(cases: list[Case]) -> dict[str, list[Case]]:
+    """The kit's cases by the title of their table."""
+    tables: dict[str, list[Case]] = {}
+    for case in cases:
+        manifest = read_manifest(case.bundle)
+        tables.setdefault(f"The kit, family `{manifest.family}`", []).append(case)
+    return tables
 
 
 def main(clips: list[Path]) -> None:
@@ -99,12 +136,12 @@ def main(clips: list[Path]) -> None:
 
     here = [runner for runner in RUNNERS if runner.missing is None]
     kit_models = {name: find_model(spec) for name, spec in BUNDLES.items()}
-    page = section("The kit", read_cases(KIT), kit_models, here)
+    page = sections(by_family(read_cases(KIT)), kit_models, here)
     for clip in clips:
         title = f"`{clip.name}`, {PROTOCOL.frames} frames of {PROTOCOL.size}x{PROTOCOL.size}, the shipped bundles"
         with tempfile.TemporaryDirectory() as folder:
             models = clip_kit(clip, Path(folder))
-            page += section(title, read_cases(Path(folder)), models, here)
+            page += sections({title: read_cases(Path(folder))}, models, here)
     absent = [f"- {runner.name}: {runner.missing}\n" for runner in RUNNERS if runner.missing]
     if absent:
         page += "\nLeft out:\n\n" + "".join(absent)
