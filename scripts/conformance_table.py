@@ -93,7 +93,7 @@ def row(name: str, cases: list[Found]) -> str:
     """One line of a table."""
     tokens = [case.tokens for case in cases if case.tokens is not None]
     different, of = sum(t[0] for t in tokens), sum(t[1] for t in tokens)
-    text = f"{different} of {of:,}" if tokens else "none"
+    text = f"{different} of {of:,}" if tokens else "no tokens"
     if different:
         text += f", {max(t[2] for t in tokens):.1e} away"
     latents = np.max([case.latents for case in cases if case.latents is not None])  # unlike max, it keeps NaN
