@@ -41,7 +41,9 @@ TEXTS = ["N 3 T H W", "N 3 2 H W", "T", "../x", "/etc/passwd", "latent", "indice
 TEXTS += ["\U000e0100", "\u202e"]  # text that hides, or turns what follows around
 VALUES = st.recursive(
     st.sampled_from([*NUMBERS, *TEXTS, True, None]) | st.integers() | st.text(max_size=20) | st.floats(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8) | st.sampled_from(TEXTS), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8) | st.sampled_from(TEXTS), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
