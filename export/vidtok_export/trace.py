@@ -71,6 +71,15 @@ def _movedim(x: Any, source: int, destination: int) -> Any:
     return op.Transpose(x, perm=order)
 
 
+def _flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    rank = len(x.shape)
+    start, end = start_dim % rank, end_dim % rank
+    if end == rank - 1:
+        return op.Reshape(x, op.Constant(value_ints=[0] * start + [-1]))  # 0: as it is
+    sizes = (op.Shape(x, start=0, end=start), op.Constant(value_ints=[-1]), op.Shape(x, start=end + 1))
+    return op.Reshape(x, op.Concat(*sizes, axis=0))
+
+
 def _batch_norm(
     x: Any, weight: Any, bias: Any, mean: Any, variance: Any, training: bool, momentum: float, eps: float, cudnn: bool
 ) -> Any:
@@ -78,13 +87,14 @@ def _batch_norm(
     return op.BatchNormalization(x, weight, bias, mean, variance, epsilon=eps)
 
 
-# Operators of lowered networks that `torch.onnx` has a translation for only when they are decomposed.
+# Operators of lowered networks for which `torch.onnx` has no translation unless they are decomposed, or a longer one.
 _TRANSLATIONS = {
     torch.ops.aten.to.dtype: _cast,
     torch.ops.aten.detach_.default: lambda x: op.Identity(x),
     torch.ops.aten.__and__.Tensor: lambda x, y: op.And(x, y),  # of flags
     torch.ops.aten.conv_transpose3d.input: _conv_transpose3d,
     torch.ops.aten.movedim.int: _movedim,
+    torch.ops.aten.flatten.using_ints: _flatten,
     torch.ops.aten.batch_norm.default: _batch_norm,
 }
 

@@ -47,15 +47,13 @@ def transposed(model: onnx.ModelProto, entry: GraphEntry, replaced: int, folder:
     return done
 
 
-# Norms of 8 channels reshape: one takes what the last doubling has interleaved in a shape of its own, and that doubling
-# stays; not if frames are cut off in between.
-@pytest.mark.parametrize(("name", "replaced"), [("kl-4chn", 1), ("kl-4chn-noncausal", 2)])
+@pytest.mark.parametrize("name", ["kl-4chn", "kl-4chn-noncausal"])
 def test_a_decoder_of_a_bundle_computes_the_same(
-    name: str, replaced: int, exported: Callable[[VideoTokenizer], Path], tmp_path: Path
+    name: str, exported: Callable[[VideoTokenizer], Path], tmp_path: Path
 ) -> None:
     folder = exported(build(name, **SHALLOW))
     (entry,) = read_manifest(folder).chain("decoder", "cpu", "fp32")
-    done = transposed(onnx.load(folder / entry.file), entry, replaced, tmp_path)
+    done = transposed(onnx.load(folder / entry.file), entry, 2, tmp_path)
     assert len(done.channels) == 0
 
 

@@ -27,7 +27,9 @@ class Operators(nn.Module):
     def forward(self, x: Tensor, flag: Tensor) -> Tensor:
         scale = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, -1, 1, 1, 1)
         kept = (flag & (x > 0)).to(x.dtype)
-        return self.up(self.norm(x * scale) * kept).movedim(1, 3).movedim(-1, 0)
+        y = self.up(self.norm(x * scale) * kept)
+        y = y + y.flatten(2).softmax(2).view_as(y)
+        return y.flatten(1, 2).movedim(1, 3).movedim(-1, 0)
 
 
 class Composite(nn.Module):
