@@ -13,13 +13,14 @@ from unittest import mock
 import onnx
 import torch
 import torch._dynamo.config
-from onnxscript import opset20 as op
+from onnxscript import opset20
 from torch import nn
 from torch.export import ExportedProgram
 
 from vidtok_export.errors import ExportError
 
 OPSET = 20
+op: Any = opset20  # its types know no constants
 
 
 @contextmanager
@@ -88,7 +89,7 @@ def _batch_norm(
 
 
 # Operators of lowered networks for which `torch.onnx` has no translation unless they are decomposed, or a longer one.
-_TRANSLATIONS = {
+_TRANSLATIONS: dict[Any, Any] = {
     torch.ops.aten.to.dtype: _cast,
     torch.ops.aten.detach_.default: lambda x: op.Identity(x),
     torch.ops.aten.__and__.Tensor: lambda x, y: op.And(x, y),  # of flags
@@ -113,8 +114,8 @@ def trace(
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
 
-    def converted() -> Any:
-        return torch.onnx.export(
+    def converted() -> onnx.ModelProto:
+        program = torch.onnx.export(
             module,
             examples,
             dynamo=True,
@@ -125,6 +126,8 @@ def trace(
             custom_translation_table=_TRANSLATIONS,
             verbose=False,
         )
+        assert program is not None
+        return program.model_proto
 
     try:
         with torch.no_grad(), warnings.catch_warnings(), _quickly():
@@ -132,9 +135,8 @@ def trace(
             try:
                 # Decomposing operators traces the network once more, which takes as long as all the rest.
                 with mock.patch.object(ExportedProgram, "run_decompositions", lambda self, table: self):
-                    program = converted()
+                    return converted()
             except torch.onnx.OnnxExporterError:
-                program = converted()
+                return converted()
     except Exception as error:
         raise ExportError(f"tracing {what} failed: {error}") from error
-    return program.model_proto
