@@ -83,11 +83,15 @@ def shallow(request: pytest.FixtureRequest) -> VideoTokenizer:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[VideoTokenizer], Path]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the processes of a run have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def exported(shared: Path) -> Callable[[VideoTokenizer], Path]:
     """Gives the bundle of a model, which is made once for all tests and processes of a run; copy it to change it."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent  # what the processes have in common
 
     def once(model: VideoTokenizer) -> Path:
         place = shared / "bundles" / f"{model.config.name}-{weights_sha256(model)[:12]}"

@@ -8,15 +8,19 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import onnx
 import torch
 import torch._dynamo.config
+from onnxscript import opset20
 from torch import nn
+from torch.export import ExportedProgram
 
 from vidtok_export.errors import ExportError
 
 OPSET = 20
+op: Any = opset20  # its types know no constants
 
 
 @contextmanager
@@ -36,6 +40,66 @@ def _quickly() -> Iterator[None]:
             gc.enable()
 
 
+def _cast(x: Any, dtype: int, non_blocking: bool = False, copy: bool = False, memory_format: Any = None) -> Any:
+    return op.Cast(x, to=dtype)
+
+
+def _conv_transpose3d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Sequence[int] = (1, 1, 1),
+    padding: Sequence[int] = (0, 0, 0),
+    output_padding: Sequence[int] = (0, 0, 0),
+    groups: int = 1,
+    dilation: Sequence[int] = (1, 1, 1),
+) -> Any:
+    return op.ConvTranspose(
+        x,
+        weight,
+        bias,
+        strides=list(stride),
+        pads=[*padding, *padding],
+        output_padding=list(output_padding),
+        group=groups,
+        dilations=list(dilation),
+    )
+
+
+def _movedim(x: Any, source: int, destination: int) -> Any:
+    order = list(range(len(x.shape)))
+    order.insert(destination % len(order), order.pop(source))
+    return op.Transpose(x, perm=order)
+
+
+def _flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    rank = len(x.shape)
+    start, end = start_dim % rank, end_dim % rank
+    if end == rank - 1:
+        return op.Reshape(x, op.Constant(value_ints=[0] * start + [-1]))  # 0: as it is
+    sizes = (op.Shape(x, start=0, end=start), op.Constant(value_ints=[-1]), op.Shape(x, start=end + 1))
+    return op.Reshape(x, op.Concat(*sizes, axis=0))
+
+
+def _batch_norm(
+    x: Any, weight: Any, bias: Any, mean: Any, variance: Any, training: bool, momentum: float, eps: float, cudnn: bool
+) -> Any:
+    assert not training
+    return op.BatchNormalization(x, weight, bias, mean, variance, epsilon=eps)
+
+
+# Operators of lowered networks for which `torch.onnx` has no translation unless they are decomposed, or a longer one.
+_TRANSLATIONS: dict[Any, Any] = {
+    torch.ops.aten.to.dtype: _cast,
+    torch.ops.aten.detach_.default: lambda x: op.Identity(x),
+    torch.ops.aten.__and__.Tensor: lambda x, y: op.And(x, y),  # of flags
+    torch.ops.aten.conv_transpose3d.input: _conv_transpose3d,
+    torch.ops.aten.movedim.int: _movedim,
+    torch.ops.aten.flatten.using_ints: _flatten,
+    torch.ops.aten.batch_norm.default: _batch_norm,
+}
+
+
 def trace(
     module: nn.Module,
     examples: tuple[Any, ...],
@@ -49,20 +113,30 @@ def trace(
     the module `what`.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+
+    def converted() -> onnx.ModelProto:
+        program = torch.onnx.export(
+            module,
+            examples,
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=dynamic,
+            input_names=names[0],
+            output_names=names[1],
+            custom_translation_table=_TRANSLATIONS,
+            verbose=False,
+        )
+        assert program is not None
+        return program.model_proto
+
     try:
         with torch.no_grad(), warnings.catch_warnings(), _quickly():
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                module,
-                examples,
-                dynamo=True,
-                opset_version=OPSET,
-                dynamic_shapes=dynamic,
-                input_names=names[0],
-                output_names=names[1],
-                verbose=False,
-            )
+            try:
+                # Decomposing operators traces the network once more, which takes as long as all the rest.
+                with mock.patch.object(ExportedProgram, "run_decompositions", lambda self, table: self):
+                    return converted()
+            except torch.onnx.OnnxExporterError:
+                return converted()
     except Exception as error:
         raise ExportError(f"tracing {what} failed: {error}") from error
-    assert program is not None
-    return program.model_proto

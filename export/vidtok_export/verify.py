@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -109,39 +110,46 @@ def run_in_calls(manifest: Manifest, graphs: GraphChain, x: Array, latents: int)
     return np.concatenate(out, axis=-3)
 
 
-def _check(
-    parity: Parity,
-    manifest: Manifest,
-    model: VideoTokenizer,
-    encoder: GraphChain,
-    decoder: GraphChain,
-    video: torch.Tensor,
-) -> None:
-    padded = model.pad(video).numpy()
+@dataclass(frozen=True)
+class Expected:
+    """What the reference gives for a clip in calls (or groups) of `latents`; before: what it quantizes, float64."""
+
+    latents: int
+    before: torch.Tensor
+    latent: Array
+    tokens: Array
+    video: Array
+
+
+@torch.no_grad()
+def _expected(model: VideoTokenizer, video: torch.Tensor) -> Iterator[Expected]:
+    """For every chunking, by a model in float64."""
     for chunk in CHUNKINGS.values():
         # Streams do not depend on the chunk, so there the reference is one shot.
         if chunk is None or model.stream.groups is not None:
-            with torch.no_grad():
-                before = model.features(video.double(), chunk)
-                encoded = model.regularization(before)
-                wanted_video = model.decode(encoded.latent.double(), chunk=chunk).numpy()
-            wanted = encoded.latent.numpy()
-            source = wanted.astype(np.float32) if encoded.indices is None else encoded.indices.numpy()
-        latents = chunk or wanted.shape[2]
-        got = run_in_calls(manifest, encoder, padded, latents)
-        if isinstance(model.regularization, Quantizer):
-            wrong = torch.from_numpy(got != source)
-            parity.tokens += wrong.numel()
-            parity.tokens_differing += int(wrong.sum())
-            distance = model.regularization.distance_to_cell(before, torch.from_numpy(got))
-            parity.passed &= bool((distance <= THRESHOLD_MARGIN).all())
-        else:
-            diff = float(np.abs(got - wanted).max())
-            parity.latent_max_diff = max(parity.latent_max_diff, diff)
-            parity.passed &= diff <= LATENT_TOLERANCE * max(1.0, float(np.abs(wanted).max()))
-        diff = float(np.abs(run_in_calls(manifest, decoder, source, latents) - wanted_video).max())
-        parity.video_max_diff = max(parity.video_max_diff, diff)
-        parity.passed &= diff <= VIDEO_TOLERANCE * max(1.0, float(np.abs(wanted_video).max()))
+            before = model.features(video.double(), chunk)
+            encoded = model.regularization(before)
+            recon = model.decode(encoded.latent.double(), chunk=chunk).numpy()
+            latent = encoded.latent.numpy()
+            tokens = latent.astype(np.float32) if encoded.indices is None else encoded.indices.numpy()
+        yield Expected(chunk or latent.shape[2], before, latent, tokens, recon)
+
+
+def _check(parity: Parity, model: VideoTokenizer, wanted: Expected, got: Array, video: Array) -> None:
+    """Count in what a provider gave: tokens or latents for the clip, and frames for the reference's tokens."""
+    if isinstance(model.regularization, Quantizer):
+        wrong = torch.from_numpy(got != wanted.tokens)
+        parity.tokens += wrong.numel()
+        parity.tokens_differing += int(wrong.sum())
+        distance = model.regularization.distance_to_cell(wanted.before, torch.from_numpy(got))
+        parity.passed &= bool((distance <= THRESHOLD_MARGIN).all())
+    else:
+        diff = float(np.abs(got - wanted.latent).max())
+        parity.latent_max_diff = max(parity.latent_max_diff, diff)
+        parity.passed &= diff <= LATENT_TOLERANCE * max(1.0, float(np.abs(wanted.latent).max()))
+    diff = float(np.abs(video - wanted.video).max())
+    parity.video_max_diff = max(parity.video_max_diff, diff)
+    parity.passed &= diff <= VIDEO_TOLERANCE * max(1.0, float(np.abs(wanted.video).max()))
 
 
 def verify(manifest: Manifest, model: VideoTokenizer, providers: tuple[str, ...] = PROVIDERS) -> list[Parity]:
@@ -150,12 +158,15 @@ def verify(manifest: Manifest, model: VideoTokenizer, providers: tuple[str, ...]
     shapes = [(1, 3 * f + 1, 4 * s, 4 * s), (2, f + 1, 2 * s, 3 * s), (1, 1, 3 * s, 2 * s)]
     # In float64, so that the reference adds no rounding of its own to the differences.
     model = copy.deepcopy(model).double()
+    clips = [smooth_video(*shape, seed=seed) for seed, shape in enumerate(shapes)]
+    expected = [(model.pad(clip).numpy(), wanted) for clip in clips for wanted in _expected(model, clip)]
     rows = []
     for provider in providers:
         encoder, decoder = (load_chain(manifest, role, provider, None, Options()) for role in ("encoder", "decoder"))
         parity = Parity(provider, [list(shape) for shape in shapes], list(CHUNKINGS))
-        for seed, shape in enumerate(shapes):
-            _check(parity, manifest, model, encoder, decoder, smooth_video(*shape, seed=seed))
+        for padded, wanted in expected:
+            got = run_in_calls(manifest, encoder, padded, wanted.latents)
+            _check(parity, model, wanted, got, run_in_calls(manifest, decoder, wanted.tokens, wanted.latents))
         # A handful of tokens may sit on a threshold; a share of them may not.
         parity.passed &= parity.tokens_differing <= max(1, 1e-4 * parity.tokens)
         rows.append(parity)

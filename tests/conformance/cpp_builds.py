@@ -1,4 +1,4 @@
-"""The builds of the C++ runtime, made once, and a clip for them."""
+"""The builds of the C++ runtime, made once for all processes of a run, and a clip for them."""
 
 from __future__ import annotations
 
@@ -18,36 +18,41 @@ from cpp_program import (
     bash,
     needs_tools,
 )
+from filelock import FileLock
 
 from vidtok_runtime.tools.demo import synthetic_frame
 
 
 @pytest.fixture(scope="session")
-def plain() -> Build:
+def plain(shared: Path) -> Build:
     needs_tools()
-    bash(BUILD_PLAIN)
+    with FileLock(shared / "cpp.lock"):
+        bash(BUILD_PLAIN)
     return Build(BUILD)
 
 
 @pytest.fixture(scope="session")
-def sanitized() -> Build:
+def sanitized(shared: Path) -> Build:
     needs_tools()
     *make, _ = SANITIZED.strip().splitlines()
-    bash("\n".join(make))
+    with FileLock(shared / "cpp-sanitized.lock"):
+        bash("\n".join(make))
     return Build(BUILD / "sanitized")
 
 
 @pytest.fixture(scope="session")
-def ort() -> Build:
+def ort(shared: Path) -> Build:
     """ONNX Runtime, where its C++ headers are."""
     needs_tools()
     root = Path(os.environ.get("ONNXRUNTIME_ROOT", "/usr"))
     if not list(root.glob("include/**/onnxruntime_cxx_api.h")):
         pytest.skip("ONNX Runtime's C++ headers are not here; set ONNXRUNTIME_ROOT to a folder with include and lib")
-    bash(
-        f"cmake -S runtime/cpp -B runtime/cpp/build/ort -DVIDTOK_OPENVINO=OFF -DVIDTOK_ONNXRUNTIME=ON "
-        f"-DONNXRUNTIME_ROOT='{root}'\ncmake --build runtime/cpp/build/ort"
-    )
+    with FileLock(shared / "cpp-ort.lock"):
+        bash(
+            f"cmake -S runtime/cpp -B runtime/cpp/build/ort -DVIDTOK_OPENVINO=OFF -DVIDTOK_ONNXRUNTIME=ON "
+            f"-DONNXRUNTIME_ROOT='{root}'\n"
+            "cmake --build runtime/cpp/build/ort --target vidtok_program vidtok_conformance"
+        )
     return Build(BUILD / "ort", "cpu")
 
 

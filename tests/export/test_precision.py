@@ -12,16 +12,23 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from conftest import SHALLOW
 from onnx import TensorProto, numpy_helper
 
 from vidtok_export.cli import main
 from vidtok_export.compact import restore_float, store_half
 from vidtok_export.quantization.int8 import count_products
 from vidtok_export.quantization.selection import Int8Choice
+from vidtok_ref import VideoTokenizer, build
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.cli import main as run
 from vidtok_runtime.evaluation.protocol import Protocol
 from vidtok_runtime.tools.demo import synthetic_frame
+
+
+@pytest.fixture(scope="session", params=["fsq-32768", pytest.param("kl-4chn", marks=pytest.mark.slow)])
+def shallow(request: pytest.FixtureRequest) -> VideoTokenizer:
+    return build(request.param, **SHALLOW)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +192,6 @@ def test_refusals(precise: Path, clips: Path, tmp_path: Path) -> None:
     assert not list(precise.parent.glob("*.part"))
 
 
-@pytest.mark.parametrize("shallow", ["fsq-32768", pytest.param("kl-4chn", marks=pytest.mark.slow)], indirect=True)
 def test_too_much_loss_changes_nothing(
     precise: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

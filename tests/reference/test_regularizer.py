@@ -179,7 +179,7 @@ def test_vectors_learn_without_a_loss_and_only_in_training(vq: VectorQuantizer) 
 QUANTIZED = {
     "fsq": {"z_channels": 3, "levels": (5, 4, 3)},
     "lfq": {"z_channels": 6, "levels": (2,) * 6},
-    "vq": {"z_channels": 3, "levels": (50,)},
+    "vq": {"z_channels": 3, "levels": (50,), "architecture": "separated"},  # whose export is tested with it
 }
 
 

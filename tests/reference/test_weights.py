@@ -11,10 +11,10 @@ from types import ModuleType
 import pytest
 import torch
 from commands import run_export
-from conftest import ABSENT, REFERENCE, SHALLOWEST
+from conftest import ABSENT, REFERENCE
 from safetensors.torch import save_file
 
-from vidtok_ref import ModelError, build
+from vidtok_ref import ModelError, VideoTokenizer, build
 from vidtok_ref.families.vidtok.checkpoints import FOLDER_VARIABLE, find_checkpoint, look_alikes, release_name
 from vidtok_ref.families.vidtok.variant import VARIANTS
 from vidtok_ref.families.weights_file import embedded_variant
@@ -128,21 +128,20 @@ def test_convert(released: Path, tmp_path: Path) -> None:
     assert out.read_bytes() == before
 
 
-def test_export_takes_the_variant_inside_and_verify_measures_again(tmp_path: Path) -> None:
-    model = build("kl-4chn", seed=5, **SHALLOWEST)
-    weights, bundle = tmp_path / "w.safetensors", tmp_path / "bundle"
-    save_file(model.state_dict(), weights, {"variant": json.dumps(model.config.to_dict())})
-    done = run_export("--checkpoint", weights, "--out", bundle)
-    assert done.exit_code == 0, done.output
+@pytest.mark.parametrize("shallow", ["kl-4chn"], indirect=True)
+def test_verify_measures_again(bundle: Path, shallow: VideoTokenizer, tmp_path: Path) -> None:
+    weights, other = tmp_path / "w.safetensors", tmp_path / "other.safetensors"
+    save_file(shallow.state_dict(), weights, {"variant": json.dumps(shallow.config.to_dict())})
     measured = run_export("verify", bundle, "--checkpoint", weights)
     assert measured.exit_code == 0, measured.output
     assert measured.output.count("passed") == 2
-    save_file(build("kl-4chn", seed=6, **SHALLOWEST).state_dict(), tmp_path / "other.safetensors")
-    other = run_export("verify", bundle, "--checkpoint", tmp_path / "other.safetensors")
-    assert other.exit_code == 1
-    assert "give --checkpoint the file" in other.stderr
+    save_file(build(shallow.config, seed=6).state_dict(), other)
+    refused = run_export("verify", bundle, "--checkpoint", other)
+    assert refused.exit_code == 1
+    assert "give --checkpoint the file" in refused.stderr
 
 
+@pytest.mark.parametrize("shallow", ["fsq-32768"], indirect=True)
 def test_verify_rebuilds_untrained_weights_from_their_seed(bundle: Path) -> None:
     measured = run_export("verify", bundle)
     assert measured.exit_code == 0, measured.output

@@ -75,10 +75,10 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     for name, first in (("a", 0), ("b", 20), ("held", 50)):
         lossless(clips / f"{name}.mkv", [synthetic_frame(first + i, 144, 144) for i in range(12)])
     cv2.imwrite(str(clips / "photo.png"), synthetic_frame(7, 160, 200))
-    for name, devices in (("one", "1"), ("two", "2")):
-        run = command(recipe, clips, tmp_path / name, "--devices", devices)
-        done = subprocess.run(run, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    train(load_recipe(str(recipe)), clips, tmp_path / "one", accelerator="cpu")
+    run = command(recipe, clips, tmp_path / "two", "--devices", "2")
+    done = subprocess.run(run, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     # Half of every batch, which is what a process sees that nobody talks to, leads somewhere else.
     train(load_recipe(str(tiny(tmp_path, *changes, ("batch = 2", "batch = 1")))), clips, tmp_path / "half")
     one, two, half = (last_state(tmp_path / run) for run in ("one", "two", "half"))

@@ -70,6 +70,12 @@ def _doubling_cache(layer: TemporalUp) -> CausalCache:
     return CausalCache(1 if padding.causal else 2, padding)
 
 
+def interleaved(y: Tensor) -> Tensor:
+    """Pairs of frames beside each other, `N 2C T H W`, as `N C 2T H W`."""
+    n, pair, time, height, width = y.shape
+    return y.reshape(n, 2, pair // 2, time, height, width).movedim(1, 3).reshape(n, pair // 2, 2 * time, height, width)
+
+
 class FoldedTemporalUp(nn.Module):
     """TemporalUp as one two-tap convolution with twice the outputs: 2/3 of the work, one remembered frame."""
 
@@ -80,7 +86,7 @@ class FoldedTemporalUp(nn.Module):
 
     def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
         x, remembered = self.cache.step(x, state, call)
-        y = self.conv(x).unflatten(1, (2, -1)).movedim(1, 3).flatten(2, 3)
+        y = interleaved(self.conv(x))
         # The pairs at both ends of a non-causal chunk also give a frame outside of it.
         return y if self.cache.padding.causal else y[:, :, 1:-1], remembered
 
@@ -117,7 +123,9 @@ class TapwiseTemporalUp(nn.Module):
             p0, p1, p2 = self.taps(x).chunk(3, 1)
             p2 = p2[:, :, 1:]
         both = p0[:, :, :-1] + p2
-        y = torch.stack([both + p1[:, :, :-1], both + p1[:, :, 1:]], dim=3).flatten(2, 3)
+        n, channels, time, height, width = both.shape
+        y = torch.stack([both + p1[:, :, :-1], both + p1[:, :, 1:]], dim=3)
+        y = y.reshape(n, channels, 2 * time, height, width)
         # The pairs at both ends of a non-causal chunk also give a frame outside of it.
         return y if self.cache.padding.causal else y[:, :, 1:-1], remembered
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +63,21 @@ def find_checkpoint(v: Variant) -> Path:
     )
 
 
-def look_alikes(weights: Mapping[str, Any]) -> list[str]:
-    """Names of the variants whose tensors, at the width of these weights, have exactly these names and shapes."""
+@cache
+def _shapes(v: Variant) -> dict[str, Any]:
+    """Of a variant's tensors."""
     import torch
 
     from vidtok_ref.families.vidtok.model import VidTok
 
+    with torch.device("meta"):
+        return {name: tensor.shape for name, tensor in VidTok(v).state_dict().items()}
+
+
+def look_alikes(weights: Mapping[str, Any]) -> list[str]:
+    """Names of the variants whose tensors, at the width of these weights, have exactly these names and shapes."""
     first = weights.get("encoder.conv_in.conv.weight", weights.get("encoder.conv_in.weight"))
     if first is None:
         return []
     shapes = {k: t.shape for k, t in weights.items() if k.startswith(("encoder.", "decoder."))}
-    found = []
-    for v in VARIANTS.values():
-        with torch.device("meta"):
-            model = VidTok(find_variant(v, ch=first.shape[0]))
-        if {k: t.shape for k, t in model.state_dict().items()} == shapes:
-            found.append(v.name)
-    return found
+    return [name for name, v in VARIANTS.items() if _shapes(find_variant(v, ch=first.shape[0])) == shapes]
