@@ -25,7 +25,7 @@ def full_nodes(graph: onnx.GraphProto, types: dict[str, int]) -> set[int]:
         for i, node in enumerate(graph.node)
         if node.op_type in _FULL
         or is_norm(node, weights)
-        or (node.op_type == "Cast" and not {types.get(node.input[0]), node.attribute[0].i} <= _FLOATS)
+        or (node.op_type == "Cast" and not {types.get(node.input[0]), _target(node).i} <= _FLOATS)
     }
     consumers: dict[str, set[int]] = {}
     for i, node in enumerate(graph.node):
@@ -36,6 +36,11 @@ def full_nodes(graph: onnx.GraphProto, types: dict[str, int]) -> set[int]:
         if graph.node[i].op_type in _POINTWISE and users and users <= full:
             full.add(i)
     return full
+
+
+def _target(cast: onnx.NodeProto) -> onnx.AttributeProto:
+    """The attribute that says what a Cast makes of its input."""
+    return next(attribute for attribute in cast.attribute if attribute.name == "to")
 
 
 class _Converter:
@@ -80,7 +85,7 @@ class _Converter:
         """A node of the graph, computed in float32 or float16."""
         node.input[:] = [self.want(name, full) if name else "" for name in node.input]
         if node.op_type == "Cast" and not full and self.is_float(node.output[0]):
-            node.attribute[0].i = TensorProto.FLOAT16
+            _target(node).i = TensorProto.FLOAT16
         for name in node.output:
             self.declare(name, full)
         self.nodes.append(node)
