@@ -156,7 +156,7 @@ def test_table(table: ModuleType, models: dict[str, VideoTokenizer]) -> None:
 
     failing = sys.modules["conformance_runners"].program("false")
     runners = [table.Runner("wrong", None, wrong), table.Runner("none", None, failing)]
-    lines = table.section("kit", cases, models, runners).splitlines()
+    lines = table.sections({"kit": cases}, models, runners).splitlines()
     assert lines[7].startswith(f"| reference, float32 | 0 of {codes} | ")
     assert lines[8].startswith(f"| wrong | {sum(case.tokens_exact for case in cases)} of {codes}, ")
     assert lines[8].endswith(" away | 0.0e+00 | 0.0e+00 |")

@@ -228,7 +228,7 @@ def test_threads_share_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         ("cpu", (64, 64), "145MB"),
         ("cpu", (64, 64), "200MB"),
         ("openvino", (64, 64), "300MB"),
-        ("cpu", (320, 192), "500MB"),
+        pytest.param("cpu", (320, 192), "500MB", marks=pytest.mark.slow),
         *(
             pytest.param(provider, (720, 1280), limit, marks=pytest.mark.slow)
             for provider in ("cpu", "openvino")
