@@ -40,7 +40,9 @@ def full_nodes(graph: onnx.GraphProto, types: dict[str, int]) -> set[int]:
 
 def _target(cast: onnx.NodeProto) -> onnx.AttributeProto:
     """The attribute that says what a Cast makes of its input."""
-    return next(attribute for attribute in cast.attribute if attribute.name == "to")
+    (to,) = (attribute for attribute in cast.attribute if attribute.name == "to")
+    found: onnx.AttributeProto = to
+    return found
 
 
 class _Converter:
