@@ -86,7 +86,8 @@ using Metadata = std::vector<std::pair<std::string, std::string>>;
 ///
 /// groups: how frames and latents fall into streams; none: the clip is one. exact: of what latents the calls of the
 /// decoder take exactly so many; surplus: whether it drops the surplus; both tell programs that cut what to keep. skip:
-/// frames that decode before the first that counts (a cut). sampled: the seed with which latents were drawn from the posterior; none: they are its mean.
+/// frames that decode before the first that counts (a cut). sampled: the seed with which latents were drawn from the
+/// posterior; none: they are its mean.
 /// normalized: the bundle's latent mean and scale were applied. last_duration: how long the last frame is shown.
 struct TokenInfo {
     std::string family;
