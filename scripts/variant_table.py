@@ -14,7 +14,8 @@ import torch
 from pages import put
 
 from vidtok_export.footprint import smallest_input
-from vidtok_export.graph import Network, state_ports
+from vidtok_export.graph import state_ports
+from vidtok_export.lowering.lower import lower
 from vidtok_export.operations import multiply_adds
 from vidtok_ref import VideoTokenizer, find_variant
 from vidtok_ref.families import make_model
@@ -57,7 +58,8 @@ def state_bytes(model: VideoTokenizer, role: str) -> int:
     """Bytes of the exported graph's states."""
     spec = model.stream
     with torch.device("meta"):
-        ports = state_ports(Network(model, role).coder, smallest_input(spec, role), spec.spatial_multiple)
+        _, state = lower(getattr(model, role)).step(smallest_input(spec, role))
+    ports = state_ports(state, spec.spatial_multiple)
     return sum(4 * math.prod(shape_of(p.axes, {"N": 1, "H": SIDE, "W": SIDE})) for p in ports)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vidtok_ref.errors import ShapeError
 from vidtok_ref.regularizers.base import Encoded, Quantizer, Regularizer
+from vidtok_ref.streaming.parts import Coder
 from vidtok_ref.streaming.state import Call
 from vidtok_runtime.bundle.stream_spec import (
     FIRST_CALL,
@@ -25,13 +26,14 @@ from vidtok_runtime.bundle.stream_spec import (
 class VideoTokenizer(nn.Module):
     """Encoder, regularizer and decoder of one configuration of a family.
 
-    `encoder` and `decoder` have `step(x, state, call) -> (y, state)`: x and y `N C T H W`, state None at the start of
-    a stream, call None where the StreamSpec has no flags. `config` says what was built. `source` says where the weights
-    came from; `seed` is that of untrained ones, None for loaded ones. Pixels lie in the range of the StreamSpec.
+    `encoder` and `decoder` have `step(x, state, call, part) -> (y, state)`: x and y `N C T H W`, state None at the
+    start of a stream, call None where the StreamSpec has no flags, part None for all parts. `config` says what was
+    built. `source` says where the weights came from; `seed` is that of untrained ones, None for loaded ones. Pixels lie
+    in the range of the StreamSpec.
     """
 
-    encoder: Any
-    decoder: Any
+    encoder: Coder
+    decoder: Coder
     regularization: Regularizer
 
     def __init__(self, config: Any) -> None:
@@ -127,7 +129,7 @@ class VideoTokenizer(nn.Module):
         """Calls of at most so many; None: as long as they may be."""
         return spec if spec.exact else replace(spec, max=most)
 
-    def _run(self, coder: Any, x: Tensor, spec: CallSpec) -> Tensor:
+    def _run(self, coder: Coder, x: Tensor, spec: CallSpec) -> Tensor:
         """All that a fresh stream of calls gives for `x`, of a flush call what counts."""
         state, out = None, []
         for piece, call, keep in _calls(x, spec):

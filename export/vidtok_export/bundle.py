@@ -17,7 +17,7 @@ from onnx.external_data_helper import convert_model_to_external_data
 
 from vidtok_export.compact import store_half
 from vidtok_export.errors import TargetError
-from vidtok_export.graph import Graph, make_graph
+from vidtok_export.graph import Graph, make_graphs
 from vidtok_export.operations import operation_counts
 from vidtok_export.targets import check_bundle, named, put_in_place
 from vidtok_export.trace import OPSET
@@ -37,13 +37,13 @@ _TOOLS = ("vidtok-onnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime"
 
 def _write_graph(graph: Graph, folder: Path, *, weights_file: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A graph's row of the manifest, and the rows of the files that its weights are in, if not inside."""
-    path, weights = folder / f"{graph.role}.onnx", folder / f"{graph.role}.weights"
+    path, weights = (folder / f"{graph.role}.{graph.part}{suffix}" for suffix in (".onnx", ".weights"))
     if weights_file or graph.model.ByteSize() > _TWO_GB:
         convert_model_to_external_data(graph.model, location=weights.name, size_threshold=_WORTH_A_FILE)
     onnx.save_model(graph.model, path)
     row = {
         "role": graph.role,
-        "part": "global",
+        "part": graph.part,
         "precision": "fp32",
         "providers": ["cpu", "cuda", "openvino"],
         "file": path.name,
@@ -149,11 +149,11 @@ def export(
         entries, weights_rows = [], []
         for role in ROLES:
             say(f"tracing the {role} of {model.config.name}")
-            graph = make_graph(model, role, simplify=simplify)
-            store_half(graph.model)
-            row, weights = _write_graph(graph, part, weights_file=weights_files)
-            entries.append(row)
-            weights_rows += weights
+            for graph in make_graphs(model, role, simplify=simplify):
+                store_half(graph.model)
+                row, weights = _write_graph(graph, part, weights_file=weights_files)
+                entries.append(row)
+                weights_rows += weights
         manifest = _manifest(model, entries, weights_rows, chunk, licence)
         save_manifest(manifest, part)
         say(f"comparing with the reference on {', '.join(PROVIDERS)}")

@@ -21,10 +21,10 @@ def smallest_input(spec: StreamSpec, role: str) -> Tensor:
     return torch.empty(shape, device="meta")
 
 
-def stages(coder: nn.Module, x: Tensor, pixels: int, frames: int) -> list[dict[str, Any]]:
-    """The widest tensor of each resolution of a reference coder, in the order of the data; rows of the manifest.
+def stages(coder: nn.Module, x: Tensor, pixels: int, frames: int, part: str) -> list[dict[str, Any]]:
+    """The widest tensor of each resolution of a reference coder's part, in the order of the data; manifest rows.
 
-    x: as of `smallest_input`; pixels, frames: the side and the length that it stands for.
+    x: what the part takes of `smallest_input`; pixels, frames: the side and the length that it stands for.
     """
     rows: list[dict[str, Any]] = []
 
@@ -53,12 +53,12 @@ def stages(coder: nn.Module, x: Tensor, pixels: int, frames: int) -> list[dict[s
         module.register_forward_hook(lambda module, _, y: see(module, y))
         if hasattr(module, "step"):
             watch(module)
-    bare.step(x, None, None)
+    bare.step(x, None, None, part)
     return rows
 
 
-def receptive_field(lowered: nn.Module, x: Tensor, pixels: int) -> int:
-    """Pixels that an output of a lowered coder looks at on either side of its own, attention left out."""
+def receptive_field(lowered: nn.Module, x: Tensor, pixels: int, part: str) -> int:
+    """Pixels that an output of a part of a lowered coder looks at on either side of its own, attention left out."""
     reach = 0
 
     def see(module: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> None:
@@ -72,5 +72,5 @@ def receptive_field(lowered: nn.Module, x: Tensor, pixels: int) -> int:
     bare: Any = copy.deepcopy(lowered).to("meta")
     for module in bare.modules():
         module.register_forward_hook(see)
-    bare.step(x, None, None)
+    bare.step(x, None, None, part)
     return reach

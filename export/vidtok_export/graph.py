@@ -1,4 +1,4 @@
-"""One lowered network as an ONNX graph with its temporal memory as inputs and outputs."""
+"""The parts of a lowered network as ONNX graphs with their temporal memory as inputs and outputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from vidtok_export.lowering.lower import lower
 from vidtok_export.lowering.winograd import write_out
 from vidtok_export.trace import trace
 from vidtok_ref.regularizers.base import Quantizer
+from vidtok_ref.streaming.parts import Coder
 from vidtok_ref.streaming.state import Call, flatten, unflatten
+from vidtok_ref.streaming.state import State as StateTree
 from vidtok_ref.tokenizer import VideoTokenizer
 from vidtok_runtime.bundle.graph_entry import Port, State
 from vidtok_runtime.engines.telemetry import without_telemetry
@@ -28,11 +30,15 @@ with without_telemetry():  # it loads ONNX Runtime
 _SYMBOLS = ("N", "T", "H", "W")
 
 
+FEATURES = "features"  # what one part gives to the next
+
+
 @dataclass(frozen=True)
 class Graph:
     """An ONNX model, its ports in the graph's own order, and what it takes to run (see docs/format.md)."""
 
     role: str
+    part: str
     model: onnx.ModelProto
     inputs: list[Port]
     outputs: list[Port]
@@ -43,23 +49,30 @@ class Graph:
 
 
 class Network(nn.Module):
-    """The traced function: `(x, flags, states) -> (outputs..., new states...)`."""
+    """The traced function of one part: `(x, flags, states) -> (outputs..., new states...)`.
 
-    def __init__(self, model: VideoTokenizer, role: str) -> None:
+    The first part of a decoder takes tokens, where there are any, and the last one of an encoder gives them.
+    """
+
+    def __init__(self, model: VideoTokenizer, coder: Coder, role: str, part: str) -> None:
         super().__init__()
-        self.role = role
+        self.role, self.part = role, part
         self.regularization = model.regularization
-        self.coder: Any = lower(getattr(model, role))
+        self.coder = coder
         self.paths: list[str] = []
         self.flags = list(model.stream.calls(role).flags)
+        parts = list(coder.parts)
+        self.encodes = role == "encoder" and part == parts[-1]
+        self.takes_indices = role == "decoder" and part == parts[0] and isinstance(self.regularization, Quantizer)
 
     def forward(self, x: Tensor, flags: list[Tensor], states: list[Tensor]) -> tuple[Tensor, ...]:
         state = unflatten(dict(zip(self.paths, states, strict=True)), self.paths) if states else None
-        if self.role == "decoder" and isinstance(self.regularization, Quantizer):
+        if self.takes_indices and isinstance(self.regularization, Quantizer):
             x = self.regularization.from_indices(x)
-        y, state = self.coder.step(x, state, Call(**dict(zip(self.flags, flags, strict=True))) if flags else None)
+        call = Call(**dict(zip(self.flags, flags, strict=True))) if flags else None
+        y, state = self.coder.step(x, state, call, self.part)
         new = [t for _, t in flatten(state)]
-        if self.role == "decoder":
+        if not self.encodes:
             return (y, *new)
         encoded = self.regularization(y)
         if encoded.indices is not None:
@@ -84,12 +97,8 @@ def data_ports(model: VideoTokenizer, role: str) -> tuple[list[Port], list[Port]
     return [video], [tokens, Port("log_variance", "float32", latent.axes) if tokens is latent else latent]
 
 
-def state_ports(coder: Any, x: Tensor, pixels: int) -> list[State]:
-    """States of a lowered coder: the layers themselves tell, in one step without storage.
-
-    x: as of `footprint.smallest_input`; pixels: the side that it stands for.
-    """
-    _, state = copy.deepcopy(coder).to("meta").step(x, None, None)
+def state_ports(state: StateTree, pixels: int) -> list[State]:
+    """Ports of the states that a step leaves; pixels: the side that the step's input stands for."""
     found = list(flatten(state))
     digits = len(str(len(found) - 1))
     ports = []
@@ -117,21 +126,44 @@ def _example(port: Port | State, unit: dict[str, int], dims: dict[str, Any]) -> 
     return torch.zeros(shape, dtype=getattr(torch, port.dtype)), dynamic
 
 
-def make_graph(model: VideoTokenizer, role: str, *, simplify: bool = True) -> Graph:
-    """Trace the encoder or the decoder with N, H, W and the number of latents dynamic; raises ExportError."""
-    network = Network(model, role).eval()
-    inputs, outputs = data_ports(model, role)
+def make_graphs(model: VideoTokenizer, role: str, *, simplify: bool = True) -> list[Graph]:
+    """Trace the parts of the encoder or the decoder, in the order of the data; raises ExportError.
+
+    N, H, W and the number of latents are dynamic.
+    """
+    coder = lower(getattr(model, role))
+    inputs, last = data_ports(model, role)
     spec = model.stream
     f, pixels = spec.time_factor, spec.spatial_multiple
-    least = smallest_input(spec, role)
+    x = smallest_input(spec, role)
+    graphs: list[Graph] = []
+    for part in coder.parts:
+        y, state = copy.deepcopy(coder).to("meta").step(x, None, None, part)
+        _, channels, frames, height, _ = y.shape
+        axes = f"N {channels} {_over('T', f // frames)} {_over('H', pixels // height)} {_over('W', pixels // height)}"
+        outputs = last if part == list(coder.parts)[-1] else [Port(FEATURES, "float32", axes)]
+        states = state_ports(state, pixels)
+        network = Network(model, coder, role, part).eval()
+        network.paths = [s.input.split(".", 2)[2] for s in states]
+        proto, flags = _traced(network, inputs, outputs, states, {"N": 1, "T": f, "H": pixels, "W": pixels}, simplify)
+        write_out(proto, x.shape[3])
+        own = stages(getattr(model, role), x, pixels, f, part)
+        reach = receptive_field(coder, x, pixels, part)
+        graphs.append(Graph(role, part, proto, inputs, outputs, flags, states, own, reach))
+        x, inputs = y, outputs
+    return graphs
+
+
+def _traced(
+    network: Network, inputs: list[Port], outputs: list[Port], states: list[State], unit: dict[str, int], simplify: bool
+) -> tuple[onnx.ModelProto, list[Port]]:
+    """A part's graph, and those of the flags that it looks at; unit: the smallest value of each symbol."""
     flags = [Port(name, "bool", "1") for name in network.flags]
-    states = state_ports(network.coder, least, pixels)
-    network.paths = [s.input.split(".", 2)[2] for s in states]
-    unit = {"N": 1, "T": f, "H": pixels, "W": pixels}
     dims = {symbol: Dim(symbol.lower()) for symbol in _SYMBOLS}
     x, x_dims = _example(inputs[0], unit, dims)
     set_examples = [_example(f, unit, dims) for f in flags]
     examples = [_example(s, unit, dims) for s in states]
+    what = f"the {network.part} part of the {network.role}"
     proto = trace(
         network,
         (x, [tensor for tensor, _ in set_examples], [tensor for tensor, _ in examples]),
@@ -140,20 +172,14 @@ def make_graph(model: VideoTokenizer, role: str, *, simplify: bool = True) -> Gr
             [inputs[0].name, *(f.name for f in flags), *(s.input for s in states)],
             [*(p.name for p in outputs), *(s.output for s in states)],
         ),
-        f"the {role}",
+        what,
     )
     if simplify:
         proto, same = onnxsim.simplify(proto)
         if not same:
-            raise ExportError(f"onnxsim changed what the {role} computes; export with --no-simplify")
-    write_out(proto, pixels if role == "encoder" else 1)
-    return Graph(
-        role,
-        proto,
-        inputs,
-        outputs,
-        flags,
-        states,
-        stages(getattr(model, role), least, pixels, f),
-        receptive_field(network.coder, least, pixels),
-    )
+            raise ExportError(f"onnxsim changed what {what} computes; export with --no-simplify")
+    used = {name for node in proto.graph.node for name in node.input}
+    unused = {flag.name for flag in flags} - used
+    for port in [port for port in proto.graph.input if port.name in unused]:
+        proto.graph.input.remove(port)
+    return proto, [flag for flag in flags if flag.name not in unused]

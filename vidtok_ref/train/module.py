@@ -178,7 +178,7 @@ class Training(L.LightningModule):
         assert self.discriminator is not None
         self.discriminator.requires_grad_(False)
         generator = non_saturating(self.discriminator(frames_of(recon)))
-        last_layer, _ = kernel(self.model.decoder.conv_out)
+        last_layer, _ = kernel(self.model.decoder.get_submodule("conv_out"))
         gradients = [
             self._mean(torch.autograd.grad(x, last_layer, retain_graph=True)[0]) for x in (likelihood, generator)
         ]

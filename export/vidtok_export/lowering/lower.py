@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 
-from torch import nn
-
 # Imported for what they register.
 from vidtok_export.lowering import attention, blocks, conv, norm, resample_space, resample_time  # noqa: F401
 from vidtok_export.lowering.layer import lower_layer
+from vidtok_ref.streaming.parts import Coder
 
 
-def lower(coder: nn.Module) -> nn.Module:
+def lower(coder: Coder) -> Coder:
     """A lowered copy of a reference Encoder or Decoder with the same `step`; the original stays as it is."""
-    return lower_layer(copy.deepcopy(coder).eval().requires_grad_(False))
+    lowered = copy.deepcopy(coder).eval().requires_grad_(False)
+    lower_layer(lowered)
+    return lowered

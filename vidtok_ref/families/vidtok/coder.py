@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidtok_ref.families.vidtok.variant import Variant
@@ -22,6 +21,7 @@ from vidtok_ref.layers.resample import (
     TemporalUp,
 )
 from vidtok_ref.streaming.causal_cache import Padding
+from vidtok_ref.streaming.parts import GLOBAL, LOCAL, Coder
 from vidtok_ref.streaming.state import Call, State
 from vidtok_ref.streaming.state_scope import StateScope
 
@@ -71,19 +71,21 @@ class Middle(nn.Module):
         return run("block_2", self.block_2, x), run.new
 
 
-class Coder(nn.Module):
-    """What encoder and decoder share: children run one after the other, by the dotted paths in `order`."""
+class VidTokCoder(Coder):
+    """What encoder and decoder share: levels, the middle, and at the end a norm and a convolution."""
 
-    order: list[str]
     norm_out: LayerNorm
     conv_out: TimeConv3d
+    HEAD = ("norm_out", "silu", "conv_out")
 
-    def step(self, x: Tensor, state: State | None = None, call: Call | None = None) -> tuple[Tensor, State]:
-        """Encode the next frames, or decode the next latents; `state` None starts a stream."""
-        run = StateScope(state, call)
-        for path in self.order:
-            x = run(path, self.get_submodule(path), x)
-        return run("conv_out", self.conv_out, F.silu(self.norm_out(x))), run.new
+    def __init__(self) -> None:
+        super().__init__()
+        self.silu = nn.SiLU()
+
+    @property
+    def trunk(self) -> list[str]:
+        """Paths of the children in front of the head, in running order."""
+        return [path for paths in self.parts.values() for path in paths if path not in self.HEAD]
 
     def _level_order(self, names: tuple[str, str], role: str, levels: Iterable[int]) -> Iterator[str]:
         """Blocks in space and along T in turns, then the layers that resample in space and along T."""
@@ -95,7 +97,7 @@ class Coder(nn.Module):
             yield from (f"{name}.{i}.{role}" for name, part in parts.items() if hasattr(part[i], role))
 
 
-class Encoder(Coder):
+class Encoder(VidTokCoder):
     """Video `N 3 T H W` in -1..1, T a multiple of f, to `N z T/f H/s W/s` (KL: mean and log-variance)."""
 
     def __init__(self, v: Variant) -> None:
@@ -125,10 +127,10 @@ class Encoder(Coder):
         self.norm_out = LayerNorm(c)
         self.conv_out = TimeConv3d(c, v.encoder_channels, padding)
         levels = self._level_order(("down", "down_temporal"), "downsample", range(len(widths)))
-        self.order = ["conv_in", *levels, "mid"]
+        self.parts = {LOCAL: ["conv_in", *levels], GLOBAL: ["mid", *self.HEAD]}
 
 
-class Decoder(Coder):
+class Decoder(VidTokCoder):
     """Latent `N z t h w` to video `N 3 t*f h*s w*s`.
 
     Causal: the first f-1 frames belong to the front padding. Version 1.1 comes late by as many (linear interpolation
@@ -170,4 +172,4 @@ class Decoder(Coder):
         self.norm_out = LayerNorm(c)
         self.conv_out = TimeConv3d(c, 3, padding)
         levels = self._level_order(("up", "up_temporal"), "upsample", reversed(range(len(widths))))
-        self.order = ["conv_in", "mid", *levels]
+        self.parts = {GLOBAL: ["conv_in", "mid"], LOCAL: [*levels, *self.HEAD]}

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidtok_ref.errors import VariantError
-from vidtok_ref.families.vidtok.coder import Coder, Middle
+from vidtok_ref.families.vidtok.coder import Middle, VidTokCoder
 from vidtok_ref.families.vidtok.model import VidTok
 from vidtok_ref.layers.attention import Attention
 from vidtok_ref.layers.blocks import SpatialBlock, TimeBlock
@@ -102,9 +102,9 @@ class Goal:
         return torch.cat([first, -first, large, -large, more], dim=1)
 
 
-def _trunk(coder: Coder) -> Iterator[nn.Module]:
+def _trunk(coder: VidTokCoder) -> Iterator[nn.Module]:
     """Layers outside the residual branches, in running order, without the last convolution."""
-    for path in coder.order:
+    for path in coder.trunk:
         part = coder.get_submodule(path)
         if isinstance(part, SpatialBlock | TimeBlock):
             yield from () if part.nin_shortcut is None else (part.nin_shortcut,)
@@ -112,7 +112,7 @@ def _trunk(coder: Coder) -> Iterator[nn.Module]:
             yield part
 
 
-def _fit_coder(coder: Coder, x: Tensor, goal: Goal, count: int) -> Tensor:
+def _fit_coder(coder: VidTokCoder, x: Tensor, goal: Goal, count: int) -> Tensor:
     """Fit the trunk so that `count` components come out of it; returns what its last convolution gets."""
     layers, live = list(_trunk(coder)), x.shape[1]
     for layer in layers:

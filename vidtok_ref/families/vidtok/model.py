@@ -12,6 +12,8 @@ class VidTok(VideoTokenizer):
     """Encoder, regularizer and decoder of one variant under the released state-dict names."""
 
     config: Variant
+    encoder: Encoder
+    decoder: Decoder
 
     def __init__(self, variant: Variant) -> None:
         super().__init__(variant)

@@ -18,6 +18,7 @@ from vidtok_ref.layers.norm import RMSNorm
 from vidtok_ref.layers.resample import FirstFrameDown, FirstFrameUp, SpatialDown, SpatialUp
 from vidtok_ref.regularizers.kl import DiagonalGaussian
 from vidtok_ref.streaming.causal_cache import Padding
+from vidtok_ref.streaming.parts import GLOBAL, LOCAL, Coder
 from vidtok_ref.streaming.state import Call, State
 from vidtok_ref.streaming.state_scope import StateScope
 from vidtok_ref.tokenizer import VideoTokenizer
@@ -103,7 +104,7 @@ class Head(Chain):
         self.conv = conv3d(c_in, c_out, frames)
 
 
-class WanEncoder(Chain):
+class WanEncoder(Coder):
     """Video `N 3 T H W`, T a multiple of f, to mean and log-variance `N 2z T/f H/s W/s`."""
 
     def __init__(self, c: WanConfig) -> None:
@@ -122,9 +123,10 @@ class WanEncoder(Chain):
         self.mid_block = WanMiddle(width, frames)
         self.head = Head(width, 2 * c.z_channels, frames)
         self.quant_conv = nn.Conv3d(2 * c.z_channels, 2 * c.z_channels, 1)
+        self.parts = {LOCAL: ["conv_in", "down_blocks"], GLOBAL: ["mid_block", "head", "quant_conv"]}
 
 
-class WanDecoder(Chain):
+class WanDecoder(Coder):
     """Latent `N z t h w` to video `N 3 t*f h*s w*s`, whose first f - 1 frames are dummies."""
 
     def __init__(self, c: WanConfig) -> None:
@@ -145,6 +147,7 @@ class WanDecoder(Chain):
             width = width if up is None else width // 2
         self.up_blocks = Blocks(blocks)
         self.head = Head(width, 3, frames)
+        self.parts = {GLOBAL: ["post_quant_conv", "conv_in", "mid_block"], LOCAL: ["up_blocks", "head"]}
 
 
 class Wan(VideoTokenizer):
