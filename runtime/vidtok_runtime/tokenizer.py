@@ -29,13 +29,14 @@ from vidtok_runtime.engines.provider_options import engine_options
 from vidtok_runtime.engines.registry import choose_provider
 from vidtok_runtime.errors import InputError, MismatchError
 from vidtok_runtime.memory.planner import CallPlan, Planner
-from vidtok_runtime.memory.predict import COMMAND, affordable, parse_memory
+from vidtok_runtime.memory.predict import affordable, parse_memory, tells_stages
 from vidtok_runtime.streaming.geometry import RangeNote, padded_size
 from vidtok_runtime.streaming.graph_calls import Calls
 from vidtok_runtime.streaming.groups import DecoderGroups, EncoderGroups
 from vidtok_runtime.streaming.posterior import LatentForm, Posterior
 from vidtok_runtime.streaming.stream import DecoderStream, EncoderStream
-from vidtok_runtime.streaming.tiles import TiledCalls, Tiling, make_calls
+from vidtok_runtime.streaming.tiled_graph import in_tiles
+from vidtok_runtime.streaming.tiles import Tiling
 from vidtok_runtime.tokens.tokens import TokenInfo, Tokens
 
 # Of the process, since a lock of its own would keep a Tokenizer from being pickled.
@@ -52,9 +53,8 @@ class Tokenizer:
     None for its first. window: frames of a group, of a model that cuts clips into groups and lets their length be
     chosen (default: as published). Groups are independent, so a slight jump may show at a seam; tokens decode in the
     groups that they were made in. max_memory: bytes or text such as `4GB` that the process may take, as far as a
-    prediction can tell: calls become shorter, which changes no result, and if need be frames are cut into tiles, which
-    changes it a little; threads that encode and decode take turns. None: calls become shorter, no more, where free
-    memory would not do.
+    prediction can tell: calls become shorter, and if need be frames are cut into tiles, which changes no result;
+    threads that encode and decode take turns. None: the same where free memory would not do, but nobody waits.
     provider_options: the engine's own settings by name (see `session.Options`), as text, numbers or booleans; token
     files name them beside the provider. A tokenizer can be copied and pickled, at any time: the copy loads the graphs
     anew; its streams cannot. Raises BundleError, ProviderError, InputError.
@@ -159,7 +159,7 @@ class Tokenizer:
         def start() -> EncoderStream:
             chain = self._chain("encoder")
 
-            def calls(height: int, width: int) -> Calls | TiledCalls:
+            def calls(height: int, width: int) -> Calls:
                 return self._calls(chain, stream, height, width, beside=form.beside)
 
             return EncoderStream(stream, calls, self._note, both=form.beside is not None)
@@ -215,7 +215,7 @@ class Tokenizer:
         def start(count: int | None) -> DecoderStream:
             chain = self._chain("decoder")
 
-            def calls(height: int, width: int, frames: int) -> Calls | TiledCalls:
+            def calls(height: int, width: int, frames: int) -> Calls:
                 return self._calls(chain, stream, height, width, frames)
 
             return DecoderStream(stream, calls, count, height, width, dtype, normalized=normalized)
@@ -227,10 +227,10 @@ class Tokenizer:
         return DecoderGroups(start, stream.groups, num_frames, skip)
 
     def plan(self, role: str, height: int, width: int, groups: Groups | None = None) -> CallPlan:
-        """How a stream of frames of a size in pixels is cut; raises InputError when `max_memory` is too little.
+        """How a stream of frames of a size in pixels is cut; raises InputError when the memory is too little.
 
-        The streams of all graphs loaded so far are taken to run at the same time. Without `max_memory`, calls are as
-        long as the manifest says, or shorter so as to fit into the memory that is free; frames are never cut.
+        The streams of all graphs loaded so far are taken to run at the same time. Without `max_memory`, the memory is
+        what is free; where that is not known, calls are as long as the manifest says, of whole frames.
         groups: those of the stream; None: the tokenizer's own.
         """
         stream = self._stream if groups is None else replace(self._stream, groups=groups)
@@ -248,16 +248,18 @@ class Tokenizer:
     def _choose(self, chains: Mapping[str, Sequence[GraphEntry]], chunks: range, height: int, width: int) -> CallPlan:
         """The plan for frames of a size in latents, and a line about it."""
         if self.max_memory is not None:
-            plan = Planner(self.manifest, chains, self.provider, self.max_memory, chunks).choose(height, width)
-            print(f"vidtok: {plan.text(self.manifest)}", file=sys.stderr)
+            planner = Planner(self.manifest, chains, self.provider, self.max_memory, chunks)
+            plan = planner.choose(height, width)
+            print(f"vidtok: {planner.text(plan)}", file=sys.stderr)
             return plan
         if self.available is None:
             self.available = affordable(self.provider)
-        if self.available is None or self.provider not in COMMAND:
-            return CallPlan(chunks[-1], {role: Tiling.of(height, width) for role in chains})
-        planner = Planner(self.manifest, chains, self.provider, self.available, chunks)
-        plan = planner.shorten(height, width)
-        if plan.chunk < chunks[-1] and not self._told:
+        longest = CallPlan(chunks[-1], {role: Tiling.whole(height, width) for role in chains})
+        if self.available is None or not all(map(tells_stages, chains.values())):
+            return longest
+        planner = Planner(self.manifest, chains, self.provider, self.available, chunks, free=True)
+        plan = planner.choose(height, width)
+        if (plan.in_tiles or plan.chunk < longest.chunk) and not self._told:
             print(f"vidtok: {planner.why(plan)}", file=sys.stderr)
             self._told = True
         return plan
@@ -349,7 +351,7 @@ class Tokenizer:
         width: int,
         frames: int = 0,
         beside: str | None = None,
-    ) -> Calls | TiledCalls:
+    ) -> Calls:
         """The graph calls of a stream of frames of a size, of which a decoder's holds so many."""
         plan, calls = self.plan(chain.role, height, width, stream.groups), stream.calls(chain.role)
         group = stream.group_length(chain.role)
@@ -357,7 +359,7 @@ class Tokenizer:
             calls = replace(calls, max=min(calls.max, plan.chunk * _unit(stream, chain.role)))
         if chain.role == "decoder":
             calls = replace(calls, drop=stream.dropped(frames))
-        return make_calls(chain, calls, plan.tiles[chain.role], stream.spatial_multiple, group, beside)
+        return Calls(in_tiles(chain, plan.tiles[chain.role], stream.spatial_multiple), calls, group, beside)
 
     @contextlib.contextmanager
     def _alone(self, role: str) -> Iterator[None]:

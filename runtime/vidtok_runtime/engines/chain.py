@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-from vidtok_runtime.bundle.graph_entry import Port
+from vidtok_runtime.bundle.graph_entry import GraphEntry, Port
 from vidtok_runtime.bundle.stream_spec import FIRST_CALL, FLUSH_CALL, SECOND_CALL
-from vidtok_runtime.engines.base import Array
-from vidtok_runtime.engines.stateful import StatefulGraph
+from vidtok_runtime.engines.base import Array, Session
 from vidtok_runtime.errors import BundleError
+
+
+class Graph(Protocol):
+    """One graph and the state of a stream through it, as `StatefulGraph` or a wrapper of it has them."""
+
+    @property
+    def entry(self) -> GraphEntry: ...
+
+    @property
+    def session(self) -> Session: ...
+
+    @property
+    def in_use(self) -> bool: ...
+
+    def fresh(self) -> Graph: ...
+
+    def step(self, x: Any, true: Collection[str] = ()) -> dict[str, Any]: ...
 
 
 class GraphChain:
@@ -20,7 +36,7 @@ class GraphChain:
     flags: the calls of the stream in which each flag is true, as `stream` of the manifest lists them.
     """
 
-    def __init__(self, graphs: Sequence[StatefulGraph], flags: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(self, graphs: Sequence[Graph], flags: Mapping[str, tuple[str, ...]]) -> None:
         self.graphs = tuple(graphs)
         self._flags = flags
         self._calls = 0
@@ -42,7 +58,11 @@ class GraphChain:
 
     def fresh(self) -> GraphChain:
         """Another stream through the same loaded graphs."""
-        return GraphChain([graph.fresh() for graph in self.graphs], self._flags)
+        return self.with_graphs([graph.fresh() for graph in self.graphs])
+
+    def with_graphs(self, graphs: Sequence[Graph]) -> GraphChain:
+        """Others in the place of its graphs."""
+        return GraphChain(graphs, self._flags)
 
     @property
     def in_use(self) -> bool:

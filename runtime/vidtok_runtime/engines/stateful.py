@@ -41,19 +41,34 @@ class StatefulGraph:
 
         x: an array, or what the engine keeps on a device. true: names of the flags that are set in this call.
         """
-        port = self.entry.inputs[0]
-        shape = _shape(x)
-        sizes = sizes_of(port.axes, shape)
         if self._state is None:
-            self._state = self._initial_state(shape, sizes)
-        flags = {f.name: np.full(shape_of(f.axes, sizes), f.name in true, f.dtype) for f in self.entry.flags}
-        size = (shape[0], *shape[-2:])
-        results = self.session.run({port.name: x, **flags, **self._state}, self._spare(size))
-        self._check_shapes(results, sizes)
+            self._state = self.initial_state(shape_on(x))
+        results = self.run(x, true, self._state)
         # One set of state buffers more than there are streams: what was read in this call is written in the next.
-        self._spares.append((size, {s.output: self._state[s.input] for s in self.entry.states}))
+        self.give_back(x, {s.output: self._state[s.input] for s in self.entry.states})
         self._state = {s.input: results[s.output] for s in self.entry.states}
         return {p.name: results[p.name] for p in self.entry.outputs}
+
+    def run(self, x: Any, true: Collection[str], states: Mapping[str, Any]) -> dict[str, Any]:
+        """Outputs and new states by name for states of the caller's own; raises BundleError."""
+        port = self.entry.inputs[0]
+        sizes = sizes_of(port.axes, shape_on(x))
+        flags = {f.name: np.full(shape_of(f.axes, sizes), f.name in true, f.dtype) for f in self.entry.flags}
+        results = self.session.run({port.name: x, **flags, **states}, self._spare(_size(x)))
+        self._check_shapes(results, sizes)
+        return results
+
+    def give_back(self, x: Any, buffers: dict[str, Any]) -> None:
+        """Buffers of states, by output, that went with data of this size and that nobody needs any more."""
+        self._spares.append((_size(x), buffers))
+
+    def initial_state(self, shape: tuple[int, ...]) -> dict[str, Array]:
+        """States by input at the start of a stream of data of this shape; raises InputError."""
+        sizes = sizes_of(self.entry.inputs[0].axes, shape)
+        try:
+            return {s.input: np.zeros(shape_of(s.axes, sizes), s.dtype) for s in self.entry.states}
+        except (MemoryError, ValueError) as error:
+            raise InputError(f"the {self.entry.role}'s state for data {list(shape)} needs too much memory") from error
 
     def _spare(self, size: tuple[int, ...]) -> dict[str, Array]:
         """State buffers that no stream needs any more, if there are some for this size."""
@@ -66,23 +81,20 @@ class StatefulGraph:
     def _check_shapes(self, results: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
         """Raise BundleError unless outputs and states have the sizes that the manifest promises for these data."""
         for name, port in self.entry.ports["outputs"].items():
-            found, promised = _shape(results[name]), shape_of(port.axes, sizes)
+            found, promised = shape_on(results[name]), shape_of(port.axes, sizes)
             if found != promised:
                 raise BundleError(
                     f"the {self.entry.role} gave {name} of {list(found)} where its manifest promises {list(promised)} "
                     f"({port.axes}); export the bundle again"
                 )
 
-    def _initial_state(self, shape: tuple[int, ...], sizes: Mapping[str, int]) -> dict[str, Array]:
-        states = {}
-        try:
-            for state in self.entry.states:
-                states[state.input] = np.zeros(shape_of(state.axes, sizes), state.dtype)
-        except (MemoryError, ValueError) as error:
-            raise InputError(f"the {self.entry.role}'s state for data {list(shape)} needs too much memory") from error
-        return states
 
-
-def _shape(value: Any) -> tuple[int, ...]:
+def shape_on(value: Any) -> tuple[int, ...]:
     """Of an array; what an engine keeps on a device tells its own when it is asked."""
     return tuple(value.shape if isinstance(value, np.ndarray) else value.shape())
+
+
+def _size(x: Any) -> tuple[int, ...]:
+    """What state buffers depend on: clips, height, width."""
+    shape = shape_on(x)
+    return shape[0], *shape[-2:]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 
 from vidtok_runtime.bundle.graph_entry import GraphEntry
-from vidtok_runtime.bundle.manifest import Manifest
-from vidtok_runtime.errors import BundleError, InputError
-from vidtok_runtime.memory.predict import format_memory, predict
-from vidtok_runtime.streaming.tiles import Tiling
+from vidtok_runtime.bundle.manifest import Manifest, size_of
+from vidtok_runtime.errors import InputError
+from vidtok_runtime.memory.predict import UNMEASURED, Counts, format_memory, predict
+from vidtok_runtime.streaming.tiled_graph import margin_of
+from vidtok_runtime.streaming.tiles import Tiling, grids
 
 
 @dataclass(frozen=True)
@@ -22,103 +24,117 @@ class CallPlan:
     tiles: dict[str, Tiling]
     peak: int | None = None
 
-    def text(self, manifest: Manifest) -> str:
-        """One line for people."""
-        parts = [f"calls of {self.chunk * manifest.stream.time_factor} frames"]
-        for role, tiles in self.tiles.items():
-            if tiles.count > 1:
-                rows, columns, multiple = tiles.rows, tiles.columns, manifest.stream.spatial_multiple
-                parts.append(
-                    f"{role} in {len(columns.starts)}x{len(rows.starts)} tiles of "
-                    f"{columns.size * multiple}x{rows.size * multiple}"
-                )
-        return f"{format_memory(self.peak or 0)} at the peak: {', '.join(parts)}"
+    @property
+    def in_tiles(self) -> bool:
+        """Whether any frames are cut."""
+        return any(tiling.count > 1 for tiling in self.tiles.values())
 
 
 @dataclass(frozen=True)
 class Planner:
-    """What plans depend on: chains that run at the same time, the limit in bytes, chunk lengths that are allowed."""
+    """What plans depend on: chains that run at the same time, the limit in bytes, chunk lengths that are allowed.
+
+    free: the limit is what the machine has left.
+    """
 
     manifest: Manifest
     chains: Mapping[str, Sequence[GraphEntry]]  # by role
     provider: str
     limit: int
     chunks: range
-
-    def shorten(self, height: int, width: int) -> CallPlan:
-        """The longest calls that fit, of whole frames of `height` x `width` latents; the shortest if none do.
-
-        As long as allowed where the graphs tell no stages.
-        """
-        whole = {role: Tiling.of(height, width) for role in self.chains}
-        plan = CallPlan(self.chunks[-1], whole)
-        with contextlib.suppress(BundleError):
-            for chunk in reversed(self.chunks):
-                plan = self._plan(whole, chunk)
-                if self._fits(plan):
-                    break
-        return plan
-
-    def why(self, plan: CallPlan) -> str:
-        """One line for people about a plan that `shorten` made."""
-        f = self.manifest.stream.time_factor
-        text = (
-            f"calls of {plan.chunk * f} frames, since {self.chunks[-1] * f} would take more than the "
-            f"{format_memory(self.limit)} that are free"
-        )
-        return text if self._fits(plan) else f"{text}, as these may, too; --max-memory cuts frames into tiles"
+    free: bool = False
 
     def choose(self, height: int, width: int) -> CallPlan:
         """The first plan that fits frames of `height` x `width` latents; raises InputError with what would fit.
 
-        Shorter calls change no result and come first, tiles next: the largest that fit.
+        Whole frames come first, in calls from long to short, then tiles, from the least that has to be computed on.
         """
         plans = []
-        for plan in self._plans(height, width):
-            plans.append(plan)
-            if self._fits(plan):
+        for peak, plan in self._plans(height, width):
+            if peak <= self.limit:
                 return plan
-        least = min(plans, key=lambda plan: plan.peak or 0)
+            plans.append((peak, plan))
+        _, least = min(plans, key=lambda found: found[0])
         multiple = self.manifest.stream.spatial_multiple
+        whole = [f"its {role} cannot be cut into tiles" for role, margin in self._margins.items() if margin is None]
         raise InputError(
-            f"{width * multiple}x{height * multiple} does not fit into {format_memory(self.limit)} with "
-            f"{self.provider}; it needs {least.text(self.manifest)}{self._smaller(height, width)}"
+            f"{width * multiple}x{height * multiple} does not fit into {self._limit} with {self.provider}; it needs "
+            f"{', '.join([self.text(least), *whole])}. {self._remedy(height, width)}"
         )
 
-    def _fits(self, plan: CallPlan) -> bool:
-        return plan.peak is not None and plan.peak <= self.limit
+    def text(self, plan: CallPlan) -> str:
+        """One line for people."""
+        doubt = f" (unmeasured on {self.provider})" if self.provider in UNMEASURED else ""
+        return f"{format_memory(plan.peak or 0)} at the peak{doubt}: {self._cut(plan)}"
 
-    def _smaller(self, height: int, width: int) -> str:
+    def why(self, plan: CallPlan) -> str:
+        """One line for people about a plan that had to fit into what is free."""
+        longest = self.chunks[-1] * self.manifest.stream.time_factor
+        other = "whole frames" if plan.in_tiles else f"{longest}"
+        return f"{self._cut(plan)}, since {other} would take more than {self._limit}"
+
+    @property
+    def _limit(self) -> str:
+        return f"the {format_memory(self.limit)} that are free" if self.free else format_memory(self.limit)
+
+    def _cut(self, plan: CallPlan) -> str:
+        multiple = self.manifest.stream.spatial_multiple
+        parts = [f"calls of {plan.chunk * self.manifest.stream.time_factor} frames"]
+        for role, tiling in plan.tiles.items():
+            if tiling.count > 1:
+                rows, columns = tiling.rows, tiling.columns
+                parts.append(
+                    f"{role} in {len(columns.tiles)}x{len(rows.tiles)} tiles of "
+                    f"{columns.size * multiple}x{rows.size * multiple}"
+                )
+        return ", ".join(parts)
+
+    def _remedy(self, height: int, width: int) -> str:
         """What to do: the largest size of this shape that fits."""
         short = min(height, width)
 
         def fits(side: int) -> bool:
-            return any(map(self._fits, self._plans(-(-height * side // short), -(-width * side // short))))
+            plans = self._plans(-(-height * side // short), -(-width * side // short))
+            return any(peak <= self.limit for peak, _ in plans)
 
         side = bisect_left(range(1, short), True, key=lambda side: not fits(side))
         if side == 0:
-            return f". {format_memory(self.limit)} are too little for any size"
-        return f". Raise the limit, or resize the shorter side to {side * self.manifest.stream.spatial_multiple}"
+            return f"{format_memory(self.limit)} are too little for any size"
+        return f"Allow more memory, or resize the shorter side to {side * self.manifest.stream.spatial_multiple}"
 
-    def _plans(self, height: int, width: int) -> Iterator[CallPlan]:
-        for index, tiles in enumerate(self._grids(height, width)):
-            for chunk in reversed(self.chunks) if index == 0 else self.chunks[:1]:
-                yield self._plan(tiles, chunk)
+    def _plans(self, height: int, width: int) -> Iterator[tuple[int, CallPlan]]:
+        """What can be done, best first, and bytes at the peak."""
+        whole = {role: Tiling.whole(height, width) for role in self.chains}
+        for chunk in reversed(self.chunks):
+            streams = {role: self._count(role, tiling, chunk) for role, tiling in whole.items()}
+            yield self._plan(chunk, whole, streams)
+        chunk = self.chunks[0]
+        counted = {
+            role: [(tiling, self._count(role, tiling, chunk)) for tiling in self._grids(role, height, width)]
+            for role in self.chains
+        }
+        choices = product(*counted.values())
+        for choice in sorted(choices, key=lambda choice: sum(tiling.computed for tiling, _ in choice)):
+            found = dict(zip(counted, choice, strict=True))
+            tiles = {role: tiling for role, (tiling, _) in found.items()}
+            yield self._plan(chunk, tiles, {role: counts for role, (_, counts) in found.items()})
 
-    def _plan(self, tiles: dict[str, Tiling], chunk: int) -> CallPlan:
-        return CallPlan(chunk, tiles, predict(self.manifest, self.chains, self.provider, tiles, chunk))
+    def _plan(self, chunk: int, tiles: dict[str, Tiling], streams: Mapping[str, Counts]) -> tuple[int, CallPlan]:
+        peak = predict(self.provider, streams)
+        return peak, CallPlan(chunk, tiles, peak)
 
-    def _grids(self, height: int, width: int) -> Iterator[dict[str, Tiling]]:
-        """Whole frames, then ever smaller tiles: of each number of tiles the smallest that overlap enough."""
-        overlaps = {role: overlap_of(self.manifest, chain) for role, chain in self.chains.items()}
-        yield {role: Tiling.of(height, width) for role in overlaps}
-        found = {}
-        for side in range(max(height, width) - 1, 2 * max(overlaps.values()) - 1, -1):
-            tiles = {role: Tiling.of(height, width, side, overlap) for role, overlap in overlaps.items()}
-            found[tuple(t.count for t in tiles.values())] = tiles
-        yield from found.values()
+    def _grids(self, role: str, height: int, width: int) -> Iterator[Tiling]:
+        margin = self._margins[role]
+        return iter([Tiling.whole(height, width)]) if margin is None else grids(height, width, margin)
 
+    def _count(self, role: str, tiling: Tiling, chunk: int) -> Counts:
+        return Counts.of(self.manifest, self.chains[role], tiling, chunk, self._weights[role])
 
-def overlap_of(manifest: Manifest, chain: Sequence[GraphEntry]) -> int:
-    """Latents that the graphs of a chain look at on either side of one, attention left out."""
-    return -(-sum(graph.receptive_field for graph in chain) // manifest.stream.spatial_multiple)
+    @cached_property
+    def _margins(self) -> dict[str, int | None]:
+        multiple = self.manifest.stream.spatial_multiple
+        return {role: margin_of(chain, multiple) for role, chain in self.chains.items()}
+
+    @cached_property
+    def _weights(self) -> dict[str, int]:
+        return {role: size_of(self.manifest, chain) for role, chain in self.chains.items()}

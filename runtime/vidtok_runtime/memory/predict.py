@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vidtok_runtime.bundle.graph_entry import GraphEntry, shape_of
-from vidtok_runtime.bundle.manifest import Manifest, size_of
+from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.errors import BundleError, InputError
 from vidtok_runtime.machine import free_memory
 from vidtok_runtime.streaming.tiles import Tiling
@@ -38,25 +38,24 @@ def format_memory(size: float) -> str:
 class Costs:
     """Measured by `scripts/memory.py fit`: peak bytes as multiples of what is counted.
 
-    process: MiB of Python and the engine. weights: of the graph files. widest: of the widest activation of a call,
-    with the two frames that temporal layers carry. scores: of the attention scores of a call, `(h*w)^2` a position in
-    time. states: of the state of the tile in turn. idle: of the states of the other tiles.
+    process: MiB of Python and the engine. weights: of the graph files. widest: of the widest activations of a call,
+    with the two frames that temporal layers carry. states: of the states that go through the engine.
     """
 
     process: float
     weights: float
     widest: float
-    scores: float
     states: float
-    idle: float
 
 
 COSTS = {
-    ("cpu", "encoder"): Costs(63.8, 3.7, 8.2, 1.2, 1.9, 1.3),
-    ("cpu", "decoder"): Costs(63.8, 3.7, 8.0, 0.8, 1.3, 1.3),
-    ("openvino", "encoder"): Costs(105.2, 5.0, 8.5, 1.9, 3.0, 1.0),
-    ("openvino", "decoder"): Costs(105.2, 5.0, 8.4, 1.9, 2.5, 1.0),
+    ("cpu", "encoder"): Costs(58.2, 8.14, 7.11, 1.35),
+    ("cpu", "decoder"): Costs(58.2, 8.14, 7.16, 0.93),
+    ("openvino", "encoder"): Costs(89.48, 12.27, 7.94, 3.42),
+    ("openvino", "decoder"): Costs(89.48, 12.27, 8.7, 2.22),
 }
+# Where nothing was measured: whose costs are taken, and how many times.
+UNMEASURED = {"cuda": ("cpu", 1.5)}
 # Copies of a chunk's pixels in float32 that numpy holds at once: see `geometry.to_network`, `from_network`.
 PIXEL_COPIES = {"encoder": 3, "decoder": 4}
 # What `vidtok-run` takes beside: MiB of PyAV, OpenCV and the command line with an engine; bytes for each pixel of a
@@ -68,40 +67,51 @@ IN_HAND = 0.1  # share of a limit that a prediction may be wrong by
 
 @dataclass(frozen=True)
 class Counts:
-    """Bytes that a stream's peak is made of, before the costs; `height`, `width` of `tiles` are in latents."""
+    """Bytes that a stream's peak is made of, before the costs; frame: pixels.
+
+    Of local graphs in tiles, `widest` and `states` are those of the largest tile. beside: what numpy holds of whole
+    frames, states in tiles and the strips set aside of them, and what one graph hands to the next.
+    """
 
     weights: int
     widest: float
-    scores: int
     states: int
-    idle_states: int
+    beside: int
     pixels: int
     frame: int
 
     @classmethod
-    def of(cls, manifest: Manifest, chain: Sequence[GraphEntry], tiles: Tiling, chunk: int) -> Counts:
-        """Count for one stream of calls of `chunk` latents; raises BundleError where the graphs tell no stages."""
-        multiple, frames = manifest.stream.spatial_multiple, chunk * manifest.stream.time_factor
-        height, width = tiles.rows.size * multiple, tiles.columns.size * multiple
-        sizes = {"N": 1, "T": frames, "H": height, "W": width}
-        stages = [stage for graph in chain for stage in graph.stages]
-        if not stages:
+    def of(cls, manifest: Manifest, chain: Sequence[GraphEntry], tiling: Tiling, chunk: int, weights: int) -> Counts:
+        """Count for one stream of calls of `chunk` latents; weights: bytes of the files of the chain.
+
+        Raises BundleError where the graphs tell no stages.
+        """
+        if not tells_stages(chain):
             raise BundleError(f"{manifest.folder} tells no stages, so its memory cannot be predicted; export it again")
-        states = 0
+        multiple, frames = manifest.stream.spatial_multiple, chunk * manifest.stream.time_factor
+        rows, columns = tiling.rows, tiling.columns
+        whole = _sizes(frames, rows.length * multiple, columns.length * multiple)
+        tile = _sizes(frames, rows.size * multiple, columns.size * multiple)
+        widest, states, beside = 0.0, 0, 0
         for graph in chain:
-            for state in graph.states:
-                states += _FLOAT * math.prod(shape_of(state.axes, sizes))
-        looking = [s for s in stages if s.attention]
+            in_tiles = tiling.count > 1 and graph.part == "local"
+            sizes = tile if in_tiles else whole
+            positions = sizes["H"] * sizes["W"]
+            widest += max(
+                (_FLOAT * s.channels * (frames / s.time + 2) * positions / s.space**2 for s in graph.stages), default=0
+            )
+            states += _states(graph, sizes)
+            if in_tiles:
+                beside += _states(graph, whole) * (rows.length + 2 * rows.overlap) // rows.length
+            if graph is not chain[-1]:
+                beside += _FLOAT * math.prod(shape_of(graph.outputs[0].axes, whole))
         return cls(
-            weights=size_of(manifest, chain),
-            widest=max(_FLOAT * s.channels * (frames / s.time + 2) * height * width / s.space**2 for s in stages),
-            scores=max(
-                (_FLOAT * (height * width // s.space**2) ** 2 * -(-frames // s.time) for s in looking), default=0
-            ),
+            weights=weights,
+            widest=widest,
             states=states,
-            idle_states=states * (tiles.count - 1),
-            pixels=_FLOAT * 3 * frames * tiles.rows.length * tiles.columns.length * multiple**2,
-            frame=tiles.rows.length * tiles.columns.length * multiple**2,
+            beside=beside,
+            pixels=_FLOAT * 3 * frames * whole["H"] * whole["W"],
+            frame=whole["H"] * whole["W"],
         )
 
     def peak(self, costs: Costs, role: str) -> float:
@@ -109,38 +119,38 @@ class Counts:
         return (
             costs.weights * self.weights
             + costs.widest * self.widest
-            + costs.scores * self.scores
             + costs.states * self.states
-            + costs.idle * self.idle_states
+            + self.beside
             + PIXEL_COPIES[role] * self.pixels
         )
+
+
+def _sizes(frames: int, height: int, width: int) -> dict[str, int]:
+    return {"N": 1, "T": frames, "H": height, "W": width}
+
+
+def _states(graph: GraphEntry, sizes: Mapping[str, int]) -> int:
+    """Bytes of the states of a graph for data of these sizes."""
+    return sum(_FLOAT * math.prod(shape_of(state.axes, sizes)) for state in graph.states)
+
+
+def tells_stages(chain: Sequence[GraphEntry]) -> bool:
+    """Whether the graphs tell what a prediction needs."""
+    return any(graph.stages for graph in chain)
 
 
 def affordable(provider: str) -> int | None:
     """Bytes that a `vidtok-run` of this machine may come to at its peak; None where that is not known."""
     free = free_memory()
-    if free is None or provider not in COMMAND:
+    if free is None or provider in UNMEASURED:
         return None
     return free + round((COSTS[provider, "encoder"].process + COMMAND[provider]) * _MIB)  # which it has by now
 
 
-def predict(
-    manifest: Manifest,
-    chains: Mapping[str, Sequence[GraphEntry]],
-    provider: str,
-    tiles: dict[str, Tiling],
-    chunk: int,
-) -> int:
-    """Peak bytes of a `vidtok-run` that takes one stream through the chain of each role, with a tenth in hand.
-
-    Raises InputError where nothing was measured, BundleError where the graphs tell no stages.
-    """
-    if provider not in COMMAND:
-        measured = sorted(COMMAND)
-        raise InputError(f"memory was measured on {', '.join(measured)}, not on {provider}; leave max-memory out")
-    costs = {role: COSTS[provider, role] for role in chains}
-    total = (max(c.process for c in costs.values()) + COMMAND[provider]) * _MIB
-    for role, chain in chains.items():
-        counts = Counts.of(manifest, chain, tiles[role], chunk)
-        total += counts.peak(costs[role], role) + CLIP_BYTES[role] * counts.frame
-    return round(total / (1 - IN_HAND))
+def predict(provider: str, streams: Mapping[str, Counts]) -> int:
+    """Peak bytes of a `vidtok-run` that takes one stream through the chain of each role, with a tenth in hand."""
+    engine, times = UNMEASURED.get(provider, (provider, 1))
+    total = (max(COSTS[engine, role].process for role in streams) + COMMAND[engine]) * _MIB
+    for role, counts in streams.items():
+        total += counts.peak(COSTS[engine, role], role) + CLIP_BYTES[role] * counts.frame
+    return round(times * total / (1 - IN_HAND))

@@ -15,13 +15,12 @@ from vidtok_runtime.errors import InputError
 from vidtok_runtime.streaming.geometry import RangeNote, check_frames, from_network, padded_size, to_network
 from vidtok_runtime.streaming.graph_calls import Calls
 from vidtok_runtime.streaming.posterior import scale_of
-from vidtok_runtime.streaming.tiles import TiledCalls
 
 Array = NDArray[Any]
 # The graph calls of a stream of frames of a height and width, which only the first push tells.
-Start = Callable[[int, int], Calls | TiledCalls]
+Start = Callable[[int, int], Calls]
 # The same for the latents of a stream that holds so many frames; 0 where that changes nothing.
-DecoderStart = Callable[[int, int, int], Calls | TiledCalls]
+DecoderStart = Callable[[int, int, int], Calls]
 
 
 class EncoderStream:
@@ -36,7 +35,7 @@ class EncoderStream:
         self._channels = stream.latent_channels * (2 if both else 1)
         self._start = start
         self._note = note or RangeNote()
-        self._calls: Calls | TiledCalls | None = None
+        self._calls: Calls | None = None
         self._last: NDArray[np.float32] | None = None
         self._shape: tuple[int, ...] | None = None
         self._finished = False
@@ -127,7 +126,7 @@ class DecoderStream:
         self._stream = stream
         self._scale = scale_of(stream) if normalized else None
         self._start = start
-        self._calls: Calls | TiledCalls | None = None
+        self._calls: Calls | None = None
         self._size: tuple[int, ...] | None = None
         self._waiting: list[Array] | None = [] if stream.decoder.drop == SURPLUS else None
         self._finished = False
