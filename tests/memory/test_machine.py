@@ -179,19 +179,30 @@ def test_calls_are_as_long_as_free_memory_allows(system: FakeSystem, capsys: pyt
     longest = roomy.plan("encoder", 96, 128)
     assert (longest.chunk, capsys.readouterr().err) == (4, "")
     held = (affordable("cpu") or 0) - 10**6 * MIB
-    for free, chunk in (((longest.peak or 0) - held - 1) // MIB, 3), (1, 1):
-        system(meminfo(free))
-        tight = Tokenizer("tiny-kl-16chn", "cpu", threads=1)
-        tokens = tight.encode(clip)
-        assert tight.plan("encoder", 96, 128).chunk == chunk
-        assert all(tiles.count == 1 for tiles in tight.plan("encoder", 96, 128).tiles.values())
-        np.testing.assert_allclose(tokens.data, wanted.data, atol=1e-4)
-        tight.decode(tokens)
-        tight.encode(clip[:, :80])
-        line = capsys.readouterr().err
-        assert line.startswith(f"vidtok: calls of {4 * chunk} frames, since 16 would take more than the ")
-        assert ("--max-memory cuts frames into tiles" in line) == (chunk == 1)
-        assert line.count("\n") == 1  # said once
+    system(meminfo(((longest.peak or 0) - held - 1) // MIB))
+    tight = Tokenizer("tiny-kl-16chn", "cpu", threads=1)
+    tokens = tight.encode(clip)
+    assert tight.plan("encoder", 96, 128).chunk == 3
+    assert not tight.plan("encoder", 96, 128).in_tiles
+    np.testing.assert_allclose(tokens.data, wanted.data, atol=1e-4)
+    tight.decode(tokens)
+    tight.encode(clip[:, :80])
+    line = capsys.readouterr().err
+    assert line.startswith("vidtok: calls of 12 frames, since 16 would take more than the ")
+    assert line.count("\n") == 1  # said once
+
+
+def test_frames_are_cut_where_free_memory_is_too_little(system: FakeSystem, capsys: pytest.CaptureFixture[str]) -> None:
+    system(meminfo(3000))
+    plan = Tokenizer("tiny-kl-16chn", "cpu").plan("encoder", 1080, 1920)
+    assert plan.in_tiles
+    assert plan.peak <= (affordable("cpu") or 0)
+    line = capsys.readouterr().err
+    assert line.startswith("vidtok: calls of 4 frames, encoder in ")
+    assert ", since whole frames would take more than the " in line
+    system(meminfo(1))
+    with pytest.raises(InputError, match=r"1920x1080 does not fit into the \d+MB that are free with cpu; it needs"):
+        Tokenizer("tiny-kl-16chn", "cpu").plan("encoder", 1080, 1920)
 
 
 def test_where_the_system_says_nothing_calls_stay_long(system: FakeSystem, capsys: pytest.CaptureFixture[str]) -> None:

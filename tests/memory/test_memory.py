@@ -1,7 +1,8 @@
-"""A limit on memory: what it means, what is predicted and chosen, and what tiles change."""
+"""A limit on memory: what it means, what is predicted, and what is chosen."""
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import time
@@ -14,15 +15,16 @@ import pytest
 from click.testing import CliRunner
 
 from vidtok_runtime import Tokenizer
+from vidtok_runtime.bundle.graph_entry import shape_of
 from vidtok_runtime.bundle.lookup import find_bundle
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.cli import main
 from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.engines.stateful import StatefulGraph
 from vidtok_runtime.errors import BundleError, InputError
-from vidtok_runtime.memory.planner import CallPlan, overlap_of
 from vidtok_runtime.memory.predict import Counts, format_memory, parse_memory
-from vidtok_runtime.streaming.tiles import Axis, Tiling
+from vidtok_runtime.streaming.tiled_graph import margin_of
+from vidtok_runtime.streaming.tiles import ALIGNED, Axis, Tiling
 from vidtok_runtime.tools.demo import make_clip, synthetic_frame
 
 SHIPPED = ("tiny-kl-16chn", "tiny-fsq-32768")
@@ -32,12 +34,6 @@ HD = (1080, 1920)
 @pytest.fixture(scope="module")
 def video() -> np.ndarray:
     return np.stack([synthetic_frame(3 * i, 96, 128) for i in range(10)])
-
-
-def in_tiles(tok: Tokenizer, tiles: Tiling, chunk: int = 1) -> Tokenizer:
-    """The tokenizer with a plan of the test's own; real plans have tiles of 240 pixels and more."""
-    tok.plan = lambda *_: CallPlan(chunk, {"encoder": tiles, "decoder": tiles})  # type: ignore[method-assign]
-    return tok
 
 
 def limited(limit: str | int, *roles: str, bundle: str = "tiny-kl-16chn", provider: str = "cpu") -> Tokenizer:
@@ -64,45 +60,6 @@ def test_no_amounts(text: str) -> None:
 def test_amounts_as_text_are_enough() -> None:
     for size in (1, 999_999, 10**9, 1_234_567_890):
         assert size <= parse_memory(format_memory(size)) <= size + 10**8
-
-
-@pytest.mark.parametrize(
-    ("length", "tile", "overlap"), [(48, 32, 12), (240, 40, 15), (33, 32, 8), (9, 9, 3), (5, 8, 3)]
-)
-def test_tiles_of_an_axis(length: int, tile: int, overlap: int) -> None:
-    axis = Axis(length, tile, overlap)
-    assert axis.starts[0] == 0
-    assert axis.starts[-1] + axis.size == length
-    assert all(a + axis.size - b >= overlap for a, b in zip(axis.starts, axis.starts[1:], strict=False))
-    covered = np.concatenate([np.arange(length)[part] for part in axis.kept()])
-    assert covered.tolist() == list(range(length))
-    assert all(s <= part.start and part.stop <= s + axis.size for s, part in zip(axis.starts, axis.kept(), strict=True))
-    total = np.zeros(4 * length)
-    for start, weights in zip(axis.starts, axis.weights(4), strict=True):
-        assert weights.min() > 0
-        total[4 * start : 4 * start + len(weights)] += weights
-    np.testing.assert_allclose(total, 1, atol=1e-6)
-
-
-@pytest.mark.parametrize("role", ["encoder", "decoder"])
-def test_reach_is_that_of_the_network(role: str, video: np.ndarray) -> None:
-    # Beyond the reach only attention connects pixels, and that weakly; within it the convolutions do.
-    tok = Tokenizer("tiny-kl-16chn", "cpu", threads=1)
-    far = overlap_of(tok.manifest, tok.manifest.chain(role, "cpu", None))
-    assert 8 <= far <= 20
-    wide = np.repeat(np.full((1, 16, 8 * (2 * far + 8), 3), 90, np.uint8), 4, axis=0)
-    other = wide.copy()
-    other[:, :, :8] = 200
-    if role == "encoder":
-        change = np.abs(tok.encode(wide).data - tok.encode(other).data).max(axis=(0, 1, 2))
-        near, beyond = change[:2].max(), change[far + 1 :].max()
-    else:
-        latents = tok.encode(wide)
-        before = tok.decode(latents, "float32")
-        latents.data[..., 0] += 3
-        change = np.abs(tok.decode(latents, "float32") - before).max(axis=(0, 1, 3))
-        near, beyond = change[:16].max(), change[8 * (far + 1) :].max()
-    assert beyond < near / 20
 
 
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])
@@ -144,11 +101,26 @@ def test_too_little_says_what_would_fit(capsys: pytest.CaptureFixture[str]) -> N
         limited("50MB", "encoder").plan("encoder", *HD)
 
 
-def test_no_prediction_where_nothing_was_measured() -> None:
-    tok = limited("4GB", "encoder")
+def test_where_nothing_was_measured_the_prediction_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    measured, tok = limited("100GB", "encoder"), limited("100GB", "encoder")
     tok.provider = "cuda"
-    with pytest.raises(InputError, match="cpu, openvino, not on cuda"):
-        tok.plan("encoder", 64, 64)
+    tok.manifest = replace(
+        tok.manifest, graphs=tuple(replace(g, providers=(*g.providers, "cuda")) for g in tok.manifest.graphs)
+    )
+    plan = tok.plan("encoder", 64, 64)
+    assert plan.peak == pytest.approx(1.5 * measured.plan("encoder", 64, 64).peak, abs=1)
+    assert "at the peak (unmeasured on cuda): calls of 16 frames" in capsys.readouterr().err
+
+
+def test_what_cannot_be_cut_says_so() -> None:
+    manifest = find_bundle(None)
+    one_piece = replace(manifest, graphs=tuple(replace(graph, part="global") for graph in manifest.graphs))
+    tok = Tokenizer(one_piece, "cpu", max_memory="1GB")
+    with pytest.raises(InputError, match=r"its encoder cannot be cut into tiles\. Allow more memory, or resize") as e:
+        tok.plan("encoder", *HD)
+    assert " tiles of " not in str(e.value)
+    side = int(str(e.value).rsplit(" ", 1)[1])
+    assert not tok.plan("encoder", side, side * 16 // 9).in_tiles
 
 
 @pytest.mark.parametrize("bundle", SHIPPED)
@@ -266,54 +238,14 @@ def peak_of(*arguments: str | Path) -> tuple[int, str]:
     return int(done.stdout.split()[-1]) * 1024, done.stderr
 
 
-@pytest.mark.parametrize("bundle", SHIPPED)
-def test_one_tile_is_the_whole_frame(bundle: str, video: np.ndarray) -> None:
-    whole = Tokenizer(bundle, "cpu", threads=1)
-    tiled = in_tiles(Tokenizer(bundle, "cpu", threads=1), Tiling.of(12, 16, 16, 4), chunk=4)
-    tokens = whole.encode(video)
-    assert np.array_equal(tiled.encode(video).data, tokens.data)
-    assert np.array_equal(tiled.decode(tokens), whole.decode(tokens))
-
-
-@pytest.mark.parametrize("bundle", SHIPPED)
-def test_tiles_come_close_to_whole_frames(bundle: str, video: np.ndarray) -> None:
-    whole = Tokenizer(bundle, "cpu", threads=1)
-    tokens = whole.encode(video)
-    tiled = in_tiles(Tokenizer(bundle, "cpu", threads=1), Tiling.of(12, 16, 9, 5))
-    found = tiled.encode(video)
-    assert found.data.shape == tokens.data.shape
-    assert found.data.dtype == tokens.data.dtype
-    if bundle == "tiny-fsq-32768":
-        assert np.mean(found.data == tokens.data) > 0.8
-    else:
-        assert np.std(found.data - tokens.data) < 0.1 * np.std(tokens.data)
-    ours, theirs = tiled.decode(tokens), whole.decode(tokens)
-    assert ours.shape == theirs.shape == video.shape
-    assert np.mean((ours.astype(float) - theirs) ** 2) < 255**2 / 10**4  # 40 dB
-    assert not np.array_equal(ours, theirs)
-
-
-def test_tiles_stream_with_one_state_each(video: np.ndarray) -> None:
-    tok = in_tiles(Tokenizer("tiny-kl-16chn", "cpu", threads=1), Tiling.of(12, 16, 9, 5))
-    wanted = tok.encode(video).data
-    stream = tok.encoder()
-    parts = [stream.push(video[a:b]) for a, b in ((0, 1), (1, 8), (8, 10))]
-    np.testing.assert_allclose(np.concatenate([*parts, stream.finish()]), wanted, atol=1e-4)
-    assert stream._calls is not None
-    assert len(stream._calls._calls) == 2 * 3
-    decoder = tok.decoder(10, 96, 128)
-    frames = np.concatenate([*(decoder.push(wanted[i : i + 1]) for i in range(len(wanted))), decoder.finish()])
-    assert frames.shape == video.shape
-
-
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 def test_memory_in_tiles_does_not_grow_with_the_clip() -> None:
     code = (
         "import numpy as np; from vidtok_runtime import Tokenizer; from vidtok_runtime.memory.planner import CallPlan\n"
-        "from vidtok_runtime.streaming.tiles import Tiling; tiles = Tiling.of(4, 4, 3, 1)\n"
+        "from vidtok_runtime.streaming.tiles import Axis, Tiling; tiles = Tiling(Axis(26, 24, 10), Axis(4, 4, 10))\n"
         "tok = Tokenizer('tiny-kl-16chn', 'cpu', threads=1)\n"
         "tok.plan = lambda *_: CallPlan(1, {'encoder': tiles, 'decoder': tiles})\n"
-        "encoder, decoder, x = tok.encoder(), tok.decoder(), np.zeros((4, 32, 32, 3), np.uint8)\n"
+        "encoder, decoder, x = tok.encoder(), tok.decoder(), np.zeros((4, 208, 32, 3), np.uint8)\n"
         "for call in range(120):\n"
         "    decoder.push(encoder.push(x))\n"
         "    if call in (19, 119): print(next(s.split()[1] for s in open('/proc/self/status') if s[:5] == 'VmHWM'))"
@@ -369,18 +301,24 @@ def test_graphs_that_tell_no_stages_run_as_the_manifest_says() -> None:
         Tokenizer(manifest, "cpu", max_memory="4GB").plan("encoder", *HD)
 
 
-def test_parts_of_a_chain_are_counted_together() -> None:
+@pytest.mark.parametrize("role", ["encoder", "decoder"])
+def test_tiles_are_counted_where_they_are(role: str) -> None:
     manifest = find_bundle(None)
-    (graph,) = manifest.chain("encoder", "cpu", None)
-    tiles = {"encoder": Tiling.of(8, 8)}
-    half = len(graph.stages) // 2
-    parts = [
-        replace(graph, stages=graph.stages[:half], states=graph.states[:3], receptive_field=40),
-        replace(graph, stages=graph.stages[half:], states=graph.states[3:], receptive_field=graph.receptive_field - 40),
-    ]
-    whole = Counts.of(manifest, [graph], tiles["encoder"], 4)
-    assert Counts.of(manifest, parts, tiles["encoder"], 4) == whole
-    assert overlap_of(manifest, parts) == overlap_of(manifest, [graph])
-    plain = [replace(part, stages=tuple(replace(s, attention=False) for s in part.stages)) for part in parts]
-    assert Counts.of(manifest, plain, tiles["encoder"], 4) == replace(whole, scores=0)
-    assert whole.scores > 0
+    chain = manifest.chain(role, "cpu", None)
+    margin = margin_of(chain, 8)
+    assert margin is not None
+    half, full = (Tiling(Axis(64, rows, margin), Axis(64, 64, margin)) for rows in (2 * margin + ALIGNED, 64))
+    assert full.count == 1 < half.count
+    whole, tiled = (Counts.of(manifest, chain, tiling, 2, 1000) for tiling in (full, half))
+    assert whole.weights == tiled.weights == 1000
+    assert whole.pixels == tiled.pixels == 4 * 3 * 8 * 512 * 512
+    assert tiled.widest < whole.widest
+    (local,) = (graph for graph in chain if graph.part == "local")
+    states = sum(4 * math.prod(shape_of(s.axes, {"N": 1, "H": 512, "W": 512})) for s in local.states)
+    handed = 4 * math.prod(shape_of(chain[0].outputs[0].axes, {"N": 1, "T": 8, "H": 512, "W": 512}))
+    assert whole.beside == handed
+    assert handed + states < tiled.beside < handed + 2 * states
+    assert whole.states - tiled.states == pytest.approx(states * (1 - half.rows.size / 64))
+    # A global graph sees whole frames in either case.
+    wide = [replace(graph, part="global") for graph in chain]
+    assert Counts.of(manifest, wide, half, 2, 1000) == whole
