@@ -225,10 +225,10 @@ def write_cases(kit: Path, cases: list[dict[str, Any]]) -> None:
 def write_tiles(kit: Path) -> None:
     """Write `tiles.json`: every way to cut axes of some lengths."""
     axes = []
-    for length, margin in itertools.product((1, 19, 23, 45, 90, 135), (1, 7, 10, 14)):
-        for axis in cuts(length, margin):
+    for length, beyond in itertools.product((1, 19, 23, 45, 90, 135), (1, 7, 10, 14)):
+        for axis in cuts(length, beyond):
             tiles = [[*extent, *kept] for extent, kept in axis.tiles]
-            axes.append({"length": length, "margin": margin, "size": axis.size, "tiles": tiles})
+            axes.append({"length": length, "margin": beyond, "size": axis.size, "tiles": tiles})
     lines = ",\n".join(json.dumps(axis) for axis in axes)
     (kit / "tiles.json").write_text(f'{{"format": "vidtok-tiles", "version": 1, "axes": [\n{lines}\n]}}\n')
 
