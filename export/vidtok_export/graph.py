@@ -13,6 +13,7 @@ from torch.export import Dim
 
 from vidtok_export.errors import ExportError
 from vidtok_export.footprint import receptive_field, smallest_input, stages
+from vidtok_export.lowering.attention import fuse_attention
 from vidtok_export.lowering.lower import lower
 from vidtok_export.lowering.winograd import write_out
 from vidtok_export.trace import trace
@@ -146,6 +147,7 @@ def make_graph(model: VideoTokenizer, role: str, *, simplify: bool = True) -> Gr
         proto, same = onnxsim.simplify(proto)
         if not same:
             raise ExportError(f"onnxsim changed what the {role} computes; export with --no-simplify")
+    fuse_attention(proto)
     write_out(proto, pixels if role == "encoder" else 1)
     return Graph(
         role,

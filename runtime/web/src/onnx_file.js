@@ -6,11 +6,8 @@
 import { BundleError } from './errors.js'
 import { FormError } from './json.js'
 
-/**
- * Operators beyond ONNX's own that vidtok-export writes: `domain name`.
- * @type {string[]}
- */
-const OPERATORS = []
+/** Operators beyond ONNX's own that vidtok-export writes: `domain name`. */
+const OPERATORS = ['com.microsoft MultiHeadAttention']
 const OWN = ['', 'ai.onnx'] // the two names of ONNX's own domain
 /**
  * What each field of a message is, by its number; a dot is a field that vidtok-export does not write. Parsers pass over
