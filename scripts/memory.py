@@ -1,6 +1,7 @@
 """Measure peaks, fit the costs in `vidtok_runtime/memory/predict.py` to them, and measure what tiles change.
 
 python scripts/memory.py measure --bundle tiny-kl-16chn --size 256x256 --chunk 4 >> rows.jsonl
+python scripts/memory.py measure --size 1920x1080 --chunk 1 --provider cpu
 python scripts/memory.py fit rows.jsonl
 python scripts/memory.py check --size 1280x720 --max-memory 3GB
 python scripts/memory.py length --size 64x64
@@ -68,6 +69,7 @@ def main() -> None:
     """Measure and model peak memory."""
 
 
+provider_option = click.option("--provider", "providers", multiple=True, default=ENGINES, show_default=True)
 bundle_option = click.option("--bundle", default="tiny-kl-16chn", show_default=True)
 size_option = click.option("--size", callback=_size, default="256x256", show_default=True, help="WIDTHxHEIGHT.")
 
@@ -77,13 +79,14 @@ size_option = click.option("--size", callback=_size, default="256x256", show_def
 @size_option
 @click.option("--chunk", default=4, show_default=True, help="Latents a graph call.")
 @click.option("--calls", default=3, show_default=True, help="Calls; engines reach their peak in the second or later.")
-def measure(bundle: str, size: tuple[int, int], chunk: int, calls: int) -> None:
-    """Peak of every engine and role without tiles, one JSON line each."""
+@provider_option
+def measure(bundle: str, size: tuple[int, int], chunk: int, calls: int, providers: tuple[str, ...]) -> None:
+    """Peak and seconds of a call (the median) of every engine and role without tiles, one JSON line each."""
     manifest = find_bundle(bundle)
     f, m = manifest.stream.time_factor, manifest.stream.spatial_multiple
     height, width = (-(-n // m) * m for n in size)
     prepare = (
-        "import numpy as np; from dataclasses import replace; from vidtok_runtime import Tokenizer\n"
+        "import numpy as np, time; from dataclasses import replace; from vidtok_runtime import Tokenizer\n"
         "from vidtok_runtime.bundle.lookup import find_bundle\n"
         f"m = find_bundle({bundle!r})\n"
         f"s = m.stream; calls = replace(s.encoder, max={chunk * f}), replace(s.decoder, max={chunk})\n"
@@ -94,12 +97,16 @@ def measure(bundle: str, size: tuple[int, int], chunk: int, calls: int) -> None:
         f"np.random.default_rng(0).integers(0, s.codebook_size or 1, ({chunk}, {height // m}, {width // m})) if "
         f"s.codebook_size else np.zeros(({chunk}, s.latent_channels, {height // m}, {width // m}), np.float32)"
     )
-    for provider in ENGINES:
+    repeated = "    start = time.perf_counter(); t.push(x); print(time.perf_counter() - start, file=sys.stderr)"
+    for provider in providers:
         for role, data in zip(ROLES, (frames, latents), strict=True):
-            run = f"t = Tokenizer(m, {provider!r}, threads=2).{role}(); x = {data}\nfor _ in range({calls}): t.push(x)"
-            peak, _ = _peak(prepare + run)
+            run = (
+                f"t = Tokenizer(m, {provider!r}, threads=2).{role}(); x = {data}\nfor _ in range({calls}):\n{repeated}"
+            )
+            peak, times = _peak(prepare + run)
             row = {"bundle": bundle, "provider": provider, "role": role, "height": height, "width": width}
-            print(json.dumps({**row, "chunk": chunk, "peak": round(peak)}), flush=True)
+            seconds = round(float(np.median([float(text) for text in times.split()])), 2)
+            print(json.dumps({**row, "chunk": chunk, "peak": round(peak), "seconds": seconds}), flush=True)
 
 
 def _terms(row: dict[str, Any]) -> tuple[Counts, float]:
@@ -162,7 +169,7 @@ def _clip(path: Path, frames: int, height: int, width: int) -> None:
 @click.option("--size", "sizes", multiple=True, default=["64x64", "256x256", "640x360", "1280x720"], show_default=True)
 @click.option("--max-memory", "limits", multiple=True, default=LIMITS, show_default=True)
 @click.option("--frames", default=17, show_default=True)
-@click.option("--provider", "providers", multiple=True, default=ENGINES, show_default=True)
+@provider_option
 def check(
     bundle: str, sizes: tuple[str, ...], limits: tuple[str, ...], frames: int, providers: tuple[str, ...]
 ) -> None:

@@ -63,8 +63,10 @@ def fuse_attention(model: onnx.ModelProto) -> None:
     nodes = [fused.get(node.output[0], node) for node in graph.node if node.output[0] not in replaced]
     known = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * 3) for name in fused]
     others = [value for value in graph.value_info if value.name not in {*replaced, *fused}]
+    used = {name for node in nodes for name in node.input}
     put(graph, "node", nodes)
     put(graph, "value_info", [*others, *known])
+    put(graph, "initializer", [t for t in graph.initializer if t.name in used or t.name not in scales])
     model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
 
 
