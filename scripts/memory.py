@@ -88,6 +88,7 @@ def main() -> None:
     """Measure and model peak memory."""
 
 
+provider_option = click.option("--provider", "providers", multiple=True, default=ENGINES, show_default=True)
 bundle_option = click.option("--bundle", default="tiny-kl-16chn", show_default=True)
 size_option = click.option("--size", callback=_size, default="256x256", show_default=True, help="WIDTHxHEIGHT.")
 tiles_option = click.option("--tiles", callback=_size, default="1x1", show_default=True, help="Across x down.")
@@ -99,7 +100,7 @@ tiles_option = click.option("--tiles", callback=_size, default="1x1", show_defau
 @tiles_option
 @click.option("--chunk", default=4, show_default=True, help="Latents a graph call.")
 @click.option("--calls", default=3, show_default=True, help="Calls; engines reach their peak in the second or later.")
-@click.option("--provider", "providers", multiple=True, default=ENGINES, show_default=True)
+@provider_option
 @click.option("--role", "roles", multiple=True, default=ROLES, show_default=True)
 def measure(
     bundle: str,
@@ -110,12 +111,12 @@ def measure(
     providers: tuple[str, ...],
     roles: tuple[str, ...],
 ) -> None:
-    """Peak of every engine and role, one JSON line each."""
+    """Peak and seconds of a call (the median) of every engine and role, one JSON line each."""
     manifest = find_bundle(bundle)
     f, m = manifest.stream.time_factor, manifest.stream.spatial_multiple
     height, width = (-(-n // m) * m for n in size)
     prepare = (
-        "import numpy as np; from dataclasses import replace; from vidtok_runtime import Tokenizer\n"
+        "import numpy as np, time; from dataclasses import replace; from vidtok_runtime import Tokenizer\n"
         "from vidtok_runtime.bundle.lookup import find_bundle\n"
         "from vidtok_runtime.memory.planner import CallPlan\n"
         "from vidtok_runtime.streaming.tiles import Axis, Tiling\n"
@@ -130,16 +131,19 @@ def measure(
             f"s.codebook_size else np.zeros(({chunk}, s.latent_channels, {height // m}, {width // m}), np.float32)"
         ),
     }
+    repeated = "    start = time.perf_counter(); t.push(x); print(time.perf_counter() - start, file=sys.stderr)"
     for provider, role in itertools.product(providers, roles):
         tiling = _tiling(manifest, role, provider, size, tiles)
         run = (
             f"t = Tokenizer(m, {provider!r}, threads=2)\n"
             f"t.plan = lambda *_: CallPlan({chunk}, {{{role!r}: {tiling}}})\n"
-            f"t = t.{role}(); x = {data[role]}\nfor _ in range({calls}): t.push(x)"
+            f"t = t.{role}(); x = {data[role]}\nfor _ in range({calls}):\n{repeated}"
         )
-        peak, _ = _peak(prepare + run)
+        peak, times = _peak(prepare + run)
         row = {"bundle": bundle, "provider": provider, "role": role, "height": height, "width": width}
-        print(json.dumps({**row, "tiles": tiles, "chunk": chunk, "peak": round(peak)}), flush=True)
+        seconds = round(float(np.median([float(text) for text in times.split()])), 2)
+        row |= {"tiles": tiles, "chunk": chunk, "peak": round(peak), "seconds": seconds}
+        print(json.dumps(row), flush=True)
 
 
 def _terms(row: dict[str, Any]) -> tuple[Counts, float]:
@@ -203,7 +207,7 @@ def _clip(path: Path, frames: int, height: int, width: int) -> None:
 @click.option("--size", "sizes", multiple=True, default=["64x64", "256x256", "640x360", "1280x720"], show_default=True)
 @click.option("--max-memory", "limits", multiple=True, default=LIMITS, show_default=True)
 @click.option("--frames", default=17, show_default=True)
-@click.option("--provider", "providers", multiple=True, default=ENGINES, show_default=True)
+@provider_option
 def check(
     bundle: str, sizes: tuple[str, ...], limits: tuple[str, ...], frames: int, providers: tuple[str, ...]
 ) -> None:
