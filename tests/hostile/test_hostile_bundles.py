@@ -37,7 +37,7 @@ def change_manifest(bundle: Path, change: Change) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../encoder.local.onnx", "/etc/passwd", "a/../encoder.local.onnx", "..", "", "C:\\x.onnx", "\0.onnx", "x.xml", 7, None]
+    "name", ["../encoder.local.onnx", "/etc/passwd", "a/../x.onnx", "..", "", "C:\\x.onnx", "\0.onnx", "x.xml", 7, None]
 )
 def test_graph_files_outside(bundle: Path, name: object) -> None:
     change_manifest(bundle, lambda m: m["graphs"][0].update(file=name))

@@ -111,5 +111,5 @@ class Quantizable:
         )
         quantizer.quantize_model()
         quantizer.model.topological_sort()
-        model = quantizer.model.model
-        return model
+        made: onnx.ModelProto = quantizer.model.model
+        return made
