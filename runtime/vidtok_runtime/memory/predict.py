@@ -102,7 +102,7 @@ class Counts:
             )
             states += _states(graph, sizes)
             if in_tiles:
-                beside += _states(graph, whole) * (rows.length + 2 * rows.overlap) // rows.length
+                beside += round(_states(graph, whole) * (1 + rows.aside + columns.aside * rows.size / rows.length))
             if graph is not chain[-1]:
                 beside += _FLOAT * math.prod(shape_of(graph.outputs[0].axes, whole))
         return cls(

@@ -57,9 +57,9 @@ class Axis:
         return tuple(found)
 
     @property
-    def overlap(self) -> int:
-        """The most latents that a tile computes in front of those it keeps."""
-        return max(tile.kept.start - tile.extent.start for tile in self.tiles)
+    def aside(self) -> float:
+        """Share of an array of the whole axis that is set aside when tiles write into it: strips for two of them."""
+        return 2 * max(tile.kept.start - tile.extent.start for tile in self.tiles) / self.length
 
     @cached_property
     def computed(self) -> int:
