@@ -56,8 +56,8 @@ COSTS = {
 }
 # Where nothing was measured: whose costs are taken, and how many times.
 UNMEASURED = {"cuda": ("cpu", 1.5)}
-# Copies of a chunk's pixels in float32 that numpy holds at once: see `geometry.to_network`, `from_network`.
-PIXEL_COPIES = {"encoder": 3, "decoder": 4}
+# Copies of a chunk's pixels in float32 that numpy holds at once: as graphs take or give them, and one cut or joined.
+PIXEL_COPIES = {"encoder": 2, "decoder": 2}
 # What `vidtok-run` takes beside: MiB of PyAV, OpenCV and the command line with an engine; bytes for each pixel of a
 # frame to read a clip (the decoder's frames, colours in float) and to write one (x264 looks ahead by 40 frames).
 COMMAND = {"cpu": 40, "openvino": 60}
