@@ -5,11 +5,11 @@ python scripts/make_kit.py                 # writes tests/conformance/kit anew; 
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from vidtok_ref.families import family_of
 from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.streaming.geometry import to_network
+from vidtok_runtime.streaming.tiles import cuts
 from vidtok_runtime.tokens.tokens import TokenInfo, Tokens
 
 KIT = Path(__file__).parent.parent / "tests/conformance/kit"
@@ -133,7 +134,7 @@ def chunk_of(model: VideoTokenizer) -> int | None:
 @torch.no_grad()
 def find_model(spec: Spec) -> VideoTokenizer:
     """The reference in float64 with the first seed for which all tokens of the cases keep the margin."""
-    for seed in count(spec.seed):
+    for seed in itertools.count(spec.seed):
         variant = build(spec.variant, **spec.overrides).config
         weights = random_weights(variant, seed)
         weights = {k: (t * spec.gain if k.startswith("encoder.conv_out") else t) for k, t in weights.items()}
@@ -221,9 +222,21 @@ def write_cases(kit: Path, cases: list[dict[str, Any]]) -> None:
     (kit / "cases.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
+def write_tiles(kit: Path) -> None:
+    """Write `tiles.json`: every way to cut axes of some lengths."""
+    axes = []
+    for length, beyond in itertools.product((1, 19, 23, 45, 90, 135), (1, 7, 10, 14)):
+        for axis in cuts(length, beyond):
+            tiles = [[*extent, *kept] for extent, kept in axis.tiles]
+            axes.append({"length": length, "margin": beyond, "size": axis.size, "tiles": tiles})
+    lines = ",\n".join(json.dumps(axis) for axis in axes)
+    (kit / "tiles.json").write_text(f'{{"format": "vidtok-tiles", "version": 1, "axes": [\n{lines}\n]}}\n')
+
+
 def make(kit: Path) -> None:
-    """Write bundles, cases and `cases.json`."""
+    """Write bundles, cases, `cases.json` and `tiles.json`."""
     kit.mkdir(parents=True, exist_ok=True)
+    write_tiles(kit)
     cases = []
     for bundle, spec in BUNDLES.items():
         model = find_model(spec)

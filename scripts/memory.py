@@ -1,10 +1,11 @@
-"""Measure peaks, fit the costs in `vidtok_runtime/memory/predict.py` to them, and measure what tiles change.
+"""Measure peaks, fit the costs in `vidtok_runtime/memory/predict.py` to them, and compare tiles with whole frames.
 
 python scripts/memory.py measure --bundle tiny-kl-16chn --size 256x256 --chunk 4 >> rows.jsonl
+python scripts/memory.py measure --bundle tiny-kl-16chn --size 1280x720 --chunk 1 --tiles 3x2 >> rows.jsonl
 python scripts/memory.py fit rows.jsonl
 python scripts/memory.py check --size 1280x720 --max-memory 3GB
 python scripts/memory.py length --size 64x64
-python scripts/memory.py seams --bundle tiny-fsq-32768 --tile 256
+python scripts/memory.py differences --bundle tiny-fsq-32768 --size 640x384 --tiles 2x2
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ import numpy as np
 
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundle.lookup import find_bundle
-from vidtok_runtime.memory.planner import CallPlan, overlap_of
-from vidtok_runtime.memory.predict import COSTS, PIXEL_COPIES, Counts, parse_memory
-from vidtok_runtime.streaming.tiles import Tiling
+from vidtok_runtime.bundle.manifest import Manifest, size_of
+from vidtok_runtime.memory.planner import CallPlan
+from vidtok_runtime.memory.predict import COSTS, PIXEL_COPIES, Costs, Counts, parse_memory
+from vidtok_runtime.streaming.tiled_graph import margin_of
+from vidtok_runtime.streaming.tiles import Tiling, cuts
 from vidtok_runtime.tools.demo import synthetic_frame
 from vidtok_runtime.video.writer import VideoWriter
 
@@ -41,6 +44,23 @@ PEAK = "print('peak', next(s.split()[1] for s in open('/proc/self/status') if s.
 def _size(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]:
     width, _x, height = value.partition("x")
     return int(height), int(width)
+
+
+def _tiling(manifest: Manifest, role: str, provider: str, size: tuple[int, int], tiles: tuple[int, int]) -> Tiling:
+    """So many tiles across and down for frames of a height and width in pixels."""
+    multiple = manifest.stream.spatial_multiple
+    height, width = (-(-n // multiple) for n in size)
+    if tiles == (1, 1):
+        return Tiling.whole(height, width)
+    margin = margin_of(manifest.chain(role, provider, None), multiple)
+    if margin is None:
+        raise click.ClickException(f"the {role} of {manifest.name} cannot be cut into tiles")
+    found = []
+    for length, count in ((height, tiles[0]), (width, tiles[1])):
+        found += [axis for axis in cuts(length, margin) if len(axis.tiles) == count]
+    if len(found) < 2:
+        raise click.ClickException(f"{role}: frames of {size[1]}x{size[0]} have no {tiles[1]}x{tiles[0]} tiles")
+    return Tiling(*found)
 
 
 def _peak(code: str) -> tuple[float, str]:
@@ -70,45 +90,68 @@ def main() -> None:
 
 bundle_option = click.option("--bundle", default="tiny-kl-16chn", show_default=True)
 size_option = click.option("--size", callback=_size, default="256x256", show_default=True, help="WIDTHxHEIGHT.")
+provider_option = click.option("--provider", "providers", multiple=True, default=ENGINES, show_default=True)
+tiles_option = click.option("--tiles", callback=_size, default="1x1", show_default=True, help="Across x down.")
 
 
 @main.command()
 @bundle_option
 @size_option
+@tiles_option
 @click.option("--chunk", default=4, show_default=True, help="Latents a graph call.")
 @click.option("--calls", default=3, show_default=True, help="Calls; engines reach their peak in the second or later.")
-def measure(bundle: str, size: tuple[int, int], chunk: int, calls: int) -> None:
-    """Peak of every engine and role without tiles, one JSON line each."""
+@provider_option
+@click.option("--role", "roles", multiple=True, default=ROLES, show_default=True)
+def measure(
+    bundle: str,
+    size: tuple[int, int],
+    tiles: tuple[int, int],
+    chunk: int,
+    calls: int,
+    providers: tuple[str, ...],
+    roles: tuple[str, ...],
+) -> None:
+    """Peak and seconds of a call (the median) of every engine and role, one JSON line each."""
     manifest = find_bundle(bundle)
     f, m = manifest.stream.time_factor, manifest.stream.spatial_multiple
     height, width = (-(-n // m) * m for n in size)
     prepare = (
-        "import numpy as np; from dataclasses import replace; from vidtok_runtime import Tokenizer\n"
+        "import numpy as np, time; from dataclasses import replace; from vidtok_runtime import Tokenizer\n"
         "from vidtok_runtime.bundle.lookup import find_bundle\n"
+        "from vidtok_runtime.memory.planner import CallPlan\n"
+        "from vidtok_runtime.streaming.tiles import Axis, Tiling\n"
         f"m = find_bundle({bundle!r})\n"
         f"s = m.stream; calls = replace(s.encoder, max={chunk * f}), replace(s.decoder, max={chunk})\n"
         "m = replace(m, stream=replace(s, encoder=calls[0], decoder=calls[1]))\n"
     )
-    frames = f"np.random.default_rng(0).integers(0, 256, ({chunk * f}, {height}, {width}, 3), np.uint8)"
-    latents = (
-        f"np.random.default_rng(0).integers(0, s.codebook_size or 1, ({chunk}, {height // m}, {width // m})) if "
-        f"s.codebook_size else np.zeros(({chunk}, s.latent_channels, {height // m}, {width // m}), np.float32)"
-    )
-    for provider in ENGINES:
-        for role, data in zip(ROLES, (frames, latents), strict=True):
-            run = f"t = Tokenizer(m, {provider!r}, threads=2).{role}(); x = {data}\nfor _ in range({calls}): t.push(x)"
-            peak, _ = _peak(prepare + run)
-            row = {"bundle": bundle, "provider": provider, "role": role, "height": height, "width": width}
-            print(json.dumps({**row, "chunk": chunk, "peak": round(peak)}), flush=True)
+    data = {
+        "encoder": f"np.random.default_rng(0).integers(0, 256, ({chunk * f}, {height}, {width}, 3), np.uint8)",
+        "decoder": (
+            f"np.random.default_rng(0).integers(0, s.codebook_size or 1, ({chunk}, {height // m}, {width // m})) if "
+            f"s.codebook_size else np.zeros(({chunk}, s.latent_channels, {height // m}, {width // m}), np.float32)"
+        ),
+    }
+    for provider, role in itertools.product(providers, roles):
+        tiling = _tiling(manifest, role, provider, size, tiles)
+        run = (
+            f"t = Tokenizer(m, {provider!r}, threads=2)\n"
+            f"t.plan = lambda *_: CallPlan({chunk}, {{{role!r}: {tiling}}})\n"
+            f"t = t.{role}(); x = {data[role]}\nfor _ in range({calls}):\n"
+            "    start = time.perf_counter(); t.push(x); print(time.perf_counter() - start, file=sys.stderr)"
+        )
+        peak, times = _peak(prepare + run)
+        row = {"bundle": bundle, "provider": provider, "role": role, "height": height, "width": width}
+        seconds = round(float(np.median([float(text) for text in times.split()])), 2)
+        print(json.dumps({**row, "tiles": tiles, "chunk": chunk, "peak": round(peak), "seconds": seconds}), flush=True)
 
 
 def _terms(row: dict[str, Any]) -> tuple[Counts, float]:
     """What a row's peak is made of, and its part that is known without a fit."""
-    manifest = find_bundle(row["bundle"])
-    multiple = manifest.stream.spatial_multiple
-    tiles = Tiling.of(row["height"] // multiple, row["width"] // multiple)
-    counts = Counts.of(manifest, manifest.chain(row["role"], row["provider"], None), tiles, row["chunk"])
-    return counts, PIXEL_COPIES[row["role"]] * counts.pixels
+    manifest, role, provider = find_bundle(row["bundle"]), row["role"], row["provider"]
+    tiling = _tiling(manifest, role, provider, (row["height"], row["width"]), tuple(row["tiles"]))
+    chain = manifest.chain(role, provider, None)
+    counts = Counts.of(manifest, chain, tiling, row["chunk"], size_of(manifest, chain))
+    return counts, counts.beside + PIXEL_COPIES[role] * counts.pixels
 
 
 def _min_squares(a: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -123,7 +166,7 @@ def _min_squares(a: np.ndarray, y: np.ndarray) -> np.ndarray:
 @main.command()
 @click.argument("rows", type=click.Path(exists=True, path_type=Path))
 def fit(rows: Path) -> None:
-    """Costs that predict the peaks in ROWS best, and how well; `idle` needs tiles and comes from `check`."""
+    """Costs that predict the peaks in ROWS best, and how well."""
     measured = [json.loads(line) for line in rows.read_text().splitlines()]
     for provider in ENGINES:
         some = [row for row in measured if row["provider"] == provider]
@@ -132,18 +175,19 @@ def fit(rows: Path) -> None:
             counts, fixed = _terms(row)
             own = [[0.0, 0.0], [0.0, 0.0]]
             own[ROLES.index(row["role"])] = [counts.widest, counts.states]
-            table.append([MIB, counts.weights, counts.scores, *own[0], *own[1]])
+            table.append([MIB, counts.weights, *own[0], *own[1]])
             known.append(fixed)
         peaks = np.array([row["peak"] for row in some], float)
         x = _min_squares(np.array(table) / peaks[:, None], 1 - np.array(known) / peaks)
         for i, role in enumerate(ROLES):
-            costs = replace(COSTS[provider, role], process=x[0], weights=x[1], scores=x[2])
-            costs = replace(costs, widest=x[3 + 2 * i], states=x[4 + 2 * i])
+            costs = Costs(process=x[0], weights=x[1], widest=x[2 + 2 * i], states=x[3 + 2 * i])
             print(provider, role, {name: round(float(value), 2) for name, value in asdict(costs).items()})
         for row, guess in zip(some, np.array(table) @ x + known, strict=True):
             now = COSTS[provider, row["role"]]
             stored = now.process * MIB + _terms(row)[0].peak(now, row["role"])
+            down, across = row["tiles"]
             what = f"{Path(row['bundle']).name:<16}{row['role']} {row['width']}x{row['height']} x {row['chunk']}"
+            what += f" in {across}x{down}" if (down, across) != (1, 1) else ""
             print(
                 f"  {what:<46}{row['peak'] / MIB:8.0f} MiB, fitted {guess / row['peak'] - 1:+.1%}, "
                 f"stored {stored / row['peak'] - 1:+.1%}"
@@ -162,7 +206,7 @@ def _clip(path: Path, frames: int, height: int, width: int) -> None:
 @click.option("--size", "sizes", multiple=True, default=["64x64", "256x256", "640x360", "1280x720"], show_default=True)
 @click.option("--max-memory", "limits", multiple=True, default=LIMITS, show_default=True)
 @click.option("--frames", default=17, show_default=True)
-@click.option("--provider", "providers", multiple=True, default=ENGINES, show_default=True)
+@provider_option
 def check(
     bundle: str, sizes: tuple[str, ...], limits: tuple[str, ...], frames: int, providers: tuple[str, ...]
 ) -> None:
@@ -216,42 +260,28 @@ def length(bundle: str, size: tuple[int, int], frames: int, times: int) -> None:
 @main.command()
 @bundle_option
 @size_option
-@click.option("--tile", "tiles", multiple=True, type=int, default=(256,), show_default=True, help="Side in pixels.")
+@tiles_option
 @click.option("--frames", default=9, show_default=True)
 @click.option("--provider", default="openvino", show_default=True)
-def seams(bundle: str, size: tuple[int, int], tiles: tuple[int, ...], frames: int, provider: str) -> None:
+@click.option("--precision", default="fp32", show_default=True)
+def differences(
+    bundle: str, size: tuple[int, int], tiles: tuple[int, int], frames: int, provider: str, precision: str
+) -> None:
     """Encode and decode in tiles beside whole frames."""
     video = np.stack([synthetic_frame(2 * i, *size) for i in range(frames)])
-    tok = Tokenizer(bundle, provider)
-    whole = tok.encode(video)
-    decoded = tok.decode(whole, "float32")
-    height, width = whole.data.shape[-2:]
-    for side in tiles:
-        side //= tok.stream.spatial_multiple
-        chains = {role: tok.manifest.chain(role, provider, None) for role in ROLES}
-        overlaps = {role: overlap_of(tok.manifest, chain) for role, chain in chains.items()}
-        grids = {role: Tiling.of(height, width, side, overlap) for role, overlap in overlaps.items()}
-        tok.plan = lambda *_, grids=grids: CallPlan(1, grids)  # type: ignore[method-assign]
-        tokens = tok.encode(video)
-        tiled = tok.decode(replace(whole), "float32")
-        if whole.data.ndim == 3:
-            same = f"{np.mean(tokens.data == whole.data):.2%} of the tokens equal"
-        else:
-            error = tokens.data - whole.data
-            same = f"latents differ by {error.std() / whole.data.std():.4f} of their spread"
-        both = tok.decode(tokens, "float32")
-        print(
-            f"{side * tok.stream.spatial_multiple} pixels, {grids['encoder'].count} and {grids['decoder'].count} "
-            f"tiles: {same}; decoded in tiles {_psnr(decoded, tiled):.1f} dB from whole frames, at most "
-            f"{np.abs(decoded - tiled).max() * 127.5:.1f} of 255; both in tiles {_psnr(decoded, both):.1f} dB; "
-            f"PSNR to the original {_psnr(video / 127.5 - 1, decoded):.2f} dB whole, "
-            f"{_psnr(video / 127.5 - 1, both):.2f} dB in tiles",
-            flush=True,
-        )
-
-
-def _psnr(a: np.ndarray, b: np.ndarray) -> float:
-    return float(10 * np.log10(4 / np.mean((a - b) ** 2)))
+    whole, tiled = (Tokenizer(bundle, provider, precision=precision) for _ in range(2))
+    grids = {role: _tiling(tiled.manifest, role, provider, size, tiles) for role in ROLES}
+    tiled.plan = lambda *_: CallPlan(1, grids)  # type: ignore[method-assign]
+    tokens, other = whole.encode(video), tiled.encode(video)
+    decoded, back = whole.decode(tokens, "float32"), tiled.decode(tokens, "float32")
+    if tokens.data.ndim == 3:
+        same = f"{(tokens.data != other.data).sum()} of {tokens.data.size} tokens differ"
+    else:
+        same = f"latents differ by {np.abs(tokens.data - other.data).max() / np.abs(tokens.data).max():.1e}"
+    print(
+        f"{provider} {precision}, {grids['encoder'].count} and {grids['decoder'].count} tiles: {same}; "
+        f"frames differ by {np.abs(decoded - back).max() / np.abs(decoded).max():.1e} of the largest value"
+    )
 
 
 if __name__ == "__main__":

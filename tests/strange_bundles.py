@@ -14,12 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 from vidtok_runtime.bundle.lookup import SHIPPED
 
 
-def replace_encoder(bundle: Path, model: onnx.ModelProto) -> None:
-    """Another encoder, with its SHA-256 in the manifest."""
-    content = model.SerializeToString()
-    (bundle / "encoder.onnx").write_bytes(content)
+def replace_graph(bundle: Path, file: str, content: bytes) -> None:
+    """Another graph in the place of `file`, with its SHA-256 in the manifest."""
+    (bundle / file).write_bytes(content)
     raw = json.loads((bundle / "manifest.json").read_text())
-    raw["graphs"][0]["sha256"] = hashlib.sha256(content).hexdigest()
+    (row,) = (row for row in raw["graphs"] if row["file"] == file)
+    row["sha256"] = hashlib.sha256(content).hexdigest()
     (bundle / "manifest.json").write_text(json.dumps(raw))
 
 
@@ -33,19 +33,21 @@ def rename(model: onnx.ModelProto, name: str, other: str) -> None:
 def lying_bundle(folder: Path, output: str, axis: int) -> Path:
     """The shipped FSQ bundle, whose encoder gives an output twice as long along an axis."""
     shutil.copytree(SHIPPED / "tiny-fsq-32768", folder)
-    model = onnx.load(folder / "encoder.onnx")
+    file = "encoder.global.onnx" if output in ("indices", "latent") else "encoder.local.onnx"
+    model = onnx.load(folder / file)
     rename(model, output, "own")
     model.graph.node.append(helper.make_node("Concat", ["own", "own"], [output], axis=axis))
     (told,) = (port for port in model.graph.output if port.name == output)
     told.type.tensor_type.shape.dim[axis].dim_param = "any"
-    replace_encoder(folder, model)
+    replace_graph(folder, file, model.SerializeToString())
     return folder
 
 
 def endless_bundle(folder: Path) -> Path:
     """The shipped FSQ bundle, with a loop of 10^9 matrix products behind its encoder."""
     shutil.copytree(SHIPPED / "tiny-fsq-32768", folder)
-    model = onnx.load(folder / "encoder.onnx")
+    file = "encoder.global.onnx"
+    model = onnx.load(folder / file)
     graph = model.graph
     body = helper.make_graph(
         [
@@ -74,7 +76,7 @@ def endless_bundle(folder: Path) -> Path:
     rename(model, "latent", "own latent")
     graph.node.extend(
         [
-            helper.make_node("Shape", ["video"], ["sizes"]),
+            helper.make_node("Shape", ["features"], ["sizes"]),
             helper.make_node("Gather", ["sizes", "first"], ["one"]),  # N, so that no engine can fold the loop
             helper.make_node("Mul", ["one", "often"], ["count"]),
             helper.make_node("Squeeze", ["count"], ["trips"]),
@@ -84,5 +86,5 @@ def endless_bundle(folder: Path) -> Path:
         ]
     )
     onnx.checker.check_model(model)
-    replace_encoder(folder, model)
+    replace_graph(folder, file, model.SerializeToString())
     return folder

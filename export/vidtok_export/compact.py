@@ -36,11 +36,17 @@ def store_half(model: onnx.ModelProto) -> None:
         graph.node.insert(i, node)
 
 
-def put(graph: onnx.GraphProto, part: str, items: Iterable[onnx.NodeProto | TensorProto]) -> None:
-    """Replace the nodes (or initializers) of a graph; copies, since clearing the old ones empties what came of them."""
+def put(graph: onnx.GraphProto, part: str, items: Iterable[onnx.NodeProto | TensorProto | onnx.ValueInfoProto]) -> None:
+    """Replace the nodes (or another list) of a graph; copies, since clearing the old ones empties what came of them."""
     copies = [type(item).FromString(item.SerializeToString()) for item in items]
     graph.ClearField(part)
     getattr(graph, part).extend(copies)
+
+
+def forget_shapes(graph: onnx.GraphProto) -> None:
+    """Drop what a graph says of the values inside, but for those of foreign operators: no inference finds them."""
+    foreign = {name for node in graph.node if node.domain for name in node.output}
+    put(graph, "value_info", [value for value in graph.value_info if value.name in foreign])
 
 
 def restore_float(model: onnx.ModelProto) -> None:

@@ -13,6 +13,7 @@ from torch.export import Dim
 
 from vidtok_export.errors import ExportError
 from vidtok_export.footprint import receptive_field, smallest_input, stages
+from vidtok_export.lowering.attention import fuse_attention
 from vidtok_export.lowering.lower import lower
 from vidtok_export.lowering.winograd import write_out
 from vidtok_export.trace import trace
@@ -146,6 +147,7 @@ def make_graphs(model: VideoTokenizer, role: str, *, simplify: bool = True) -> l
         network = Network(model, coder, role, part).eval()
         network.paths = [s.input.split(".", 2)[2] for s in states]
         proto, flags = _traced(network, inputs, outputs, states, {"N": 1, "T": f, "H": pixels, "W": pixels}, simplify)
+        fuse_attention(proto)
         write_out(proto, x.shape[3])
         own = stages(getattr(model, role), x, pixels, f, part)
         reach = receptive_field(coder, x, pixels, part)

@@ -107,7 +107,7 @@ def test_bad_calls_are_one_line(bundle: Path, tmp_path: Path) -> None:
 def test_a_side_that_fails_is_left_out(bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle, tmp_path / "b")
     manifest = read_manifest(tmp_path / "b")
-    (tmp_path / "b/encoder.onnx").write_bytes(b"something else")
+    (tmp_path / "b/encoder.local.onnx").write_bytes(b"something else")
     encode, decode = cases(manifest, [16], 4, 1)
     crash = Peer("crash", "cpu", "fp32", (sys.executable, "-c", "import sys; sys.exit(5)"))
     sides = {case: bundle_peers(manifest, case, ["cpu"]) for case in (encode, decode)}

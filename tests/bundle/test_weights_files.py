@@ -21,6 +21,7 @@ from vidtok_runtime.engines.load import load_chain
 from vidtok_runtime.errors import BundleError
 
 KIT = Path(__file__).parents[1] / "conformance/kit"
+GRAPHS = ["encoder.local.onnx", "encoder.global.onnx", "decoder.global.onnx", "decoder.local.onnx"]
 CLIP = np.random.default_rng(0).integers(0, 256, (9, 16, 24, 3), np.uint8)
 
 
@@ -38,13 +39,13 @@ def seal(folder: Path, file: str) -> None:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """A bundle of the kit whose encoder and decoder keep their weights in one file."""
+    """A bundle of the kit whose graphs keep their weights in one file."""
     folder = Path(shutil.copytree(KIT / "kl-causal-v1.1", tmp_path / "bundle"))
     weights = bytearray()
     raw = json.loads((folder / "manifest.json").read_text())
     raw["weights_files"] = [{"file": "w.weights", "sha256": "", "size": 0}]
     (folder / "manifest.json").write_text(json.dumps(raw))
-    for name in ("encoder.onnx", "decoder.onnx"):
+    for name in GRAPHS:
         model = onnx.load(folder / name)
         for tensor in model.graph.initializer:
             if len(tensor.raw_data) > 100:
@@ -66,13 +67,13 @@ def test_they_give_what_weights_inside_give(bundle: Path, provider: str, monkeyp
     np.testing.assert_array_equal(outside.encode(CLIP).data, tokens.data)
     np.testing.assert_array_equal(outside.decode(tokens), inside.decode(tokens))
     assert check_file(outside.manifest, outside.manifest.graphs[0])[1] == [bundle / "w.weights"]
-    size = sum((bundle / name).stat().st_size for name in ("encoder.onnx", "w.weights"))
+    size = sum((bundle / name).stat().st_size for name in (*GRAPHS[:2], "w.weights"))
     assert size_of(outside.manifest, outside.manifest.chain("encoder", provider, None)) == size
 
 
 def test_a_compiled_graph_is_that_of_its_weights(bundle: Path) -> None:
     before = Tokenizer(bundle, "openvino", threads=1).encode(CLIP).data
-    model = onnx.load(bundle / "encoder.onnx", load_external_data=False)
+    model = onnx.load(bundle / "encoder.local.onnx", load_external_data=False)
     kernel = next(tensor for tensor in model.graph.initializer if tensor.external_data and tensor.dims[1:2] == [3])
     start, length = (int(place(kernel)[key].value) for key in ("offset", "length"))
     content = np.fromfile(bundle / "w.weights", np.uint8)
@@ -93,7 +94,7 @@ def test_each_is_read_once_for_a_chain(bundle: Path, monkeypatch: pytest.MonkeyP
     known: set[Path] = set()
     for graph in manifest.graphs:
         check_file(manifest, graph, known)
-    assert sorted(read) == ["decoder.onnx", "encoder.onnx", "w.weights"]
+    assert sorted(read) == sorted([*GRAPHS, "w.weights"])
 
 
 def refused(bundle: Path) -> str:
@@ -154,7 +155,7 @@ def elsewhere(tensor: onnx.TensorProto) -> None:
 
 
 def itself(tensor: onnx.TensorProto) -> None:
-    place(tensor)["location"].value = "encoder.onnx"
+    place(tensor)["location"].value = "encoder.local.onnx"
 
 
 def one_more(tensor: onnx.TensorProto) -> None:
@@ -200,11 +201,11 @@ def without_a_value(tensor: onnx.TensorProto) -> None:
     ids=lambda change: change.__name__,
 )
 def test_places_of_tensors(bundle: Path, change: Callable[[onnx.TensorProto], None]) -> None:
-    model = onnx.load(bundle / "encoder.onnx", load_external_data=False)
+    model = onnx.load(bundle / "encoder.local.onnx", load_external_data=False)
     change(next(tensor for tensor in model.graph.initializer if tensor.external_data))
-    (bundle / "encoder.onnx").write_bytes(model.SerializeToString())
-    seal(bundle, "encoder.onnx")
-    assert "encoder.onnx is no ONNX file that can be used" in refused(bundle)
+    (bundle / "encoder.local.onnx").write_bytes(model.SerializeToString())
+    seal(bundle, "encoder.local.onnx")
+    assert "encoder.local.onnx is no ONNX file that can be used" in refused(bundle)
 
 
 def test_a_file_of_weights_that_nobody_needs(bundle: Path) -> None:

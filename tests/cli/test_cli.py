@@ -201,11 +201,11 @@ def test_a_folder_that_cannot_be_written(clip: Path, tmp_path: Path, name: str) 
 
 def test_bad_bundles(clip: Path, tmp_path: Path) -> None:
     shutil.copytree(SHIPPED / "tiny-kl-16chn", tmp_path / "copy")
-    (tmp_path / "copy/encoder.onnx").write_bytes(b"something else")
+    (tmp_path / "copy/encoder.local.onnx").write_bytes(b"something else")
     command = ("encode", clip, "-o", tmp_path / "t", "--provider", "cpu", "--quiet", "--bundle")
     fails(run(*command, tmp_path / "copy"), "is altered", tmp_path, ["copy"])
-    (tmp_path / "copy/encoder.onnx").unlink()
-    fails(run(*command, tmp_path / "copy"), "encoder.onnx is missing", tmp_path, ["copy"])
+    (tmp_path / "copy/encoder.local.onnx").unlink()
+    fails(run(*command, tmp_path / "copy"), "encoder.local.onnx is missing", tmp_path, ["copy"])
     fails(run(*command, tmp_path / "none"), "neither a bundle folder nor a shipped bundle", tmp_path, ["copy"])
 
 

@@ -80,7 +80,7 @@ def test_altered_bundles_are_refused(build: Build, raw: Path, tmp_path: Path) ->
     bundle = tmp_path / "bundle"
     shutil.copytree(FSQ, bundle)
     call = ("encode", bundle, raw, tmp_path / "out.safetensors", "--size", f"{WIDTH}x{HEIGHT}")
-    graph, manifest = bundle / "encoder.onnx", bundle / "manifest.json"
+    graph, manifest = bundle / "encoder.local.onnx", bundle / "manifest.json"
     sound, text = graph.read_bytes(), manifest.read_text()
     graph.write_bytes(sound[:1000] + bytes([sound[1000] ^ 1]) + sound[1001:])
     assert "altered" in build.run(*call, code=1)
@@ -95,7 +95,7 @@ def test_altered_bundles_are_refused(build: Build, raw: Path, tmp_path: Path) ->
         ('"axes": "N 3 T H W"', '"axes": "N T/4 H W"'),
         ('"initial": "zeros"', '"initial": "ones"'),
         ('"max": 16', '"max": 17'),
-        ('"encoder.onnx"', '"../encoder.onnx"'),
+        ('"encoder.local.onnx"', '"../encoder.local.onnx"'),
         ('"format_version": 2', '"format_version": 3'),
     ):
         assert before in text
@@ -103,7 +103,7 @@ def test_altered_bundles_are_refused(build: Build, raw: Path, tmp_path: Path) ->
         build.run(*call, code=1)
     graph.unlink()
     manifest.write_text(text)
-    assert "encoder.onnx is missing" in build.run(*call, code=1)
+    assert "encoder.local.onnx is missing" in build.run(*call, code=1)
     assert not (tmp_path / "out.safetensors").exists()
 
 
@@ -119,7 +119,7 @@ def test_outputs_of_other_sizes(plain: Build, raw: Path, tmp_path: Path) -> None
 def test_weights_outside_the_graph_are_refused(build: Build, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(FSQ, bundle)
-    graph, manifest = bundle / "encoder.onnx", bundle / "manifest.json"
+    graph, manifest = bundle / "encoder.local.onnx", bundle / "manifest.json"
     sound = hashlib.sha256(graph.read_bytes()).hexdigest()
     # A model (field 7) whose graph (5) has a tensor (14) that lies elsewhere.
     graph.write_bytes(bytes([7 << 3 | 2, 4, 5 << 3 | 2, 2, 14 << 3, 1]))

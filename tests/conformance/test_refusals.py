@@ -59,7 +59,7 @@ def test_the_file_is_of_use() -> None:
 
 
 @pytest.mark.parametrize("count", [QUICK, pytest.param(THOROUGH, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", [*JSON_FILES, "encoder.onnx"])
+@pytest.mark.parametrize("kind", [*JSON_FILES, "encoder.local.onnx"])
 def test_all_runtimes_judge_random_changes_alike(plain: Build, kind: str, count: int, tmp_path: Path) -> None:
     chance = random.Random(kind)
     graphs = mutations(chance, count)
@@ -69,7 +69,7 @@ def test_all_runtimes_judge_random_changes_alike(plain: Build, kind: str, count:
             if kind in JSON_FILES:
                 raw = random_edits(chance, chance.choice(JSON_FILES[kind]))
             else:
-                raw = whole("fsq-causal/encoder.onnx", next(graphs))
+                raw = whole("fsq-causal/encoder.local.onnx", next(graphs))
             case = Refusal(**{"name": f"{i}", "part": "file", "verdict": "", "why": "", **raw})
             said = case.refused(tmp_path)
             if said is not None and "is missing" in said:  # only a reader that has the folder can tell

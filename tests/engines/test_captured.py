@@ -55,7 +55,7 @@ def clip(length: int, size: tuple[int, int], seed: int = 0) -> np.ndarray:
 
 def reference(video: np.ndarray) -> np.ndarray:
     chain = load_chain(find_bundle("tiny-kl-16chn"), "encoder", "openvino", None, Options(threads=1))
-    return chain.step(video)["latent"]
+    return chain.graphs[0].step(video)["features"]
 
 
 def chunks(video: np.ndarray) -> list[np.ndarray]:
@@ -64,8 +64,8 @@ def chunks(video: np.ndarray) -> list[np.ndarray]:
 
 def test_a_stream_is_captured_as_two_graphs(graph: StatefulGraph, numbers: list[str]) -> None:
     video = clip(40, (32, 32))
-    latents = [graph.step(chunk)["latent"] for chunk in chunks(video)]
-    np.testing.assert_allclose(np.concatenate(latents, axis=2), reference(video), atol=1e-4)
+    features = [graph.step(chunk)["features"] for chunk in chunks(video)]
+    np.testing.assert_allclose(np.concatenate(features, axis=2), reference(video), atol=1e-4)
     assert numbers[0] == "-1"
     assert numbers[-4:] in (["1", "2", "1", "2"], ["2", "1", "2", "1"])
     assert set(numbers) == {"-1", "1", "2"}
@@ -75,7 +75,7 @@ def test_streams_of_several_sizes_take_turns(graph: StatefulGraph, numbers: list
     clips = [clip(32, size, seed) for seed, size in enumerate([(32, 32), (32, 32), (16, 48)])]
     streams = [graph.fresh() for _ in clips]
     parts = [chunks(video) for video in clips]
-    found = [[s.step(p[i])["latent"] for s, p in zip(streams, parts, strict=True)] for i in range(8)]
+    found = [[s.step(p[i])["features"] for s, p in zip(streams, parts, strict=True)] for i in range(8)]
     for n, video in enumerate(clips):
         np.testing.assert_allclose(np.concatenate([row[n] for row in found], axis=2), reference(video), atol=1e-4)
     assert len(set(numbers)) > 2
@@ -89,8 +89,8 @@ def test_new_sizes_push_out_old_buffers_and_no_number_comes_twice(
     for turn in range(2):
         for width in (16, 24, 32):
             video = clip(24, (16, width), turn)
-            latents = [s["latent"] for s in map(graph.fresh().step, chunks(video))]
-            np.testing.assert_allclose(np.concatenate(latents, axis=2), reference(video), atol=1e-4)
+            features = [s["features"] for s in map(graph.fresh().step, chunks(video))]
+            np.testing.assert_allclose(np.concatenate(features, axis=2), reference(video), atol=1e-4)
             assert len(graph.session._results) <= 2  # type: ignore[attr-defined]
     assert set(numbers) == {"-1", "1", "2", "3"}
 

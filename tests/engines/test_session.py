@@ -14,8 +14,8 @@ from vidtok_runtime.engines.stateful import StatefulGraph
 
 
 def encoder(provider: str) -> StatefulGraph:
-    (graph,) = load_chain(find_bundle("tiny-kl-16chn"), "encoder", provider, None, Options(threads=1)).graphs
-    return graph
+    """The first graph of an encoder, which takes video."""
+    return load_chain(find_bundle("tiny-kl-16chn"), "encoder", provider, None, Options(threads=1)).graphs[0]
 
 
 class Watched:
@@ -39,11 +39,11 @@ def test_state_buffers_take_turns(provider: str) -> None:
     rng = np.random.default_rng(0)
     chunks = [rng.uniform(-1, 1, (1, 3, 4, 32, 32)).astype(np.float32) for _ in range(7)]
     stream, whole = StatefulGraph(graph.entry, watched), graph.fresh()
-    latents = [stream.step(chunk)["latent"] for chunk in chunks]
+    features = [stream.step(chunk)["features"] for chunk in chunks]
     assert len(set(watched.addresses[1:])) == 2
     assert watched.addresses[2:4] == watched.addresses[4:6]
-    expected = whole.step(np.concatenate(chunks, axis=2))["latent"]
-    np.testing.assert_allclose(np.concatenate(latents, axis=2), expected, atol=1e-4)
+    expected = whole.step(np.concatenate(chunks, axis=2))["features"]
+    np.testing.assert_allclose(np.concatenate(features, axis=2), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])
@@ -55,9 +55,9 @@ def test_streams_share_one_spare_set_and_do_not_disturb_each_other(provider: str
     clips = [rng.uniform(-1, 1, (6, 1, 3, 4, *size)).astype(np.float32) for size in sizes]
     first = StatefulGraph(graph.entry, watched)
     streams = [first, *(first.fresh() for _ in clips[1:])]
-    found = [[s.step(clip[i])["latent"] for s, clip in zip(streams, clips, strict=True)] for i in range(6)]
+    found = [[s.step(clip[i])["features"] for s, clip in zip(streams, clips, strict=True)] for i in range(6)]
     for n, clip in enumerate(clips):
-        expected = graph.fresh().step(np.concatenate(list(clip), axis=2))["latent"]
+        expected = graph.fresh().step(np.concatenate(list(clip), axis=2))["features"]
         np.testing.assert_allclose(np.concatenate([row[n] for row in found], axis=2), expected, atol=1e-4)
     assert len(first._spares) == 1
 

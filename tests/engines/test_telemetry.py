@@ -72,7 +72,7 @@ from vidtok_runtime.bundle.lookup import SHIPPED
 from vidtok_runtime.engines.registry import unavailable
 assert unavailable("openvino") is None
 import openvino, openvino_telemetry
-assert len(openvino.convert_model(SHIPPED / "tiny-fsq-32768/encoder.onnx").inputs) > 1
+assert len(openvino.convert_model(SHIPPED / "tiny-fsq-32768/encoder.local.onnx").inputs) > 1
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

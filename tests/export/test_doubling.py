@@ -9,7 +9,7 @@ import pytest
 from conftest import SHALLOW
 from onnx import parser
 
-from vidtok_export.graph import make_graph
+from vidtok_export.graph import make_graphs
 from vidtok_export.lowering import resample_time
 from vidtok_export.lowering.doubling import Doublings, transpose_doublings
 from vidtok_ref import VideoTokenizer, build
@@ -28,8 +28,9 @@ def decoded(model: onnx.ModelProto, entry: GraphEntry, folder: Path) -> np.ndarr
     path = folder / "graph.onnx"
     onnx.save(model, path)
     graph = StatefulGraph(entry, OrtSession(path, Options(threads=1), "CPUExecutionProvider"))
-    latent = np.random.default_rng(0).standard_normal((1, 4, 5, 3, 2)).astype(np.float32)
-    return np.concatenate([graph.step(piece)["video"] for piece in np.split(latent, [1, 3], axis=2)], axis=2)
+    channels = shape_of(entry.inputs[0].axes, {"N": 1, "T": 8, "H": 8, "W": 8})[1]
+    features = np.random.default_rng(0).standard_normal((1, channels, 5, 3, 2)).astype(np.float32)
+    return np.concatenate([graph.step(piece)["video"] for piece in np.split(features, [1, 3], axis=2)], axis=2)
 
 
 def transposed(model: onnx.ModelProto, entry: GraphEntry, folder: Path) -> Doublings:
@@ -52,7 +53,7 @@ def test_a_decoder_of_a_bundle_computes_the_same(
     name: str, exported: Callable[[VideoTokenizer], Path], tmp_path: Path
 ) -> None:
     folder = exported(build(name, **SHALLOW))
-    (entry,) = read_manifest(folder).chain("decoder", "cpu", "fp32")
+    entry = read_manifest(folder).chain("decoder", "cpu", "fp32")[-1]
     done = transposed(onnx.load(folder / entry.file), entry, tmp_path)
     assert len(done.channels) == 0
 
@@ -71,9 +72,9 @@ def test_a_decoder_of_another_width_computes_the_same(
     name: str, ch_mult: tuple[int, int], many: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(resample_time, "MANY_CHANNELS", many)
-    graph = make_graph(build(name, **SHALLOW | {"ch_mult": ch_mult}, seed=1), "decoder")
+    graph = make_graphs(build(name, **SHALLOW | {"ch_mult": ch_mult}, seed=1), "decoder")[-1]
     ports = (tuple(graph.inputs), tuple(graph.outputs), tuple(graph.states), tuple(graph.flags))
-    done = transposed(graph.model, GraphEntry("decoder", "global", "fp32", ("cpu",), "", "", *ports), tmp_path)
+    done = transposed(graph.model, GraphEntry("decoder", graph.part, "fp32", ("cpu",), "", "", *ports), tmp_path)
     assert len(done.channels) == (2 if many == 8 and name == "kl-4chn" else 0)
 
 

@@ -17,7 +17,7 @@ from onnx import TensorProto, numpy_helper
 
 from vidtok_export.cli import main
 from vidtok_export.compact import restore_float, store_half
-from vidtok_export.quantization.int8 import count_products
+from vidtok_export.quantization.int8 import Quantizable, count_products
 from vidtok_export.quantization.selection import Int8Choice
 from vidtok_ref import VideoTokenizer, build
 from vidtok_runtime import Tokenizer
@@ -104,7 +104,7 @@ def test_other_precisions_are_said_once(
 
 
 def test_transposed_convolutions_take_signed_inputs_around_zero(precise: Path) -> None:
-    model = onnx.load(precise / "decoder.int8.onnx")
+    model = onnx.load(precise / "decoder.local.int8.onnx")
     made = {output: node for node in model.graph.node for output in node.output}
     zeros = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     inputs = [made[n.input[0]] for n in model.graph.node if n.op_type == "ConvTranspose"]
@@ -118,17 +118,18 @@ def test_transposed_convolutions_take_signed_inputs_around_zero(precise: Path) -
 def test_integers_go_where_they_save_most_for_their_error() -> None:
     choice = object.__new__(Int8Choice)
     work = {"wide": 1000, "narrow": 10, "last": 2000}
-    choice.graphs = {file: SimpleNamespace(products=work) for file in ("encoder.onnx", "decoder.onnx")}
+    choice.graphs = {file: SimpleNamespace(products=work) for file in ("encoder.local.onnx", "decoder.local.onnx")}
     choice.error = 1.0
-    decoder = "decoder.onnx"
+    decoder = "decoder.local.onnx"
     choice.cost = {(decoder, "wide"): 0.02, (decoder, "narrow"): 0.01, (decoder, "last"): 0.2}
-    assert choice.within(0.1) == {"encoder.onnx": set(), decoder: {"wide"}}  # 0.1 dB are 2.3% of the error
+    assert choice.within(0.1) == {"encoder.local.onnx": set(), decoder: {"wide"}}  # 0.1 dB are 2.3% of the error
     assert choice.within(0.15)[decoder] == {"wide", "narrow"}  # 3.5%: the last does not fit, what comes after it does
     assert choice.within(1.0)[decoder] == {"wide", "narrow", "last"}
     assert choice.within(0.0)[decoder] == set()
 
 
-def test_products_are_counted_where_the_kernel_meets_them() -> None:
+def two_convolutions() -> onnx.ModelProto:
+    """One halves `N 4 T H W`, one doubles it again."""
     nodes = [
         onnx.helper.make_node("Conv", ["x", "down"], ["y"], name="down", strides=[1, 2, 2], pads=[0, 1, 1, 0, 1, 1]),
         onnx.helper.make_node("ConvTranspose", ["y", "up"], ["z"], name="up", strides=[1, 2, 2]),
@@ -138,22 +139,35 @@ def test_products_are_counted_where_the_kernel_meets_them() -> None:
     graph = onnx.helper.make_graph(
         nodes, "g", ports[:1], ports[1:], [numpy_helper.from_array(k, name) for name, k in kernels.items()]
     )
-    model = onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 18)])
+    return onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 18)])
+
+
+def test_products_are_counted_where_the_kernel_meets_them() -> None:
+    model = two_convolutions()
     found = count_products(model, ["down", "up"], {"x": np.ones((1, 4, 3, 8, 8), "f4")})
     assert found == {"down": 6 * 3 * 4 * 4 * 4 * 9, "up": 6 * 3 * 4 * 4 * 5 * 4}
     assert len(model.graph.output) == 1
 
 
-def test_types_inside(precise: Path) -> None:
-    half = onnx.load(precise / "encoder.fp16.onnx")
+def test_convolutions_that_are_not_chosen_stay_in_float() -> None:
+    graph = Quantizable(two_convolutions(), [{"x": np.ones((1, 4, 3, 8, 8), "f4")}])
+    down, up = graph.convolutions
+    for chosen, count in ((set(), 0), ({down}, 1), ({up}, 1), ({down, up}, 2)):
+        model = graph.model(chosen)
+        assert [node.op_type for node in model.graph.node].count("QuantizeLinear") == count
+
+
+@pytest.mark.parametrize(("part", "port"), [("local", "video"), ("global", "features")])
+def test_types_inside(precise: Path, part: str, port: str) -> None:
+    half = onnx.load(precise / f"encoder.{part}.fp16.onnx")
     types = {p.name: p.type.tensor_type.elem_type for p in (*half.graph.input, *half.graph.output)}
-    assert types["video"] == TensorProto.FLOAT
+    assert types[port] == TensorProto.FLOAT
     assert {t for name, t in types.items() if "state." in name} == {TensorProto.FLOAT16}
     norms = [n for n in half.graph.node if n.op_type in ("ReduceMean", "Sqrt", "Softmax")]
     inferred = {v.name: v.type.tensor_type.elem_type for v in onnx.shape_inference.infer_shapes(half).graph.value_info}
     assert norms
     assert {inferred[n.output[0]] for n in norms} == {TensorProto.FLOAT}
-    integers = onnx.load(precise / "encoder.int8.onnx")
+    integers = onnx.load(precise / f"encoder.{part}.int8.onnx")
     assert any(t.data_type == TensorProto.INT8 for t in integers.graph.initializer)
     onnx.checker.check_model(half)
     onnx.checker.check_model(integers)

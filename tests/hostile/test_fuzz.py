@@ -180,7 +180,7 @@ def archives(count: int) -> Callable[[Path, Path], None]:
 
 
 def graphs(count: int) -> Callable[[Path], None]:
-    content = (SHIPPED / "tiny-fsq-32768" / "encoder.onnx").read_bytes()[:4096]
+    content = (SHIPPED / "tiny-fsq-32768" / "encoder.local.onnx").read_bytes()[:4096]
 
     @inputs(count)
     @given(st.one_of(damaged(content), st.binary(max_size=300)))

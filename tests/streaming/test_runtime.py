@@ -131,7 +131,7 @@ def test_tokens_of_other_weights_are_refused(tok: Tokenizer, frames: np.ndarray)
 def test_damaged_bundles(bundle: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(bundle, copy)
-    graph = copy / "encoder.onnx"
+    graph = copy / "encoder.local.onnx"
     content = graph.read_bytes()
     graph.write_bytes(content[:-1] + b"!")
     with pytest.raises(BundleError, match="altered"):

@@ -58,12 +58,12 @@ def test_an_engine_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_bundle_that_is_altered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(SHIPPED, tmp_path / "bundles")
-    with (tmp_path / "bundles/tiny-kl-16chn/encoder.onnx").open("ab") as file:
+    with (tmp_path / "bundles/tiny-kl-16chn/encoder.local.onnx").open("ab") as file:
         file.write(b"more")
     monkeypatch.setattr("vidtok_runtime.bundle.lookup.SHIPPED", tmp_path / "bundles")
     result = doctor()
     assert result.exit_code == 1
-    assert "encoder.onnx is altered" in result.stdout
+    assert "encoder.local.onnx is altered" in result.stdout
     assert "tiny-kl-16chn: FAILED" in result.stdout
 
 

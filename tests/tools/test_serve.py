@@ -67,15 +67,15 @@ def test_page_module_engine_and_bundles_are_served(server: serve.Server) -> None
         ("/src/index.js", "text/javascript; charset=utf-8"),
         ("/ort/ort-wasm-simd-threaded.wasm", "application/wasm"),
         ("/bundles/tiny-fsq-32768/manifest.json", "application/json"),
-        ("/bundles/tiny-fsq-32768/encoder.onnx?x=1", "application/octet-stream"),
+        ("/bundles/tiny-fsq-32768/encoder.local.onnx?x=1", "application/octet-stream"),
     ):
         status, headers, body = ask(server, path)
         assert (status, headers["Content-Type"], len(body)) == (200, kind, int(headers["Content-Length"])), path
         status, head, body = ask(server, path, "HEAD")
         assert (status, head["Content-Length"], body) == (200, headers["Content-Length"], b"")
     assert body == b""
-    sent = ask(server, "/bundles/tiny-fsq-32768/encoder.onnx")[2]
-    assert sent == (SHIPPED / "tiny-fsq-32768/encoder.onnx").read_bytes()
+    sent = ask(server, "/bundles/tiny-fsq-32768/encoder.local.onnx")[2]
+    assert sent == (SHIPPED / "tiny-fsq-32768/encoder.local.onnx").read_bytes()
     assert json.loads(ask(server, "/bundles.json")[2]) == ["tiny-fsq-32768", "tiny-kl-16chn"]
     status, headers, _ = ask(server, "/")
     assert (status, headers["Location"]) == (302, "/page/index.html")
@@ -159,9 +159,9 @@ def test_a_bundle_that_is_named_is_served(engine: Path, tmp_path: Path) -> None:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            assert ask(server, "/bundles/my%20bundle/decoder.onnx")[0] == 200
-            (mine / "decoder.onnx").unlink()
-            assert ask(server, "/bundles/my%20bundle/decoder.onnx")[0] == 404
+            assert ask(server, "/bundles/my%20bundle/decoder.local.onnx")[0] == 200
+            (mine / "decoder.local.onnx").unlink()
+            assert ask(server, "/bundles/my%20bundle/decoder.local.onnx")[0] == 404
         finally:
             server.shutdown()
             thread.join()

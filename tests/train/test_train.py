@@ -21,10 +21,11 @@ from vidtok_ref import build
 from vidtok_ref.errors import DataError, WeightsError
 from vidtok_ref.families.weights_file import embedded_variant, write_weights
 from vidtok_ref.train.cli import main
+from vidtok_ref.train.first_weights import first_model
 from vidtok_ref.train.material import load_material
 from vidtok_ref.train.recipe import load_recipe
 from vidtok_ref.train.report import Report
-from vidtok_ref.train.run import first_model, train
+from vidtok_ref.train.run import train
 from vidtok_runtime.tools.demo import synthetic_frame
 
 

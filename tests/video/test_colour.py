@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,15 @@ def test_exif_turns_a_photograph(tmp_path: Path) -> None:
     path.write_bytes(content[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + content[2:])
     found, _, _ = read(path)
     assert difference(found[0], np.rot90(picture, -1)) < 6
+
+
+def test_decoded_frames_do_not_wait_for_the_garbage_collector(tmp_path: Path) -> None:
+    make(tmp_path / "c.mkv", PICTURES)
+    read(tmp_path / "c.mkv")
+    gc.collect()
+    gc.disable()
+    try:
+        read(tmp_path / "c.mkv")
+        assert gc.collect() < len(PICTURES)
+    finally:
+        gc.enable()

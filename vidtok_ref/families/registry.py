@@ -91,6 +91,10 @@ class Family:
         """Solve for first weights on clips `N 3 T H W`, in place, for training; raises VariantError."""
         raise VariantError(f'family {self.name} has no linear start; give `start = "random"`')
 
+    def start_grown(self, model: Any, narrow: Any) -> None:
+        """Give a model the function of a narrower one, in place, for training; raises VariantError."""
+        raise VariantError(f'family {self.name} has no grown start; give `start = "random"`')
+
     def look_alikes(self, weights: Mapping[str, Any]) -> list[str]:
         """Names of the configurations that tensors of these names and shapes may belong to."""
         return []

@@ -20,8 +20,9 @@ class ModelPart:
 
     variant: str
     overrides: dict[str, Any] = field(default_factory=dict)
-    init: str = ""  # a weights file, or the name of a released variant; `--init` goes before it
-    start: Literal["random", "linear"] = "random"  # weights that `init` does not give; linear: for narrow models
+    init: str = ""  # a weights file, or the name of a shipped model or a released variant; `--init` goes before it
+    # What gives the weights that `init` does not; linear: for narrow models; grown: from a narrower `init`.
+    start: Literal["random", "linear", "grown"] = "random"
     log_variance_start: float = -8.0  # with `linear` and KL
     train: Literal["all", "decoder"] = "all"  # decoder: encoder and regularizer stay as they are
     ema: float = 0.999  # decay of the average of the weights, which is what is validated and written

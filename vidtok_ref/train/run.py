@@ -1,4 +1,4 @@
-"""A whole run: first weights, material, trainer; killed at any moment, it goes on where it was."""
+"""A whole run: material, first weights, trainer; killed at any moment, it goes on where it was."""
 
 from __future__ import annotations
 
@@ -6,67 +6,24 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
-import numpy as np
-import torch
 from lightning.pytorch.strategies import DDPStrategy
-from torch import Tensor, nn
+from torch import nn
 from torch._inductor.exc import InductorError
 from tqdm import tqdm
 
 from vidtok_ref.errors import DataError, MissingError
-from vidtok_ref.families import family_of, find_variant, variants
+from vidtok_ref.families import find_variant
 from vidtok_ref.families.build import build
-from vidtok_ref.tokenizer import VideoTokenizer
-from vidtok_ref.train.loader import Samples, to_tensor
-from vidtok_ref.train.material import Material, load_material
+from vidtok_ref.train.first_weights import first_model
+from vidtok_ref.train.material import load_material
 from vidtok_ref.train.module import Training
 from vidtok_ref.train.recipe import Recipe
 from vidtok_ref.train.report import Report
 from vidtok_ref.train.resume import LAST, RunCheckpoints
-from vidtok_ref.weights import read_weights
 from vidtok_runtime.errors import OutputError
-
-
-def _start_clips(material: Material, recipe: Recipe) -> Tensor:
-    """Samples beyond those that the run trains on, long enough that most latents have a full past."""
-    samples = Samples(material, replace(recipe.data, frames=17), recipe.seed)
-    first = recipe.steps * recipe.data.batch
-    return to_tensor(torch.from_numpy(np.stack([samples[first + i][0] for i in range(16)])))
-
-
-def first_model(recipe: Recipe, material: Material, init: Path | None = None) -> VideoTokenizer:
-    """The model of a recipe with its first weights: those of `init` (or the recipe's) where they fit, or its start.
-
-    Raises DataError, VariantError, WeightsError.
-    """
-    part = recipe.model
-    model = build(part.variant, seed=recipe.seed, **part.overrides)
-    if part.start == "linear":
-        family_of(model.config).start_linear(model, _start_clips(material, recipe), part.log_variance_start)
-    if init is None and part.init:
-        path = Path(part.init)
-        released = None if path.exists() else variants().get(part.init)
-        init = path if released is None else family_of(released).find_checkpoint(released)
-    if init is None:
-        if part.train == "decoder":
-            raise DataError("the encoder is not trained by this recipe; give the weights of the stage before by --init")
-        return model
-    given, own = read_weights(init), model.state_dict()
-    fits = {k: t.float() for k, t in given.items() if k in own and own[k].shape == t.shape}
-    new = sorted(own.keys() - fits.keys())
-    if not fits:
-        raise DataError(f"{init} shares no tensor with {model.config.name}")
-    if part.train == "decoder" and any(not name.startswith("decoder.") for name in new):
-        raise DataError(
-            f"{init} does not have the whole encoder of {model.config.name}, which this recipe keeps as it is"
-        )
-    model.load_state_dict({**own, **fits})
-    tqdm.write(f"started from {init}; new: {', '.join(new) or 'nothing'}")
-    return model
 
 
 def _check_variant(recipe: Recipe) -> None:

@@ -1,18 +1,23 @@
-"""Attention in plain operators."""
+"""Attention: in plain operators, and as one operator that never holds the scores of all pixels at once."""
 
 from __future__ import annotations
 
+import onnx
 import torch
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from vidtok_export.compact import put
 from vidtok_export.lowering.conv import conv3d
 from vidtok_export.lowering.layer import lower_layer
 from vidtok_ref.layers.attention import Attention
 
+_DOMAIN = "com.microsoft"  # of operators that ONNX Runtime adds to those of ONNX
+
 
 @lower_layer.register(Attention)
 class PlainAttention(nn.Module):
-    """Attention written as two matrix products and a softmax."""
+    """Attention written as two matrix products and a softmax, which `fuse_attention` finds in the graph."""
 
     def __init__(self, layer: Attention) -> None:
         super().__init__()
@@ -24,9 +29,57 @@ class PlainAttention(nn.Module):
         self.scale = weight.shape[1] ** -0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        qkv = self.qkv(self.norm(x)).flatten(3).transpose(1, 2)  # N T 3C (H W)
+        n, c, t, h, w = x.shape
+        qkv = self.qkv(self.norm(x)).movedim(1, -1).reshape(n * t, h * w, 3 * c)
         q, k, v = qkv.chunk(3, dim=2)
-        scores = torch.softmax(q.transpose(2, 3) @ k * self.scale, dim=-1)
-        attended = (v @ scores.transpose(2, 3)).transpose(1, 2)
-        projected: Tensor = self.proj_out(attended.unflatten(3, x.shape[-2:]))
+        attended = torch.softmax(q @ k.transpose(1, 2) * self.scale, dim=-1) @ v  # (N T) (H W) C
+        projected: Tensor = self.proj_out(attended.reshape(n, t, h, w, c).movedim(-1, 1))
         return x + projected
+
+
+def fuse_attention(model: onnx.ModelProto) -> None:
+    """Put one operator in the place of every attention in plain operators, softmax(q k^T scale) v of `B L C`, in place.
+
+    ONNX Runtime (from 1.20) and OpenVINO (from 2026.3) run it in blocks of pixels. ONNX's own Attention does not help:
+    ONNX Runtime holds all scores for it. Neither onnxsim nor shape inference know the operator.
+    """
+    graph = model.graph
+    made = {name: node for node in graph.node for name in node.output}
+    scales = {t.name: float(numpy_helper.to_array(t)) for t in graph.initializer if not t.dims}
+    fused: dict[str, NodeProto] = {}  # by the names of their results
+    replaced: set[str] = set()  # results of the other nodes
+    for product in graph.node:
+        steps = _steps(product, made)
+        if not steps or steps["Mul"].input[1] not in scales:
+            continue
+        takes = [steps["MatMul"].input[0], steps["Transpose"].input[0], product.input[1]]
+        scale = scales[steps["Mul"].input[1]]
+        fused[product.output[0]] = helper.make_node(
+            "MultiHeadAttention", takes, product.output, domain=_DOMAIN, num_heads=1, scale=scale
+        )
+        replaced |= {step.output[0] for step in steps.values()}
+    if not fused:
+        return
+    nodes = [fused.get(node.output[0], node) for node in graph.node if node.output[0] not in replaced]
+    known = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * 3) for name in fused]
+    others = [value for value in graph.value_info if value.name not in {*replaced, *fused}]
+    used = {name for node in nodes for name in node.input}
+    put(graph, "node", nodes)
+    put(graph, "value_info", [*others, *known])
+    put(graph, "initializer", [t for t in graph.initializer if t.name in used or t.name not in scales])
+    model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
+
+
+def _steps(product: NodeProto, made: dict[str, NodeProto]) -> dict[str, NodeProto]:
+    """The nodes before the last of an attention, by their operators; none where that node ends no attention."""
+    found: dict[str, NodeProto] = {}
+    if product.op_type != "MatMul":
+        return found
+    name = product.input[0]
+    for operator, place in (("Softmax", 0), ("Mul", 0), ("MatMul", 1), ("Transpose", 0)):
+        node = made.get(name)
+        if node is None or node.op_type != operator:
+            return {}
+        found[operator] = node
+        name = node.input[place]
+    return found

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
-from vidtok_export.compact import put
+from vidtok_export.compact import forget_shapes, put
 from vidtok_export.lowering.doubling_taps import doubling_taps
 from vidtok_runtime.bundle.graph_entry import GraphEntry, State
 from vidtok_runtime.engines.base import Array
@@ -83,7 +83,7 @@ def transpose_doublings(model: onnx.ModelProto) -> Doublings:
         put(graph, "node", _needed(graph, [made for node in graph.node for made in nodes[node.output[0]]]))
         used = {name for node in graph.node for name in node.input}
         put(graph, "initializer", [t for t in graph.initializer if t.name in used])
-        graph.ClearField("value_info")
+        forget_shapes(graph)
     return done
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from vidtok_export.compact import is_norm, put, restore_float
+from vidtok_export.compact import forget_shapes, is_norm, put, restore_float
 from vidtok_export.lowering.winograd import take_back
 
 # Normalisation, attention scores, and the rounding and counting of FSQ stay in float32.
 _FULL = {
     *("ReduceMean", "ReduceSum", "Sub", "Sqrt", "Max", "Clip", "Reciprocal", "Div"),
-    *("MatMul", "Softmax", "Tanh", "Round", "Floor"),
+    *("MatMul", "Softmax", "MultiHeadAttention", "Tanh", "Round", "Floor"),
 }
 _POINTWISE = {"Add", "Mul"}
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16}
@@ -128,4 +128,4 @@ def to_half(model: onnx.ModelProto, states: set[str]) -> None:
             port.type.tensor_type.elem_type = TensorProto.FLOAT16
     put(model.graph, "node", convert.nodes)
     put(model.graph, "initializer", convert.initializers())
-    model.graph.ClearField("value_info")
+    forget_shapes(model.graph)

@@ -88,9 +88,12 @@ class Quantizable:
 
         Transposed ones take signed inputs around 0: OpenVINO leaves them in float32 with any other zero.
         """
+        model: onnx.ModelProto = onnx.load_from_string(self._bytes)
+        if not quantized:  # the quantizer takes none for all
+            return model
         inputs = [tensor for name, tensor in self._transposed.items() if name in quantized]
         quantizer = QDQQuantizer(
-            onnx.load_from_string(self._bytes),
+            model,
             per_channel=True,
             reduce_range=False,
             weight_qType=QuantType.QInt8,
@@ -108,5 +111,5 @@ class Quantizable:
         )
         quantizer.quantize_model()
         quantizer.model.topological_sort()
-        model: onnx.ModelProto = quantizer.model.model
-        return model
+        made: onnx.ModelProto = quantizer.model.model
+        return made

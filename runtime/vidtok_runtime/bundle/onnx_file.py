@@ -13,7 +13,7 @@ from pathlib import Path
 from vidtok_runtime.errors import BundleError
 
 # Operators beyond ONNX's own that vidtok-export writes: domain and name.
-OPERATORS: frozenset[tuple[bytes, bytes]] = frozenset()
+OPERATORS = frozenset({(b"com.microsoft", b"MultiHeadAttention")})
 _OWN = (b"", b"ai.onnx")  # the two names of ONNX's own domain
 # What each field of a message is, by its number; a dot is a field that vidtok-export does not write. Parsers pass over
 # fields that they do not know, each in its own way, and something may hide there: so they are refused.

@@ -13,6 +13,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
@@ -34,7 +35,8 @@ _LIMITED_GREY = np.clip(np.rint((np.arange(256) - 16) * 255 / 219), 0, 255).asty
 def _orient(pixels: NDArray[np.uint8], frame: av.VideoFrame) -> tuple[NDArray[np.uint8], bool]:
     """Pixels turned and mirrored as the display matrix says (to the nearest quarter), and whether the axes swapped."""
     try:
-        data: Any = frame.side_data.get("DISPLAYMATRIX")
+        # `frame.side_data` would tie the frame to itself, so that its memory waited for the garbage collector.
+        data: Any = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     except ValueError:  # PyAV 18 does not know the type of an Exif block beside it; the turn is known all the same
         quarters = round(frame.rotation / 90)
         return np.ascontiguousarray(np.rot90(pixels, quarters)), quarters % 2 == 1

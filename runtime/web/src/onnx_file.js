@@ -5,12 +5,12 @@
  */
 import { BundleError } from './errors.js'
 import { FormError } from './json.js'
+import { BYTES, EIGHT_BYTES, FOUR_BYTES, VARINT, fields, inside, text } from './protobuf.js'
 
-/**
- * Operators beyond ONNX's own that vidtok-export writes: `domain name`.
- * @type {string[]}
- */
-const OPERATORS = []
+/** @import { Message } from './protobuf.js' */
+
+/** Operators beyond ONNX's own that vidtok-export writes: `domain name`. */
+const OPERATORS = ['com.microsoft MultiHeadAttention']
 const OWN = ['', 'ai.onnx'] // the two names of ONNX's own domain
 /**
  * What each field of a message is, by its number; a dot is a field that vidtok-export does not write. Parsers pass over
@@ -26,7 +26,6 @@ const MESSAGES = {
   S: '.TTi', // sparse tensor
   E: '.bb', // name and value of where a tensor's data are in another file
 }
-const [VARINT, EIGHT_BYTES, BYTES, FOUR_BYTES] = [0, 1, 2, 5] // wire types
 /**
  * The wire types of each kind of field; lists of numbers come one by one or packed into bytes.
  * @type {Record<string, number[]>}
@@ -46,8 +45,6 @@ const [EXTERNAL, LOCATION] = [13, 14] // of a tensor
 const DEEPEST = 64
 /** Bytes 4 to 8 of models of other kinds, which engines tell by them: ONNX Runtime's own format and TensorFlow Lite's. */
 const OTHER_KINDS = ['ORTM', 'TFL3']
-
-/** @typedef {{ first: number, last: number }} Message where it starts and ends */
 
 /**
  * Names of the files that a model keeps weights in, of those in `weights`, which have so many bytes. Throws BundleError
@@ -136,69 +133,4 @@ function checkOperator(bytes, node) {
   if (!OWN.includes(domain) && !OPERATORS.includes(`${domain} ${operator}`)) {
     throw new FormError('it has an operator that is none of those that vidtok-export writes')
   }
-}
-
-/**
- * The fields of a number in a message.
- * @param {Uint8Array} bytes
- * @param {Message} message
- * @param {number} wanted
- */
-function inside(bytes, { first, last }, wanted) {
-  return [...fields(bytes, first, last)].filter(({ number }) => number === wanted)
-}
-
-/**
- * @param {Uint8Array} bytes
- * @param {Message} field
- */
-function text(bytes, { first, last }) {
-  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes.subarray(first, last))
-}
-
-/**
- * Number, wire type, and where the value starts and ends, of every field of the message at `start..end`.
- * @param {Uint8Array} bytes
- * @param {number} start
- * @param {number} end
- */
-function* fields(bytes, start, end) {
-  while (start < end) {
-    const key = varint(bytes, start, end)
-    const [number, wire] = [Math.floor(key.value / 8), key.value % 8]
-    let [first, last] = [key.end, key.end]
-    if (wire === VARINT) {
-      last = varint(bytes, first, end).end
-    } else if (wire === BYTES) {
-      const length = varint(bytes, first, end)
-      first = length.end
-      last = first + length.value
-    } else if (wire === EIGHT_BYTES || wire === FOUR_BYTES) {
-      last = first + (wire === EIGHT_BYTES ? 8 : 4)
-    } else {
-      throw new FormError(`it has a field of wire type ${wire}`)
-    }
-    if (last > end) throw new FormError('a field is longer than what holds it')
-    yield { number, wire, first, last }
-    start = last
-  }
-}
-
-/**
- * A number of 64 bits, 7 bits a byte in as few bytes as it needs, and where it ends. Above 2^53 only that it is large
- * counts.
- * @param {Uint8Array} bytes
- * @param {number} start
- * @param {number} end
- */
-function varint(bytes, start, end) {
-  let value = 0
-  for (let i = 0; i < 10; i++) {
-    if (start + i >= end) throw new FormError('it ends inside a number')
-    const byte = bytes[start + i]
-    if ((i === 9 && byte > 1) || (i && byte === 0)) throw new FormError('a number is longer than it needs to be')
-    value += (byte & 0x7f) * 2 ** (7 * i)
-    if (byte < 0x80) return { value, end: start + i + 1 }
-  }
-  throw new FormError('a number has more than 10 bytes')
 }

@@ -1,6 +1,7 @@
 /** A loaded graph, and the loop that carries its state from call to call. */
 import { BundleError, InputError, ProviderError, firstLine } from './errors.js'
 import { portsOf, shapeOf, sizesOf } from './graph_entry.js'
+import { plainAttention } from './plain_attention.js'
 import { checkPorts } from './ports.js'
 import { filled, isFinite, isOnDevice } from './tensors.js'
 
@@ -50,7 +51,9 @@ export async function loadGraph(ort, provider, { entry, name, bytes, weights }, 
   }
   let session
   try {
-    session = await queue.run(() => ort.InferenceSession.create(bytes, options))
+    // Of the engines, only ONNX Runtime for Node has the kernel that runs attention in blocks.
+    const graph = provider === 'cpu' ? bytes : plainAttention(bytes)
+    session = await queue.run(() => ort.InferenceSession.create(graph, options))
   } catch (error) {
     const text = firstLine(error)
     if (/backend not found|WebGPU adapter/.test(text)) {

@@ -64,7 +64,9 @@ class Engine {
 }
 
 const reader = changed(FSQ, () => {})
-const entry = readManifest(await reader('manifest.json'), 'there').graphs[0]
+const manifest = readManifest(await reader('manifest.json'), 'there')
+const encoder = manifest.chain('encoder', 'cpu', 'fp32')
+const states = encoder.flatMap((entry) => entry.states.map((state) => state.output))
 
 /**
  * @param {Engine} engine
@@ -78,24 +80,24 @@ function load(engine, role = 'encoder', source = reader) {
 }
 
 test('states stay on the device and are freed with their stream', async () => {
-  const engine = new Engine(entry)
+  const engine = new Engine(...encoder)
   const tok = await load(engine)
-  const { executionProviders, preferredOutputLocation } = engine.options[0]
-  assert.deepEqual(executionProviders, [{ name: 'webgpu' }])
-  assert.deepEqual(Object.keys(preferredOutputLocation), entry.states.map((state) => state.output))
+  for (const { executionProviders } of engine.options) assert.deepEqual(executionProviders, [{ name: 'webgpu' }])
+  const kept = engine.options.flatMap(({ preferredOutputLocation }) => Object.keys(preferredOutputLocation))
+  assert.deepEqual(kept.filter((name) => name !== 'features'), states)
   const stream = tok.encoder()
   await stream.push(clip(33, 8, 8))
-  assert.equal(engine.live, entry.states.length) // two calls: those of the first are gone
+  assert.equal(engine.live, states.length) // two calls: those of the first are gone
   await stream.finish()
   assert.equal(engine.live, 0)
   const left = tok.encoder()
   await left.push(clip(16, 8, 8))
-  assert.equal(engine.live, entry.states.length)
+  assert.equal(engine.live, states.length)
   left.dispose()
   assert.equal(engine.live, 0)
   await tok.encoder().push(clip(16, 8, 8))
   await tok.dispose()
-  assert.deepEqual([engine.live, engine.released], [0, 1])
+  assert.deepEqual([engine.live, engine.released], [0, 2])
 })
 
 test('what goes from graph to graph stays on the device and is freed after it was used', async () => {
@@ -121,16 +123,17 @@ test('what goes from graph to graph stays on the device and is freed after it wa
 })
 
 test('what WebGPU has no kernel for is left to the CPU', async () => {
-  const decoder = readManifest(await reader('manifest.json'), 'there').graphs[1]
-  const names = ['node_convolution', 'node_convolution_1', 'node_convolution_2']
-  assert.deepEqual(decoder.missingKernels.get('webgpu'), names)
-  const engine = new Engine(decoder)
+  const decoder = manifest.chain('decoder', 'cpu', 'fp32')
+  const names = ['node_conv_transpose3d', 'node_conv_transpose3d_1', 'node_conv_transpose3d_2']
+  assert.deepEqual(decoder[1].missingKernels.get('webgpu'), names)
+  const engine = new Engine(...decoder)
   await (await load(engine, 'decoder')).dispose()
-  assert.deepEqual(engine.options[0].executionProviders, [{ name: 'webgpu', forceCpuNodeNames: names }])
+  const engines = engine.options.map(({ executionProviders }) => executionProviders)
+  assert.deepEqual(engines, [[{ name: 'webgpu' }], [{ name: 'webgpu', forceCpuNodeNames: names }]])
 })
 
 test('NaN is an error of the bundle, and a stream that fails frees its states', async () => {
-  const engine = new Engine(entry)
+  const engine = new Engine(...encoder)
   const tok = await load(engine)
   engine.value = NaN
   await assert.rejects(tok.encode(clip(16, 8, 8)), (error) => {
@@ -141,7 +144,7 @@ test('NaN is an error of the bundle, and a stream that fails frees its states', 
 })
 
 test('a call that fails, and an adapter that is not there, are errors of the provider', async () => {
-  const engine = new Engine(entry)
+  const engine = new Engine(...encoder)
   const tok = await load(engine)
   engine.run = () => {
     throw new Error('out of memory\nat somewhere')

@@ -44,7 +44,7 @@ test('manifests', () => {
 })
 
 test('graphs', () => {
-  for (const bytes of damaged(`${FSQ}/encoder.onnx`, 2 ** 17)) {
+  for (const bytes of damaged(`${FSQ}/encoder.local.onnx`, 2 ** 17)) {
     try {
       checkOnnxFile(bytes, 'there')
     } catch (error) {

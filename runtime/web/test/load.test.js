@@ -44,13 +44,13 @@ test('what is altered, or leads out of the bundle, is refused', async () => {
   const other = changed(FSQ, (m) => (m.graphs[0].sha256 = 'ab'.repeat(32)))
   await assert.rejects(Tokenizer.load(other), /altered: its size or SHA-256 is not the manifest's/)
   cpSync(FSQ, `${folder}/linked`, { recursive: true })
-  rmSync(`${folder}/linked/encoder.onnx`)
-  symlinkSync(`${FSQ}/encoder.onnx`, `${folder}/linked/encoder.onnx`)
+  rmSync(`${folder}/linked/encoder.local.onnx`)
+  symlinkSync(`${FSQ}/encoder.local.onnx`, `${folder}/linked/encoder.local.onnx`)
   await assert.rejects(Tokenizer.load(`${folder}/linked`), /link out of the bundle/)
   mkdirSync(`${folder}/linked/x`)
   symlinkSync(`${folder}/linked`, `${folder}/whole`)
-  rmSync(`${folder}/linked/encoder.onnx`)
-  cpSync(`${FSQ}/encoder.onnx`, `${folder}/linked/encoder.onnx`)
+  rmSync(`${folder}/linked/encoder.local.onnx`)
+  cpSync(`${FSQ}/encoder.local.onnx`, `${folder}/linked/encoder.local.onnx`)
   await (await Tokenizer.load(`${folder}/whole`, { threads: 1 })).dispose() // a link to the bundle itself is none
 })
 
@@ -82,7 +82,7 @@ test('weights in other files are refused', async () => {
   for (const bytes of [[], [0x3a, 9], [0x3b], [0x3a, 1, 0xff], [0xff]]) {
     assert.throws(() => checkOnnxFile(Uint8Array.from(bytes), 'x'), /no ONNX file/)
   }
-  checkOnnxFile(await readFile(`${KL}/decoder.onnx`), 'x')
+  checkOnnxFile(await readFile(`${KL}/decoder.local.onnx`), 'x')
 })
 
 test('a provider that is not there is an error, and nothing falls back', async () => {

@@ -1,17 +1,10 @@
 /** Small ONNX models, written byte by byte; field numbers are those of onnx.proto3. */
 import { createHash } from 'node:crypto'
 
-const [FLOAT, INT64, BOOL] = [1, 7, 9] // data types
-const [INT, INTS] = [2, 7] // types of attributes
+import { field as pieces } from '../src/protobuf.js'
 
-/** @param {number} value */
-function varint(value) {
-  const out = []
-  for (let rest = BigInt.asUintN(64, BigInt(value)); ; rest >>= 7n) {
-    if (rest < 128n) return Buffer.from([...out, Number(rest)])
-    out.push(Number(rest & 127n) | 128)
-  }
-}
+const [FLOAT, INT64, BOOL] = [1, 7, 9] // data types
+const [NUMBER, INT, INTS] = [1, 2, 7] // types of attributes
 
 /**
  * A field of a message.
@@ -19,12 +12,10 @@ function varint(value) {
  * @param {number | string | Uint8Array} value
  */
 function field(number, value) {
-  if (typeof value === 'number') return Buffer.concat([varint(number * 8), varint(value)])
-  const content = Buffer.from(value)
-  return Buffer.concat([varint(number * 8 + 2), varint(content.length), content])
+  return Buffer.concat(pieces(number, value instanceof Uint8Array ? [value] : value))
 }
 
-/** @param {Buffer[]} fields */
+/** @param {Uint8Array[]} fields */
 const message = (...fields) => Buffer.concat(fields)
 
 /**
@@ -45,13 +36,17 @@ export function port(name, dtype, shape) {
  * @param {string[]} inputs
  * @param {string[]} outputs
  * @param {Record<string, number | number[]>} [attributes]
+ * @param {string} [domain]
  */
-export function node(type, inputs, outputs, attributes = {}) {
+export function node(type, inputs, outputs, attributes = {}, domain = '') {
   const rows = Object.entries(attributes).map(([name, value]) => {
-    const content = typeof value === 'number' ? [field(3, value)] : value.map((n) => field(8, n))
-    return field(5, message(field(1, name), ...content, field(20, typeof value === 'number' ? INT : INTS)))
+    const isWhole = Number.isInteger(value)
+    const number = typeof value === 'number' && (isWhole ? field(3, value) : message(Buffer.from([2 * 8 + 5]), bytesOf([value])))
+    const content = number ? [number] : /** @type {number[]} */ (value).map((n) => field(8, n))
+    return field(5, message(field(1, name), ...content, field(20, isWhole ? INT : number ? NUMBER : INTS)))
   })
-  return message(...inputs.map((n) => field(1, n)), ...outputs.map((n) => field(2, n)), field(3, outputs[0]), field(4, type), ...rows)
+  const places = [...inputs.map((n) => field(1, n)), ...outputs.map((n) => field(2, n))]
+  return message(...places, field(3, outputs[0]), field(4, type), ...rows, ...(domain ? [field(7, domain)] : []))
 }
 
 /**
@@ -102,7 +97,9 @@ export function model({ inputs, outputs, nodes, tensors }) {
     ...inputs.map((i) => field(11, i)),
     ...outputs.map((o) => field(12, o)),
   )
-  return message(field(1, 10), field(7, content), field(8, message(field(1, ''), field(2, 20))))
+  const opsets = Object.entries({ '': 20, 'com.microsoft': 1 })
+  const rows = opsets.map(([domain, version]) => field(8, message(field(1, domain), field(2, version))))
+  return message(field(1, 10), field(7, content), ...rows)
 }
 
 /** @param {Uint8Array} bytes */

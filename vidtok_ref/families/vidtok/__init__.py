@@ -57,6 +57,11 @@ class VidTokFamily(Family):
 
         start_from_linear(model, video, log_variance)
 
+    def start_grown(self, model: VidTok, narrow: VidTok) -> None:
+        from vidtok_ref.families.vidtok.growth import start_from_narrow
+
+        start_from_narrow(model, narrow)
+
     def look_alikes(self, weights: Mapping[str, Any]) -> list[str]:
         from vidtok_ref.families.vidtok.checkpoints import look_alikes
 

@@ -15,7 +15,9 @@
 namespace vidtok {
 
 /// Operators beyond ONNX's own that vidtok-export writes: domain and name.
-inline const std::set<std::pair<std::string_view, std::string_view>> foreign_operators = {};
+inline const std::set<std::pair<std::string_view, std::string_view>> foreign_operators = {
+    {"com.microsoft", "MultiHeadAttention"},
+};
 
 /// Bytes of each file that graphs may refer to.
 using WeightsSizes = std::map<std::string, std::uintmax_t>;
