@@ -132,7 +132,7 @@ private:
 int main(int argc, char** argv) {
     try {
         if (argc < 2) {
-            throw vidtok::InputError("give cases.json of the conformance kit, and perhaps a provider and pixels of a tile");
+            throw vidtok::InputError("give cases.json of the kit, and perhaps a provider, and pixels of a tile");
         }
         const path file = argv[1];
         const vidtok::Json json = vidtok::parse_json(vidtok::read_whole(file, std::size_t{1} << 24));
