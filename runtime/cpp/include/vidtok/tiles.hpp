@@ -18,7 +18,9 @@ struct Span {
     std::size_t size() const { return stop - start; }
 
     /// Its place in an array with `scale` positions a latent that begins at the latent `begin`.
-    Span at(std::size_t scale, std::size_t begin = 0) const { return {(start - begin) * scale, (stop - begin) * scale}; }
+    Span at(std::size_t scale, std::size_t begin = 0) const {
+        return {(start - begin) * scale, (stop - begin) * scale};
+    }
 };
 
 /// Along one axis: what a tile computes (`extent`), and the part of it that is taken (`kept`).

@@ -10,8 +10,8 @@ namespace vidtok {
 ///
 /// precision: as listed in the manifest, empty for its first. chunk: frames a call at most, 0 for the manifest's; it
 /// changes no result beyond the last float digits. window: frames a group, 0 for the manifest's; for bundles that say
-/// so. normalize: encoders apply the bundle's latent mean and scale. max_tile: pixels along an axis that are computed at
-/// once at most, in tiles, which saves memory and changes results as little as chunk; 0: whole frames.
+/// so. normalize: encoders apply the bundle's latent mean and scale. max_tile: pixels along an axis that local graphs
+/// compute at once at most, which saves memory and changes no more than chunk does; 0: whole frames.
 struct TokenizerOptions {
     std::string precision;
     std::size_t chunk = 0;
