@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from vidtok_runtime.bundle.graph_entry import GraphEntry, shape_of
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.errors import BundleError, InputError
-from vidtok_runtime.machine import free_memory
+from vidtok_runtime.machine import cores, free_memory
 from vidtok_runtime.streaming.tiles import Tiling
 from vidtok_runtime.video.look_ahead import frames_ahead
 
@@ -61,7 +61,8 @@ UNMEASURED = {"cuda": ("cpu", 1.5)}
 PIXEL_COPIES = {"encoder": 2, "decoder": 2}
 # What `vidtok-run` takes beside, in MiB: PyAV, OpenCV and the command line with an engine.
 COMMAND = {"cpu": 40, "openvino": 60}
-READ, WRITE, WRITE_AHEAD = 70, 70, 4  # bytes a pixel of a frame: to read a clip, to write one, and each frame ahead
+# And in bytes a pixel of a frame: to read a clip; to write one, with each frame that the H.264 encoder holds.
+READ, WRITE, WRITE_FRAME = 70, 25, 3.5
 IN_HAND = 0.1  # share of a limit that a prediction may be wrong by
 
 
@@ -102,7 +103,7 @@ class Counts:
             )
             states += _states(graph, sizes)
             if in_tiles:
-                beside += round(_states(graph, whole) * (1 + rows.aside + columns.aside * rows.size / rows.length))
+                beside += round(_states(graph, whole) * (1 + tiling.aside))
             if graph is not chain[-1]:
                 beside += _FLOAT * math.prod(shape_of(graph.outputs[0].axes, whole))
         return cls(
@@ -111,7 +112,7 @@ class Counts:
             states=states,
             beside=beside,
             pixels=_FLOAT * 3 * frames * whole["H"] * whole["W"],
-            clip=whole["H"] * whole["W"] * _clip_bytes(chain[0].role, whole["H"], whole["W"]),
+            clip=round(whole["H"] * whole["W"] * _clip_bytes(chain[0].role, whole["H"], whole["W"])),
         )
 
     def peak(self, costs: Costs, role: str) -> float:
@@ -125,9 +126,11 @@ class Counts:
         )
 
 
-def _clip_bytes(role: str, height: int, width: int) -> int:
-    """Bytes a pixel of a frame."""
-    return READ if role == "encoder" else WRITE + WRITE_AHEAD * frames_ahead(height, width)
+def _clip_bytes(role: str, height: int, width: int) -> float:
+    """Bytes a pixel of a frame; x264 takes three threads for two cores, each with a frame."""
+    if role == "encoder":
+        return READ
+    return WRITE + WRITE_FRAME * (frames_ahead(height, width) + 1.5 * cores())
 
 
 def _sizes(frames: int, height: int, width: int) -> dict[str, int]:
