@@ -98,7 +98,7 @@ class TiledGraph:
 class _FrameState:
     """A state of whole frames, of which each tile reads its extent as the call before left it and writes its kept part.
 
-    What a later tile still has to read is set aside before it is written over. Below, tiles take turns row by row; where
+    What a later tile still has to read is set aside before it is written over. Below, they take turns row by row; where
     they do it column by column, the axes are swapped.
     """
 
