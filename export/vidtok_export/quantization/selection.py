@@ -15,7 +15,7 @@ from vidtok_ref.train.clips import Pixels
 from vidtok_runtime.bundle.graph_entry import ROLES, GraphEntry
 from vidtok_runtime.bundle.manifest import Manifest, check_file
 from vidtok_runtime.engines.base import Options, Session
-from vidtok_runtime.engines.chain import Graph, GraphChain
+from vidtok_runtime.engines.chain import GraphChain, GraphStream
 from vidtok_runtime.engines.load import load_chain
 from vidtok_runtime.engines.stateful import StatefulGraph
 from vidtok_runtime.quality.metrics import psnr
@@ -35,7 +35,7 @@ class Int8Choice:
         self._entries = {graph.entry.file: graph.entry for chain in self._float.values() for graph in chain.graphs}
         recorders: dict[str, Recorder] = {}
 
-        def recording(graph: Graph) -> StatefulGraph:
+        def recording(graph: GraphStream) -> StatefulGraph:
             recorders[graph.entry.file] = Recorder(graph.session)
             return StatefulGraph(graph.entry, recorders[graph.entry.file])
 
@@ -48,7 +48,7 @@ class Int8Choice:
         }
         self._measure([np.ascontiguousarray(clip[PROBE]) for clip in clips[:2]], quiet)
 
-    def _with_sessions(self, role: str, change: Callable[[Graph], Graph]) -> GraphChain:
+    def _with_sessions(self, role: str, change: Callable[[GraphStream], GraphStream]) -> GraphChain:
         """The chain of a role with its graphs changed."""
         return GraphChain([change(graph) for graph in self._float[role].graphs], self.manifest.stream.calls(role).flags)
 
@@ -60,7 +60,7 @@ class Int8Choice:
         """The chain of a role on ONNX Runtime with these convolutions quantized."""
         from vidtok_runtime.engines.ort import OrtSession
 
-        def changed(graph: Graph) -> StatefulGraph:
+        def changed(graph: GraphStream) -> StatefulGraph:
             file = graph.entry.file
             path = self._folder / f"try.{file}"
             path.write_bytes(self.graphs[file].model(integers.get(file, set())).SerializeToString())

@@ -13,7 +13,7 @@ from vidtok_runtime.engines.base import Array, Session
 from vidtok_runtime.errors import BundleError
 
 
-class Graph(Protocol):
+class GraphStream(Protocol):
     """One graph and the state of a stream through it, as `StatefulGraph` or a wrapper of it has them."""
 
     @property
@@ -25,7 +25,7 @@ class Graph(Protocol):
     @property
     def in_use(self) -> bool: ...
 
-    def fresh(self) -> Graph: ...
+    def fresh(self) -> GraphStream: ...
 
     def step(self, x: Any, true: Collection[str] = ()) -> dict[str, Any]: ...
 
@@ -36,7 +36,7 @@ class GraphChain:
     flags: the calls of the stream in which each flag is true, as `stream` of the manifest lists them.
     """
 
-    def __init__(self, graphs: Sequence[Graph], flags: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(self, graphs: Sequence[GraphStream], flags: Mapping[str, tuple[str, ...]]) -> None:
         self.graphs = tuple(graphs)
         self._flags = flags
         self._calls = 0
@@ -60,7 +60,7 @@ class GraphChain:
         """Another stream through the same loaded graphs."""
         return self.with_graphs([graph.fresh() for graph in self.graphs])
 
-    def with_graphs(self, graphs: Sequence[Graph]) -> GraphChain:
+    def with_graphs(self, graphs: Sequence[GraphStream]) -> GraphChain:
         """Others in the place of its graphs."""
         return GraphChain(graphs, self._flags)
 
