@@ -14,22 +14,22 @@ import { checkBundle } from './token_info.js'
 /** @import { GroupSpec, Latents, LoadOptions, PixelType, Provider, StreamSpec, TokenInfo, Tokens } from './index.js' */
 /** @import { Role } from './graph_entry.js' */
 /** @import { Manifest } from './manifest.js' */
-/** @import { Loaded } from './session.js' */
+/** @import { LoadedChain } from './chain.js' */
 
 /** Encodes video to tokens and back. `Tokenizer.load` makes one. */
 export class Tokenizer {
-  /** @type {Map<Role, Loaded[]>} */
+  /** @type {Map<Role, LoadedChain>} */
   #loaded
 
   /**
    * @param {Manifest} manifest
    * @param {Provider} provider
-   * @param {Map<Role, Loaded[]>} loaded
+   * @param {Map<Role, LoadedChain>} loaded
    */
   constructor(manifest, provider, loaded) {
     this.manifest = manifest
     this.provider = provider
-    this.precision = [...loaded.values()][0][0].entry.precision
+    this.precision = [...loaded.values()][0].graphs[0].entry.precision
     this.#loaded = loaded
   }
 
@@ -153,7 +153,7 @@ export class Tokenizer {
 
   /** Free the sessions and what streams keep on a device; nothing of this tokenizer can be used afterwards. */
   async dispose() {
-    const loaded = [...this.#loaded.values()].flat()
+    const loaded = [...this.#loaded.values()].flatMap(({ graphs }) => graphs)
     this.#loaded.clear()
     for (const { queue, session, live } of loaded) {
       await queue.run(async () => live.forEach((graph) => graph.dispose()))
