@@ -7,7 +7,7 @@ import { InputError } from './errors.js'
 import { toFraction } from './fraction.js'
 import { DecoderGroups, EncoderGroups } from './groups.js'
 import { concat } from './items.js'
-import { SURPLUS, exactSizes, inGops, inWindows } from './stream_spec.js'
+import { SURPLUS, exactSizes, inGops, inShortCalls, inWindows } from './stream_spec.js'
 import { checkBundle } from './token_info.js'
 
 /** @import { BundleSource, DecoderOptions, Description, EncodeOptions, Frames, Grouping, Groups } from './index.js' */
@@ -20,6 +20,7 @@ import { checkBundle } from './token_info.js'
 export class Tokenizer {
   /** @type {Map<Role, LoadedChain>} */
   #loaded
+  #stream
 
   /**
    * @param {Manifest} manifest
@@ -31,6 +32,8 @@ export class Tokenizer {
     this.provider = provider
     this.precision = [...loaded.values()][0].graphs[0].entry.precision
     this.#loaded = loaded
+    const isTiled = [...loaded.values()].some(({ tiles }) => tiles)
+    this.#stream = isTiled ? inShortCalls(manifest.stream) : manifest.stream
   }
 
   /**
@@ -109,7 +112,7 @@ export class Tokenizer {
   decoderOf(info, { dtype } = {}) {
     checkBundle(info, this.manifest)
     const { groups, numFrames, height, width, normalized, skip } = info
-    const spec = { ...this.manifest.stream, groups: groups && { ...groups, multiple: null } }
+    const spec = { ...this.#stream, groups: groups && { ...groups, multiple: null } }
     return this.#decoder(spec, { numFrames, height, width, normalized, dtype }, skip)
   }
 
@@ -178,7 +181,7 @@ export class Tokenizer {
    * @returns {StreamSpec}
    */
   #spec({ gop, window }) {
-    const { stream } = this.manifest
+    const stream = this.#stream
     if (gop !== undefined && window !== undefined) throw new InputError('gop and window exclude each other')
     if (gop !== undefined) return inGops(stream, gop)
     return window === undefined ? stream : inWindows(stream, window)

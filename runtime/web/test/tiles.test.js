@@ -2,10 +2,9 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { InputError, Tokenizer, concat } from '../src/index.js'
-import { slice } from '../src/items.js'
+import { InputError, Tokenizer } from '../src/index.js'
 import { cut, tilesAlong } from '../src/tiles.js'
-import { KL, clip, largestDifference, place } from './material.js'
+import { KL, clip, largestDifference, place, streamed } from './material.js'
 import { toy } from './toy.js'
 
 /** @import { Latents, LoadOptions, Tokens } from '../src/index.js' */
@@ -52,7 +51,9 @@ function checkTokens(found, wanted) {
 
 const FRAMES = 11
 const video = clip(FRAMES, 149, 205) // in latents of four pixels 38 and 52; three pixels of it are missing
-const PUSHES = [[FRAMES], Array(FRAMES).fill(1), [4, 1, 6]]
+/** Frames, and latents, that are pushed at a time, until there are no more. */
+const CHUNKS = [[FRAMES], Array(FRAMES).fill(1), [4, 1, FRAMES]]
+const LATENT_CHUNKS = [[FRAMES], Array(FRAMES).fill(1), [2, 1, FRAMES]]
 
 /** @type {[string, LoadOptions['provider'], number[]][]} */
 const cases = [
@@ -71,14 +72,9 @@ for (const [name, provider, sizes] of cases) {
     await whole.dispose()
     for (const [i, maxTile] of sizes.entries()) {
       const tok = await Tokenizer.load(bundle, { provider, threads: 1, maxTile })
-      const encoder = tok.encoder()
-      const [decoder, tokens, pictures] = [tok.decoder({ ...video, numFrames: FRAMES, dtype: 'float32' }), [], []]
-      let done = 0
-      for (const size of PUSHES[i]) tokens.push(await encoder.push(slice(video, done, (done += size))))
-      checkTokens(concat([...tokens, await encoder.finish()]), wanted)
-      const pull = Math.ceil((wanted.length * Math.min(...PUSHES[i])) / FRAMES)
-      for (let at = 0; at < wanted.length; at += pull) pictures.push(await decoder.push(slice(wanted, at, at + pull)))
-      checkNear(concat([...pictures, await decoder.finish()]).data, frames.data)
+      checkTokens(await streamed(tok.encoder(), video, CHUNKS[i]), wanted)
+      const decoder = tok.decoder({ ...video, numFrames: FRAMES, dtype: 'float32' })
+      checkNear((await streamed(decoder, wanted, LATENT_CHUNKS[i])).data, frames.data)
       await tok.dispose()
     }
   })
