@@ -88,9 +88,9 @@ def main() -> None:
     """Measure and model peak memory."""
 
 
-provider_option = click.option("--provider", "providers", multiple=True, default=ENGINES, show_default=True)
 bundle_option = click.option("--bundle", default="tiny-kl-16chn", show_default=True)
 size_option = click.option("--size", callback=_size, default="256x256", show_default=True, help="WIDTHxHEIGHT.")
+provider_option = click.option("--provider", "providers", multiple=True, default=ENGINES, show_default=True)
 tiles_option = click.option("--tiles", callback=_size, default="1x1", show_default=True, help="Across x down.")
 
 
@@ -131,19 +131,18 @@ def measure(
             f"s.codebook_size else np.zeros(({chunk}, s.latent_channels, {height // m}, {width // m}), np.float32)"
         ),
     }
-    repeated = "    start = time.perf_counter(); t.push(x); print(time.perf_counter() - start, file=sys.stderr)"
     for provider, role in itertools.product(providers, roles):
         tiling = _tiling(manifest, role, provider, size, tiles)
         run = (
             f"t = Tokenizer(m, {provider!r}, threads=2)\n"
             f"t.plan = lambda *_: CallPlan({chunk}, {{{role!r}: {tiling}}})\n"
-            f"t = t.{role}(); x = {data[role]}\nfor _ in range({calls}):\n{repeated}"
+            f"t = t.{role}(); x = {data[role]}\nfor _ in range({calls}):\n"
+            "    start = time.perf_counter(); t.push(x); print(time.perf_counter() - start, file=sys.stderr)"
         )
         peak, times = _peak(prepare + run)
         row = {"bundle": bundle, "provider": provider, "role": role, "height": height, "width": width}
         seconds = round(float(np.median([float(text) for text in times.split()])), 2)
-        row |= {"tiles": tiles, "chunk": chunk, "peak": round(peak), "seconds": seconds}
-        print(json.dumps(row), flush=True)
+        print(json.dumps({**row, "tiles": tiles, "chunk": chunk, "peak": round(peak), "seconds": seconds}), flush=True)
 
 
 def _terms(row: dict[str, Any]) -> tuple[Counts, float]:

@@ -242,7 +242,12 @@ class Tokenizer:
             key = (size, chunks, roles)
             if key not in self._plans:
                 chains = {r: self.manifest.chain(r, self.provider, self.precision) for r in roles}
-                self._plans[key] = self._choose(chains, chunks, *size)
+                try:
+                    self._plans[key] = self._choose(chains, chunks, *size)
+                except InputError:
+                    if not self._drop_others(role):
+                        raise
+                    return self.plan(role, height, width, groups)
             return self._plans[key]
 
     def _choose(self, chains: Mapping[str, Sequence[GraphEntry]], chunks: range, height: int, width: int) -> CallPlan:
@@ -368,10 +373,16 @@ class Tokenizer:
             yield
             return
         with _TURN:
-            with _BOOKS:
-                for other in [r for r, chain in self._loaded.items() if r != role and not chain.in_use]:
-                    del self._loaded[other]
+            self._drop_others(role)
             yield
+
+    def _drop_others(self, role: str) -> bool:
+        """Drop the graphs of other roles that no stream uses; whether there were some."""
+        with _BOOKS:
+            others = [r for r, chain in self._loaded.items() if r != role and not chain.in_use]
+            for other in others:
+                del self._loaded[other]
+            return bool(others)
 
     def _chain(self, role: str) -> GraphChain:
         with _BOOKS:

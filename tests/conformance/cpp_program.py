@@ -83,10 +83,10 @@ class Build:
             assert done.stdout == ""
         return done.stderr if code else done.stdout
 
-    def conform(self, cases: Path = KIT / "cases.json") -> list[str]:
-        """A line for each case of a kit."""
+    def conform(self, cases: Path = KIT / "cases.json", *tile: int) -> list[str]:
+        """A line for each case of a kit; tile: pixels of the largest."""
         done = subprocess.run(
-            [self.folder / "vidtok_conformance", cases, self.provider],
+            [self.folder / "vidtok_conformance", cases, self.provider, *map(str, tile)],
             env=environment(TBB_ENABLE_SANITIZERS="1"),
             capture_output=True,
             text=True,

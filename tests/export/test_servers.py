@@ -23,6 +23,7 @@ from commands import run_export
 from google.protobuf import text_format
 
 from vidtok_export.quantization.clips import decoder_stream, encoder_stream
+from vidtok_export.servers.joined import joined
 from vidtok_export.servers.ovms import write_ovms
 from vidtok_export.servers.triton import write_triton
 from vidtok_runtime.bundle.graph_entry import GraphEntry
@@ -165,10 +166,10 @@ class Client:
         return self._infer({self.takes.name: x, **flags}, start=self._calls == 1)
 
 
-def graph_of(manifest: Manifest, role: str, provider: str) -> GraphEntry:
-    """The one graph of a role."""
-    (entry,) = manifest.chain(role, provider, None)
-    return entry
+def graph_of(manifest: Manifest, role: str, provider: str) -> tuple[GraphEntry, onnx.ModelProto]:
+    """The one graph of a role that a server has."""
+    chain = manifest.chain(role, provider, None)
+    return joined(chain, [onnx.load(manifest.folder / part.file) for part in chain])
 
 
 def start_flags(manifest: Manifest, role: str) -> list[str]:
@@ -218,10 +219,10 @@ def test_triton_config_is_true_of_the_graphs(schema: ModuleType, bundle: str, tr
     for role in ("encoder", "decoder"):
         folder = triton / f"{manifest.name}_{role}"
         served = Triton(schema, folder)
-        config, entry = served.config, graph_of(manifest, role, "cpu")
+        config, (entry, graph) = served.config, graph_of(manifest, role, "cpu")
         assert config.name == folder.name
         assert (config.backend, config.platform) == ("onnxruntime", "onnxruntime_onnx")
-        assert onnx.load(folder / "1/model.onnx") == onnx.load(manifest.folder / entry.file)
+        assert onnx.load(folder / "1/model.onnx") == graph
         # What the graph takes is what Triton gives: data and flags of the client, flags of Triton, states.
         given = {i.name: (i.data_type, i.dims) for i in config.input}
         for state in config.sequence_batching.state:
@@ -238,11 +239,11 @@ def test_triton_config_is_true_of_the_graphs(schema: ModuleType, bundle: str, tr
             for port in ports:
                 kind, dims = declared[port.name]
                 assert ONNX_TYPES[served.dtype(kind)] == port.type
-                graph = [d if isinstance(d, int) else -1 for d in port.shape]
+                shape = [d if isinstance(d, int) else -1 for d in port.shape]
                 full = [*batch, *dims]
-                assert len(full) == len(graph), port.name
+                assert len(full) == len(shape), port.name
                 exact = port.name in {o.name for o in config.output}
-                assert all(g == f if exact or g != -1 else True for g, f in zip(graph, full, strict=True)), port.name
+                assert all(g == f if exact or g != -1 else True for g, f in zip(shape, full, strict=True)), port.name
         assert config.HasField("sequence_batching") == bool(entry.states)
         if entry.states:
             assert [s.input_name for s in config.sequence_batching.state] == [s.input for s in entry.states]
@@ -264,7 +265,7 @@ def test_triton_keeps_the_tokens(schema: ModuleType, bundle: str, triton: Path) 
         def infer(inputs: dict[str, np.ndarray], *, start: bool) -> dict[str, np.ndarray]:
             return model.infer({sequence: inputs}, start=start)[sequence]
 
-        return Client(manifest, graph_of(manifest, role, "cpu"), infer, sends)
+        return Client(manifest, graph_of(manifest, role, "cpu")[0], infer, sends)
 
     for number, sizes in enumerate(case["pushes"], 1):  # each a sequence of its own on one model
         agrees(encode(manifest, client("encoder", number), clip, sizes), tokens.data, case["latent_tolerance"])
@@ -302,13 +303,13 @@ def test_ovms_keeps_the_tokens(name: str, tmp_path: Path) -> None:
         assert entry["plugin_config"] == {"INFERENCE_PRECISION_HINT": "f32"}
     models = {role: Ovms(tmp_path / "m", entry) for role, entry in zip(("encoder", "decoder"), entries, strict=True)}
     for role, model in models.items():
-        entry = graph_of(manifest, role, "openvino")
+        entry, _ = graph_of(manifest, role, "openvino")
         assert model.inputs == {entry.inputs[0].name, *(f.name for f in entry.flags)}
         assert set(model.names) == {p.name for p in entry.outputs}
         assert len(model.request.query_state()) == len(entry.states)
 
     def client(role: str, sequence: int, between: bool) -> Client:
-        entry = graph_of(manifest, role, "openvino")
+        entry, _ = graph_of(manifest, role, "openvino")
 
         def infer(inputs: dict[str, np.ndarray], *, start: bool) -> dict[str, np.ndarray]:
             found = models[role].infer(sequence, inputs, start=start)

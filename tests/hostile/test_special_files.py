@@ -104,7 +104,7 @@ def test_no_pipe_is_waited_for(words: tuple[str, ...], tmp_path: Path, monkeypat
     for suffix in ("safetensors", "tar", "csv", "txt", "onnx", "npz", "mkv"):
         os.mkfifo(f"pipe.{suffix}")
     Path("list.txt").write_text("pipe.mkv\n")
-    for name, file in (("pipe-manifest", "manifest.json"), ("pipe-graph", "encoder.onnx")):
+    for name, file in (("pipe-manifest", "manifest.json"), ("pipe-graph", "encoder.local.onnx")):
         shutil.copytree(SHIPPED / "tiny-fsq-32768", name)
         (Path(name) / file).unlink()
         os.mkfifo(Path(name) / file)
@@ -149,4 +149,4 @@ assert (tokens() == first).all()
     environment = {**os.environ, "VIDTOK_CACHE": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
-    assert [stat.S_ISFIFO(p.lstat().st_mode) for p in tmp_path.iterdir()] == [True]
+    assert [stat.S_ISFIFO(p.lstat().st_mode) for p in tmp_path.iterdir()] == [True, True]

@@ -22,6 +22,7 @@ from vidtok_runtime.cli import main
 from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.engines.stateful import StatefulGraph
 from vidtok_runtime.errors import BundleError, InputError
+from vidtok_runtime.memory.planner import Planner
 from vidtok_runtime.memory.predict import Counts, format_memory, parse_memory
 from vidtok_runtime.streaming.tiled_graph import margin_of
 from vidtok_runtime.streaming.tiles import ALIGNED, Axis, Tiling
@@ -65,20 +66,18 @@ def test_amounts_as_text_are_enough() -> None:
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])
 @pytest.mark.parametrize("role", ["encoder", "decoder"])
 def test_shorter_calls_come_before_tiles(provider: str, role: str) -> None:
-    limits = [10**8 * n for n in (1000, 90, 70, 40, 27)]
-    tok, plans = limited("1GB", role, provider=provider), []
-    for tok.max_memory in limits:
-        tok._plans.clear()
-        plans.append(tok.plan(role, 720, 1280))
+    manifest = find_bundle("tiny-kl-16chn")
+    chains = {role: manifest.chain(role, provider, None)}
+    limits = [10**8 * n for n in (1000, 90, 60, 45, 25, 21)]
+    plans = [Planner(manifest, chains, provider, limit, range(1, 5)).choose(90, 160) for limit in limits]
     assert all(plan.peak <= limit for plan, limit in zip(plans, limits, strict=True))
     chunks = [plan.chunk for plan in plans]
-    counts = [plan.tiles[role].count for plan in plans]
+    computed = [plan.tiles[role].computed for plan in plans]
     assert chunks == sorted(chunks, reverse=True)
     assert chunks[0] == 4
-    assert counts == sorted(counts)
-    assert counts[0] == 1
-    assert counts[-1] > 1
-    assert all(count == 1 or chunk == 1 for chunk, count in zip(chunks, counts, strict=True))
+    assert computed == sorted(computed)
+    assert computed[0] == 90 * 160 < computed[-1]
+    assert all(chunk == 1 or not plan.in_tiles for chunk, plan in zip(chunks, plans, strict=True))
 
 
 def test_what_runs_at_the_same_time_is_counted_together() -> None:
@@ -280,10 +279,10 @@ def test_command_line(clip: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bundle", "role", "size", "peak"),
     [
-        ("tiny-kl-16chn", "encoder", (64, 64), 154_497_542),
-        ("tiny-kl-16chn", "decoder", (64, 64), 181_280_433),
-        ("tiny-fsq-32768", "encoder", (256, 256), 583_630_829),
-        ("tiny-fsq-32768", "decoder", (720, 1280), 14_486_894_863),
+        ("tiny-kl-16chn", "encoder", (64, 64), 151_591_709),
+        ("tiny-kl-16chn", "decoder", (64, 64), 179_498_979),
+        ("tiny-fsq-32768", "encoder", (256, 256), 499_937_045),
+        ("tiny-fsq-32768", "decoder", (720, 1280), 10_035_787_692),
     ],
 )
 def test_predictions_are_those_that_were_measured(bundle: str, role: str, size: tuple[int, int], peak: int) -> None:

@@ -42,6 +42,7 @@ def joined(chain: Sequence[GraphEntry], graphs: Sequence[onnx.ModelProto]) -> tu
 def _named_apart(entry: GraphEntry, model: onnx.ModelProto, number: int) -> tuple[GraphEntry, onnx.ModelProto]:
     """A part whose states and inner names no other part has."""
     model = compose.add_prefix(model, f"{number}.", rename_inputs=False, rename_outputs=False)
+    del model.metadata_props[:]  # notes of the tools that made a part; `merge_models` refuses different ones
     states = []
     for state in entry.states:
         inner, outer = f"{number}.{state.input}", f"{number}.{state.output}"

@@ -53,7 +53,7 @@ vidtok::Tokenizer open_tokenizer(const Options& options) {
     const std::string provider = options.provider.empty() ? built_in().front() : options.provider;
     return {options.files[0],
             make_engine(provider, options.threads),
-            {options.precision, options.chunk, options.window, options.normalize}};
+            {options.precision, options.chunk, options.window, options.normalize, options.max_tile}};
 }
 
 void encode(const Options& options, const Ending& ending) {
@@ -139,7 +139,7 @@ int main(int argc, char** argv) {
         report(error.what());
         return 2;
     } catch (const std::bad_alloc&) {
-        report("there is not enough memory; frames are too large, or --chunk is");
+        report("there is not enough memory; frames or calls are too large, see --max-tile and --chunk");
     } catch (const std::exception& error) {
         report(error.what());
     }

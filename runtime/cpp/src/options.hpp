@@ -23,6 +23,7 @@ struct Options {
     std::string precision;
     std::size_t threads = 0;
     std::size_t chunk = 0;
+    std::size_t max_tile = 0;
     std::size_t window = 0;
     std::optional<std::size_t> gop;
     RawFormat raw;
@@ -50,6 +51,8 @@ else BT.601.
   --threads N               CPU threads                                     [one a core]
   --precision NAME          as the bundle offers                            [its first]
   --chunk N                 frames a graph call at most                     [the bundle's]
+  --max-tile N              pixels along an axis that are computed at once  [whole frames]
+                            at most: less memory, the same result
   --window N                frames a group, where bundles leave it open     [the bundle's]
   --gop N                   encode: start anew every N latents
   --half                    encode: latents as float16
@@ -120,6 +123,8 @@ inline Options parse_options(const std::vector<std::string>& words) {
             options.threads = detail::parse_count(word, value());
         } else if (word == "--chunk") {
             options.chunk = detail::parse_count(word, value());
+        } else if (word == "--max-tile") {
+            options.max_tile = detail::parse_count(word, value());
         } else if (word == "--window") {
             options.window = detail::parse_count(word, value());
         } else if (word == "--gop") {

@@ -41,8 +41,9 @@ std::vector<std::vector<std::size_t>> lengths(const Fields& one, const std::stri
 
 class Case {
 public:
-    Case(const path& kit, const Fields& one, const std::string& provider)
-        : one_(one), tok_(kit / one.text("bundle"), make_engine(provider, 1)), expected_(kit / one.text("tokens")) {
+    Case(const path& kit, const Fields& one, const std::string& provider, std::size_t max_tile)
+        : one_(one), tok_(kit / one.text("bundle"), make_engine(provider, 1), options(max_tile)),
+          expected_(kit / one.text("tokens")) {
         expected_.verify();
         input_ = vidtok::read_whole(kit / one.text("input"), std::size_t{1} << 30);
         expected_video_ = read_floats(kit / one.text("video"));
@@ -72,6 +73,12 @@ public:
     }
 
 private:
+    static vidtok::TokenizerOptions options(std::size_t max_tile) {
+        vidtok::TokenizerOptions options;
+        options.max_tile = max_tile;
+        return options;
+    }
+
     double tolerance(const std::string& name) const { return one_.is_null(name) ? 0 : one_.number(name); }
 
     void encode(vidtok::Encoder encoder, const std::vector<std::size_t>& pushes) {
@@ -124,16 +131,20 @@ private:
 
 int main(int argc, char** argv) {
     try {
-        if (argc < 2) throw vidtok::InputError("give cases.json of the conformance kit, and perhaps a provider");
+        if (argc < 2) {
+            throw vidtok::InputError("give cases.json of the kit, and perhaps a provider, and pixels of a tile");
+        }
         const path file = argv[1];
         const vidtok::Json json = vidtok::parse_json(vidtok::read_whole(file, std::size_t{1} << 24));
         const Fields kit(json, "the kit");
         if (kit.text("format") != "vidtok-conformance" || kit.integer("version", 0, 1000) != 1) {
             throw vidtok::InputError(file.string() + " is no conformance kit of version 1");
         }
+        const std::string provider = argc > 2 ? argv[2] : built_in().front();
+        const std::size_t max_tile = argc > 3 ? std::stoul(argv[3]) : 0;
         bool all = true;
         for (const Fields& one : kit.rows("cases")) {
-            all = Case(file.parent_path(), one, argc > 2 ? argv[2] : built_in().front()).run() && all;
+            all = Case(file.parent_path(), one, provider, max_tile).run() && all;
         }
         return all ? 0 : 1;
     } catch (const std::exception& error) {

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from vidtok_runtime.bundle.graph_entry import GraphEntry, shape_of
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.errors import BundleError, InputError
-from vidtok_runtime.machine import free_memory
+from vidtok_runtime.machine import cores, free_memory
 from vidtok_runtime.streaming.tiles import Tiling
+from vidtok_runtime.video.look_ahead import frames_ahead
 
 _FLOAT = 4
 _MIB = 2**20
@@ -56,18 +57,18 @@ COSTS = {
 }
 # Where nothing was measured: whose costs are taken, and how many times.
 UNMEASURED = {"cuda": ("cpu", 1.5)}
-# Copies of a chunk's pixels in float32 that numpy holds at once: see `geometry.to_network`, `from_network`.
-PIXEL_COPIES = {"encoder": 3, "decoder": 4}
-# What `vidtok-run` takes beside: MiB of PyAV, OpenCV and the command line with an engine; bytes for each pixel of a
-# frame to read a clip (the decoder's frames, colours in float) and to write one (x264 looks ahead by 40 frames).
+# Copies of a chunk's pixels in float32 that numpy holds at once: as graphs take or give them, and one cut or joined.
+PIXEL_COPIES = {"encoder": 2, "decoder": 2}
+# What `vidtok-run` takes beside, in MiB: PyAV, OpenCV and the command line with an engine.
 COMMAND = {"cpu": 40, "openvino": 60}
-CLIP_BYTES = {"encoder": 70, "decoder": 240}
+# And in bytes a pixel of a frame: to read a clip; to write one, with each frame that the H.264 encoder holds.
+READ, WRITE, WRITE_FRAME = 70, 25, 3.5
 IN_HAND = 0.1  # share of a limit that a prediction may be wrong by
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Bytes that a stream's peak is made of, before the costs; frame: pixels.
+    """Bytes that a stream's peak is made of, before the costs; clip: to read or write the file.
 
     Of local graphs in tiles, `widest` and `states` are those of the largest tile. beside: what numpy holds of whole
     frames, states in tiles and the strips set aside of them, and what one graph hands to the next.
@@ -78,7 +79,7 @@ class Counts:
     states: int
     beside: int
     pixels: int
-    frame: int
+    clip: int
 
     @classmethod
     def of(cls, manifest: Manifest, chain: Sequence[GraphEntry], tiling: Tiling, chunk: int, weights: int) -> Counts:
@@ -102,7 +103,7 @@ class Counts:
             )
             states += _states(graph, sizes)
             if in_tiles:
-                beside += _states(graph, whole) * (rows.length + 2 * rows.overlap) // rows.length
+                beside += round(_states(graph, whole) * (1 + tiling.aside))
             if graph is not chain[-1]:
                 beside += _FLOAT * math.prod(shape_of(graph.outputs[0].axes, whole))
         return cls(
@@ -111,7 +112,7 @@ class Counts:
             states=states,
             beside=beside,
             pixels=_FLOAT * 3 * frames * whole["H"] * whole["W"],
-            frame=whole["H"] * whole["W"],
+            clip=round(whole["H"] * whole["W"] * _clip_bytes(chain[0].role, whole["H"], whole["W"])),
         )
 
     def peak(self, costs: Costs, role: str) -> float:
@@ -123,6 +124,13 @@ class Counts:
             + self.beside
             + PIXEL_COPIES[role] * self.pixels
         )
+
+
+def _clip_bytes(role: str, height: int, width: int) -> float:
+    """Bytes a pixel of a frame; x264 takes three threads for two cores, each with a frame."""
+    if role == "encoder":
+        return READ
+    return WRITE + WRITE_FRAME * (frames_ahead(height, width) + 1.5 * cores())
 
 
 def _sizes(frames: int, height: int, width: int) -> dict[str, int]:
@@ -152,5 +160,5 @@ def predict(provider: str, streams: Mapping[str, Counts]) -> int:
     engine, times = UNMEASURED.get(provider, (provider, 1))
     total = (max(COSTS[engine, role].process for role in streams) + COMMAND[engine]) * _MIB
     for role, counts in streams.items():
-        total += counts.peak(COSTS[engine, role], role) + CLIP_BYTES[role] * counts.frame
+        total += counts.peak(COSTS[engine, role], role) + counts.clip
     return round(times * total / (1 - IN_HAND))

@@ -53,16 +53,19 @@ def to_network(
     frames: NDArray[Any], multiple: int, *, square: bool = False, pixel_range: tuple[float, float] = _USUAL
 ) -> NDArray[np.float32]:
     """`[T, H, W, 3]` to `[1, 3, T, H', W']` in the range, edges repeated right and below up to the multiple."""
-    if frames.dtype == np.uint8:
-        frames = frames.astype(np.float32) / np.float32(127.5) - np.float32(1)
-    if pixel_range != _USUAL:
-        half, middle = _half_and_middle(pixel_range)
-        frames = frames * half + middle
     height, width = frames.shape[1:3]
     tall, wide = padded_size(height, width, multiple, square=square)
-    padding = ((0, 0), (0, tall - height), (0, wide - width), (0, 0))
-    padded: NDArray[np.float32] = np.pad(frames, padding, mode="edge")
-    return np.asarray(padded.transpose(3, 0, 1, 2)[None], np.float32)
+    video = np.empty((1, 3, len(frames), tall, wide), np.float32)
+    for i, frame in enumerate(frames):  # one at a time: what is made on the way is no larger than a frame
+        values = frame
+        if frame.dtype == np.uint8:
+            values = frame.astype(np.float32) / np.float32(127.5) - np.float32(1)
+        if pixel_range != _USUAL:
+            half, middle = _half_and_middle(pixel_range)
+            values = values * half + middle
+        padding = ((0, tall - height), (0, wide - width), (0, 0))
+        video[0, :, i] = np.pad(values, padding, mode="edge").transpose(2, 0, 1)
+    return video
 
 
 def from_network(
@@ -73,15 +76,15 @@ def from_network(
     pixel_range: tuple[float, float] = _USUAL,
 ) -> NDArray[Any]:
     """`[1, 3, T, H', W']` to `[T, H, W, 3]`, cropped and clipped; uint8 rounds, float32 stays in -1..1."""
-    frames = video[0].transpose(1, 2, 3, 0)[:, :height, :width]
-    if pixel_range != _USUAL:
-        half, middle = _half_and_middle(pixel_range)
-        frames = (frames - middle) / half
-    frames = np.clip(frames, -1, 1)
-    if dtype == "float32":
-        return np.ascontiguousarray(frames)
-    pixels: NDArray[np.uint8] = np.rint((frames + np.float32(1)) * np.float32(127.5)).astype(np.uint8)
-    return pixels
+    cropped = video[0, :, :, :height, :width].transpose(1, 2, 3, 0)
+    frames = np.empty(cropped.shape, dtype)
+    for i, values in enumerate(cropped):
+        if pixel_range != _USUAL:
+            half, middle = _half_and_middle(pixel_range)
+            values = (values - middle) / half
+        values = np.clip(values, -1, 1)
+        frames[i] = values if dtype == "float32" else np.rint((values + np.float32(1)) * np.float32(127.5))
+    return frames
 
 
 def _half_and_middle(pixel_range: tuple[float, float]) -> tuple[np.float32, np.float32]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -75,7 +74,8 @@ class TiledGraph:
         sizes, scale = sizes_of(port.axes, x.shape), _scale(port.axes, self._multiple)
         outputs = {p.name: np.empty(shape_of(p.axes, sizes), p.dtype) for p in entry.outputs}
         rows, columns = self._tiling.rows.tiles, self._tiling.columns.tiles
-        for (i, row), (j, column) in product(enumerate(rows), enumerate(columns)):
+        for i, j in self._tiling.turns:
+            row, column = rows[i], columns[j]
             piece = np.ascontiguousarray(x[..., row.extent.at(scale), column.extent.at(scale)])
             results = self._graph.run(piece, true, {name: s.read(i, j) for name, s in self._states.items()})
             for p in entry.outputs:
@@ -98,32 +98,44 @@ class TiledGraph:
 class _FrameState:
     """A state of whole frames, of which each tile reads its extent as the call before left it and writes its kept part.
 
-    Tiles take turns row by row. What a later one still has to read is set aside before it is written over.
+    What a later tile still has to read is set aside before it is written over. Below, they take turns row by row; where
+    they do it column by column, the axes are swapped.
     """
 
     def __init__(self, frame: Array, tiling: Tiling, scale: int) -> None:
-        self._frame = frame
-        self._tiling = tiling
+        self._swapped = tiling.by_columns
+        self._frame = self._turned(frame)
+        axes = (tiling.columns, tiling.rows) if self._swapped else (tiling.rows, tiling.columns)
+        self._rows, self._columns = (axis.tiles for axis in axes)
         self._scale = scale
-        self._above = _Border(tiling.rows.tiles, scale, -2)
-        self._left = _Border(tiling.columns.tiles, scale, -1)
+        self._above = _Border(self._rows, scale, -2)
+        self._left = _Border(self._columns, scale, -1)
+
+    def _turned(self, array: Array) -> Array:
+        return array.swapaxes(-1, -2) if self._swapped else array
+
+    def _tile(self, i: int, j: int) -> tuple[int, int, Tile, Tile]:
+        i, j = (j, i) if self._swapped else (i, j)
+        return i, j, self._rows[i], self._columns[j]
 
     def read(self, i: int, j: int) -> Array:
-        """What tile j of row i takes."""
-        row, column, scale = self._tiling.rows.tiles[i], self._tiling.columns.tiles[j], self._scale
+        """What the tile in row i and column j takes."""
+        i, j, row, column = self._tile(i, j)
+        scale = self._scale
         if j == 0:
             self._above.enter(i, self._frame)
         self._left.enter(j, self._frame[..., row.kept.at(scale), :])
-        value = self._frame[..., row.extent.at(scale), column.extent.at(scale)].copy()
+        value = self._frame[..., row.extent.at(scale), column.extent.at(scale)].copy("K")
         above, left = self._above.old[..., column.extent.at(scale)], self._left.old
         value[..., : above.shape[-2], :] = above
         value[..., row.kept.at(scale, row.extent.start), : left.shape[-1]] = left
-        return value
+        return self._turned(value)
 
     def write(self, value: Any, i: int, j: int) -> None:
-        """What tile j of row i gave."""
-        row, column, scale = self._tiling.rows.tiles[i], self._tiling.columns.tiles[j], self._scale
-        self._frame[..., row.kept.at(scale), column.kept.at(scale)] = _kept(value, row, column, scale)
+        """What the tile in row i and column j gave."""
+        _, _, row, column = self._tile(i, j)
+        place = (..., row.kept.at(self._scale), column.kept.at(self._scale))
+        self._frame[place] = _kept(self._turned(_on_host(value)), row, column, self._scale)
 
 
 class _Border:

@@ -57,9 +57,9 @@ class Axis:
         return tuple(found)
 
     @property
-    def overlap(self) -> int:
-        """The most latents that a tile computes in front of those it keeps."""
-        return max(tile.kept.start - tile.extent.start for tile in self.tiles)
+    def aside(self) -> float:
+        """Share of an array of the whole axis that is set aside for the tiles along it: strips for two of them."""
+        return 2 * max(tile.kept.start - tile.extent.start for tile in self.tiles) / self.length
 
     @cached_property
     def computed(self) -> int:
@@ -92,6 +92,23 @@ class Tiling:
     def count(self) -> int:
         """Number of tiles."""
         return len(self.rows.tiles) * len(self.columns.tiles)
+
+    @property
+    def by_columns(self) -> bool:
+        """Whether tiles take turns column by column, not row by row: across the longer axis less is set aside."""
+        return self.columns.length > self.rows.length
+
+    @property
+    def turns(self) -> list[tuple[int, int]]:
+        """Numbers along H and along W of the tiles, in the order in which they run."""
+        places = product(range(len(self.rows.tiles)), range(len(self.columns.tiles)))
+        return sorted(places, key=lambda place: place[::-1]) if self.by_columns else list(places)
+
+    @property
+    def aside(self) -> float:
+        """Share of an array of whole frames that is set aside when tiles write into it."""
+        outer, inner = (self.columns, self.rows) if self.by_columns else (self.rows, self.columns)
+        return outer.aside + inner.aside * outer.size / outer.length
 
     @property
     def largest(self) -> int:

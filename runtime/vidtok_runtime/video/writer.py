@@ -22,6 +22,7 @@ from vidtok_runtime.files import PartFile
 from vidtok_runtime.video.audio import AudioCopy
 from vidtok_runtime.video.colour import FromRgb
 from vidtok_runtime.video.display import Display
+from vidtok_runtime.video.look_ahead import frames_ahead
 
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _IMAGES = {".png", ".jpg", ".jpeg"}
@@ -158,6 +159,8 @@ class VideoWriter:
             self._target.open()  # FFmpeg opens it by its name and writes; the part knows that it is there
         place = str(self._target.part) if self._target else "pipe:1"
         self._container = av.open(f"file:{place}" if self._target else place, "w", format=self._format)
+        if self._codec.encoder == "libx264":
+            self._options["rc-lookahead"] = str(frames_ahead(height, width))
         self._stream = self._container.add_stream(self._codec.encoder, rate=self._fps, options=self._options)
         self._stream.height, self._stream.width = height, width
         self._stream.pix_fmt = self._codec.odd if height % 2 or width % 2 else self._codec.even

@@ -38,11 +38,11 @@ def start_from_narrow(model: VidTok, narrow: VidTok) -> None:
             f"widths {narrow.config.ch} times {narrow.config.ch_mult} cannot grow into {v.ch} times {v.ch_mult}: none "
             "may shrink, and the same levels must be equally wide"
         )
-    model.load_state_dict({name: _wider(tensor, own[name].shape) for name, tensor in given.items()})
+    model.load_state_dict({k: t if t.shape == own[k].shape else _wider(t, own[k].shape) for k, t in given.items()})
     for name, module in model.named_modules():
         if isinstance(module, nn.LayerNorm):
             before, now = len(given[f"{name}.weight"]), len(module.weight)
-            module.weight *= ((before + SPREAD**2 * (now - before)) / now) ** 0.5
+            module.weight.mul_(((before + SPREAD**2 * (now - before)) / now) ** 0.5)
         elif isinstance(module, SplitAttention):
             before = len(given[f"{name}.norm.norm.weight"])
             for tensor in kernel(module.q):

@@ -29,7 +29,8 @@ struct State {
 /// One graph of a bundle.
 ///
 /// role: `encoder` or `decoder`. part: `local` or `global`. inputs: one, the data; outputs: the first is the result.
-/// flags: inputs that are true in some calls; the manifest's `stream` says in which.
+/// flags: inputs that are true in some calls; the manifest's `stream` says in which. receptive_field: pixels on each
+/// side of a place that what is computed there depends on.
 struct GraphEntry {
     std::string role;
     std::string part;
@@ -41,6 +42,7 @@ struct GraphEntry {
     std::vector<Port> outputs;
     std::vector<State> states;
     std::vector<Port> flags;
+    std::size_t receptive_field = 0;
 
     bool runs_on(const std::string& provider) const {
         return std::find(providers.begin(), providers.end(), provider) != providers.end();
@@ -97,7 +99,6 @@ inline void check_unused(const Fields& raw) {
         stage.integer("time", 1, 64);
         stage.boolean("attention");
     }
-    raw.integer("receptive_field", 0, 1 << 20);
     const Fields missing = raw.fields("missing_kernels");
     for (const std::string& engine : missing.names()) missing.texts(engine);
 }
@@ -146,6 +147,7 @@ inline GraphEntry read_graph_entry(const Fields& raw) {
             {row.text("input"), row.text("output"), detail::read_dtype(row), detail::read_axes(row)});
     }
     for (const Fields& row : raw.rows("flags")) entry.flags.push_back(detail::read_port(row));
+    entry.receptive_field = static_cast<std::size_t>(raw.integer("receptive_field", 0, 1 << 20));
     detail::check_unused(raw);
     detail::check_entry(entry);
     return entry;

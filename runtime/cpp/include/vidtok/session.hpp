@@ -12,6 +12,11 @@
 
 namespace vidtok {
 
+/// Bytes of a number of a type, as manifests name it.
+inline std::size_t bytes_of(const std::string& dtype) {
+    return dtype == "int64" ? 8 : dtype == "float16" ? 2 : dtype.back() == '2' ? 4 : 1;
+}
+
 /// Memory of an engine's tensor: numbers of `dtype`, as manifests name it, in C order.
 struct Tensor {
     std::string dtype;
@@ -25,10 +30,7 @@ struct Tensor {
         return n;
     }
 
-    std::size_t bytes() const {
-        const std::size_t width = dtype == "int64" ? 8 : dtype == "float16" ? 2 : dtype.back() == '2' ? 4 : 1;
-        return width * count();
-    }
+    std::size_t bytes() const { return bytes_of(dtype) * count(); }
 };
 
 /// An output that is fed to an input by the next call.
@@ -46,16 +48,17 @@ public:
     Request& operator=(const Request&) = delete;
     virtual ~Request() = default;
 
-    /// Memory of an input for the next call, to be filled; not for states.
+    /// Memory of an input for the next call, to be filled; not for states that `start` was told of.
     virtual Tensor input(const std::string& name, const Shape& shape) = 0;
 
-    /// Begin a stream: from now on these outputs feed these inputs, which start at zero. Throws ProviderError.
+    /// Begin a stream: from now on these outputs feed these inputs, which start at zero; other inputs are filled anew.
+    /// Throws ProviderError.
     virtual void start(const std::vector<StateTensor>& states) = 0;
 
     /// Run the graph; throws ProviderError, and BundleError when a state comes out with another size.
     virtual void run() = 0;
 
-    /// An output of the latest call, until the next one; not of states.
+    /// An output of the latest call, until the next one; not of states that `start` was told of.
     virtual Tensor output(const std::string& name) = 0;
 };
 

@@ -46,6 +46,7 @@ public:
     }
 
     void start(const std::vector<StateTensor>& states) override {
+        inputs_.clear();
         states_.clear();
         for (const StateTensor& s : states) {
             states_.push_back({s.input, s.output, zeros(s.input, s.shape), zeros(s.input, s.shape)});

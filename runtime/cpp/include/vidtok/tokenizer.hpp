@@ -10,12 +10,14 @@ namespace vidtok {
 ///
 /// precision: as listed in the manifest, empty for its first. chunk: frames a call at most, 0 for the manifest's; it
 /// changes no result beyond the last float digits. window: frames a group, 0 for the manifest's; for bundles that say
-/// so. normalize: encoders apply the bundle's latent mean and scale.
+/// so. normalize: encoders apply the bundle's latent mean and scale. max_tile: pixels along an axis that local graphs
+/// compute at once at most, which saves memory and changes no more than chunk does; 0: whole frames.
 struct TokenizerOptions {
     std::string precision;
     std::size_t chunk = 0;
     std::size_t window = 0;
     bool normalize = false;
+    std::size_t max_tile = 0;
 };
 
 /// Encodes video to tokens and back. Streams of one tokenizer may run in several threads, one stream in one of them.
@@ -135,13 +137,27 @@ private:
     }
 
     StreamSource source(const std::string& role, const std::optional<Groups>& groups) {
+        const std::vector<GraphEntry> chain = manifest_->chain(role, engine_.provider, precision_);
+        const std::optional<detail::TileLimit> tiles = options_.max_tile ? std::optional(limit(chain)) : std::nullopt;
         LoadedChain& graphs = role == "encoder" ? encoder_ : decoder_;
-        if (graphs.empty()) {
-            graphs = load_chain(*manifest_, manifest_->chain(role, engine_.provider, precision_), engine_);
-        }
+        if (graphs.empty()) graphs = load_chain(*manifest_, chain, engine_);
         auto spec = std::make_shared<StreamSpec>(spec_);
         spec->groups = groups;
-        return {spec, std::make_shared<StatefulChain>(graphs, spec->calls(role).flags)};
+        return {spec, std::make_shared<StatefulChain>(graphs, spec->calls(role).flags, tiles)};
+    }
+
+    /// Of the tiles that were asked for; throws InputError where there can be none.
+    detail::TileLimit limit(const std::vector<GraphEntry>& chain) const {
+        const std::size_t multiple = spec_.spatial_multiple;
+        const std::string what = "the " + chain.front().role + " of " + manifest_->name;
+        const std::optional<std::size_t> margin = detail::margin_of(chain, multiple);
+        if (!margin) throw InputError(what + " cannot be cut into tiles; leave max_tile out");
+        const std::size_t least = detail::smallest_tile(*margin) * multiple;
+        if (options_.max_tile < least) {
+            throw InputError("tiles of " + what + " are " + std::to_string(least) + " pixels at least, got " +
+                             std::to_string(options_.max_tile));
+        }
+        return {multiple, *margin, options_.max_tile / multiple};
     }
 
     std::shared_ptr<const Manifest> manifest_;
