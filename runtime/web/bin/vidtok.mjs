@@ -20,6 +20,7 @@ BUNDLE is the folder of a bundle. Clips are raw RGB: .rgb holds bytes, .f32 litt
   --pushes N,N,...   frames (or latents) to push at a time, until the clip ends; changes no result
   --provider NAME    cpu (the default), wasm or webgpu
   --threads N        CPU threads
+  --max-tile N       pixels along an axis that are computed at once at most: less memory, the same result
   --force            replace what is there
   --help             this text
 
@@ -39,6 +40,7 @@ const OPTIONS = /** @type {const} */ ({
   pushes: { type: 'string' },
   provider: { type: 'string' },
   threads: { type: 'string' },
+  'max-tile': { type: 'string' },
   force: { type: 'boolean', default: false },
   help: { type: 'boolean' },
 })
@@ -68,7 +70,7 @@ function numbers(name, text, separator = ',') {
 
 /**
  * @param {Values} values
- * @param {'threads' | 'gop' | 'window'} name
+ * @param {'threads' | 'gop' | 'window' | 'max-tile'} name
  */
 function numberOf(values, name) {
   const text = values[name]
@@ -110,7 +112,8 @@ function report(what, done, total) {
  */
 function load(bundle, values, role) {
   const provider = /** @type {LoadOptions['provider']} */ (values.provider)
-  return Tokenizer.load(bundle, { provider, threads: numberOf(values, 'threads'), roles: [role] })
+  const [threads, maxTile] = [numberOf(values, 'threads'), numberOf(values, 'max-tile')]
+  return Tokenizer.load(bundle, { provider, threads, maxTile, roles: [role] })
 }
 
 /**

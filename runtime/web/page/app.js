@@ -10,6 +10,8 @@ import { tokenize } from './tokenize.js'
 
 /** @typedef {TestSource | ImageSource | VideoSource | CameraSource} Source */
 
+// WASM has 4 GB: frames with more pixels are computed in tiles, whose sides are this long at most.
+const [MAX_WHOLE, MAX_TILE] = [512 * 256, 512]
 const STAGES = { load: 'Loading engine and bundle', encode: 'Encoding', decode: 'Decoding' }
 
 /** @type {Source | null} */
@@ -112,7 +114,8 @@ async function run() {
     const wanted = { short: number('short'), frames: number('frames'), fps: number('fps'), start: number('start') }
     const clip = await source.capture(wanted, signal, progress)
     result.open(clip, source.name)
-    const job = { bundle, provider, module: `../ort/${engines[provider].module}`, threads, clip }
+    const maxTile = clip.height * clip.width > MAX_WHOLE ? MAX_TILE : undefined
+    const job = { bundle, provider, module: `../ort/${engines[provider].module}`, threads, maxTile, clip }
     const reports = {
       stage: (/** @type {{ stage: keyof typeof STAGES }} */ { stage }) => say(STAGES[stage], true),
       progress: (/** @type {{ done: number, total: number }} */ { done, total }) => progress(done, total),
@@ -122,7 +125,7 @@ async function run() {
         result.frames(report)
         progress(report.first + report.frames, clip.frames)
       },
-      done: (/** @type {import('./worker.js').Figures} */ figures) => say(result.finish(figures, bundle, threads)),
+      done: (/** @type {import('./worker.js').Figures} */ figures) => say(result.finish(figures, job)),
     }
     await tokenize(job, reports, signal)
   } catch (error) {

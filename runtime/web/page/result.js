@@ -6,7 +6,7 @@ import { drawDifference, drawFrame, TokenMap } from './views.js'
 
 /** @import { StreamSpec } from '../src/index.js' */
 /** @import { Clip } from './clip.js' */
-/** @import { Figures, Latents } from './worker.js' */
+/** @import { Figures, Job, Latents } from './worker.js' */
 
 export class Result {
   /** @type {Clip | null} */
@@ -69,10 +69,9 @@ export class Result {
   /**
    * Figures, files and commands; returns one line that sums it up.
    * @param {Figures} figures
-   * @param {string} bundle
-   * @param {number} threads
+   * @param {Job} job
    */
-  finish({ loading, encoding, decoding, psnr, provider, bits }, bundle, threads) {
+  finish({ loading, encoding, decoding, psnr, provider, bits }, { bundle, threads, maxTile }) {
     const { data, frames, height, width, fps } = /** @type {Clip} */ (this.clip)
     const perPixel = (bits / (frames * height * width)).toFixed(4)
     list({
@@ -84,6 +83,7 @@ export class Result {
       Decoding: `${(frames / decoding).toFixed(1)} frames/s`,
       'Loading took': `${loading.toFixed(2)} s`,
       Engine: provider === 'wasm' ? `WASM, ${threads} thread${threads > 1 ? 's' : ''}` : 'WebGPU',
+      'Computed in': maxTile === undefined ? 'whole frames' : `tiles of at most ${maxTile} x ${maxTile}`,
     })
     offer('save-tokens', this.file, `${this.name}.safetensors`)
     offer('save-frames', data, `${this.name}.rgb`)

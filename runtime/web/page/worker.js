@@ -7,8 +7,14 @@ import { bitsOf, Psnr } from './measure.js'
 /** @import { Clip } from './clip.js' */
 
 /**
- * What the page asks for; module: the engine's, relative to this file.
- * @typedef {{ bundle: string, provider: 'wasm' | 'webgpu', module: string, threads: number, clip: Clip }} Job
+ * What the page asks for; module: the engine's, relative to this file; maxTile: as that of `Tokenizer.load`.
+ * @typedef {object} Job
+ * @property {string} bundle
+ * @property {'wasm' | 'webgpu'} provider
+ * @property {string} module
+ * @property {number} threads
+ * @property {number | undefined} maxTile
+ * @property {Clip} clip
  *
  * @typedef {{ data: Int32Array | Float32Array, length: number, channels: number, h: number, w: number }} Latents
  *
@@ -27,9 +33,9 @@ import { bitsOf, Psnr } from './measure.js'
 let loaded
 
 /** @param {Job} job */
-async function load({ bundle, provider, module, threads }) {
+async function load({ bundle, provider, module, threads, maxTile }) {
   const source = new URL(`../bundles/${encodeURIComponent(bundle)}`, import.meta.url).href
-  return Tokenizer.load(source, { ort: await import(module), provider, threads })
+  return Tokenizer.load(source, { ort: await import(module), provider, threads, maxTile })
 }
 
 /** Seconds since it was asked last. */

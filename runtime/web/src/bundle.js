@@ -6,8 +6,10 @@ import { MANIFEST_NAMES, chooseProvider } from './provider.js'
 import { Queue } from './queue.js'
 import { loadGraph } from './session.js'
 import { openSource, sha256 } from './source.js'
+import { tileLimit } from './tiled_graph.js'
 
 /** @import { BundleSource, LoadOptions } from './index.js' */
+/** @import { LoadedChain } from './chain.js' */
 /** @import { GraphEntry, Role } from './graph_entry.js' */
 /** @import { Manifest } from './manifest.js' */
 /** @import { GraphFiles, Loaded } from './session.js' */
@@ -22,28 +24,29 @@ import { openSource, sha256 } from './source.js'
  * @param {LoadOptions} options
  */
 export async function loadBundle(source, options) {
-  const { threads, signal, precision, roles = ['encoder', 'decoder'] } = options
+  const { threads, signal, precision, roles = ['encoder', 'decoder'], maxTile } = options
   const { ort, provider } = await chooseProvider(options.ort, options.provider, threads)
   const { place, read } = openSource(source, signal)
   const manifest = readManifest(await read('manifest.json'), place)
   const entries = [...new Set(roles)].map((role) => manifest.chain(role, MANIFEST_NAMES[provider], precision))
   if (!entries.length) throw new InputError("roles are 'encoder', 'decoder' or both, got none")
+  const limits = entries.map((chain) => (maxTile === undefined ? null : tileLimit(chain, manifest, maxTile)))
   const files = await new Files(manifest, read).ofChains(entries)
   const queue = new Queue()
-  /** @type {Map<Role, Loaded[]>} */
+  /** @type {Map<Role, LoadedChain>} */
   const chains = new Map()
   try {
-    for (const chain of files) {
+    for (const [n, chain] of files.entries()) {
       /** @type {Loaded[]} */
-      const loaded = []
-      chains.set(chain[0].entry.role, loaded)
+      const graphs = []
+      chains.set(chain[0].entry.role, { graphs, tiles: limits[n] })
       for (const [i, graph] of chain.entries()) {
         signal?.throwIfAborted()
-        loaded.push(await loadGraph(ort, provider, graph, i === chain.length - 1, queue, threads))
+        graphs.push(await loadGraph(ort, provider, graph, i === chain.length - 1, queue, threads))
       }
     }
   } catch (error) {
-    for (const { session } of [...chains.values()].flat()) await session.release()
+    for (const { session } of [...chains.values()].flatMap(({ graphs }) => graphs)) await session.release()
     throw error
   }
   return { manifest, provider, chains }

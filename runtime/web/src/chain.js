@@ -3,19 +3,28 @@ import { Chunk } from './chunk.js'
 import { StatefulGraph } from './session.js'
 import { FIRST_CALL, FLUSH_CALL, SECOND_CALL } from './stream_spec.js'
 import { isOnDevice } from './tensors.js'
+import { TiledGraph } from './tiled_graph.js'
 
 /** @import { Loaded } from './session.js' */
+/** @import { TileLimit } from './tiled_graph.js' */
+
+/**
+ * The graphs of a role on an engine, and what bounds their tiles; null: whole frames.
+ * @typedef {{ graphs: Loaded[], tiles: TileLimit | null }} LoadedChain
+ */
 
 /** The states of one stream through a chain. */
 export class StatefulChain {
   #calls = 0
 
   /**
-   * @param {Loaded[]} graphs
+   * @param {LoadedChain} chain
    * @param {ReadonlyMap<string, readonly string[]>} flags calls in which each flag is true
    */
-  constructor(graphs, flags) {
-    this.graphs = graphs.map((loaded) => new StatefulGraph(loaded))
+  constructor({ graphs, tiles }, flags) {
+    this.graphs = graphs.map((loaded) =>
+      tiles && loaded.entry.part === 'local' ? new TiledGraph(loaded, tiles) : new StatefulGraph(loaded),
+    )
     this.flags = flags
     this.ort = graphs[0].ort
   }

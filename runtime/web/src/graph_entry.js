@@ -29,6 +29,7 @@ const MAX_FIXED = 2 ** 24 // product of the numbers among the axes of one array
  * @property {State[]} states
  * @property {Port[]} flags
  * @property {Map<string, string[]>} missingKernels by engine, names of nodes
+ * @property {number} receptiveField pixels that an output looks at on either side of its own
  */
 
 /**
@@ -93,11 +94,12 @@ export function graphEntry(raw) {
     }),
     flags: raw.rows('flags').map(port),
     missingKernels: raw.textsByName('missing_kernels'),
+    receptiveField: raw.integer('receptive_field', 0, MAX_PIXELS),
   }
   if (inputs.length !== 1 || entry.outputs.length === 0) {
     throw new FormError(`a graph of the ${entry.role} has ${inputs.length} inputs of data, ${entry.outputs.length} outputs`)
   }
-  checkMemory(raw)
+  checkStages(raw)
   check(entry)
   return entry
 }
@@ -106,8 +108,7 @@ export function graphEntry(raw) {
  * What planners of memory use, who take a manifest if all runtimes do. Throws FormError.
  * @param {Fields} raw
  */
-function checkMemory(raw) {
-  raw.integer('receptive_field', 0, MAX_PIXELS)
+function checkStages(raw) {
   for (const stage of raw.rows('stages')) {
     stage.integer('channels', 1, MAX_PIXELS)
     stage.integer('space', 1, MAX_SPATIAL_MULTIPLE)

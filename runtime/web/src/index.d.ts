@@ -99,6 +99,11 @@ export interface LoadOptions {
   precision?: string
   /** What to load; left out: both. */
   roles?: Role[]
+  /**
+   * Pixels along an axis that are computed at once at most: larger frames are computed in tiles, and calls are as short
+   * as the model allows. This takes less memory and gives the same but for the last float digits. Left out: whole frames.
+   */
+  maxTile?: number
 }
 
 export interface DecoderOptions {

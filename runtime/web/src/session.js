@@ -102,44 +102,92 @@ export class StatefulGraph {
   }
 
   /**
-   * Run one call and keep the new states for the next; returns the first output. Throws BundleError, ProviderError.
+   * Run one call and keep the new states for the next; returns the first output. Throws BundleError, ProviderError,
+   * InputError.
    * @param {Tensor} x
    * @param {(flag: string) => boolean} isSet
    * @returns {Promise<Tensor>}
    */
   async step(x, isSet) {
-    const { ort, entry, session, queue, live } = this.loaded
-    const sizes = sizesOf(entry.input.axes, x.dims)
-    const state = (this.#state ??= this.#initialState(x, sizes))
-    /** @type {Record<string, Tensor>} */
-    const feeds = { ...state, [entry.input.name]: x }
-    for (const { name, dtype, axes } of entry.flags) feeds[name] = filled(ort, dtype, shapeOf(axes, sizes), isSet(name))
-    let results
-    try {
-      results = await queue.run(() => session.run(feeds))
-    } catch (error) {
-      throw new ProviderError(`ONNX Runtime failed: ${firstLine(error)}`)
-    }
-    this.#checkShapes(results, sizes)
+    const { entry, live } = this.loaded
+    const results = await this.run(x, isSet, (this.#state ??= this.initialState(x.dims)))
     this.dispose()
     this.#state = Object.fromEntries(entry.states.map((s) => [s.input, results[s.output]]))
     if (Object.values(this.#state).some(isOnDevice)) live.add(this)
-    for (const { name } of entry.outputs) {
-      const value = results[name]
-      if (!isOnDevice(value) && value.data instanceof Float32Array && !isFinite(value.data)) {
-        throw new BundleError(
-          `the ${entry.role} gave NaN or infinite ${name}; its weights or what it was given are damaged`,
-        )
-      }
-    }
     return results[entry.outputs[0].name]
+  }
+
+  /**
+   * Outputs and new states by name for states of the caller's own, which stay; throws BundleError, ProviderError.
+   * @param {Tensor} x
+   * @param {(flag: string) => boolean} isSet
+   * @param {Record<string, Tensor>} states by input
+   * @returns {Promise<Record<string, Tensor>>}
+   */
+  async run(x, isSet, states) {
+    const { ort, entry, session } = this.loaded
+    const sizes = sizesOf(entry.input.axes, x.dims)
+    /** @type {Record<string, Tensor>} */
+    const feeds = { ...states, [entry.input.name]: x }
+    for (const { name, dtype, axes } of entry.flags) feeds[name] = filled(ort, dtype, shapeOf(axes, sizes), isSet(name))
+    const results = await this.#onEngine(() => session.run(feeds))
+    try {
+      this.#checkShapes(results, sizes)
+      this.#checkNumbers(results)
+    } catch (error) {
+      discard(Object.values(results))
+      throw error
+    }
+    return results
+  }
+
+  /**
+   * Bring values into the main memory that an engine keeps on a device, and free them there. Throws ProviderError.
+   * @param {Tensor[]} values
+   */
+  async toHost(values) {
+    try {
+      for (const value of values) if (isOnDevice(value)) await this.#onEngine(() => value.getData(true))
+    } finally {
+      discard(values)
+    }
   }
 
   /** Give the states back that an engine keeps on a device. */
   dispose() {
-    for (const value of Object.values(this.#state ?? {})) if (isOnDevice(value)) value.dispose()
+    discard(Object.values(this.#state ?? {}))
     this.#state = null
     this.loaded.live.delete(this)
+  }
+
+  /**
+   * States by input at the start of a stream of data of this shape; throws InputError.
+   * @param {readonly number[]} dims
+   * @returns {Record<string, Tensor>}
+   */
+  initialState(dims) {
+    const { ort, entry } = this.loaded
+    const sizes = sizesOf(entry.input.axes, dims)
+    try {
+      return Object.fromEntries(
+        entry.states.map((s) => [s.input, filled(ort, s.dtype, shapeOf(s.axes, sizes), false)]),
+      )
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error
+      throw new InputError(`the ${entry.role}'s state for data [${dims}] needs too much memory`)
+    }
+  }
+
+  /**
+   * @template T
+   * @param {() => Promise<T>} work
+   */
+  async #onEngine(work) {
+    try {
+      return await this.loaded.queue.run(work)
+    } catch (error) {
+      throw new ProviderError(`ONNX Runtime failed: ${firstLine(error)}`)
+    }
   }
 
   /**
@@ -160,17 +208,24 @@ export class StatefulGraph {
   }
 
   /**
-   * @param {Tensor} x
-   * @param {Record<string, number>} sizes
+   * Throw BundleError where an output in the main memory holds NaN or infinite values.
+   * @param {Record<string, Tensor>} results
    */
-  #initialState(x, sizes) {
-    try {
-      return Object.fromEntries(
-        this.entry.states.map((s) => [s.input, filled(this.loaded.ort, s.dtype, shapeOf(s.axes, sizes), false)]),
-      )
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error
-      throw new InputError(`the ${this.entry.role}'s state for data [${x.dims}] needs too much memory`)
+  #checkNumbers(results) {
+    const { role, outputs } = this.entry
+    for (const { name } of outputs) {
+      const value = results[name]
+      if (!isOnDevice(value) && value.data instanceof Float32Array && !isFinite(value.data)) {
+        throw new BundleError(`the ${role} gave NaN or infinite ${name}; its weights or what it was given are damaged`)
+      }
     }
   }
+}
+
+/**
+ * Free what an engine keeps on a device.
+ * @param {Tensor[]} values
+ */
+function discard(values) {
+  for (const value of values) if (isOnDevice(value)) value.dispose()
 }

@@ -50,6 +50,17 @@ export function inGops(spec, latents) {
 }
 
 /**
+ * The same in the shortest calls that change no result, which take the least memory.
+ * @param {StreamSpec} spec
+ * @returns {StreamSpec}
+ */
+export function inShortCalls(spec) {
+  const short = (/** @type {CallSpec} */ calls) =>
+    calls.exact || calls.max === null ? calls : { ...calls, max: calls.multiple }
+  return { ...spec, encoder: short(spec.encoder), decoder: short(spec.decoder) }
+}
+
+/**
  * Frames (encoder) or latents (decoder) that a call takes at most, which is a good size of a push, too.
  * @param {StreamSpec} spec
  * @param {Role} role

@@ -7,30 +7,33 @@ import { InputError } from './errors.js'
 import { toFraction } from './fraction.js'
 import { DecoderGroups, EncoderGroups } from './groups.js'
 import { concat } from './items.js'
-import { SURPLUS, exactSizes, inGops, inWindows } from './stream_spec.js'
+import { SURPLUS, exactSizes, inGops, inShortCalls, inWindows } from './stream_spec.js'
 import { checkBundle } from './token_info.js'
 
 /** @import { BundleSource, DecoderOptions, Description, EncodeOptions, Frames, Grouping, Groups } from './index.js' */
 /** @import { GroupSpec, Latents, LoadOptions, PixelType, Provider, StreamSpec, TokenInfo, Tokens } from './index.js' */
 /** @import { Role } from './graph_entry.js' */
 /** @import { Manifest } from './manifest.js' */
-/** @import { Loaded } from './session.js' */
+/** @import { LoadedChain } from './chain.js' */
 
 /** Encodes video to tokens and back. `Tokenizer.load` makes one. */
 export class Tokenizer {
-  /** @type {Map<Role, Loaded[]>} */
+  /** @type {Map<Role, LoadedChain>} */
   #loaded
+  #stream
 
   /**
    * @param {Manifest} manifest
    * @param {Provider} provider
-   * @param {Map<Role, Loaded[]>} loaded
+   * @param {Map<Role, LoadedChain>} loaded
    */
   constructor(manifest, provider, loaded) {
     this.manifest = manifest
     this.provider = provider
-    this.precision = [...loaded.values()][0][0].entry.precision
+    this.precision = [...loaded.values()][0].graphs[0].entry.precision
     this.#loaded = loaded
+    const isTiled = [...loaded.values()].some(({ tiles }) => tiles)
+    this.#stream = isTiled ? inShortCalls(manifest.stream) : manifest.stream
   }
 
   /**
@@ -109,7 +112,7 @@ export class Tokenizer {
   decoderOf(info, { dtype } = {}) {
     checkBundle(info, this.manifest)
     const { groups, numFrames, height, width, normalized, skip } = info
-    const spec = { ...this.manifest.stream, groups: groups && { ...groups, multiple: null } }
+    const spec = { ...this.#stream, groups: groups && { ...groups, multiple: null } }
     return this.#decoder(spec, { numFrames, height, width, normalized, dtype }, skip)
   }
 
@@ -153,7 +156,7 @@ export class Tokenizer {
 
   /** Free the sessions and what streams keep on a device; nothing of this tokenizer can be used afterwards. */
   async dispose() {
-    const loaded = [...this.#loaded.values()].flat()
+    const loaded = [...this.#loaded.values()].flatMap(({ graphs }) => graphs)
     this.#loaded.clear()
     for (const { queue, session, live } of loaded) {
       await queue.run(async () => live.forEach((graph) => graph.dispose()))
@@ -178,7 +181,7 @@ export class Tokenizer {
    * @returns {StreamSpec}
    */
   #spec({ gop, window }) {
-    const { stream } = this.manifest
+    const stream = this.#stream
     if (gop !== undefined && window !== undefined) throw new InputError('gop and window exclude each other')
     if (gop !== undefined) return inGops(stream, gop)
     return window === undefined ? stream : inWindows(stream, window)

@@ -2,11 +2,10 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { after, test } from 'node:test'
-import { ProviderError, Tokenizer, concat, loadTokens, saveTokens } from '../src/index.js'
-import { slice } from '../src/items.js'
-import { largestDifference, place } from './material.js'
+import { ProviderError, Tokenizer, loadTokens, saveTokens } from '../src/index.js'
+import { largestDifference, place, streamed } from './material.js'
 
-/** @import { Frames, Latents, Provider, Stream } from '../src/index.js' */
+/** @import { Frames, Latents, Provider } from '../src/index.js' */
 /**
  * @typedef {object} Case
  * @property {string} name
@@ -43,21 +42,6 @@ async function tokenizer(bundle, provider) {
   const tok = found ?? (await Tokenizer.load(`${KIT}/${bundle}`, { provider, threads: 1 }))
   loaded.set(bundle + provider, tok)
   return tok
-}
-
-/**
- * What a stream gives of items pushed in pieces.
- * @template {Frames | Latents} In
- * @template {Frames | Latents} Out
- * @param {Stream<In, Out>} stream
- * @param {In} items
- * @param {number[]} sizes
- */
-async function streamed(stream, items, sizes) {
-  const out = []
-  let done = 0
-  for (const size of sizes) out.push(await stream.push(slice(items, done, (done += size))))
-  return concat([...out, await stream.finish()])
 }
 
 after(() => Promise.all([...loaded.values()].map((tok) => tok.dispose())))

@@ -1,8 +1,10 @@
 /** Bundles, clips and a made-up engine for the tests. */
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
+import { concat } from '../src/index.js'
+import { slice } from '../src/items.js'
 
-/** @import { Frames } from '../src/index.js' */
+/** @import { Frames, Latents, Stream } from '../src/index.js' */
 
 /** @param {string} path from the repository's root */
 export function place(path) {
@@ -39,6 +41,22 @@ export function largestDifference(a, b) {
   let largest = a.length === b.length ? 0 : Infinity
   for (let i = 0; i < a.length; i++) largest = Math.max(largest, Math.abs(a[i] - b[i]))
   return largest
+}
+
+/**
+ * What a stream gives of items pushed in pieces.
+ * @template {Frames | Latents} In
+ * @template {Frames | Latents} Out
+ * @param {Stream<In, Out>} stream
+ * @param {In} items
+ * @param {number[]} sizes
+ */
+export async function streamed(stream, items, sizes) {
+  /** @type {Out[]} */
+  const out = []
+  let done = 0
+  for (const size of sizes) out.push(await stream.push(slice(items, done, (done += size))))
+  return concat([...out, await stream.finish()])
 }
 
 /**
