@@ -150,6 +150,18 @@ def test_camera_and_test_clip(address: str, tmp_path: Path) -> None:
     assert (found.info.num_frames, found.info.height, found.info.width) == (6, 64, 114)
 
 
+def test_large_frames_are_computed_in_tiles(address: str, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "0.png"), synthetic_frame(0, 384, 560)[:, :, ::-1])
+    figures, found = convert(address, tmp_path, {"bundle": BUNDLES[0], "short": 384}, tmp_path / "0.png")
+    assert figures["Computed in"] == "tiles of at most 512 x 512"
+    used = np.fromfile(tmp_path / "frames.rgb", np.uint8).reshape(1, 384, 560, 3)
+    tok = Tokenizer(BUNDLES[0], "cpu", threads=1)
+    check_tokens(found, tok.encode(used, fps=found.info.fps))
+    quality = Quality()
+    quality.add(used[0], tok.decode(found)[0])
+    assert abs(float(figures["PSNR"].split()[0]) - quality.psnr) < 0.05
+
+
 def test_keyboard_alone_on_a_phone(address: str, tmp_path: Path) -> None:
     found = drive("keyboard.mjs", address, tmp_path)
     assert found == {"last": "9 of 9", "before": "8 of 9", "wide": 360}

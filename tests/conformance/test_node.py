@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import Case, every_case, read_cases
+from cases import KIT, Case, every_case, read_cases
 from click.testing import CliRunner
 from made_kit import make_kit
 from strange_bundles import lying_bundle
@@ -20,6 +20,7 @@ from vidtok_runtime.bundle.manifest import read_manifest
 from vidtok_runtime.cli import main
 from vidtok_runtime.streaming.geometry import from_network, to_network
 from vidtok_runtime.tokens.tokens import Tokens, TokenWriter
+from vidtok_runtime.tools.demo import synthetic_frame
 
 WEB = Path(__file__).parents[2] / "runtime/web"
 SHIPPED = Path(__file__).parents[2] / "runtime/vidtok_runtime/bundles"
@@ -113,6 +114,25 @@ def test_a_file_of_python_is_read_by_node(half: bool, tmp_path: Path) -> None:
     wanted = tok.decode(Tokens.load(path))
     video = np.fromfile(tmp_path / "back.rgb", np.uint8).reshape(wanted.shape)
     assert np.abs(video.astype(int) - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["fsq-causal", "kl-causal-v1.1", "fsq-noncausal", "wan-causal"])
+def test_tiles_give_what_python_gives_of_whole_frames(name: str, tmp_path: Path) -> None:
+    clip = np.stack([synthetic_frame(3 * i, 101, 139) for i in range(9)])
+    clip.tofile(tmp_path / "clip.rgb")
+    bundle, path, options = KIT / name, tmp_path / "clip.safetensors", ("--threads", 1, "--max-tile", 100)
+    run_node("bin/vidtok.mjs", "encode", bundle, tmp_path / "clip.rgb", path, "--size", "139x101", *options)
+    tok, found = Tokenizer(bundle, "cpu", threads=1), Tokens.load(path)
+    wanted = tok.encode(clip).data
+    assert found.data.shape == wanted.shape
+    if wanted.dtype == np.int32:
+        assert np.mean(found.data != wanted) <= 1e-4
+    else:
+        np.testing.assert_allclose(found.data, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+    run_node("bin/vidtok.mjs", "decode", bundle, path, tmp_path / "back.f32", *options)
+    frames = tok.decode(found, "float32")
+    back = np.fromfile(tmp_path / "back.f32", "<f4").reshape(frames.shape)
+    np.testing.assert_allclose(back, frames, rtol=0, atol=1e-5 * np.abs(frames).max())
 
 
 def test_pixels_and_halves_are_those_of_numpy(tmp_path: Path) -> None:

@@ -52,12 +52,16 @@ class Engine {
     const sizes = sizesOf(entry.input.axes, feeds[entry.input.name].dims)
     const results = [...portsOf(entry).outputs.values()].map(({ name, dtype, axes }) => {
       const dims = shapeOf(axes, sizes)
-      if (places[name] === 'gpu-buffer') {
-        this.live++
-        return [name, { location: 'gpu-buffer', dims, dispose: () => void this.live-- }]
-      }
       const data = new (dtype === 'int32' ? Int32Array : Float32Array)(dims.reduce((a, b) => a * b)).fill(this.value)
-      return [name, { data, dims }]
+      if (places[name] !== 'gpu-buffer') return [name, { data, dims }]
+      this.live++
+      const dispose = () => void this.live--
+      const getData = async () => {
+        dispose()
+        Object.assign(value, { location: 'cpu', data })
+      }
+      const value = { location: 'gpu-buffer', dims, dispose, getData }
+      return [name, value]
     })
     return Object.fromEntries(results)
   }
@@ -72,11 +76,12 @@ const states = encoder.flatMap((entry) => entry.states.map((state) => state.outp
  * @param {Engine} engine
  * @param {'encoder' | 'decoder'} [role]
  * @param {(name: string) => Promise<Uint8Array>} [source]
+ * @param {number} [maxTile]
  */
-function load(engine, role = 'encoder', source = reader) {
+function load(engine, role = 'encoder', source = reader, maxTile) {
   const adapter = { gpu: { requestAdapter: async () => ({}) } }
   Object.defineProperty(globalThis, 'navigator', { value: adapter, configurable: true })
-  return Tokenizer.load(source, { ort: /** @type {any} */ (engine), provider: 'webgpu', roles: [role] })
+  return Tokenizer.load(source, { ort: /** @type {any} */ (engine), provider: 'webgpu', roles: [role], maxTile })
 }
 
 test('states stay on the device and are freed with their stream', async () => {
@@ -98,6 +103,22 @@ test('states stay on the device and are freed with their stream', async () => {
   await tok.encoder().push(clip(16, 8, 8))
   await tok.dispose()
   assert.deepEqual([engine.live, engine.released], [0, 2])
+})
+
+test('states of tiles are read back, and frames that are one tile leave theirs on the device', async () => {
+  const engine = new Engine(...encoder)
+  const tok = await load(engine, 'encoder', reader, 144)
+  const stream = tok.encoder()
+  assert.equal((await stream.push(clip(5, 160, 168))).length, 2)
+  assert.equal(engine.live, encoder[1].states.length)
+  await stream.finish()
+  assert.equal(engine.live, 0)
+  const small = tok.encoder()
+  await small.push(clip(5, 144, 8))
+  assert.equal(engine.live, states.length)
+  small.dispose()
+  assert.equal(engine.live, 0)
+  await tok.dispose()
 })
 
 test('what goes from graph to graph stays on the device and is freed after it was used', async () => {
