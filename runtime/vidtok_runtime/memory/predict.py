@@ -50,10 +50,10 @@ class Costs:
 
 
 COSTS = {
-    ("cpu", "encoder"): Costs(58.2, 8.14, 7.11, 1.35),
-    ("cpu", "decoder"): Costs(58.2, 8.14, 7.16, 0.93),
-    ("openvino", "encoder"): Costs(89.48, 12.27, 7.94, 3.42),
-    ("openvino", "decoder"): Costs(89.48, 12.27, 8.7, 2.22),
+    ("cpu", "encoder"): Costs(47.1, 3.2, 8.4, 1.0),
+    ("cpu", "decoder"): Costs(47.1, 3.2, 6.9, 1.3),
+    ("openvino", "encoder"): Costs(109.1, 4.5, 8.3, 3.3),
+    ("openvino", "decoder"): Costs(109.1, 4.5, 8.1, 2.5),
 }
 # Where nothing was measured: whose costs are taken, and how many times.
 UNMEASURED = {"cuda": ("cpu", 1.5)}
