@@ -50,10 +50,10 @@ class Costs:
 
 
 COSTS = {
-    ("cpu", "encoder"): Costs(47.1, 3.2, 8.4, 1.0),
-    ("cpu", "decoder"): Costs(47.1, 3.2, 6.9, 1.3),
-    ("openvino", "encoder"): Costs(109.1, 4.5, 8.3, 3.3),
-    ("openvino", "decoder"): Costs(109.1, 4.5, 8.1, 2.5),
+    ("cpu", "encoder"): Costs(69.1, 3.2, 8.4, 0.6),
+    ("cpu", "decoder"): Costs(69.1, 3.2, 6.9, 1.2),
+    ("openvino", "encoder"): Costs(112.0, 4.7, 8.3, 3.2),
+    ("openvino", "decoder"): Costs(112.0, 4.7, 7.8, 2.9),
 }
 # Where nothing was measured: whose costs are taken, and how many times.
 UNMEASURED = {"cuda": ("cpu", 1.5)}
