@@ -50,15 +50,15 @@ class Costs:
 
 
 COSTS = {
-    ("cpu", "encoder"): Costs(69.1, 3.2, 8.4, 0.6),
-    ("cpu", "decoder"): Costs(69.1, 3.2, 6.9, 1.2),
-    ("openvino", "encoder"): Costs(112.0, 4.7, 8.3, 3.2),
-    ("openvino", "decoder"): Costs(112.0, 4.7, 7.8, 2.9),
+    ("cpu", "encoder"): Costs(68.8, 3.3, 8.2, 0.6),
+    ("cpu", "decoder"): Costs(68.8, 3.3, 7.0, 1.1),
+    ("openvino", "encoder"): Costs(111.8, 4.7, 8.2, 3.1),
+    ("openvino", "decoder"): Costs(111.8, 4.7, 7.8, 2.9),
 }
 # Where nothing was measured: whose costs are taken, and how many times.
 UNMEASURED = {"cuda": ("cpu", 1.5)}
-# Copies of a chunk's pixels in float32 that numpy holds at once: as graphs take or give them, and one cut or joined.
-PIXEL_COPIES = {"encoder": 2, "decoder": 2}
+# Copies of a chunk's pixels in float32 that numpy holds at once: as they come or go, joined or cut, and for the graph.
+PIXEL_COPIES = {"encoder": 3, "decoder": 2}
 # What `vidtok-run` takes beside, in MiB: PyAV, OpenCV and the command line with an engine.
 COMMAND = {"cpu": 40, "openvino": 60}
 # And in bytes a pixel of a frame: to read a clip; to write one, with each frame that the H.264 encoder holds.
