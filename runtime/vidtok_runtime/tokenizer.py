@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.arguments import as_array, frame_rate, whole
-from vidtok_runtime.bundle.graph_entry import GraphEntry
+from vidtok_runtime.bundle.graph_entry import ROLES, GraphEntry
 from vidtok_runtime.bundle.lookup import find_bundle
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.bundle.stream_spec import SURPLUS, Groups, StreamSpec
@@ -234,21 +234,34 @@ class Tokenizer:
         groups: those of the stream; None: the tokenizer's own.
         """
         stream = self._stream if groups is None else replace(self._stream, groups=groups)
+        with _BOOKS:
+            try:
+                return self._planned(tuple(dict.fromkeys([*self._loaded, role])), role, stream, height, width)
+            except InputError:
+                if not self._drop_others(role):
+                    raise
+                return self.plan(role, height, width, groups)
+
+    def fits_both(self, height: int, width: int) -> bool:
+        """Whether frames of a size in pixels can be encoded and decoded at the same time within the memory."""
+        try:
+            with _BOOKS:
+                for role in ROLES:
+                    self._planned(ROLES, role, self._stream, height, width)
+        except InputError:
+            return False
+        return True
+
+    def _planned(self, roles: tuple[str, ...], role: str, stream: StreamSpec, height: int, width: int) -> CallPlan:
+        """The plan of one role while streams of several run."""
         multiple = stream.spatial_multiple
         tall, wide = padded_size(height, width, multiple, square=stream.square)
         size, chunks = (tall // multiple, wide // multiple), _chunks(stream, role)
-        with _BOOKS:
-            roles = tuple(dict.fromkeys([*self._loaded, role]))
-            key = (size, chunks, roles)
-            if key not in self._plans:
-                chains = {r: self.manifest.chain(r, self.provider, self.precision) for r in roles}
-                try:
-                    self._plans[key] = self._choose(chains, chunks, *size)
-                except InputError:
-                    if not self._drop_others(role):
-                        raise
-                    return self.plan(role, height, width, groups)
-            return self._plans[key]
+        key = (size, chunks, roles)
+        if key not in self._plans:
+            chains = {r: self.manifest.chain(r, self.provider, self.precision) for r in roles}
+            self._plans[key] = self._choose(chains, chunks, *size)
+        return self._plans[key]
 
     def _choose(self, chains: Mapping[str, Sequence[GraphEntry]], chunks: range, height: int, width: int) -> CallPlan:
         """The plan for frames of a size in latents, and a line about it."""

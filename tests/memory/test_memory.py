@@ -24,9 +24,12 @@ from vidtok_runtime.engines.stateful import StatefulGraph
 from vidtok_runtime.errors import BundleError, InputError
 from vidtok_runtime.memory.planner import Planner
 from vidtok_runtime.memory.predict import Counts, format_memory, parse_memory
+from vidtok_runtime.pipeline.files import reconstruct_file
 from vidtok_runtime.streaming.tiled_graph import margin_of
 from vidtok_runtime.streaming.tiles import ALIGNED, Axis, Tiling
 from vidtok_runtime.tools.demo import make_clip, synthetic_frame
+from vidtok_runtime.video.reader import VideoReader
+from vidtok_runtime.video.writer import Output
 
 SHIPPED = ("tiny-kl-16chn", "tiny-fsq-32768")
 HD = (1080, 1920)
@@ -290,6 +293,27 @@ def test_predictions_are_those_that_were_measured(
 ) -> None:
     monkeypatch.setattr("vidtok_runtime.memory.predict.cores", lambda: 2)
     assert limited("100GB", bundle=bundle).plan(role, *size).peak == peak
+
+
+def test_where_both_directions_do_not_fit_a_clip_is_encoded_first(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    roomy, tight = (Tokenizer("tiny-kl-16chn", "cpu", threads=1, max_memory=limit) for limit in ("1GB", "10GB"))
+    both = roomy.plan("encoder", 64, 64).peak
+    assert both is not None
+    assert roomy.fits_both(64, 64)
+    assert not Tokenizer("tiny-kl-16chn", "cpu", max_memory=both).fits_both(1280, 720)
+    monkeypatch.setattr(tight, "fits_both", lambda *_: False)
+    found = [
+        reconstruct_file(tok, clip, tmp_path / f"{i}.mkv", output=Output("ffv1"), quiet=True)
+        for i, tok in enumerate((roomy, tight))
+    ]
+    assert (found[0].psnr, found[0].ssim) == (found[1].psnr, found[1].ssim)
+    frames = [[frame.pixels for frame in VideoReader(tmp_path / f"{i}.mkv")] for i in range(2)]
+    np.testing.assert_array_equal(*frames)
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def without_stages(manifest: Manifest) -> Manifest:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import pathlib
+import tempfile
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vidtok_runtime.errors import InputError
+from vidtok_runtime.files import is_file
 from vidtok_runtime.quality.metrics import Quality
 from vidtok_runtime.streaming.posterior import LatentForm
 from vidtok_runtime.tokenizer import Tokenizer
@@ -87,6 +90,18 @@ def round_trip(
         if not waiting:
             return  # the tail repeats the last frame: what has no original is padding
         yield waiting.popleft(), pixels
+
+
+def _in_two_passes(
+    tok: Tokenizer, clip: Path, selection: Selection | None, opening: Opening | None, reader: VideoReader, quiet: bool
+) -> Iterator[tuple[Frame, Array]]:
+    """As `round_trip`, for a file: all of it is encoded before the first frame is decoded."""
+    with tempfile.TemporaryDirectory(prefix="vidtok-") as folder:
+        tokens = f"{folder}/tokens.safetensors"
+        encode_file(tok, clip, tokens, selection=selection, opening=opening, quiet=quiet)
+        encoded = TokenReader(tokens)
+        decoded = decoded_frames(tok, encoded, slice(0, encoded.info.num_frames))
+        yield from ((frame, found.pixels) for frame, found in zip(reader, decoded, strict=True))
 
 
 def encode_file(
@@ -196,9 +211,10 @@ def reconstruct_file(
     force: bool = False,
     quiet: bool = False,
 ) -> Quality:
-    """Encode and decode in one pass and copy the sound; returns the quality measured.
+    """Encode, decode and copy the sound; returns the quality measured.
 
-    side_by_side: the original on the left.
+    It is one pass, or two over a file where both directions at once do not fit into the memory. side_by_side: the
+    original on the left.
     """
     quality = Quality()
     with (
@@ -209,7 +225,12 @@ def reconstruct_file(
         ) as writer,
         progress(reader.frame_count, "reconstruct", quiet) as bar,
     ):
-        for frame, pixels in round_trip(tok, reader, reader.height, reader.width):
+        size = reader.height, reader.width
+        if tok.fits_both(*size) or not is_file(pathlib.Path(clip)):
+            pairs = round_trip(tok, reader, *size)
+        else:
+            pairs = _in_two_passes(tok, clip, selection, opening, reader, quiet)
+        for frame, pixels in pairs:
             quality.add(frame.pixels, pixels)
             shown = np.concatenate([frame.pixels, pixels], axis=1) if side_by_side else pixels
             writer.write(shown, frame.pts, frame.duration)
