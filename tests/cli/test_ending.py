@@ -30,7 +30,7 @@ def command(*words: object) -> list[str]:
     return [sys.executable, "-m", "vidtok_runtime.cli", *map(str, words), "--threads", "1", "--quiet"]
 
 
-@pytest.mark.parametrize("provider", ["cpu", "openvino"])
+@pytest.mark.parametrize("provider", ["cpu", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_time_is_over(provider: str, endless: Path, still: Path, tmp_path: Path) -> None:
     target = tmp_path / "t.safetensors"
     target.write_text("mine")

@@ -174,6 +174,7 @@ def test_commands_of_the_page(plain: Build, pixels: np.ndarray, raw: Path, tmp_p
     bash(CONFORM)
 
 
+@pytest.mark.slow
 def test_embedding_as_the_page_says(plain: Build, tmp_path: Path) -> None:
     prefix, app = tmp_path / "prefix", tmp_path / "app"
     bash(INSTALL, PREFIX=str(prefix))

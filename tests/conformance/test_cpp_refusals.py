@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from cpp_program import (
     FSQ,
     HEIGHT,
@@ -168,6 +169,7 @@ def test_calls_that_make_no_sense(plain: Build) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 
+@pytest.mark.slow
 def test_an_engine_that_never_returns(plain: Build, raw: Path, tmp_path: Path) -> None:
     bundle = endless_bundle(tmp_path / "bundle")
     out = tmp_path / "out"

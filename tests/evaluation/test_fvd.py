@@ -96,6 +96,7 @@ def graph(i3d: I3D, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_graph_has_the_features(i3d: I3D, graph: Path) -> None:
     fvd = FvdGraph(graph, "cpu", Options(threads=1))
     clip = [synthetic_frame(i, 64, 96) for i in range(9)]
@@ -109,6 +110,7 @@ def test_the_graph_has_the_features(i3d: I3D, graph: Path) -> None:
         fvd.check(16)
 
 
+@pytest.mark.slow
 def test_eval_reports_it_and_warns(graph: Path, tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()

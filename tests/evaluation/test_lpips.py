@@ -147,7 +147,8 @@ def test_missing_torchvision_names_the_extra(backbones: Path, monkeypatch: pytes
 
 
 # The export itself compares with PyTorch; that of alex is made below, too.
-@pytest.mark.parametrize("net", ["vgg", pytest.param("alex", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["vgg", "alex"])
 def test_the_graph_measures_the_same(backbones: Path, tmp_path: Path, net: str) -> None:
     graph = tmp_path / "lpips.onnx"
     result = CliRunner().invoke(main, ["metric", "lpips", "--net", net, "--weights", str(backbones), "-o", str(graph)])

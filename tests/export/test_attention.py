@@ -29,7 +29,7 @@ from vidtok_ref.streaming.causal_cache import Padding
 C = 6
 LAYERS = {"split": lambda: SplitAttention(C, Padding.ZEROS), "joint": lambda: JointAttention(C)}
 OVERRIDES = {"vidtok": SHALLOWEST, "wan": {"ch": 4, "ch_mult": (1, 1), "num_res_blocks": 1, "temporal_down": (True,)}}
-QUICK = {("kl-4chn", "encoder"), ("wan-2.1", "encoder")}
+QUICK = {("kl-4chn", "encoder")}
 EVERY = [
     (name, role) for family in all_families().values() for name in family.configs for role in ("encoder", "decoder")
 ]

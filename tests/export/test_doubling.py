@@ -48,7 +48,8 @@ def transposed(model: onnx.ModelProto, entry: GraphEntry, folder: Path) -> Doubl
     return done
 
 
-@pytest.mark.parametrize("name", [pytest.param("kl-4chn", marks=pytest.mark.slow), "kl-4chn-noncausal"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["kl-4chn", "kl-4chn-noncausal"])
 def test_a_decoder_of_a_bundle_computes_the_same(
     name: str, exported: Callable[[VideoTokenizer], Path], tmp_path: Path
 ) -> None:

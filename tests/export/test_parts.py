@@ -123,6 +123,7 @@ def test_graphs_take_what_the_manifest_says_and_look_at_it(bundle: str) -> None:
         assert taken == set(manifest.stream.calls(role).flags)
 
 
+@pytest.mark.slow
 def test_a_part_lists_only_the_flags_that_it_looks_at() -> None:
     model = build("kl-4chn-v1.1", **SHALLOWEST)
     assert set(model.stream.decoder.flags) == {"first", "boundary"}

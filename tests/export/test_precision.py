@@ -206,6 +206,7 @@ def test_refusals(precise: Path, clips: Path, tmp_path: Path) -> None:
     assert not list(precise.parent.glob("*.part"))
 
 
+@pytest.mark.slow
 def test_too_much_loss_changes_nothing(
     precise: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

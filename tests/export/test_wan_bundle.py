@@ -64,6 +64,7 @@ def precise(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "provider"), [("int8", "openvino"), ("fp16", "cpu")])
 def test_other_precisions(precise: Path, precision: str, provider: str) -> None:
     video = clip(9)

@@ -240,6 +240,7 @@ def peak_of(*arguments: str | Path) -> tuple[int, str]:
     return int(done.stdout.split()[-1]) * 1024, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 def test_memory_in_tiles_does_not_grow_with_the_clip() -> None:
     code = (

@@ -199,7 +199,7 @@ def test_tokens_alone_decode_to_the_same(model: VideoTokenizer) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", ["vq", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fsq", "lfq"))], indirect=True
+    "model", ["lfq", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fsq", "vq"))], indirect=True
 )
 def test_bundles_of_every_quantizer(model: VideoTokenizer, tmp_path: Path) -> None:
     """The export measures parity itself; the runtime then gives the reference's tokens."""

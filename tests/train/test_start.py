@@ -52,6 +52,7 @@ def test_the_linear_start_brings_every_colour_back(name: str, video: Tensor) -> 
     assert torch.equal(block(x), x)
 
 
+@pytest.mark.slow
 def test_a_learned_codebook_starts_where_the_tokens_are(video: Tensor) -> None:
     model = build("fsq-4096", regularizer="vq", levels=(256,), **NARROW)
     start_from_linear(model, video[:32], -8.0)

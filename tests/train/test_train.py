@@ -69,6 +69,7 @@ def rms_apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
     return torch.cat([(a[name] - b[name]).double().flatten() for name in a]).square().mean().sqrt().item()
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     changes = (GAN, LINEAR, ("learning_rate = 3e-4\n", ""))
     recipe, clips = tiny(tmp_path, *changes), tmp_path / "clips"

@@ -84,6 +84,7 @@ def test_a_run_folder_that_cannot_be_made(clips: Path, tmp_path: Path) -> None:
     assert "cannot be made: Not a directory; name another --run" in line
 
 
+@pytest.mark.slow
 def test_without_a_compiler_it_is_said_what_to_do(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "none"),))
     monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
