@@ -65,7 +65,7 @@ def receptive_field(lowered: nn.Module, x: Tensor, pixels: int, part: str) -> in
         nonlocal reach
         if isinstance(module, nn.Conv3d | TimeConv3d):
             stride = module.stride[1] if isinstance(module, nn.Conv3d) else module.space_stride
-            reach += kernel(module)[0].shape[3] // 2 * (pixels // y.shape[3] // stride)
+            reach += (kernel(module)[0].shape[3] - stride + 1) // 2 * (pixels // y.shape[3] // stride)
         elif isinstance(module, nn.ConvTranspose3d):
             reach += module.kernel_size[1] // module.stride[1] // 2 * (pixels // inputs[0].shape[3])
 

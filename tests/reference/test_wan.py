@@ -1,4 +1,4 @@
-"""Wan 2.1: its golden vector, names, states and streams."""
+"""Wan: golden vectors, names, states and streams of its configurations."""
 
 from __future__ import annotations
 
@@ -17,23 +17,30 @@ from safetensors.torch import save_file
 from vidtok_export.cli import main as export_cli
 from vidtok_ref import VARIANTS, ModelError, VideoTokenizer, build, find_variant
 from vidtok_ref.families import make_model
+from vidtok_ref.families.registry import family_of
 from vidtok_ref.families.wan.checkpoints import own_name
 from vidtok_ref.families.weights_file import embedded_variant, write_weights
 from vidtok_ref.streaming.state import flatten
 from vidtok_ref.weights import weights_sha256
 
-FOLDER = REFERENCE / "peers/wan-2.1"
+NAMES = ["wan-2.1", "wan-2.2"]
 NARROW = {"ch": 4, "z_channels": 4, "ch_mult": (1, 2), "num_res_blocks": 1, "temporal_down": (True,)}
+UNSCALED: dict[str, Any] = {"latent_mean": None, "latent_std": None, "decoder_ch": None}
+
+
+def small(name: str) -> VideoTokenizer:
+    """Two levels, which are equally wide where shortcuts go around them."""
+    return build(name, **NARROW | ({"ch_mult": (2, 2)} if name == "wan-2.2" else {}), **UNSCALED)
 
 
 @pytest.fixture(scope="module")
 def narrow() -> VideoTokenizer:
     """Two levels; T halves once."""
-    return build("wan-2.1", **NARROW, latent_mean=None, latent_std=None)
+    return build("wan-2.1", **NARROW, **UNSCALED)
 
 
-def facts() -> dict[str, Any]:
-    path = FOLDER / "keys.json.gz"
+def facts(name: str) -> dict[str, Any]:
+    path = REFERENCE / "peers" / name / "keys.json.gz"
     if not path.is_file():
         pytest.skip(ABSENT)
     with gzip.open(path) as file:
@@ -41,9 +48,14 @@ def facts() -> dict[str, Any]:
     return content
 
 
-def original(name: str) -> str:
+def original(name: str, *, nested: bool = False) -> str:
     """The name that the original checkpoint has for a tensor of diffusers, as the page on the release lists them."""
     name = re.sub(r"^quant_conv", "conv1", re.sub(r"^post_quant_conv", "conv2", name))
+    if nested:
+        name = re.sub(r"up_blocks\.(\d)\.resnets\.", r"upsamples.\1.upsamples.", name)
+        name = re.sub(r"up_blocks\.(\d)\.upsampler\.", r"upsamples.\1.upsamples.3.", name)
+        name = re.sub(r"down_blocks\.(\d)\.resnets\.", r"downsamples.\1.downsamples.", name)
+        name = re.sub(r"down_blocks\.(\d)\.downsampler\.", r"downsamples.\1.downsamples.2.", name)
     name = re.sub(r"up_blocks\.(\d)\.resnets\.(\d)", lambda m: f"upsamples.{4 * int(m[1]) + int(m[2])}", name)
     name = re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"upsamples.{4 * int(m[1]) + 3}", name)
     name = name.replace("down_blocks", "downsamples").replace("mid_block.attentions.0", "middle.1")
@@ -55,10 +67,12 @@ def original(name: str) -> str:
     return name.replace("conv_in", "conv1").replace("norm_out", "head.0").replace("conv_out", "head.2")
 
 
-@pytest.mark.parametrize("chunk", [None, 1, 2, 3])
-def test_golden_vector(chunk: int | None) -> None:
-    weights, case, config = read_vector(FOLDER / "vector.safetensors")
-    model = build("wan-2.1", weights, released_config=config)
+@pytest.mark.parametrize(
+    ("name", "chunk"), [*(("wan-2.1", n) for n in (None, 1, 2, 3)), ("wan-2.2", None), ("wan-2.2", 2)]
+)
+def test_golden_vector(name: str, chunk: int | None) -> None:
+    weights, case, config = read_vector(REFERENCE / "peers" / name / "vector.safetensors")
+    model = build(name, weights, released_config=config)
     with torch.no_grad():
         encoded = model.encode(case["input"], chunk)
         video = model.decode(case["latent"], case["input"].shape[2], chunk)
@@ -69,31 +83,39 @@ def test_golden_vector(chunk: int | None) -> None:
     assert (video - case["recon"]).abs().max() < 1e-4
 
 
-def test_names_shapes_and_scale_of_the_release() -> None:
-    listed = facts()
+@pytest.mark.parametrize("variant", NAMES)
+def test_names_shapes_and_scale_of_the_release(variant: str) -> None:
+    listed = facts(variant)
+    nested = variant == "wan-2.2"
     with torch.device("meta"):
-        model = make_model(VARIANTS["wan-2.1"])
+        model = make_model(VARIANTS[variant])
     ours = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     assert {own_name(name, original=False): shape for name, shape in listed["state_dict"].items()} == ours
-    assert {own_name(original(name), original=True): s for name, s in listed["state_dict"].items()} == ours
+    theirs = {original(name, nested=nested): shape for name, shape in listed["state_dict"].items()}
+    assert {own_name(name, original=True): shape for name, shape in theirs.items()} == ours
     assert sum(p.numel() for p in model.parameters()) == listed["params"]["total"]
-    assert find_variant("wan-2.1") == type(model.config).from_release("wan-2.1", listed["config"])
+    assert find_variant(variant) == type(model.config).from_release(variant, listed["config"])
 
 
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("role", ["encoder", "decoder"])
-def test_states_are_the_caches_of_the_release(role: str) -> None:
-    listed = facts()["states"][role]
+def test_states_are_the_caches_of_the_release(name: str, role: str) -> None:
+    listed = facts(name)["states"][role]
     with torch.device("meta"):
-        model = make_model(VARIANTS["wan-2.1"])
-        x = torch.empty(1, 3, 4, 8, 8) if role == "encoder" else torch.empty(1, 16, 1, 1, 1)
-        _, state = getattr(model, role).step(x)
-    found = [(t.shape[1], t.shape[2], 8 // t.shape[3]) for _, t in flatten(state)]
+        model = make_model(VARIANTS[name])
+        side = model.stream.spatial_multiple
+        small = (1, 3, 4, side, side) if role == "encoder" else (1, model.stream.latent_channels, 1, 1, 1)
+        _, state = getattr(model, role).step(torch.empty(small))
+    found = [(t.shape[1], t.shape[2], side // t.shape[3]) for _, t in flatten(state)]
     assert found == [(row["channels"], row["frames"], row["spatial_div"]) for row in listed]
 
 
+@pytest.mark.parametrize("variant", NAMES)
 @pytest.mark.parametrize("frames", range(1, 8))
-def test_every_length_comes_back_and_streams_are_one_shot(narrow: VideoTokenizer, frames: int) -> None:
-    video = torch.rand(2, 3, frames, 4, 6, generator=torch.Generator().manual_seed(frames)) * 2 - 1
+def test_every_length_comes_back_and_streams_are_one_shot(variant: str, frames: int) -> None:
+    narrow = small(variant)
+    side = narrow.stream.spatial_multiple
+    video = torch.rand(2, 3, frames, 2 * side, 3 * side, generator=torch.Generator().manual_seed(frames)) * 2 - 1
     with torch.no_grad():
         whole, _ = narrow(video)
         latent = narrow.encode(video).latent
@@ -106,11 +128,30 @@ def test_every_length_comes_back_and_streams_are_one_shot(narrow: VideoTokenizer
         assert torch.allclose(narrow.encode(video[:, :, :1]).latent, latent[:, :, :1], atol=1e-5)
 
 
-def test_dummies_of_the_first_call_are_never_seen(narrow: VideoTokenizer) -> None:
+@pytest.mark.parametrize("variant", NAMES)
+def test_dummies_of_the_first_call_are_never_seen(variant: str) -> None:
+    narrow = small(variant)
     video = torch.rand(1, 3, 4, 4, 4, generator=torch.Generator().manual_seed(0))
     other = torch.cat([torch.full_like(video[:, :, :1], 9.0), video[:, :, 1:]], dim=2)
     with torch.no_grad():
         assert torch.equal(narrow.encoder.step(video)[0], narrow.encoder.step(other)[0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_implementation_of_the_release_gives_the_same(name: str) -> None:
+    pytest.importorskip("diffusers")
+    widths = {"ch": 4, "ch_mult": (1, 2, 2, 2), "num_res_blocks": 1, "z_channels": 4}
+    model = build(name, **widths, **UNSCALED)
+    release = family_of(model.config).release(model)
+    video = torch.rand(1, 3, 9, 16, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        encoded = model.encode(video)
+        mean = torch.cat([release.step("encoder", piece) for piece in model.pad(video).split(8, dim=2)], 2).chunk(2, 1)[
+            0
+        ]
+        again = family_of(model.config).release(model).step("decoder", mean)
+        assert torch.allclose(mean, encoded.latent, atol=1e-5)
+        assert torch.allclose(again, model.decode(mean, 9), atol=1e-4)
 
 
 def test_a_folder_of_the_release_and_the_original_file(tmp_path: Path, narrow: VideoTokenizer) -> None:
@@ -164,13 +205,17 @@ def diffusers_names(model: VideoTokenizer) -> list[str]:
     return [*found, *(f"{name}.{part}" for name in ("quant_conv", "post_quant_conv") for part in ("weight", "bias"))]
 
 
-def test_what_is_refused(tmp_path: Path, narrow: VideoTokenizer) -> None:
+def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is_residual of this configuration is True"):
         build("wan-2.1", released_config={"is_residual": True})
+    with pytest.raises(ModelError, match=r"patch_size of this configuration is None; wan-2\.2 is built with 2 only"):
+        build("wan-2.2", released_config={"patch_size": None})
+    with pytest.raises(ModelError, match="with shortcuts the last two levels are equally wide"):
+        build("wan-2.2", ch_mult=(1, 2, 4, 8))
     with pytest.raises(ModelError, match="temporal_down has one value for every level but the last"):
         build("wan-2.1", ch_mult=(1, 2))
     with pytest.raises(ModelError, match="missing"):
-        build("wan-2.1", {}, **NARROW, latent_mean=None, latent_std=None)
+        build("wan-2.1", {}, **NARROW, **UNSCALED)
     with pytest.raises(ModelError, match="holds no checkpoint"):
         build("wan-2.1", tmp_path)
     result = CliRunner().invoke(export_cli, ["--variant", "wan-2.1", "--out", str(tmp_path / "new")])

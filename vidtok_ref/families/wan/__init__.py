@@ -1,4 +1,4 @@
-"""Wan 2.1's tokenizer: described from the diffusers class `AutoencoderKLWan`; code and weights are Apache-2.0."""
+"""Wan 2.1 and 2.2: described from the diffusers class `AutoencoderKLWan`; code and weights are Apache-2.0."""
 
 from __future__ import annotations
 

@@ -9,7 +9,11 @@ from pathlib import Path
 from vidtok_ref.errors import WeightsError
 from vidtok_ref.families.wan.config import WanConfig
 
-RELEASE = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
+# The repository whose folder `vae` holds the weights of a configuration, and the original file.
+_RELEASES = {
+    "wan-2.1": ("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "Wan2.1_VAE.pth"),
+    "wan-2.2": ("Wan-AI/Wan2.2-TI2V-5B-Diffusers", "Wan2.2_VAE.pth"),
+}
 
 # Names of the original checkpoint by those of diffusers; what is not here is the same in both.
 _ORIGINAL: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
@@ -21,6 +25,11 @@ _ORIGINAL: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"\.middle\.0\.", ".mid_block.resnets.0."),
     (r"\.middle\.1\.", ".mid_block.attentions.0."),
     (r"\.middle\.2\.", ".mid_block.resnets.1."),
+    # Where levels are lists in a list, the resampling is the last of each.
+    (r"^encoder\.downsamples\.(\d+)\.downsamples\.\d+\.(?=resample|time_conv)", r"encoder.down_blocks.\1.downsampler."),
+    (r"^decoder\.upsamples\.(\d+)\.upsamples\.\d+\.(?=resample|time_conv)", r"decoder.up_blocks.\1.upsampler."),
+    (r"^encoder\.downsamples\.(\d+)\.downsamples\.", r"encoder.down_blocks.\1.resnets."),
+    (r"^decoder\.upsamples\.(\d+)\.upsamples\.", r"decoder.up_blocks.\1.resnets."),
     (r"^encoder\.downsamples\.", "encoder.down_blocks."),
     (
         r"^decoder\.upsamples\.(\d+)\.",
@@ -61,8 +70,9 @@ def own_name(name: str, *, original: bool) -> str:
 
 def find_checkpoint(config: WanConfig) -> Path:
     """Raises WeightsError with the ways to give weights: nothing is downloaded for this family."""
+    folder, file = _RELEASES.get(config.name, _RELEASES["wan-2.1"])
     raise WeightsError(
-        f"no weights of {config.name}: give --checkpoint with the vae folder of {RELEASE}, the file "
-        "diffusion_pytorch_model.safetensors in it, or the original Wan2.1_VAE.pth; "
+        f"no weights of {config.name}: give --checkpoint with the vae folder of {folder}, the file "
+        f"diffusion_pytorch_model.safetensors in it, or the original {file}; "
         "or give --seed N for untrained weights"
     )

@@ -15,9 +15,10 @@ from vidtok_ref.layers.attention import JointAttention
 from vidtok_ref.layers.blocks import TimeBlock
 from vidtok_ref.layers.conv import TimeConv3d
 from vidtok_ref.layers.norm import RMSNorm
+from vidtok_ref.layers.patches import FromChannels, ToChannels, averages, copies, patches
 from vidtok_ref.layers.resample import FirstFrameDown, FirstFrameUp, SpatialDown, SpatialUp
 from vidtok_ref.regularizers.kl import DiagonalGaussian
-from vidtok_ref.streaming.causal_cache import Padding
+from vidtok_ref.streaming.causal_cache import Padding, without_first
 from vidtok_ref.streaming.parts import GLOBAL, LOCAL, Coder
 from vidtok_ref.streaming.state import Call, State
 from vidtok_ref.streaming.state_scope import StateScope
@@ -65,13 +66,13 @@ class Down(Chain):
 
 
 class Up(Chain):
-    """Double T, where a latent has so many frames, and H and W, with half of the channels."""
+    """Double T, where a latent has so many frames, and H and W."""
 
-    def __init__(self, channels: int, frames: int | None) -> None:
+    def __init__(self, channels: int, c_out: int, frames: int | None) -> None:
         super().__init__()
         if frames is not None:
             self.time = FirstFrameUp(channels, frames - 1)
-        self.resample = SpatialUp(channels, channels // 2)
+        self.resample = SpatialUp(channels, c_out)
 
 
 class WanMiddle(Chain):
@@ -84,14 +85,35 @@ class WanMiddle(Chain):
         self.block_2 = residual(channels, channels, frames)
 
 
-class UpBlock(Chain):
-    """Blocks of one resolution and the way out of it."""
+class AverageShortcut(nn.Module):
+    """Means over blocks of frames and pixels, where a latent has so many frames; dummies are zeros to it."""
 
-    def __init__(self, blocks: list[nn.Module], up: nn.Module | None) -> None:
+    def __init__(self, c_in: int, c_out: int, time: int, space: int, frames: int) -> None:
+        super().__init__()
+        self.average = averages(c_in, c_out, time, space)
+        self.dummies = frames - 1 if time > 1 else 0
+
+    def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
+        return self.average(without_first(x, self.dummies, state is None, call)), {}
+
+
+class WanLevel(nn.Module):
+    """Blocks of one resolution and the way out of it; what goes in is added by way of a shortcut, if there is one."""
+
+    def __init__(self, blocks: list[nn.Module], shortcut: nn.Module | None, **way_out: nn.Module) -> None:
         super().__init__()
         self.resnets = Blocks(blocks)
-        if up is not None:
-            self.upsampler = up
+        for name, module in way_out.items():
+            self.add_module(name, module)
+        self.shortcut = shortcut
+
+    def step(self, x: Tensor, state: State | None = None, call: Call | None = None) -> tuple[Tensor, State]:
+        """Run the blocks and what is behind them."""
+        run, y = StateScope(state, call), x
+        for name, child in self.named_children():
+            if child is not self.shortcut:
+                y = run(name, child, y)
+        return y if self.shortcut is None else y + run("shortcut", self.shortcut, x), run.new
 
 
 class Head(Chain):
@@ -110,20 +132,28 @@ class WanEncoder(Coder):
     def __init__(self, c: WanConfig) -> None:
         super().__init__()
         frames, width, blocks = c.time_factor, c.ch, list[nn.Module]()
-        self.conv_in = conv3d(3, width, frames)
-        for i, mult in enumerate(c.ch_mult):
+        if c.patch > 1:
+            self.patch = ToChannels(*patches(c.patch))
+        self.conv_in = conv3d(3 * c.patch**2, width, frames)
+        for mult, halves in zip(c.ch_mult, [*c.temporal_down, None], strict=True):
+            c_in, level = width, list[nn.Module]()
             for _ in range(c.num_res_blocks):
-                blocks.append(residual(width, c.ch * mult, frames))
+                level.append(residual(width, c.ch * mult, frames))
                 width = c.ch * mult
-            if i < len(c.temporal_down):
-                halves = c.temporal_down[i]
-                blocks.append(Down(width, frames if halves else None))
-                frames //= 1 + halves
+            down = None if halves is None else Down(width, frames if halves else None)
+            if c.shortcuts:
+                time, space = 1 + bool(halves), 1 if down is None else 2
+                shortcut = AverageShortcut(c_in, width, time, space, frames)
+                blocks.append(WanLevel(level, shortcut, **({} if down is None else {"downsampler": down})))
+            else:
+                blocks += level if down is None else [*level, down]
+            frames //= 1 + bool(halves)
         self.down_blocks = Blocks(blocks)
         self.mid_block = WanMiddle(width, frames)
         self.head = Head(width, 2 * c.z_channels, frames)
         self.quant_conv = nn.Conv3d(2 * c.z_channels, 2 * c.z_channels, 1)
-        self.parts = {LOCAL: ["conv_in", "down_blocks"], GLOBAL: ["mid_block", "head", "quant_conv"]}
+        first = ["patch"] if c.patch > 1 else []
+        self.parts = {LOCAL: [*first, "conv_in", "down_blocks"], GLOBAL: ["mid_block", "head", "quant_conv"]}
 
 
 class WanDecoder(Coder):
@@ -131,23 +161,31 @@ class WanDecoder(Coder):
 
     def __init__(self, c: WanConfig) -> None:
         super().__init__()
-        frames, width, blocks = 1, c.ch * c.ch_mult[-1], list[nn.Module]()
+        frames, width, blocks = 1, c.decoder_width * c.ch_mult[-1], list[nn.Module]()
         self.post_quant_conv = nn.Conv3d(c.z_channels, c.z_channels, 1)
         self.conv_in = conv3d(c.z_channels, width, frames)
         self.mid_block = WanMiddle(width, frames)
         doubles = [*reversed(c.temporal_down), None]
         for mult, time in zip(reversed(c.ch_mult), doubles, strict=True):
-            level: list[nn.Module] = []
+            c_in, level = width, list[nn.Module]()
             for _ in range(c.num_res_blocks + 1):
-                level.append(residual(width, c.ch * mult, frames))
-                width = c.ch * mult
-            up = None if time is None else Up(width, frames if time else None)
-            blocks.append(UpBlock(level, up))
-            frames *= 1 + bool(time)
-            width = width if up is None else width // 2
+                level.append(residual(width, c.decoder_width * mult, frames))
+                width = c.decoder_width * mult
+            if time is None:
+                blocks.append(WanLevel(level, None))
+                continue
+            c_out = width if c.shortcuts else width // 2
+            shortcut = copies(c_in, c_out, 1 + time, 2) if c.shortcuts else None
+            blocks.append(WanLevel(level, shortcut, upsampler=Up(width, c_out, frames if time else None)))
+            frames *= 1 + time
+            width = c_out
         self.up_blocks = Blocks(blocks)
-        self.head = Head(width, 3, frames)
-        self.parts = {GLOBAL: ["post_quant_conv", "conv_in", "mid_block"], LOCAL: ["up_blocks", "head"]}
+        self.head = Head(width, 3 * c.patch**2, frames)
+        last = ["head"]
+        if c.patch > 1:
+            self.unpatch = FromChannels(*patches(c.patch))
+            last.append("unpatch")
+        self.parts = {GLOBAL: ["post_quant_conv", "conv_in", "mid_block"], LOCAL: ["up_blocks", *last]}
 
 
 class Wan(VideoTokenizer):

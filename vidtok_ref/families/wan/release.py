@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -18,6 +19,7 @@ class ReleasedWan:
     def __init__(self, model: Wan) -> None:
         with needs_extra("peers"):
             from diffusers import AutoencoderKLWan
+            from diffusers.models.autoencoders.autoencoder_kl_wan import patchify, unpatchify
         c, released = model.config, cast(Any, AutoencoderKLWan)
         self.vae = released(
             base_dim=c.ch,
@@ -25,11 +27,17 @@ class ReleasedWan:
             dim_mult=list(c.ch_mult),
             num_res_blocks=c.num_res_blocks,
             temperal_downsample=list(c.temporal_down),
+            decoder_base_dim=c.decoder_width,
+            is_residual=c.shortcuts,
+            in_channels=3 * c.patch**2,
+            out_channels=3 * c.patch**2,
+            patch_size=c.patch if c.patch > 1 else None,
         ).eval()
         ours = model.state_dict()
         self.vae.load_state_dict({name: ours[own_name(name, original=False)] for name in self.vae.state_dict()})
         self.vae.requires_grad_(False)
         self.vae.clear_cache()
+        self._patched, self._unpatched = (partial(f, patch_size=c.patch) for f in (patchify, unpatchify))
         self._started = False
 
     def compile(self) -> None:
@@ -43,8 +51,7 @@ class ReleasedWan:
         In the first call only the last frame of the first latent counts, and only one frame comes of that latent.
         """
         vae, out = self.vae, []
-        if role == "decoder":
-            x = vae.post_quant_conv(x)
+        x = vae.post_quant_conv(x) if role == "decoder" else self._patched(x)
         for piece in x.split(4 if role == "encoder" else 1, dim=2):
             if role == "encoder":
                 piece = piece if self._started else piece[:, :, -1:]
@@ -54,5 +61,5 @@ class ReleasedWan:
                 out.append(vae.decoder(piece, feat_cache=vae._feat_map, feat_idx=[0], **first))
             self._started = True
         y = torch.cat(out, dim=2)
-        given: Tensor = vae.quant_conv(y) if role == "encoder" else y
+        given: Tensor = vae.quant_conv(y) if role == "encoder" else self._unpatched(y)
         return given
