@@ -126,8 +126,8 @@ class VideoTokenizer(nn.Module):
 
     @staticmethod
     def _in_chunks(spec: CallSpec, most: int | None) -> CallSpec:
-        """Calls of at most so many; None: as long as they may be."""
-        return spec if spec.exact else replace(spec, max=most)
+        """Calls of at most so many; None: as long as they may be. Those that take a whole group stay."""
+        return spec if spec.exact or spec.max is None else replace(spec, max=most)
 
     def _run(self, coder: Coder, x: Tensor, spec: CallSpec) -> Tensor:
         """All that a fresh stream of calls gives for `x`, of a flush call what counts."""

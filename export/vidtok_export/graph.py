@@ -18,6 +18,7 @@ from vidtok_export.lowering.lower import lower
 from vidtok_export.lowering.winograd import write_out
 from vidtok_export.trace import trace
 from vidtok_ref.regularizers.base import Quantizer
+from vidtok_ref.regularizers.kl import DiagonalGaussian
 from vidtok_ref.streaming.parts import Coder
 from vidtok_ref.streaming.state import Call, flatten, unflatten
 from vidtok_ref.streaming.state import State as StateTree
@@ -78,7 +79,7 @@ class Network(nn.Module):
         encoded = self.regularization(y)
         if encoded.indices is not None:
             return (encoded.indices, encoded.latent, *new)
-        return (encoded.latent, encoded.log_variance, *new)
+        return (*(t for t in (encoded.latent, encoded.log_variance) if t is not None), *new)
 
 
 def _over(symbol: str, divisor: int) -> str:
@@ -95,7 +96,9 @@ def data_ports(model: VideoTokenizer, role: str) -> tuple[list[Port], list[Port]
     tokens = latent if spec.codebook_size is None else Port("indices", "int32", f"N {grid}")
     if role == "decoder":
         return [tokens], [video]
-    return [video], [tokens, Port("log_variance", "float32", latent.axes) if tokens is latent else latent]
+    if isinstance(model.regularization, DiagonalGaussian):
+        return [video], [latent, Port("log_variance", "float32", latent.axes)]
+    return [video], [latent] if tokens is latent else [tokens, latent]
 
 
 def state_ports(state: StateTree, pixels: int) -> list[State]:

@@ -1,6 +1,8 @@
-"""Attention over the pixels of a frame."""
+"""Attention over the pixels of a frame, and over frames."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,7 @@ from vidtok_ref.streaming.causal_cache import Padding
 
 
 class Attention(nn.Module):
-    """Single-head attention over the pixels of each frame, with a residual; never across time."""
+    """Single-head attention over the pixels of each frame, with a residual."""
 
     norm: nn.Module
 
@@ -37,11 +39,11 @@ class Attention(nn.Module):
 
 
 class SplitAttention(Attention):
-    """With a convolution each for query, key and value, behind a layer normalisation."""
+    """With a convolution each for query, key and value."""
 
-    def __init__(self, channels: int, padding: Padding) -> None:
+    def __init__(self, channels: int, padding: Padding, norm: Callable[[int], nn.Module] = LayerNorm) -> None:
         super().__init__()
-        self.norm = LayerNorm(channels)
+        self.norm = norm(channels)
         self.q = PointConv3d(channels, channels, padding)
         self.k = PointConv3d(channels, channels, padding)
         self.v = PointConv3d(channels, channels, padding)
@@ -56,6 +58,17 @@ class SplitAttention(Attention):
 
     def output(self) -> nn.Module:
         return self.proj_out
+
+
+class TimeAttention(SplitAttention):
+    """Over the frames of a call at each pixel on its own: a frame sees itself and those before it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, _, height, width = x.shape
+        q, k, v = (p.permute(0, 3, 4, 2, 1).flatten(0, 2) for p in self.project(self.norm(x)))  # (N H W) T C
+        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        projected: Tensor = self.output()(attended.unflatten(0, (n, height, width)).permute(0, 4, 3, 1, 2))
+        return x + projected
 
 
 class JointAttention(Attention):

@@ -50,16 +50,20 @@ class ResidualBlock(nn.Module):
         return shortcut
 
 
-class SpatialBlock(ResidualBlock):
-    """Residual block of 3x3 convolutions inside each frame; stateless."""
-
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__(c_in, c_out, lambda a, b: FrameConv2d(a, b, 3, padding=1))
+class StatelessBlock(ResidualBlock):
+    """Residual block of two convolutions that remember nothing."""
 
     def forward(self, x: Tensor) -> Tensor:
         h: Tensor = self.conv1(F.silu(self.norm1(x)))
         h = self.conv2(F.silu(self.norm2(h)))
         return h + self.beside(x)
+
+
+class SpatialBlock(StatelessBlock):
+    """Residual block of 3x3 convolutions inside each frame."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(c_in, c_out, lambda a, b: FrameConv2d(a, b, 3, padding=1))
 
 
 class TimeBlock(ResidualBlock):

@@ -109,3 +109,18 @@ class FactorizedConv(nn.Module):
     def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:
         run = StateScope(state, call)
         return run("time", self.time, self.space(x)), run.new
+
+
+class PairedConv3d(nn.Module):
+    """3x3 inside each frame, then kernel 3 along T of a clip in one call, behind copies of the first frame."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.space = nn.Conv3d(c_in, c_out, (1, 3, 3), padding=(0, 1, 1))
+        self.time = nn.Conv3d(c_out, c_out, (3, 1, 1))
+        self.cache = CausalCache(2, Padding.FIRST_FRAME)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded, _ = self.cache.step(self.space(x), None, None)
+        y: Tensor = self.time(padded)
+        return y

@@ -21,6 +21,19 @@ class LayerNorm(nn.Module):
         return normed.movedim(-1, 1)
 
 
+class FrameNorm(nn.Module):
+    """Normalisation over C, H and W of every frame of `N C T H W`, with a weight and a bias a channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, channels, eps=NORM_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames = x.transpose(1, 2)
+        normed: Tensor = self.norm(frames.flatten(0, 1))
+        return normed.view_as(frames).transpose(1, 2)
+
+
 class RMSNorm(nn.Module):
     """Division by the root of the mean square over C (at least that of 1e-12) at every position of `N C ...`.
 

@@ -34,6 +34,33 @@ class SpatialUp(nn.Module):
         return per_frame(lambda frame: self.conv(F.interpolate(frame, scale_factor=2.0)), x)
 
 
+class PooledDown(nn.Module):
+    """Halve H and W: a 3x3 convolution as of `SpatialDown` plus means of 2x2 pixels, then a 1x1x1 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(channels, channels, (1, 3, 3), stride=(1, 2, 2))
+        self.point = nn.Conv3d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.point(self.conv(F.pad(x, (0, 1, 0, 1))) + F.avg_pool3d(x, (1, 2, 2)))
+        return y
+
+
+class SharpenedUp(nn.Module):
+    """Double H and W: nearest neighbour plus a 3x3 convolution of that, then a 1x1x1 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(channels, channels, (1, 3, 3), padding=(0, 1, 1))
+        self.point = nn.Conv3d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.interpolate(x, scale_factor=(1.0, 2.0, 2.0))
+        y: Tensor = self.point(x + self.conv(x))
+        return y
+
+
 def blend(mix_factor: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """AlphaBlender: `alpha * a + (1 - alpha) * b` with `alpha = sigmoid(mix_factor)`."""
     alpha = torch.sigmoid(mix_factor)

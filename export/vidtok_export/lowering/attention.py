@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vidtok_export.compact import put
 from vidtok_export.lowering.conv import conv3d
 from vidtok_export.lowering.layer import lower_layer
-from vidtok_ref.layers.attention import Attention
+from vidtok_ref.layers.attention import Attention, TimeAttention
 
 _DOMAIN = "com.microsoft"  # of operators that ONNX Runtime adds to those of ONNX
 
@@ -34,6 +34,21 @@ class PlainAttention(nn.Module):
         q, k, v = qkv.chunk(3, dim=2)
         attended = torch.softmax(q @ k.transpose(1, 2) * self.scale, dim=-1) @ v  # (N T) (H W) C
         projected: Tensor = self.proj_out(attended.reshape(n, t, h, w, c).movedim(-1, 1))
+        return x + projected
+
+
+@lower_layer.register(TimeAttention)
+class PlainTimeAttention(PlainAttention):
+    """The same over the frames at each pixel, of which later ones are not seen."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, t, h, w = x.shape
+        qkv = self.qkv(self.norm(x)).permute(0, 3, 4, 2, 1).reshape(n * h * w, t, 3 * c)
+        q, k, v = qkv.chunk(3, dim=2)
+        frames = torch.arange(t, device=x.device)
+        scores = torch.where(frames[:, None] >= frames[None, :], q @ k.transpose(1, 2) * self.scale, -torch.inf)
+        attended = torch.softmax(scores, dim=-1) @ v  # (N H W) T C
+        projected: Tensor = self.proj_out(attended.reshape(n, h, w, t, c).permute(0, 4, 3, 1, 2))
         return x + projected
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vidtok_export.lowering.conv import conv3d
 from vidtok_export.lowering.layer import lower_layer
 from vidtok_ref.layers.conv import FactorizedConv, kernel
-from vidtok_ref.layers.norm import NORM_EPS, LayerNorm, RMSNorm
+from vidtok_ref.layers.norm import NORM_EPS, FrameNorm, LayerNorm, RMSNorm
 
 # Up to so many channels a norm sees all pixels as one axis, which keeps channels outermost: engines that have them
 # innermost work on so few numbers at a time (measured at 8 channels, three convolutions with norms and SiLU: OpenVINO
@@ -56,6 +56,23 @@ class ChannelNorm(nn.Module):
         root = torch.sqrt(variance + self.eps if self.eps else variance)
         y = x / (root.clamp(min=self.floor) if self.floor else root) * self.weight
         return y if self.bias is None else y + self.bias
+
+
+@lower_layer.register(FrameNorm)
+class WholeFrameNorm(nn.Module):
+    """FrameNorm as means of a frame, without moving axes."""
+
+    def __init__(self, layer: FrameNorm) -> None:
+        super().__init__()
+        self.weight, self.bias = (
+            nn.Parameter(t.detach().reshape(1, -1, 1, 1, 1), requires_grad=False)
+            for t in (layer.norm.weight, layer.norm.bias)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x - x.mean((1, 3, 4), keepdim=True)
+        variance = (x * x).mean((1, 3, 4), keepdim=True)
+        return x / torch.sqrt(variance + NORM_EPS) * self.weight + self.bias
 
 
 @lower_layer.register
