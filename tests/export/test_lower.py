@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from vidtok_export.lowering import resample_time
-from vidtok_export.lowering.attention import PlainAttention
+from vidtok_export.lowering.attention import PlainAttention, PlainTimeAttention
 from vidtok_export.lowering.conv import PixelConv1d, frame_conv
 from vidtok_export.lowering.layer import lower_layer
 from vidtok_export.lowering.lower import lower
-from vidtok_export.lowering.norm import FEW_CHANNELS, layer_norm, lower_behind, rms_norm
-from vidtok_export.lowering.resample_space import FoldedSpatialDown, TransposedSpatialUp
+from vidtok_export.lowering.norm import FEW_CHANNELS, WholeFrameNorm, layer_norm, lower_behind, rms_norm
+from vidtok_export.lowering.patches import from_channels, to_channels
+from vidtok_export.lowering.resample_space import pooled_down, sharpened_up, spatial_down, spatial_up
 from vidtok_export.lowering.resample_time import (
     FoldedLinearTemporalUp,
     FoldedTemporalDown,
@@ -21,11 +22,14 @@ from vidtok_export.lowering.resample_time import (
     TapwiseTemporalUp,
 )
 from vidtok_ref import VideoTokenizer
-from vidtok_ref.layers.attention import JointAttention, SplitAttention
+from vidtok_ref.layers.attention import JointAttention, SplitAttention, TimeAttention
 from vidtok_ref.layers.conv import FrameConv2d, TimeConv1d
-from vidtok_ref.layers.norm import LayerNorm, RMSNorm
+from vidtok_ref.layers.norm import FrameNorm, LayerNorm, RMSNorm
+from vidtok_ref.layers.patches import averages, copies
 from vidtok_ref.layers.resample import (
     LinearTemporalUp,
+    PooledDown,
+    SharpenedUp,
     SpatialDown,
     SpatialUp,
     TemporalDown,
@@ -54,12 +58,18 @@ def close(a: torch.Tensor, b: torch.Tensor) -> None:
         (lambda: RMSNorm(C), rms_norm),
         (lambda: FrameConv2d(C, 4, 3, padding=1), frame_conv),
         (lambda: FrameConv2d(C, 4, 1), frame_conv),
-        (lambda: SpatialDown(C), FoldedSpatialDown),
-        (lambda: SpatialUp(C, C), TransposedSpatialUp),
-        (lambda: SpatialUp(C, 3), TransposedSpatialUp),
+        (lambda: FrameNorm(C), WholeFrameNorm),
+        (lambda: SpatialDown(C), spatial_down),
+        (lambda: PooledDown(C), pooled_down),
+        (lambda: SpatialUp(C, C), spatial_up),
+        (lambda: SpatialUp(C, 3), spatial_up),
+        (lambda: SharpenedUp(C), sharpened_up),
+        (lambda: averages(C, 4, 2, 1), to_channels),
+        (lambda: copies(C, 3, 1, 2), from_channels),
         (lambda: SplitAttention(C, Padding.ZEROS), PlainAttention),
         (lambda: SplitAttention(C, Padding.BOTH_SIDES), PlainAttention),
         (lambda: JointAttention(C), PlainAttention),
+        (lambda: TimeAttention(C, Padding.FIRST_FRAME), PlainTimeAttention),
     ],
 )
 @torch.no_grad()

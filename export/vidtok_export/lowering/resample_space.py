@@ -9,37 +9,74 @@ from torch import Tensor, nn
 from vidtok_export.lowering.conv import conv3d
 from vidtok_export.lowering.doubling_taps import doubling_taps
 from vidtok_export.lowering.layer import lower_layer
-from vidtok_ref.layers.resample import SpatialDown, SpatialUp
+from vidtok_ref.layers.resample import PooledDown, SharpenedUp, SpatialDown, SpatialUp
 
 
-@lower_layer.register(SpatialDown)
+def behind(point: nn.Conv3d, conv: nn.Conv3d, identity: Tensor) -> tuple[Tensor, Tensor]:
+    """Kernel `O I 3 3` and bias of a 1x1x1 convolution behind the sum of another one and of the input itself.
+
+    identity: by what the input is multiplied under each tap, `3 3`.
+    """
+    mix = point.weight.detach().flatten(1)
+    weight = conv.weight.detach().squeeze(2).clone()
+    diagonal = torch.arange(len(weight))
+    weight[diagonal, diagonal] += identity.to(weight)
+    assert point.bias is not None
+    assert conv.bias is not None
+    return torch.einsum("om,mihw->oihw", mix, weight), mix @ conv.bias.detach() + point.bias.detach()
+
+
 class FoldedSpatialDown(nn.Module):
-    """SpatialDown as a strided Conv3d."""
+    """A 3x3 convolution (kernel `O I 3 3`) of stride 2, padded on the right and bottom only, as a strided Conv3d."""
 
-    def __init__(self, layer: SpatialDown) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        self.conv = conv3d(layer.conv.weight.unsqueeze(2), layer.conv.bias, stride=(1, 2, 2))
+        self.conv = conv3d(weight.unsqueeze(2), bias, stride=(1, 2, 2))
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))
         return y
 
 
-@lower_layer.register(SpatialUp)
 class TransposedSpatialUp(nn.Module):
-    """SpatialUp as one transposed convolution: 4/9 of the work, and no phases to interleave."""
+    """Nearest x2 and a 3x3 convolution (kernel `O I 3 3`) as one transposed one: 4/9 of the work, no phases to mix."""
 
-    def __init__(self, layer: SpatialUp) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
-        c_in, c_out = layer.conv.in_channels, layer.conv.out_channels
-        assert layer.conv.bias is not None
-        weight = layer.conv.weight.detach()
+        c_out, c_in = weight.shape[:2]
         for axis in (2, 3):
             weight = torch.stack(doubling_taps(*weight.unbind(axis)), axis)
         self.conv = nn.ConvTranspose3d(c_in, c_out, (1, 4, 4), stride=(1, 2, 2), padding=(0, 1, 1))
         self.conv.weight = nn.Parameter(weight.transpose(0, 1).unsqueeze(2).contiguous(), requires_grad=False)
-        self.conv.bias = nn.Parameter(layer.conv.bias.detach().clone(), requires_grad=False)
+        self.conv.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(x)
         return y
+
+
+@lower_layer.register
+def spatial_down(layer: SpatialDown) -> FoldedSpatialDown:
+    """SpatialDown."""
+    return FoldedSpatialDown(layer.conv.weight, layer.conv.bias)
+
+
+@lower_layer.register
+def pooled_down(layer: PooledDown) -> FoldedSpatialDown:
+    """PooledDown, whose means are a quarter under each of four taps."""
+    quarters = F.pad(torch.full((2, 2), 0.25), (0, 1, 0, 1))
+    return FoldedSpatialDown(*behind(layer.point, layer.conv, quarters))
+
+
+@lower_layer.register
+def spatial_up(layer: SpatialUp) -> TransposedSpatialUp:
+    """SpatialUp."""
+    assert layer.conv.bias is not None
+    return TransposedSpatialUp(layer.conv.weight.detach(), layer.conv.bias)
+
+
+@lower_layer.register
+def sharpened_up(layer: SharpenedUp) -> TransposedSpatialUp:
+    """SharpenedUp."""
+    centre = F.pad(torch.ones(1, 1), (1, 1, 1, 1))
+    return TransposedSpatialUp(*behind(layer.point, layer.conv, centre))
