@@ -15,9 +15,9 @@ from vidtok_runtime.bundle.stream_spec import StreamSpec
 
 
 def smallest_input(spec: StreamSpec, role: str) -> Tensor:
-    """The least that a coder takes, `1 C T H W` without storage."""
-    time, space = spec.time_factor, spec.spatial_multiple
-    shape = (1, 3, time, space, space) if role == "encoder" else (1, spec.latent_channels, 1, 1, 1)
+    """The least that calls take a multiple of, `1 C T H W` without storage."""
+    time, space = spec.calls(role).multiple, spec.spatial_multiple
+    shape = (1, 3, time, space, space) if role == "encoder" else (1, spec.latent_channels, time, 1, 1)
     return torch.empty(shape, device="meta")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from vidtok_ref.streaming.state import Call, flatten, unflatten
 from vidtok_ref.streaming.state import State as StateTree
 from vidtok_ref.tokenizer import VideoTokenizer
 from vidtok_runtime.bundle.graph_entry import Port, State
+from vidtok_runtime.bundle.stream_spec import StreamSpec
 from vidtok_runtime.engines.telemetry import without_telemetry
 
 with without_telemetry():  # it loads ONNX Runtime
@@ -123,11 +125,16 @@ def _example(port: Port | State, unit: dict[str, int], dims: dict[str, Any]) -> 
         if symbol.isdigit():
             shape.append(int(symbol))
             continue
-        factor = unit[symbol] // int(divisor or 1)
+        factor = -(-unit[symbol] // int(divisor or 1))
         # At least 2 along every dynamic axis: the tracer takes 0 and 1 for constants.
         shape.append(factor * (3 if symbol == "W" else 2))
         dynamic[i] = dims[symbol] if factor == 1 else factor * dims[symbol]
     return torch.zeros(shape, dtype=getattr(torch, port.dtype)), dynamic
+
+
+def frame_unit(spec: StreamSpec) -> int:
+    """What the frames of every call of an encoder are a multiple of."""
+    return math.gcd(spec.length.first, spec.length.multiple, spec.encoder.first or 0, spec.encoder.multiple)
 
 
 def make_graphs(model: VideoTokenizer, role: str, *, simplify: bool = True) -> list[Graph]:
@@ -140,19 +147,21 @@ def make_graphs(model: VideoTokenizer, role: str, *, simplify: bool = True) -> l
     spec = model.stream
     f, pixels = spec.time_factor, spec.spatial_multiple
     x = smallest_input(spec, role)
+    length = x.shape[2] * (1 if role == "encoder" else f)
+    unit = {"N": 1, "T": frame_unit(spec) if role == "encoder" else f, "H": pixels, "W": pixels}
     graphs: list[Graph] = []
     for part in coder.parts:
         y, state = copy.deepcopy(coder).to("meta").step(x, None, None, part)
         _, channels, frames, height, _ = y.shape
-        axes = f"N {channels} {_over('T', f // frames)} {_over('H', pixels // height)} {_over('W', pixels // height)}"
+        axes = f"N {channels} {_over('T', length // frames)} {_over('H', pixels // height)} {_over('W', pixels // height)}"
         outputs = last if part == list(coder.parts)[-1] else [Port(FEATURES, "float32", axes)]
         states = state_ports(state, pixels)
         network = Network(model, coder, role, part).eval()
         network.paths = [s.input.split(".", 2)[2] for s in states]
-        proto, flags = _traced(network, inputs, outputs, states, {"N": 1, "T": f, "H": pixels, "W": pixels}, simplify)
+        proto, flags = _traced(network, inputs, outputs, states, unit, simplify)
         fuse_attention(proto)
         write_out(proto, x.shape[3])
-        own = stages(getattr(model, role), x, pixels, f, part)
+        own = stages(getattr(model, role), x, pixels, length, part)
         reach = receptive_field(coder, x, pixels, part)
         graphs.append(Graph(role, part, proto, inputs, outputs, flags, states, own, reach))
         x, inputs = y, outputs

@@ -10,7 +10,7 @@ from vidtok_ref.tokenizer import VideoTokenizer
 
 
 def multiply_adds(model: VideoTokenizer, role: str, frames: int, height: int, width: int) -> int:
-    """Multiply-adds of one call of a role: `frames` in (encoder) or out (decoder), a multiple of f; model on `meta`."""
+    """Multiply-adds of one call of a role: `frames` in (encoder) or out (decoder), whole latents; model on `meta`."""
     spec, shape = model.stream, (1, 3, frames, height, width)
     if role == "decoder":
         s = spec.spatial_multiple
@@ -25,10 +25,10 @@ def operation_counts(model: VideoTokenizer) -> dict[str, dict[str, float]]:
     """For the manifest: multiply-adds a pixel of a frame, and (attention) times the square of the pixels of a frame."""
     with torch.device("meta"):
         bare = make_model(model.config)
-    f, side = model.stream.time_factor, 8 * model.stream.spatial_multiple
+    frames, side = model.stream.decoder.multiple * model.stream.time_factor, 8 * model.stream.spatial_multiple
     counts = {}
     for role in ("encoder", "decoder"):
-        small, large = (multiply_adds(bare, role, f, n, n) / f for n in (side, 2 * side))
+        small, large = (multiply_adds(bare, role, frames, n, n) / frames for n in (side, 2 * side))
         # small = a p + b p^2 and large = 4 a p + 16 b p^2, with p the pixels of a frame
         pixels = side**2
         square = (large - 4 * small) / (12 * pixels**2)

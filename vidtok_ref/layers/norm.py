@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from vidtok_ref.layers.conv import PointConv3d
+from vidtok_ref.layers.resample import repeated
+from vidtok_ref.streaming.causal_cache import Padding
 
 NORM_EPS = 1e-6
 
@@ -47,4 +53,45 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         gamma = self.gamma.view(-1, *[1] * (x.ndim - 2))
         normed: Tensor = F.normalize(x, dim=1) * len(gamma) ** 0.5 * gamma
+        return normed
+
+
+class Guided(NamedTuple):
+    """What layers of a decoder see: frames `N C T H W`, and the latents `N z t h w` that the call decodes."""
+
+    frames: Tensor
+    latent: Tensor
+
+    def with_frames(self, frames: Tensor) -> Guided:
+        """The same latents beside other frames."""
+        return Guided(frames, self.latent)
+
+
+def stretched(x: Tensor, frames: Tensor, time: int, space: int) -> Tensor:
+    """`N C t h w` by nearest neighbours to the size of frames; time, space: how often a value is there.
+
+    Where frames of the first latent are missing, it is there the less often.
+    """
+    x = repeated(x, frames.shape[2], time)
+    return x if space == 1 else F.interpolate(x, scale_factor=(1.0, float(space), float(space)))
+
+
+class GuidedNorm(nn.Module):
+    """Group normalisation over all frames and pixels of a call, scaled and moved by what the latents say.
+
+    time, space: frames and rows a latent has here.
+    """
+
+    def __init__(self, channels: int, latent_channels: int, groups: int, time: int, space: int) -> None:
+        super().__init__()
+        self.time, self.space = time, space
+        self.norm_layer = nn.GroupNorm(groups, channels, eps=NORM_EPS)
+        self.conv_y = PointConv3d(latent_channels, channels, Padding.FIRST_FRAME)
+        self.conv_b = PointConv3d(latent_channels, channels, Padding.FIRST_FRAME)
+
+    def forward(self, x: Guided) -> Tensor:
+        scale, shift = (
+            stretched(conv(x.latent), x.frames, self.time, self.space) for conv in (self.conv_y, self.conv_b)
+        )
+        normed: Tensor = self.norm_layer(x.frames) * scale + shift
         return normed

@@ -188,3 +188,41 @@ class FirstFrameUp(nn.Module):
         y = self.time_conv(padded).unflatten(1, (2, -1)).movedim(1, 3).flatten(2, 3)
         first = x[:, :, self.dummies : self.dummies + 1]
         return place_first(y, 2 * self.dummies + 1, first, state is None, call), remembered
+
+
+def repeated(x: Tensor, length: int, times: int) -> Tensor:
+    """Every frame of `N C T H W` `times` times, but the first one only as often as fills `length`."""
+    missing = times * x.shape[2] - length
+    if times == 1:
+        return x
+    return x.index_select(2, (torch.arange(length, device=x.device) + missing) // times)
+
+
+class PairMean(nn.Module):
+    """Halve T by the mean of pairs; of an odd number of frames the first one stays alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames = x.shape[2]
+        second = 2 * torch.arange((frames + 1) // 2, device=x.device) + (frames + 1) % 2
+        first = (second - 1).clamp(min=0)
+        return 0.5 * (x.index_select(2, first) + x.index_select(2, second))
+
+
+class PairRepeat(nn.Module):
+    """Double T by nearest neighbours; of an odd number of frames the first one stays single."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames = x.shape[2]
+        return repeated(x, 2 * frames - frames % 2, 2)
+
+
+class WholeLatents(nn.Module):
+    """Before an odd number of frames copies of the first one, so that its latent is whole: `factor` frames a latent."""
+
+    def __init__(self, factor: int) -> None:
+        super().__init__()
+        self.missing = factor - 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        missing = x.shape[2] % 2 * self.missing
+        return x.index_select(2, (torch.arange(x.shape[2] + missing, device=x.device) - missing).clamp(min=0))

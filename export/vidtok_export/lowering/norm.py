@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vidtok_export.lowering.conv import conv3d
 from vidtok_export.lowering.layer import lower_layer
 from vidtok_ref.layers.conv import FactorizedConv, kernel
-from vidtok_ref.layers.norm import NORM_EPS, FrameNorm, LayerNorm, RMSNorm
+from vidtok_ref.layers.norm import NORM_EPS, FrameNorm, Guided, GuidedNorm, LayerNorm, RMSNorm, stretched
 
 # Up to so many channels a norm sees all pixels as one axis, which keeps channels outermost: engines that have them
 # innermost work on so few numbers at a time (measured at 8 channels, three convolutions with norms and SiLU: OpenVINO
@@ -85,6 +85,60 @@ def layer_norm(layer: LayerNorm) -> ChannelNorm:
 def rms_norm(layer: RMSNorm) -> ChannelNorm:
     """RMSNorm; its floor of 1e-12 is that of the root of a sum of C squares, not of their mean."""
     return ChannelNorm(layer.gamma.flatten(), None, floor=1e-12 / len(layer.gamma) ** 0.5)
+
+
+class GroupScale(nn.Module):
+    """The first half of a group normalisation of `N C T H W`: the mean subtracted, and 1 / root of the variance."""
+
+    def __init__(self, layer: nn.GroupNorm) -> None:
+        super().__init__()
+        self.eps = layer.eps
+        share = torch.full([layer.num_channels // layer.num_groups] * 2, layer.num_groups / layer.num_channels)
+        average = torch.block_diag(*[share.to(layer.weight)] * layer.num_groups)  # over the channels of a group
+        self.average = nn.Parameter(average, requires_grad=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = x - self._mean(x)
+        return x, torch.rsqrt(self._mean(x * x) + self.eps)
+
+    def _mean(self, x: Tensor) -> Tensor:
+        return (x.mean((2, 3, 4)) @ self.average)[:, :, None, None, None]
+
+
+@lower_layer.register(nn.GroupNorm)
+class PlainGroupNorm(nn.Module):
+    """A group normalisation in plain operators, which see frames and pixels of any number."""
+
+    def __init__(self, layer: nn.GroupNorm) -> None:
+        super().__init__()
+        self.scale = GroupScale(layer)
+        self.weight, self.bias = (
+            nn.Parameter(p.detach().reshape(1, -1, 1, 1, 1), requires_grad=False) for p in (layer.weight, layer.bias)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, scale = self.scale(x)
+        return x * (scale * self.weight) + self.bias
+
+
+@lower_layer.register(GuidedNorm)
+class FoldedGuidedNorm(nn.Module):
+    """GuidedNorm with the weights of its group normalisation in the convolutions of the latents."""
+
+    def __init__(self, layer: GuidedNorm) -> None:
+        super().__init__()
+        self.time, self.space = layer.time, layer.space
+        self.scale = GroupScale(layer.norm_layer)
+        (y_weight, y_bias), (b_weight, b_bias) = kernel(layer.conv_y), kernel(layer.conv_b)
+        gain, offset = layer.norm_layer.weight, layer.norm_layer.bias
+        column = (-1, 1, 1, 1, 1)
+        self.conv_y = conv3d(gain.view(column) * y_weight, gain * y_bias)
+        self.conv_b = conv3d(offset.view(column) * y_weight + b_weight, offset * y_bias + b_bias)
+
+    def forward(self, x: Guided) -> Tensor:
+        frames, scale = self.scale(x.frames)
+        gain = stretched(self.conv_y(x.latent) * scale, frames, self.time, self.space)
+        return frames * gain + stretched(self.conv_b(x.latent), frames, self.time, self.space)
 
 
 @singledispatch
