@@ -51,7 +51,7 @@ class GuidedBlock(ResidualBlock):
         return x.with_frames(h + self.beside(x.frames)), run.new
 
 
-class Down(nn.Module):
+class PairedDown(nn.Module):
     """Halve T, if asked to, then H and W."""
 
     def __init__(self, channels: int, halves_time: bool) -> None:
@@ -64,7 +64,7 @@ class Down(nn.Module):
         return y
 
 
-class Up(nn.Module):
+class PairedUp(nn.Module):
     """Double H and W, then, if asked to, T, which costs less than before the convolution and gives the same."""
 
     def __init__(self, channels: int, doubles_time: bool) -> None:
@@ -77,7 +77,7 @@ class Up(nn.Module):
         return x.with_frames(y if self.time is None else self.time(y))
 
 
-class Level(nn.Module):
+class BlockList(nn.Module):
     """Residual blocks of one resolution."""
 
     def __init__(self, blocks: list[nn.Module]) -> None:
@@ -94,15 +94,15 @@ class CogVideoXEncoder(Coder):
         width, paths, levels = c.channels[0], ["conv_in"], list[nn.Module]()
         self.conv_in = conv3d(3, width)
         for i, wider in enumerate(c.channels):
-            level = Level([block(width if j == 0 else wider, wider) for j in range(c.num_res_blocks)])
+            level = BlockList([block(width if j == 0 else wider, wider) for j in range(c.num_res_blocks)])
             paths += [f"down_blocks.{i}.resnets.{j}" for j in range(c.num_res_blocks)]
             if i < len(c.channels) - 1:
-                level.downsampler = Down(wider, i < HALVINGS)
+                level.downsampler = PairedDown(wider, i < HALVINGS)
                 paths.append(f"down_blocks.{i}.downsampler")
             levels.append(level)
             width = wider
         self.down_blocks = nn.ModuleList(levels)
-        self.mid_block = Level([block(width, width) for _ in range(2)])
+        self.mid_block = BlockList([block(width, width) for _ in range(2)])
         self.norm_out = nn.GroupNorm(c.groups, width, eps=NORM_EPS)
         self.silu = nn.SiLU()
         self.conv_out = conv3d(width, 2 * c.z_channels)
@@ -125,15 +125,15 @@ class CogVideoXDecoder(Coder):
             return GuidedBlock(c_in, c_out, conv3d, partial(norm, time=time, space=space), point)
 
         self.conv_in = GuidedConv(c.z_channels, width, Padding.FIRST_FRAME)
-        self.mid_block = Level([block(width, width, 1, 1) for _ in range(2)])
+        self.mid_block = BlockList([block(width, width, 1, 1) for _ in range(2)])
         paths += ["mid_block.resnets.0", "mid_block.resnets.1"]
         time, space = 1, 1
         for i, narrower in enumerate(reversed(c.channels)):
             blocks = range(c.num_res_blocks + 1)
-            level = Level([block(width if j == 0 else narrower, narrower, time, space) for j in blocks])
+            level = BlockList([block(width if j == 0 else narrower, narrower, time, space) for j in blocks])
             paths += [f"up_blocks.{i}.resnets.{j}" for j in blocks]
             if i < len(c.channels) - 1:
-                level.upsampler = Up(narrower, i < HALVINGS)
+                level.upsampler = PairedUp(narrower, i < HALVINGS)
                 paths.append(f"up_blocks.{i}.upsampler")
                 time, space = time * (2 if i < HALVINGS else 1), 2 * space
             levels.append(level)
