@@ -31,7 +31,11 @@ LAYERS = {"split": lambda: SplitAttention(C, Padding.ZEROS), "joint": lambda: Jo
 OVERRIDES = {"vidtok": SHALLOWEST, "wan": {"ch": 4, "ch_mult": (1, 1), "num_res_blocks": 1, "temporal_down": (True,)}}
 QUICK = {("kl-4chn", "encoder")}
 EVERY = [
-    (name, role) for family in all_families().values() for name in family.configs for role in ("encoder", "decoder")
+    (name, role)
+    for family in all_families().values()
+    if family.name in OVERRIDES
+    for name in family.configs
+    for role in ("encoder", "decoder")
 ]
 
 
