@@ -153,7 +153,9 @@ def make_graphs(model: VideoTokenizer, role: str, *, simplify: bool = True) -> l
     for part in coder.parts:
         y, state = copy.deepcopy(coder).to("meta").step(x, None, None, part)
         _, channels, frames, height, _ = y.shape
-        axes = f"N {channels} {_over('T', length // frames)} {_over('H', pixels // height)} {_over('W', pixels // height)}"
+        axes = (
+            f"N {channels} {_over('T', length // frames)} {_over('H', pixels // height)} {_over('W', pixels // height)}"
+        )
         outputs = last if part == list(coder.parts)[-1] else [Port(FEATURES, "float32", axes)]
         states = state_ports(state, pixels)
         network = Network(model, coder, role, part).eval()

@@ -32,9 +32,7 @@ class CogVideoXConfig:
         if min(self.z_channels, self.num_res_blocks, self.groups, *self.channels) < 1 or self.scaling_factor <= 0:
             raise VariantError(f"{self.name}: widths, counts of blocks and groups and the scale must be positive")
         if len(self.channels) <= HALVINGS:
-            raise VariantError(
-                f"{self.name}: channels has {len(self.channels)} levels, fewer than {HALVINGS + 1}"
-            )
+            raise VariantError(f"{self.name}: channels has {len(self.channels)} levels, fewer than {HALVINGS + 1}")
         if any(width % self.groups for width in self.channels):
             raise VariantError(f"{self.name}: channels {list(self.channels)} do not make {self.groups} groups")
 
