@@ -209,11 +209,10 @@ class PairMean(nn.Module):
 
 
 class PairRepeat(nn.Module):
-    """Double T by nearest neighbours; of an odd number of frames the first one stays single."""
+    """Double T by nearest neighbours; of an odd number of latents, and so of frames, the first one stays single."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        frames = x.shape[2]
-        return repeated(x, 2 * frames - frames % 2, 2)
+    def forward(self, x: Tensor, latents: int) -> Tensor:
+        return repeated(x, 2 * x.shape[2] - latents % 2, 2)
 
 
 class WholeLatents(nn.Module):

@@ -118,7 +118,8 @@ class PlainGroupNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x, scale = self.scale(x)
-        return x * (scale * self.weight) + self.bias
+        normed: Tensor = x * (scale * self.weight) + self.bias
+        return normed
 
 
 @lower_layer.register(GuidedNorm)
@@ -138,7 +139,8 @@ class FoldedGuidedNorm(nn.Module):
     def forward(self, x: Guided) -> Tensor:
         frames, scale = self.scale(x.frames)
         gain = stretched(self.conv_y(x.latent) * scale, frames, self.time, self.space)
-        return frames * gain + stretched(self.conv_b(x.latent), frames, self.time, self.space)
+        normed: Tensor = frames * gain + stretched(self.conv_b(x.latent), frames, self.time, self.space)
+        return normed
 
 
 @singledispatch

@@ -74,7 +74,7 @@ class PairedUp(nn.Module):
 
     def forward(self, x: Guided) -> Guided:
         y = self.space(x.frames)
-        return x.with_frames(y if self.time is None else self.time(y))
+        return x.with_frames(y if self.time is None else self.time(y, x.latent.shape[2]))
 
 
 class BlockList(nn.Module):
