@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vidtok_ref.layers.attention import Attention
-from vidtok_ref.layers.conv import TimeConv3d, kernel
+from vidtok_ref.layers.conv import PointConv3d, TimeConv3d, kernel
 from vidtok_ref.streaming.state import State
 from vidtok_runtime.bundle.stream_spec import StreamSpec
 
@@ -29,7 +29,8 @@ def stages(coder: nn.Module, x: Tensor, pixels: int, frames: int, part: str) -> 
     rows: list[dict[str, Any]] = []
 
     def see(module: nn.Module, y: Any) -> None:
-        if not isinstance(y, Tensor) or y.ndim != 5 or isinstance(module, nn.LayerNorm):  # which has channels last
+        # LayerNorm has channels last; a PointConv3d never widens, and may see latents beside the frames.
+        if not isinstance(y, Tensor) or y.ndim != 5 or isinstance(module, nn.LayerNorm | PointConv3d):
             return
         _, channels, time, height, _ = y.shape
         place = {"space": pixels // height, "time": -(-frames // time)}

@@ -84,7 +84,9 @@ def test_latents_as_the_pipelines_of_the_release_have_them(bundle: Path) -> None
     np.testing.assert_allclose(normal.data, plain.data * 1.15258426, atol=1e-5)
 
 
-def test_it_cannot_be_cut_into_tiles(bundle: Path) -> None:
+def test_what_the_manifest_says_of_its_graphs(bundle: Path) -> None:
     graphs = Tokenizer(bundle, "cpu", threads=1).manifest.graphs
     assert [graph.part for graph in graphs] == ["global", "global"]
     assert [flag.name for graph in graphs for flag in graph.flags] == ["first", "first"]
+    told = [[(stage.space, stage.time) for stage in graph.stages] for graph in graphs]
+    assert told == [[(1, 1), (1, 2), (2, 2), (2, 4), (4, 4)], [(4, 4), (2, 4), (2, 2), (1, 2), (1, 1)]]
