@@ -7,7 +7,7 @@ lint:
 type:
 	$(PYTHON) -m mypy
 test:
-	$(PYTHON) -m pytest -m "not slow" -n 3 --dist worksteal
+	$(PYTHON) -m pytest -m "not slow" -n 2 --dist worksteal
 all-tests:
 	scripts/test_tools.sh
 	$(MAKE) test PYTHON=$(PYTHON)

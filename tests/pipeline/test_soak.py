@@ -27,7 +27,7 @@ def test_seconds_of_it(script: Any, tmp_path: Path, bundle: str) -> None:
         bundle=bundle,
         provider="cpu",
         threads=1,
-        every=0.005,
+        every=0.001,
         say=lambda _: None,
     )
     assert [line for line in result["failed"] if not line.startswith("memory")] == []
@@ -35,7 +35,7 @@ def test_seconds_of_it(script: Any, tmp_path: Path, bundle: str) -> None:
     whole, last = result["other_pushes"]["whole"], result["other_pushes"]["last_minute"]
     assert whole["latents"] == last["latents"] == 24
     for phase in result["phases"].values():
-        assert phase["samples"] > 4
+        assert phase["samples"] >= 4  # one for each quarter
         assert 30 < phase["first_quarter_mib"] <= phase["max_mib"]
 
 
