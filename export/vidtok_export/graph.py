@@ -142,7 +142,9 @@ def make_graphs(model: VideoTokenizer, role: str, *, simplify: bool = True) -> l
 
     N, H, W and the number of latents are dynamic.
     """
-    coder = lower(getattr(model, role))
+    published = getattr(model, role)
+    coder = lower(published)
+    bare, bare_published = (copy.deepcopy(network).to("meta") for network in (coder, published))
     inputs, last = data_ports(model, role)
     spec = model.stream
     f, pixels = spec.time_factor, spec.spatial_multiple
@@ -151,7 +153,7 @@ def make_graphs(model: VideoTokenizer, role: str, *, simplify: bool = True) -> l
     unit = {"N": 1, "T": frame_unit(spec) if role == "encoder" else f, "H": pixels, "W": pixels}
     graphs: list[Graph] = []
     for part in coder.parts:
-        y, state = copy.deepcopy(coder).to("meta").step(x, None, None, part)
+        y, state = bare.step(x, None, None, part)
         _, channels, frames, height, _ = y.shape
         axes = (
             f"N {channels} {_over('T', length // frames)} {_over('H', pixels // height)} {_over('W', pixels // height)}"
@@ -163,8 +165,8 @@ def make_graphs(model: VideoTokenizer, role: str, *, simplify: bool = True) -> l
         proto, flags = _traced(network, inputs, outputs, states, unit, simplify)
         fuse_attention(proto)
         write_out(proto, x.shape[3])
-        own = stages(getattr(model, role), x, pixels, length, part)
-        reach = receptive_field(coder, x, pixels, part)
+        own = stages(bare_published, x, pixels, length, part)
+        reach = receptive_field(bare, x, pixels, part)
         graphs.append(Graph(role, part, proto, inputs, outputs, flags, states, own, reach))
         x, inputs = y, outputs
     return graphs

@@ -43,7 +43,7 @@ class Family:
     """One system of tokenizers. A folder of its own gives an instance as `FAMILY` and imports PyTorch only to build.
 
     name: in manifests and token files. title: for people. licence: of the released weights, as far as known.
-    config: the dataclass of its configurations. configs: those that were released, by name.
+    config: the dataclass of its configurations, with `from_dict`. configs: those that were released, by name.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Family:
 
     def parse(self, data: Mapping[str, Any]) -> Any:
         """The inverse of a configuration's `to_dict`; raises VariantError."""
-        raise NotImplementedError
+        return self.config.from_dict(data)
 
     def from_release(self, name: str, data: Mapping[str, Any]) -> Any:
         """The configuration called `name` with the settings of a release's own `config.json`; raises VariantError."""

@@ -25,9 +25,6 @@ class CogVideoXFamily(Family):
     config = CogVideoXConfig
     configs = CONFIGS
 
-    def parse(self, data: Mapping[str, Any]) -> CogVideoXConfig:
-        return CogVideoXConfig.from_dict(data)
-
     def from_release(self, name: str, data: Mapping[str, Any]) -> CogVideoXConfig:
         return CogVideoXConfig.from_release(name, data)
 

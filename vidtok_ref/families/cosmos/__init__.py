@@ -24,9 +24,6 @@ class CosmosFamily(Family):
     config = CosmosConfig
     configs = CONFIGS
 
-    def parse(self, data: Mapping[str, Any]) -> CosmosConfig:
-        return CosmosConfig.from_dict(data)
-
     def from_release(self, name: str, data: Mapping[str, Any]) -> CosmosConfig:
         return CosmosConfig.from_release(name, data)
 

@@ -24,9 +24,6 @@ class VidTokFamily(Family):
     config = Variant
     configs = VARIANTS
 
-    def parse(self, data: Mapping[str, Any]) -> Variant:
-        return Variant.from_dict(data)
-
     def make(self, config: Variant) -> VidTok:
         from vidtok_ref.families.vidtok.model import VidTok
 

@@ -25,9 +25,6 @@ class WanFamily(Family):
     config = WanConfig
     configs = CONFIGS
 
-    def parse(self, data: Mapping[str, Any]) -> WanConfig:
-        return WanConfig.from_dict(data)
-
     def from_release(self, name: str, data: Mapping[str, Any]) -> WanConfig:
         return WanConfig.from_release(name, data)
 
