@@ -60,7 +60,7 @@ def codebook_used(recipe: Recipe, weights: Path, material: Material) -> float | 
 
 def main(clips: Path, runs: Path) -> None:
     """Run what has not been run and write the tables."""
-    base = load_recipe("tiny-ablation")
+    [base] = load_recipe("tiny-ablation")
     material = load_material(clips, base.data)
     rows = {}
     for name, recipe in variations(base).items():

@@ -164,13 +164,12 @@ def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An undisturbed run of training."""
-    from training_runs import tiny
+    from training_runs import tiny_recipe
 
-    from vidtok_ref.train.recipe import load_recipe
     from vidtok_ref.train.run import train
 
     folder = tmp_path_factory.mktemp("whole")
-    assert train(load_recipe(str(tiny(folder))), clips, folder / "run") > 5
+    assert train(tiny_recipe(folder), clips, folder / "run") > 5
     return folder / "run"
 
 

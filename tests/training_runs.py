@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from vidtok_ref.train.recipe import Recipe, load_recipe
+
 TINY = """
 steps = 6
 [model]
@@ -50,6 +52,12 @@ def tiny(folder: Path, *changes: tuple[str, str]) -> Path:
     path = folder / f"recipe-{abs(hash(text))}.toml"
     path.write_text(text)
     return path
+
+
+def tiny_recipe(folder: Path, *changes: tuple[str, str]) -> Recipe:
+    """The only stage of such a recipe."""
+    [recipe] = load_recipe(str(tiny(folder, *changes)))
+    return recipe
 
 
 def last_state(run: Path) -> dict[str, torch.Tensor]:

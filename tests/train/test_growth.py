@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from training_runs import last_state, tiny
+from training_runs import last_state, tiny_recipe
 
 from vidtok_ref import build
 from vidtok_ref.errors import DataError, VariantError
@@ -88,7 +88,7 @@ def test_what_cannot_grow() -> None:
 
 
 def test_a_recipe_grows_a_shipped_model() -> None:
-    recipe = load_recipe("small-kl-16chn")
+    recipe = load_recipe("small-kl-16chn")[0]
     tiny_weights = read_weights(SHIPPED / "tiny-kl-16chn/tiny-kl-16chn.safetensors")
     weights = first_model(recipe, Material()).state_dict()
     name = "encoder.down.1.block.0.conv1.weight"
@@ -110,7 +110,7 @@ def test_a_run_goes_on_from_what_was_kept_of_it(tmp_path: Path, whole: Path, mon
     assert variant.ch == 8
     assert kept.stat().st_size < 0.6 * (whole / "best.safetensors").stat().st_size
     for start in ("random", "grown"):
-        recipe = load_recipe(str(tiny(tmp_path, ("ema = 0.995", f'start = "{start}"'))))
+        recipe = tiny_recipe(tmp_path, ("ema = 0.995", f'start = "{start}"'))
         for name, tensor in first_model(recipe, Material(), kept).state_dict().items():
             assert torch.equal(weights[name], state[f"average.{name}"].half())
             assert torch.equal(tensor, weights[name].float())

@@ -14,7 +14,7 @@ from conftest import NARROW
 from lightning.pytorch.utilities import rank_zero_only
 from safetensors import safe_open
 from safetensors.torch import load_file
-from training_runs import GAN, LINEAR, command, last_state, log_rows, tiny
+from training_runs import GAN, LINEAR, command, last_state, log_rows, tiny, tiny_recipe
 from video_files import lossless
 
 from vidtok_ref import build
@@ -54,7 +54,7 @@ def test_the_last_weights_are_handed_on_though_others_were_better(
 ) -> None:
     falling = iter((30.0, 20.0))
     monkeypatch.setattr("vidtok_ref.train.report.psnr", lambda *_: next(falling))
-    train(load_recipe(str(tiny(tmp_path))), clips, tmp_path)
+    train(tiny_recipe(tmp_path), clips, tmp_path)
     last, state = load_file(tmp_path / "last.safetensors"), last_state(tmp_path)
     assert last.keys() == load_file(tmp_path / "best.safetensors").keys()
     assert all(torch.equal(tensor, state[f"average.{name}"]) for name, tensor in last.items())
@@ -77,12 +77,12 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     for name, first in (("a", 0), ("b", 20), ("held", 50)):
         lossless(clips / f"{name}.mkv", [synthetic_frame(first + i, 144, 144) for i in range(12)])
     cv2.imwrite(str(clips / "photo.png"), synthetic_frame(7, 160, 200))
-    train(load_recipe(str(recipe)), clips, tmp_path / "one", accelerator="cpu")
+    train(load_recipe(str(recipe))[0], clips, tmp_path / "one", accelerator="cpu")
     run = command(recipe, clips, tmp_path / "two", "--devices", "2")
     done = subprocess.run(run, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     # Half of every batch, which is what a process sees that nobody talks to, leads somewhere else.
-    train(load_recipe(str(tiny(tmp_path, *changes, ("batch = 2", "batch = 1")))), clips, tmp_path / "half")
+    train(tiny_recipe(tmp_path, *changes, ("batch = 2", "batch = 1")), clips, tmp_path / "half")
     one, two, half = (last_state(tmp_path / run) for run in ("one", "two", "half"))
     assert one.keys() == two.keys()
     # A run repeats to the bit, but batches of one and of two are summed in another order, and Adam's first steps are as
@@ -105,14 +105,14 @@ def test_the_first_process_of_another_node_writes_nothing(
     monkeypatch.setenv("NODE_RANK", "1")
     monkeypatch.setattr(rank_zero_only, "rank", 0)  # set by the trainer, for the whole process
     monkeypatch.setattr("lightning.Trainer.fit", lambda *_, **__: None)
-    train(load_recipe(str(tiny(tmp_path))), clips, tmp_path / "run", accelerator="cpu", nodes=2)
+    train(tiny_recipe(tmp_path), clips, tmp_path / "run", accelerator="cpu", nodes=2)
     assert not (tmp_path / "run").exists()
     Report(tmp_path).skip("broken.mp4", write=False)
     assert not (tmp_path / "skipped.txt").exists()
 
 
 def test_the_second_stage_leaves_the_encoder_alone(clips: Path, tmp_path: Path, whole: Path) -> None:
-    recipe = load_recipe(str(tiny(tmp_path, ("ema = 0.995", 'train = "decoder"\nema = 0.995'))))
+    recipe = tiny_recipe(tmp_path, ("ema = 0.995", 'train = "decoder"\nema = 0.995'))
     with pytest.raises(DataError, match="--init"):
         train(recipe, clips, tmp_path / "run")
     train(recipe, clips, tmp_path / "run", whole / "best.safetensors")
@@ -133,9 +133,9 @@ def test_the_second_stage_leaves_the_encoder_alone(clips: Path, tmp_path: Path, 
 def test_weights_are_started_from(clips: Path, tmp_path: Path, whole: Path) -> None:
     inside = ("[data]", f'init = "{whole / "best.safetensors"}"\n[data]')
     for recipe, init in ((tiny(tmp_path), whole / "best.safetensors"), (tiny(tmp_path, inside), None)):
-        model = first_model(load_recipe(str(recipe)), load_material(clips, load_recipe(str(recipe)).data), init)
+        model = first_model(load_recipe(str(recipe))[0], load_material(clips, load_recipe(str(recipe))[0].data), init)
         assert all(torch.equal(t, model.state_dict()[k]) for k, t in load_file(whole / "best.safetensors").items())
-    named = load_recipe(str(tiny(tmp_path, ("[data]", 'init = "kl-4chn"\n[data]'))))
+    named = tiny_recipe(tmp_path, ("[data]", 'init = "kl-4chn"\n[data]'))
     with pytest.raises(WeightsError, match="vidtok_kl_causal_488_4chn"):
         first_model(named, load_material(clips, named.data))
 
@@ -143,7 +143,7 @@ def test_weights_are_started_from(clips: Path, tmp_path: Path, whole: Path) -> N
 def test_bf16_and_files_read_by_workers_train(clips: Path, tmp_path: Path) -> None:
     read = ("batch = 2", "batch = 2\ncache = false\nworkers = 1")
     half = ("ema = 0.995", 'ema = 0.995\nprecision = "bf16-mixed"\ngradient_checkpointing = true')
-    train(load_recipe(str(tiny(tmp_path, read, half))), clips, tmp_path / "run")
+    train(tiny_recipe(tmp_path, read, half), clips, tmp_path / "run")
     assert "broken.mp4" in (tmp_path / "run/skipped.txt").read_text()
     assert all(t.dtype == torch.float32 for t in load_file(tmp_path / "run/best.safetensors").values())
 

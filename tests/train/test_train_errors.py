@@ -6,25 +6,24 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from training_runs import tiny
+from training_runs import tiny, tiny_recipe
 
 from vidtok_ref.errors import DataError, DivergedError, ModelError
 from vidtok_ref.train.cli import main
-from vidtok_ref.train.recipe import load_recipe
 from vidtok_ref.train.run import train
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(clips: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="batch 2 cannot be shared evenly by 3 processes"):
-        train(load_recipe(str(tiny(tmp_path))), clips, tmp_path / "run", devices=3)
+        train(tiny_recipe(tmp_path), clips, tmp_path / "run", devices=3)
 
 
 def test_not_a_number_stops_the_run_and_spares_the_best(clips: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(DivergedError, match=r"step 0: .* lower learning_rate .* starts again"):
-        train(load_recipe(str(tiny(tmp_path, ("l2 = 1.0", "l2 = inf")))), clips, run)
+        train(tiny_recipe(tmp_path, ("l2 = 1.0", "l2 = inf")), clips, run)
     sick = tiny(tmp_path, ("learning_rate = 3e-4", "learning_rate = 1e30"))
-    train(load_recipe(str(tiny(tmp_path, ("steps = 6", "steps = 3")))), clips, run)
+    train(tiny_recipe(tmp_path, ("steps = 6", "steps = 3")), clips, run)
     before = {name: (run / name).read_bytes() for name in ("best.safetensors", "last.ckpt")}
     result = CliRunner().invoke(main, [str(sick), "--data", str(clips), "--run", str(run)])
     assert result.exit_code == 1
@@ -64,14 +63,14 @@ def test_what_does_not_fit_the_model_is_said_before_anything_is_read(
     tmp_path: Path, old: str, new: str, said: str
 ) -> None:
     with pytest.raises(ModelError, match=said):
-        train(load_recipe(str(tiny(tmp_path, (old, new)))), tmp_path / "none", tmp_path / "run")
+        train(tiny_recipe(tmp_path, (old, new)), tmp_path / "none", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_bad_data_leave_no_run_folder(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match="clips to train on"):
-        train(load_recipe(str(tiny(tmp_path))), tmp_path / "empty", tmp_path / "run")
+        train(tiny_recipe(tmp_path), tmp_path / "empty", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_runs import tiny
+from training_runs import tiny_recipe
 
 from vidtok_ref import build
 from vidtok_ref.layers.blocks import TimeBlock
@@ -19,7 +19,6 @@ from vidtok_ref.train.average import update_average
 from vidtok_ref.train.loader import to_tensor
 from vidtok_ref.train.module import sample_latent
 from vidtok_ref.train.optimizer import learning_rate, make_optimizer
-from vidtok_ref.train.recipe import load_recipe
 from vidtok_ref.train.recompute import recompute_blocks
 from vidtok_ref.train.validate import psnr
 
@@ -54,7 +53,7 @@ def test_the_average_follows_by_its_decay() -> None:
 
 def test_learning_rate_rises_holds_and_falls(tmp_path: Path) -> None:
     rising = (("warmup = 1", "warmup = 4"), ("learning_rate = 3e-4", "learning_rate = 1.0"))
-    recipe = load_recipe(str(tiny(tmp_path, *rising, ("steps = 6", "steps = 10"))))
+    recipe = tiny_recipe(tmp_path, *rising, ("steps = 6", "steps = 10"))
     assert [learning_rate(recipe, s) for s in (0, 3, 7, 8, 9)] == pytest.approx([0.25, 1, 1, 1, 0.5])
     cosine = replace(recipe, optimizer=replace(recipe.optimizer, fall="cosine", cooldown=4))
     assert [learning_rate(cosine, s) for s in (6, 7, 8)] == pytest.approx([1, (1 + 0.5**0.5) / 2, 0.5])

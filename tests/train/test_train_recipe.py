@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from training_runs import tiny
+from training_runs import tiny, tiny_recipe
 
 from vidtok_ref import build
 from vidtok_ref.errors import DataError
 from vidtok_ref.train.losses import Objective
-from vidtok_ref.train.recipe import RECIPES, load_recipe
+from vidtok_ref.train.recipe import RECIPES, Recipe, load_recipe
 
 
 @pytest.mark.parametrize(
@@ -43,25 +45,61 @@ from vidtok_ref.train.recipe import RECIPES, load_recipe
         ("steps = 6", "", "lacks steps"),
         ("[loss]", "[losses]", "did you mean loss"),
         ("[loss]", "[loss", "line"),
+        ("[report]", "[stage]\nsteps = 3\n[report]", r"stages of a recipe are tables: \[\[stage\]\]"),
+        ("[report]", "[[stage]]\nstep = 3\n[report]", "did you mean steps"),
+        ("[report]", "[[stage]]\ndata = { frames = 0 }\n[report]", r"\[data\] frames must be at least 1, got 0"),
     ],
 )
 def test_a_wrong_recipe_is_one_clear_line(tmp_path: Path, old: str, new: str, said: str) -> None:
     with pytest.raises(DataError, match=said) as caught:
-        load_recipe(str(tiny(tmp_path, (old, new))))
+        tiny_recipe(tmp_path, (old, new))
     assert len(str(caught.value).splitlines()) == 1
     assert str(tmp_path) in str(caught.value)
 
 
 def test_whole_numbers_are_numbers_and_lists_are_tuples(tmp_path: Path) -> None:
-    recipe = load_recipe(str(tiny(tmp_path, ("l2 = 1.0", "l2 = 2"))))
+    recipe = tiny_recipe(tmp_path, ("l2 = 1.0", "l2 = 2"))
     assert type(recipe.loss.l2) is float
     assert recipe.model.overrides["ch_mult"] == (1, 1, 2, 2)
     assert hash(recipe.data.held_out) == hash(("held",))
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.toml")))
-def test_shipped_recipes_name_models_that_learn(name: str) -> None:
-    recipe = load_recipe(name)
+STAGES = """
+[[stage]]
+[[stage]]
+steps = 4
+seed = 1
+loss = { l2 = 0.5 }
+[[stage]]
+data = { frames = 9 }
+"""
+
+
+def test_a_stage_changes_what_it_says_and_keeps_the_rest(tmp_path: Path) -> None:
+    linear = ("ema = 0.995", 'ema = 0.995\nstart = "linear"\ninit = "somewhere"')
+    end = ("checkpoint_every = 3\n", "checkpoint_every = 3\n" + STAGES)
+    first, second, third = load_recipe(str(tiny(tmp_path, linear, end)))
+    assert first == tiny_recipe(tmp_path, linear)
+    assert second == replace(
+        first,
+        steps=4,
+        seed=1,
+        loss=replace(first.loss, l2=0.5),
+        model=replace(first.model, start="random", init=""),
+    )
+    assert third == replace(second, data=replace(second.data, frames=9))
+
+
+def shipped_stages() -> list[Any]:
+    return [
+        pytest.param(name, stage, id=f"{name}-{number}")
+        for name in sorted(path.stem for path in RECIPES.glob("*.toml"))
+        for number, stage in enumerate(load_recipe(name), 1)
+    ]
+
+
+@pytest.mark.parametrize(("name", "recipe"), shipped_stages())
+def test_shipped_recipes_name_models_that_learn(name: str, recipe: Recipe) -> None:
     assert recipe.data.size % 8 == 0
     if not name.startswith("tiny"):
         return
@@ -73,7 +111,7 @@ def test_shipped_recipes_name_models_that_learn(name: str) -> None:
 
 
 def test_released_recipes_are_as_published() -> None:
-    one, two = load_recipe("released-stage1"), load_recipe("released-stage2")
+    [one], [two] = load_recipe("released-stage1"), load_recipe("released-stage2")
     assert (one.steps, one.data.batch, one.data.size, one.data.fps) == (50_000, 16, 128, (3.0,))
     assert (two.steps, two.data.batch, two.data.size, two.model.train) == (30_000, 8, 256, "decoder")
     for recipe in (one, two):

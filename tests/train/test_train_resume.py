@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 import torch
-from training_runs import GAN, command, log_rows, same_run, tiny
+from click.testing import CliRunner, Result
+from training_runs import GAN, command, log_rows, same_run, tiny, tiny_recipe
 
 from vidtok_ref.errors import DataError, WeightsError
+from vidtok_ref.train.cli import main
 from vidtok_ref.train.module import Training
 from vidtok_ref.train.recipe import load_recipe
 from vidtok_ref.train.run import train
+from vidtok_ref.train.stages import train_stages
 
 SCALE = ("l2 = 1.0", 'l2 = 1.0\nlog_variance = true\nper = "frame"\npsnr = 0.1')
 
@@ -29,7 +32,7 @@ USAGE = [("kl-4chn", "fsq-4096"), ("l2 = 1.0", "l2 = 1.0\nusage = 0.1")]
 def test_a_resumed_run_equals_an_undisturbed_one(
     clips: Path, tmp_path: Path, whole: Path, changes: tuple[tuple[str, str], ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = load_recipe(str(tiny(tmp_path, *changes)))
+    recipe = tiny_recipe(tmp_path, *changes)
     if changes:
         whole = tmp_path / "whole"
         train(recipe, clips, whole)
@@ -57,7 +60,7 @@ def test_a_resumed_run_equals_an_undisturbed_one(
 
 def test_a_killed_process_is_resumed_exactly(clips: Path, tmp_path: Path) -> None:
     recipe = tiny(tmp_path, ("steps = 6", "steps = 12"))
-    train(load_recipe(str(recipe)), clips, tmp_path / "whole")
+    train(load_recipe(str(recipe))[0], clips, tmp_path / "whole")
     run = tmp_path / "killed"
     victim = subprocess.Popen(command(recipe, clips, run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (run / "last.ckpt").is_file():
@@ -65,12 +68,12 @@ def test_a_killed_process_is_resumed_exactly(clips: Path, tmp_path: Path) -> Non
         time.sleep(0.005)
     victim.kill()
     assert victim.wait() == -signal.SIGKILL
-    train(load_recipe(str(recipe)), clips, run)
+    train(load_recipe(str(recipe))[0], clips, run)
     assert same_run(tmp_path / "whole", run)
 
 
 def test_a_run_of_another_model_is_not_resumed(clips: Path, tmp_path: Path, whole: Path) -> None:
-    wide = load_recipe(str(tiny(tmp_path, ("ch = 8", "ch = 10"))))
+    wide = tiny_recipe(tmp_path, ("ch = 8", "ch = 10"))
     with pytest.raises(DataError, match="ch 8, not 10; name another --run"):
         train(wide, clips, whole)
 
@@ -90,7 +93,7 @@ def test_a_run_of_another_recipe_is_not_resumed(
     clips: Path, tmp_path: Path, whole: Path, old: str, new: str, said: str
 ) -> None:
     with pytest.raises(DataError, match=said):
-        train(load_recipe(str(tiny(tmp_path, (old, new)))), clips, whole)
+        train(tiny_recipe(tmp_path, (old, new)), clips, whole)
 
 
 def test_checkpoints_of_others_and_of_earlier_runs(clips: Path, tmp_path: Path, whole: Path) -> None:
@@ -101,13 +104,13 @@ def test_checkpoints_of_others_and_of_earlier_runs(clips: Path, tmp_path: Path, 
     torch.save(checkpoint, run / "last.ckpt")
     # Longer, and reported on more rarely, is the same run.
     longer = (("steps = 6", "steps = 7"), ("validate_every = 3", "validate_every = 7"))
-    train(load_recipe(str(tiny(tmp_path, *longer))), clips, run)
+    train(tiny_recipe(tmp_path, *longer), clips, run)
     assert [row["step"] for row in log_rows(run)] == ["7"]
-    train(load_recipe(str(tiny(tmp_path, ("steps = 6", "steps = 8"), longer[1]))), clips, run)
+    train(tiny_recipe(tmp_path, ("steps = 6", "steps = 8"), longer[1]), clips, run)
     del checkpoint["progress"]
     torch.save(checkpoint, run / "last.ckpt")
     with pytest.raises(WeightsError, match="not a checkpoint of vidtok-train"):
-        train(load_recipe(str(tiny(tmp_path))), clips, run)
+        train(tiny_recipe(tmp_path), clips, run)
 
 
 def test_a_checkpoint_is_never_unpickled(clips: Path, tmp_path: Path) -> None:
@@ -115,7 +118,7 @@ def test_a_checkpoint_is_never_unpickled(clips: Path, tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return os.mkdir, (str(tmp_path / "sprung"),)
 
-    recipe = load_recipe(str(tiny(tmp_path)))
+    recipe = tiny_recipe(tmp_path)
     (tmp_path / "run").mkdir()
     for content in (pickle.dumps(Trap()), b"PK cut short"):
         (tmp_path / "run/last.ckpt").write_bytes(content)
@@ -125,3 +128,24 @@ def test_a_checkpoint_is_never_unpickled(clips: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="cannot be resumed from"):
         train(recipe, clips, tmp_path / "run")
     assert not (tmp_path / "sprung").exists()
+
+
+def test_stages_follow_each_other_and_go_on_where_they_were(clips: Path, tmp_path: Path) -> None:
+    text = tiny(tmp_path, ("steps = 6", "steps = 3")).read_text()
+    path, run = tmp_path / "stages.toml", tmp_path / "run"
+    path.write_text(f"{text}[[stage]]\n[[stage]]\nseed = 1\ndata = {{ frames = 1 }}\n")
+    first, second = stages = load_recipe(str(path))
+    train(first, clips, run / "stage-1")  # and killed before the second
+    before = (run / "stage-1/last.ckpt").stat().st_mtime_ns
+    best = train_stages(stages, clips, run)
+    assert (run / "stage-1/last.ckpt").stat().st_mtime_ns == before
+    assert train(second, clips, tmp_path / "alone", run / "stage-1/best.safetensors") == best
+    assert same_run(run / "stage-2", tmp_path / "alone")
+    assert (run / "best.safetensors").read_bytes() == (run / "stage-2/best.safetensors").read_bytes()
+    again = run_cli(path, clips, run)
+    assert (again.exit_code, f"{best:.2f} dB" in again.output) == (0, True)
+    assert "--steps is for a recipe of one stage" in run_cli(path, clips, run, "--steps", "9").output
+
+
+def run_cli(recipe: Path, clips: Path, run: Path, *more: str) -> Result:
+    return CliRunner().invoke(main, [str(recipe), "--data", str(clips), "--run", str(run), *more])

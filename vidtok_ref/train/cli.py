@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from vidtok_ref.errors import ModelError, needs_extra
+from vidtok_ref.errors import DataError, ModelError, needs_extra
 from vidtok_ref.train.recipe import RECIPES, load_recipe
 from vidtok_runtime.cli.descriptors import settle
 from vidtok_runtime.errors import VidtokError
@@ -67,23 +67,26 @@ def main(
 
     RUN gets best.safetensors (the average of the weights, best on the held-out clips by PSNR), last.safetensors (the
     average at the end, to take after training with LPIPS or a GAN, which cost PSNR), last.ckpt, log.csv, pictures/
-    and skipped.txt. On several machines, start the same command on each, as for any torch.distributed job.
+    and skipped.txt. A recipe of several stages fills a folder of these for each, stage-1/, ..., and ends with
+    RUN/best.safetensors. On several machines, start the same command on each, as for any torch.distributed job.
     """
     settle()
     try:
-        chosen = load_recipe(recipe)
+        stages = load_recipe(recipe)
+        if steps and len(stages) > 1:
+            raise DataError(f"--steps is for a recipe of one stage, {recipe} has {len(stages)}; change its `steps`")
         if steps:
-            chosen = replace(chosen, steps=steps)
+            stages = [replace(stages[0], steps=steps)]
         with needs_extra("train"):
             import torch
             from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-            from vidtok_ref.train.run import train
+            from vidtok_ref.train.stages import train_stages
 
         if threads:
             torch.set_num_threads(threads)
         try:
-            best = train(chosen, data, run, init, accelerator=accelerator, devices=devices, nodes=nodes)
+            best = train_stages(stages, data, run, init, accelerator=accelerator, devices=devices, nodes=nodes)
         except MisconfigurationException as error:
             raise ModelError(str(error).strip().splitlines()[0]) from error
         click.echo(f"best held-out PSNR {best:.2f} dB: {run / 'best.safetensors'}")

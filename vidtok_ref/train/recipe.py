@@ -1,10 +1,10 @@
-"""A training recipe: one typed TOML file, a section a dataclass."""
+"""A training recipe: one typed TOML file, a section a dataclass; perhaps of several stages."""
 
 from __future__ import annotations
 
 import difflib
 import tomllib
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -12,6 +12,7 @@ from vidtok_ref.errors import DataError
 from vidtok_ref.families import family_of, find_variant
 
 RECIPES = Path(__file__).parent / "recipes"
+STAGE = "stage"  # tables of a recipe that is trained in several
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class ReportPart:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a training run; equal recipe, data and seed give an equal run."""
+    """All that decides a training run, or one stage of it; equal recipe, data and seed give an equal run."""
 
     steps: int
     model: ModelPart
@@ -126,6 +127,11 @@ class Recipe:
     loss: LossPart = LossPart()
     gan: GanPart = GanPart()
     report: ReportPart = ReportPart()
+
+    @property
+    def costs_psnr(self) -> bool:
+        """Whether a loss takes part that looks better and measures worse, so that the last weights are wanted."""
+        return bool(self.loss.perceptual or self.gan.weight)
 
     def __post_init__(self) -> None:
         data, optimizer, report = self.data, self.optimizer, self.report
@@ -220,8 +226,24 @@ def _section(values: Any, kind: Any, where: str) -> Any:
     return kind(**given)
 
 
-def load_recipe(name: str) -> Recipe:
-    """Read a recipe from a path, or a shipped one by name; raises DataError."""
+def _stages(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """`values` of a recipe for each of its `[[stage]]` tables, which change what stands above them."""
+    tables = values.pop(STAGE, [{}])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise DataError(f"the stages of a recipe are tables: [[{STAGE}]]")
+    stages = []
+    for table in tables:
+        both = {k for k in values.keys() & table.keys() if isinstance(values[k], dict) and isinstance(table[k], dict)}
+        values = {**values, **table, **{k: {**values[k], **table[k]} for k in both}}
+        stages.append(values)
+    return stages
+
+
+def load_recipe(name: str) -> list[Recipe]:
+    """Read a recipe from a path, or a shipped one by name: its stages in order, most have one. Raises DataError.
+
+    A later stage begins with the weights that the one before gives, so that `init` and `start` are those of the first.
+    """
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
@@ -231,7 +253,7 @@ def load_recipe(name: str) -> Recipe:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"{path}: {error}") from error
     try:
-        recipe: Recipe = _section(values, Recipe, "the recipe")
+        first, *later = (_section(stage, Recipe, "the recipe") for stage in _stages(values))
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    return recipe
+    return [first, *(replace(stage, model=replace(stage.model, init="", start="random")) for stage in later)]

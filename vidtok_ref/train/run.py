@@ -131,6 +131,7 @@ def train(
                 f"[model] compile failed: {reason}; on a CPU it needs a C++ compiler: install one, or set "
                 "`compile = false` in the recipe"
             ) from error
+        trainer.strategy.barrier()  # what the first process wrote is there for all
     return module.best
 
 
