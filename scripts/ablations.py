@@ -1,97 +1,271 @@
-"""Tables 2 and 3 of the paper at toy size: short equal runs, one after the other, into docs/ablations.md.
+"""Tables 2, 3 and 4 of the paper at small size: equal runs, one after the other, into docs/ablations.md.
 
-python scripts/ablations.py CLIPS RUNS      (again: goes on where it was)
+python scripts/ablations.py run CLIPS RUNS                 (again: goes on where it was)
+python scripts/ablations.py run CLIPS RUNS --table stages
+python scripts/ablations.py page                           (tables and curves of the runs that are done)
+
+What a run gave is kept in docs/ablations/, so that nothing is trained twice.
 """
 
 from __future__ import annotations
 
-import sys
-from dataclasses import replace
+import csv
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 from pages import put
 
-from vidtok_ref import build
+from vidtok_export.operations import multiply_adds
+from vidtok_ref import build, find_variant
+from vidtok_ref.families import make_model
 from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.regularizers.entropy import utilization
 from vidtok_ref.train.loader import to_tensor
-from vidtok_ref.train.material import Material, load_material
-from vidtok_ref.train.recipe import Recipe, load_recipe
-from vidtok_ref.train.run import train
+from vidtok_ref.train.material import load_material
+from vidtok_ref.train.recipe import ModelPart, Recipe, load_recipe
+from vidtok_ref.train.stages import train_stages
+from vidtok_ref.train.validate import reconstruct
 from vidtok_ref.weights import read_weights
+from vidtok_runtime.quality.metrics import Quality
+from vidtok_runtime.quality.picture import content, new_figure
 
-TARGET = Path(__file__).parent.parent / "docs/ablations.md"
-REGULARIZERS: dict[str, dict[str, Any]] = {
-    "VQ": {"regularizer": "vq", "levels": (4096,)},
-    "LFQ": {"regularizer": "lfq", "z_channels": 12, "levels": (2,) * 12},
-    "FSQ": {},
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs/ablations.md"
+RESULTS = ROOT / "docs/ablations"
+SEEDS = (0, 1)
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: of which table, called what, with which seed."""
+
+    table: str
+    name: str
+    seed: int
+    stages: list[Recipe]
+
+    @property
+    def file(self) -> Path:
+        """What is kept of it."""
+        return RESULTS / f"{self.stem}.json"
+
+    @property
+    def stem(self) -> str:
+        """Its name as a file's."""
+        return f"{self.table}-{self.name}-{self.seed}".replace(", ", "-").replace(" ", "-").lower()
+
+
+def _override(stages: list[Recipe], **overrides: Any) -> list[Recipe]:
+    return [replace(s, model=replace(s.model, overrides={**s.model.overrides, **overrides})) for s in stages]
+
+
+def regularizers() -> dict[str, list[Recipe]]:
+    """Table 3: 4,096 codes of every kind, without and with the regularizer's own loss (for VQ commitment alone)."""
+    base = load_recipe("ablation-regularizers")
+    kinds = {
+        "VQ": {"regularizer": "vq", "levels": (4096,)},
+        "LFQ": {"regularizer": "lfq", "z_channels": 12, "levels": (2,) * 12},
+        "FSQ": {},
+    }
+    without = [replace(stage, loss=replace(stage.loss, entropy=0.0, commitment=0.0)) for stage in base]
+    return {
+        f"{name}, {words}": _override(stages, **overrides)
+        for name, overrides in kinds.items()
+        for words, stages in (("without", without), ("with", base))
+    }
+
+
+def architectures() -> dict[str, list[Recipe]]:
+    """Table 2: what is 3D, what is separated, and what resamples time."""
+    base = load_recipe("ablation-architectures")
+    return {name: _override(base, architecture=name) for name in ("mixed", "3d", "separated", "2d")}
+
+
+def stages() -> dict[str, list[Recipe]]:
+    """Table 4: at one size or at two, the encoder free or fixed in the second stage, few or more frames a second."""
+    first, second = load_recipe("ablation-stages")
+    both = first.steps + second.steps
+    free = replace(second, model=replace(second.model, train="all"))
+    fast = [replace(stage, data=replace(stage.data, fps=(8.0,))) for stage in (first, second)]
+    return {
+        "96 alone": [replace(first, steps=both, data=second.data)],
+        "48 alone": [replace(first, steps=both)],
+        "48, then 96": [first, free],
+        "48, then 96, encoder fixed": [first, second],
+        "48, then 96, encoder fixed, 8 fps": fast,
+    }
+
+
+TABLES: dict[str, Callable[[], dict[str, list[Recipe]]]] = {
+    "regularizers": regularizers,
+    "architectures": architectures,
+    "stages": stages,
 }
-ARCHITECTURES = {"AlphaBlender": "mixed", "without": "separated"}
 
 
-def variations(base: Recipe) -> dict[str, Recipe]:
-    """Recipes by the name of their run."""
-    recipes = {}
-    for name, overrides in REGULARIZERS.items():
-        model = replace(base.model, overrides={**base.model.overrides, **overrides})
-        for words, loss in (("without", replace(base.loss, entropy=0.0, commitment=0.0)), ("with", base.loss)):
-            recipes[f"{name}, {words}"] = replace(base, model=model, loss=loss)
-    for name, architecture in ARCHITECTURES.items():
-        # The linear start has no way to treat both alike.
-        overrides = {**base.model.overrides, "architecture": architecture}
-        model = replace(base.model, variant="kl-4chn", start="random", overrides=overrides)
-        recipes[name] = replace(base, model=model)
-    return recipes
+def all_runs(tables: tuple[str, ...]) -> list[Run]:
+    """Every run, the first seed of all of them first."""
+    return [
+        Run(table, name, seed, [replace(stage, seed=stage.seed + 10 * seed) for stage in recipe])
+        for seed in SEEDS
+        for table in tables
+        for name, recipe in TABLES[table]().items()
+    ]
+
+
+def clip_operations(part: ModelPart, frames: int, size: int) -> list[int]:
+    """Multiply-adds of encoding, and of decoding, a clip of square frames."""
+    with torch.device("meta"):
+        model = make_model(find_variant(part.variant, **part.overrides))
+    padded = frames + model.stream.front_frames
+    return [multiply_adds(model, role, padded, size, size) for role in ("encoder", "decoder")]
+
+
+def work(stages: list[Recipe]) -> float:
+    """Multiply-adds of the training: a backward pass counts as two forward ones, and a fixed part has none."""
+    total = 0.0
+    for stage in stages:
+        encode, decode = clip_operations(stage.model, stage.data.frames, stage.data.size)
+        total += stage.steps * stage.data.batch * ((1 if stage.model.train == "decoder" else 3) * encode + 3 * decode)
+    return total
+
+
+def logged(folders: list[Path]) -> tuple[list[list[float]], float]:
+    """The curve of a run, as steps and held-out PSNR in dB, and how many hours its steps took."""
+    curve, hours, before = [], 0.0, 0
+    for folder in folders:
+        last = 0
+        with (folder / "log.csv").open(newline="") as file:
+            for row in csv.DictReader(file):
+                hours += (int(row["step"]) - last) * float(row["seconds_a_step"]) / 3600
+                last = int(row["step"])
+                if row["held_out_psnr"]:
+                    curve.append([before + last, float(row["held_out_psnr"])])
+        before += last
+    return curve, hours
 
 
 @torch.no_grad()
-def codebook_used(recipe: Recipe, weights: Path, material: Material) -> float | None:
-    """Utilization over the held-out clips; None for KL."""
-    model = build(recipe.model.variant, read_weights(weights), **recipe.model.overrides).eval()
-    if not isinstance(model.regularization, Quantizer):
-        return None
-    tokens = [model.encode(to_tensor(torch.from_numpy(clip[None]))).indices for clip in material.held_out]
-    size = model.stream.codebook_size
-    assert size is not None
-    return utilization(torch.cat([t.flatten() for t in tokens if t is not None]), size)
+def measure(run: Run, clips: Path, folder: Path) -> Row:
+    """What a run that is done gave: figures over the held-out clips, and its curve."""
+    part = run.stages[-1].model
+    model = build(part.variant, read_weights(folder / "best.safetensors"), **part.overrides)
+    quality, tokens = Quality(), []
+    for clip in load_material(clips, replace(run.stages[-1].data, cache=False), quiet=True).held_out:
+        for original, decoded in zip(clip, reconstruct(model, clip, torch.device("cpu")), strict=True):
+            quality.add(original, decoded)
+        tokens.append(model.encode(to_tensor(torch.from_numpy(clip[None]))).indices)
+    used = None
+    if isinstance(model.regularization, Quantizer):
+        size = model.stream.codebook_size
+        assert size is not None
+        used = utilization(torch.cat([t.flatten() for t in tokens if t is not None]), size)
+    folders = [folder] if len(run.stages) == 1 else [folder / f"stage-{i + 1}" for i in range(len(run.stages))]
+    curve, hours = logged(folders)
+    return {
+        "table": run.table,
+        "name": run.name,
+        "seed": run.seed,
+        "steps": sum(stage.steps for stage in run.stages),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "clip_operations": sum(clip_operations(part, 17, 256)),
+        "training_operations": work(run.stages),
+        "psnr": quality.psnr,
+        "ssim": quality.ssim,
+        "codebook_used": used,
+        "hours": hours,
+        "curve": curve,
+    }
 
 
-def main(clips: Path, runs: Path) -> None:
-    """Run what has not been run and write the tables."""
-    [base] = load_recipe("tiny-ablation")
-    material = load_material(clips, base.data)
-    rows = {}
-    for name, recipe in variations(base).items():
-        run = runs / name.replace(", ", "-").lower()
-        psnr = train(recipe, clips, run, accelerator="cpu")
-        model = build(recipe.model.variant, **recipe.model.overrides)
-        count = sum(p.numel() for p in model.parameters()) / 1e3
-        used = codebook_used(recipe, run / "best.safetensors", material)
-        rows[name] = (count, psnr, "-" if used is None else f"{used:.1%}")
-        print(name, *rows[name], flush=True)
-    regularizers = [
-        "| regularizer | loss | PSNR (dB) | codebook used |",
-        "| - | - | - | - |",
-        *(
-            f"| {name.split(', ')[0]} | {name.split(', ')[1]} | {psnr:.2f} | {used} |"
-            for name, (_, psnr, used) in rows.items()
-            if ", " in name
-        ),
-    ]
-    architectures = [
-        "| architecture | parameters (thousand) | PSNR (dB) |",
-        "| - | - | - |",
-        *(
-            f"| `{ARCHITECTURES[name]}` ({name}{'' if name == 'AlphaBlender' else ' it'}) | {count:.0f} | {psnr:.2f} |"
-            for name, (count, psnr, _) in rows.items()
-            if name in ARCHITECTURES
-        ),
-    ]
-    put(TARGET, "\n".join(regularizers), "measured: regularizers")
-    put(TARGET, "\n".join(architectures), "measured: architectures")
+def rows_by_name(table: str) -> dict[str, list[Row]]:
+    """The results of a table by the name of the run, a row a seed; names without any are left out."""
+    runs = [run for run in all_runs((table,)) if run.file.is_file()]
+    names = dict.fromkeys(run.name for run in runs)
+    return {name: [json.loads(run.file.read_text()) for run in runs if run.name == name] for name in names}
+
+
+def both(rows: list[Row], key: str, form: str) -> str:
+    """The mean over seeds and, in brackets, each of them."""
+    values = [row[key] for row in rows]
+    if None in values:
+        return "-"
+    mean = format(statistics.fmean(values), form)
+    return mean if len(values) == 1 else f"{mean} ({', '.join(format(v, form) for v in values)})"
+
+
+COLUMNS: dict[str, dict[str, Callable[[list[Row]], str]]] = {
+    "regularizers": {"codebook used": lambda rows: both(rows, "codebook_used", ".1%")},
+    "architectures": {
+        "parameters (thousand)": lambda rows: f"{rows[0]['parameters'] / 1e3:.0f}",
+        "multiply-adds of 17x256x256 (G)": lambda rows: f"{rows[0]['clip_operations'] / 1e9:.1f}",
+    },
+    "stages": {"multiply-adds of training (T)": lambda rows: f"{rows[0]['training_operations'] / 1e12:.0f}"},
+}
+
+
+def table(name: str) -> str:
+    """Markdown of the results of a table."""
+    more = COLUMNS[name]
+    head = ["run", "PSNR (dB)", "SSIM", *more, "hours"]
+    lines = [head, ["-"] * len(head)]
+    for run, rows in rows_by_name(name).items():
+        cells = [run, both(rows, "psnr", ".2f"), both(rows, "ssim", ".3f"), *(cell(rows) for cell in more.values())]
+        lines.append([*cells, f"{sum(row['hours'] for row in rows):.1f}"])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def curves(name: str) -> bytes:
+    """PNG: held-out PSNR over the steps, a colour a run, a line a seed."""
+    figure = new_figure(8, 4.5)
+    axes = figure.subplots()
+    for number, (run, rows) in enumerate(rows_by_name(name).items()):
+        for row in rows:
+            axes.plot(*zip(*row["curve"], strict=True), color=f"C{number}", label=run if row is rows[0] else None)
+    axes.set_xlabel("steps")
+    axes.set_ylabel("PSNR of the held-out clips, dB")
+    axes.legend(fontsize=8)
+    return content(figure, ".png")
+
+
+@click.group()
+def main() -> None:
+    """Equal runs of narrow models, as in the paper's Tables 2, 3 and 4."""
+
+
+@main.command()
+@click.argument("clips", type=click.Path(exists=True, path_type=Path))
+@click.argument("runs", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--table", "tables", type=click.Choice(list(TABLES)), multiple=True, default=list(TABLES))
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads.")
+def run(clips: Path, runs: Path, tables: tuple[str, ...], threads: int) -> None:
+    """Train what has not been trained yet, one run after the other, in the folder RUNS."""
+    torch.set_num_threads(threads)
+    RESULTS.mkdir(exist_ok=True)
+    wanted = all_runs(tables)
+    for number, one in enumerate(wanted, 1):
+        if one.file.is_file():
+            continue
+        click.echo(f"run {number} of {len(wanted)}: {one.stem}")
+        train_stages(one.stages, clips, runs / one.stem, accelerator="cpu")
+        one.file.write_text(json.dumps(measure(one, clips, runs / one.stem)) + "\n")
+
+
+@main.command()
+def page() -> None:
+    """Write tables and pictures of what is there."""
+    for name in TABLES:
+        put(PAGE, table(name), f"measured: {name}")
+        if rows_by_name(name):
+            (RESULTS / f"{name}.png").write_bytes(curves(name))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()
