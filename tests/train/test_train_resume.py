@@ -139,9 +139,10 @@ def test_stages_follow_each_other_and_go_on_where_they_were(clips: Path, tmp_pat
     before = (run / "stage-1/last.ckpt").stat().st_mtime_ns
     best = train_stages(stages, clips, run)
     assert (run / "stage-1/last.ckpt").stat().st_mtime_ns == before
-    assert train(second, clips, tmp_path / "alone", run / "stage-1/best.safetensors") == best
+    assert train(second, clips, tmp_path / "alone", run / "stage-1/last.safetensors") == best
     assert same_run(run / "stage-2", tmp_path / "alone")
-    assert (run / "best.safetensors").read_bytes() == (run / "stage-2/best.safetensors").read_bytes()
+    for name in ("best.safetensors", "last.safetensors"):
+        assert (run / name).read_bytes() == (run / "stage-2" / name).read_bytes()
     again = run_cli(path, clips, run)
     assert (again.exit_code, f"{best:.2f} dB" in again.output) == (0, True)
     assert "--steps is for a recipe of one stage" in run_cli(path, clips, run, "--steps", "9").output

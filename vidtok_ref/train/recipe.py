@@ -128,11 +128,6 @@ class Recipe:
     gan: GanPart = GanPart()
     report: ReportPart = ReportPart()
 
-    @property
-    def costs_psnr(self) -> bool:
-        """Whether a loss takes part that looks better and measures worse, so that the last weights are wanted."""
-        return bool(self.loss.perceptual or self.gan.weight)
-
     def __post_init__(self) -> None:
         data, optimizer, report = self.data, self.optimizer, self.report
         counts = {
