@@ -167,7 +167,7 @@ def test_table(table: ModuleType, models: dict[str, VideoTokenizer]) -> None:
 
 def test_the_kit_is_small_and_whole() -> None:
     files = [path for path in KIT.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 1_500_000
+    assert sum(path.stat().st_size for path in files) < 2_200_000
     named = {*(KIT / f"{name}.json" for name in ("cases", "refusals", "tiles")), *(KIT / "version-2").iterdir()}
     for case in json.loads((KIT / "cases.json").read_text())["cases"]:
         named |= {KIT / case[key] for key in ("input", "tokens", "video")}
