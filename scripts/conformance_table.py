@@ -96,8 +96,9 @@ def row(name: str, cases: list[Found]) -> str:
     text = f"{different} of {of:,}" if tokens else "no tokens"
     if different:
         text += f", {max(t[2] for t in tokens):.1e} away"
-    latents = np.max([case.latents for case in cases if case.latents is not None])  # unlike max, it keeps NaN
-    return f"| {name} | {text} | {latents:.1e} | {np.max([case.frames for case in cases]):.1e} |\n"
+    latents = [case.latents for case in cases if case.latents is not None]
+    largest = f"{np.max(latents):.1e}" if latents else "no latents"  # unlike max, it keeps NaN
+    return f"| {name} | {text} | {largest} | {np.max([case.frames for case in cases]):.1e} |\n"
 
 
 def sections(tables: dict[str, list[Case]], models: dict[str, VideoTokenizer], runners: list[Runner]) -> str:
@@ -112,8 +113,9 @@ def sections(tables: dict[str, list[Case]], models: dict[str, VideoTokenizer], r
             found[runner.name] = None
     page, start = "", 0
     for title, some in tables.items():
-        largest = max(np.abs(case.read_tokens().data).max() for case in some if not case.tokens_exact)
-        page += f"\n## {title}\n\nThe largest latent is {largest:.1f}.\n\n{COLUMNS}"
+        latents = [np.abs(case.read_tokens().data).max() for case in some if not case.tokens_exact]
+        largest = f"The largest latent is {max(latents):.1f}.\n\n" if latents else ""
+        page += f"\n## {title}\n\n{largest}{COLUMNS}"
         for name, all_of_it in found.items():
             part = None if all_of_it is None else all_of_it[start : start + len(some)]
             page += f"| {name} | failed | | |\n" if part is None else row(name, part)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +27,7 @@ from vidtok_ref import VideoTokenizer, build
 from vidtok_ref.families import family_of
 from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.weights import weights_sha256
+from vidtok_runtime.bundle.stream_spec import SURPLUS
 from vidtok_runtime.streaming.geometry import to_network
 from vidtok_runtime.streaming.tiles import cuts
 from vidtok_runtime.tokens.tokens import TokenInfo, Tokens
@@ -60,13 +62,14 @@ class KitClip:
 class Spec:
     """A bundle and its cases.
 
-    seed: the first that is tried. gain: of the encoder's last layer, so that latents spread over many codes.
+    seed: the first that is tried. gains: of the last convolutions, so that latents spread over many codes and frames
+    stay within their range.
     """
 
     variant: str
     clips: dict[str, KitClip]
     seed: int = 0
-    gain: float = 3.0
+    gains: Mapping[str, float] = field(default_factory=lambda: {"encoder": 3.0, "decoder": 1.0})
     overrides: dict[str, Any] = field(default_factory=lambda: NARROW)
 
 
@@ -108,6 +111,29 @@ BUNDLES = {
             "latent_std": (2.0, 0.5, 1.0, 1.5),
         },
     ),
+    # Calls of 9, 8, 8 ... frames and 3, 2, 2 ... latents.
+    "cogvideox-exact": Spec(
+        "cogvideox",
+        {
+            "cogvideox-exact": KitClip((18, 10, 13), [[18], [1, 8, 9], [7, 3, 8]], [[7], [1, 2, 4], [3, 1, 3]]),
+            # No frame is added behind.
+            "cogvideox-exact-whole": KitClip((9, 9, 14), [[9], [4, 5]], [[3], [2, 1]]),
+            "cogvideox-exact-one-frame": KitClip((1, 4, 7), [[1]], [[1]]),
+        },
+        overrides={"channels": (4, 4, 8), "z_channels": 4, "num_res_blocks": 1, "groups": 2},
+        gains={"encoder": 2.0, "decoder": 0.4},
+    ),
+    # Windows of 17 frames; one of three frames is left.
+    "cosmos-windows": Spec(
+        "cosmos-dv-4x8x8",
+        {
+            "cosmos-windows": KitClip((20, 13, 18), [[20], [1, 16, 3], [9, 9, 2]], [[7], [1, 4, 2], [3, 3, 1]]),
+            "cosmos-windows-one-frame": KitClip((1, 8, 9), [[1]], [[1]]),
+        },
+        overrides={"ch": 2, "ch_mult": (1, 2), "decoder_mult": (1, 2), "num_res_blocks": 1, "z_channels": 4},
+        seed=3,  # windows of many codes
+        gains={"encoder": 1.5, "decoder": 0.2},
+    ),
 }
 
 
@@ -137,7 +163,10 @@ def find_model(spec: Spec) -> VideoTokenizer:
     for seed in itertools.count(spec.seed):
         variant = build(spec.variant, **spec.overrides).config
         weights = random_weights(variant, seed)
-        weights = {k: (t * spec.gain if k.startswith("encoder.conv_out") else t) for k, t in weights.items()}
+        for name, tensor in weights.items():
+            role, layer, *_ = name.split(".")
+            if layer == "conv_out":
+                tensor *= spec.gains[role]
         model = build(variant, weights).double()
         model.source = f"scripts/make_kit.py, seed {seed}"
         outputs = (
@@ -168,6 +197,8 @@ def encode(model: VideoTokenizer, frames: NDArray[np.uint8]) -> Tokens:
         length=spec.length,
         codebook_size=spec.codebook_size,
         groups=spec.groups and replace(spec.groups, multiple=None),
+        exact=spec.decoder.exact_sizes,
+        surplus=spec.decoder.drop == SURPLUS,
         fps=FPS,
         provider="reference",
     )

@@ -34,6 +34,8 @@ SAME = (
     "length",
     "codebook_size",
     "groups",
+    "exact",
+    "surplus",
     "fps",
     "precision",
     "skip",

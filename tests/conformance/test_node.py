@@ -47,31 +47,16 @@ def vidtok(command: str, case: Case, source: Path, out: Path, *options: object) 
     run_node("bin/vidtok.mjs", command, case.bundle, source, out, "--threads", 1, *options)
 
 
-def encode(case: Case, out: Path, *options: object) -> None:
+@every_case
+def test_files_of_the_program(case: Case, tmp_path: Path) -> None:
+    """In one chunking; kit.test.js takes every one."""
+    path, (pushes, pulls) = tmp_path / "node.safetensors", (case.pushes[-1], case.pulls[-1])
     _, height, width = case.size
-    vidtok("encode", case, case.input, out, "--size", f"{width}x{height}", "--fps", case.fps, *options)
-
-
-@every_case
-def test_encode(case: Case, tmp_path: Path) -> None:
-    for i, sizes in enumerate(case.pushes):
-        encode(case, tmp_path / f"{i}.safetensors", "--pushes", ",".join(map(str, sizes)))
-        case.check_token_file(tmp_path / f"{i}.safetensors")
-
-
-@every_case
-def test_decode(case: Case, tmp_path: Path) -> None:
-    for i, sizes in enumerate(case.pulls):
-        vidtok("decode", case, case.tokens, tmp_path / f"{i}.f32", "--pushes", ",".join(map(str, sizes)))
-        case.check_video(case.read_frames(tmp_path / f"{i}.f32"))
-    vidtok("decode", case, case.tokens, tmp_path / "bytes.rgb")
-    case.check_video(np.fromfile(tmp_path / "bytes.rgb", np.uint8).reshape(*case.size, 3))
-
-
-@every_case
-def test_a_file_of_node_is_read_by_python(case: Case, tmp_path: Path) -> None:
-    path = tmp_path / "node.safetensors"
-    encode(case, path)
+    size = ("--size", f"{width}x{height}", "--fps", case.fps)
+    vidtok("encode", case, case.input, path, *size, "--pushes", ",".join(map(str, pushes)))
+    case.check_token_file(path)
+    vidtok("decode", case, case.tokens, tmp_path / "back.f32", "--pushes", ",".join(map(str, pulls)))
+    case.check_video(case.read_frames(tmp_path / "back.f32"))
     told = CliRunner().invoke(main, ["info", "--verify", str(path)])
     assert told.exit_code == 0, told.output
     assert "verified" in told.output

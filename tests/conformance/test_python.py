@@ -19,13 +19,15 @@ from vidtok_ref.weights import weights_sha256
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundle.manifest import check_file, read_manifest
 from vidtok_runtime.tokens.tokens import Tokens
+from vidtok_runtime.tools.demo import synthetic_frame
 
 ROOT = Path(__file__).parents[2]
 ENGINES = ("cpu", "openvino")
+Tokenizers = dict[tuple[Path, str], Tokenizer]
 
 
 @pytest.fixture(scope="module")
-def tokenizers() -> dict[tuple[Path, str], Tokenizer]:
+def tokenizers() -> Tokenizers:
     """Filled as they are asked for."""
     return {}
 
@@ -35,12 +37,15 @@ def provider(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def tokenizer(bundle: Path, provider: str, known: Tokenizers) -> Tokenizer:
+    if (bundle, provider) not in known:
+        known[bundle, provider] = Tokenizer(bundle, provider, threads=1)
+    return known[bundle, provider]
+
+
 @pytest.fixture
-def tok(case: Case, provider: str, tokenizers: dict[tuple[Path, str], Tokenizer]) -> Tokenizer:
-    key = (case.bundle, provider)
-    if key not in tokenizers:
-        tokenizers[key] = Tokenizer(case.bundle, provider, threads=1)
-    return tokenizers[key]
+def tok(case: Case, provider: str, tokenizers: Tokenizers) -> Tokenizer:
+    return tokenizer(case.bundle, provider, tokenizers)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +92,29 @@ def test_streams(case: Case, tok: Tokenizer) -> None:
         case.check_video(
             np.concatenate([*(decoder.push(part) for part in pieces(tokens.data, sizes)), decoder.finish()])
         )
+
+
+@pytest.mark.parametrize("bundle", sorted({case.bundle.name for case in read_cases()}))
+def test_other_lengths_whole_and_in_the_smallest_pushes(
+    bundle: str, provider: str, tokenizers: Tokenizers, maker: ModuleType, models: dict[str, VideoTokenizer]
+) -> None:
+    """One frame, a part of a call, and whole calls that are a whole window."""
+    tok, model = tokenizer(KIT / bundle, provider, tokenizers), models[bundle]
+    for length in (1, 6, 17):
+        video = np.stack([synthetic_frame(i, 10, 14) for i in range(length)])
+        wanted = maker.encode(model, video)
+        close = {"rtol": 0, "atol": 0 if wanted.info.codebook_size else 2e-5}
+        found = tok.encode(video, maker.FPS)
+        assert replace(found.info, provider="reference") == wanted.info
+        np.testing.assert_allclose(found.data, wanted.data, **close)
+        encoder = tok.encoder()
+        data = np.concatenate([*(encoder.push(frame[None]) for frame in video), encoder.finish()])
+        np.testing.assert_allclose(data, wanted.data, **close)
+        frames = maker.decode(model, wanted)
+        np.testing.assert_allclose(tok.decode(wanted, "float32"), frames, rtol=0, atol=1e-4)
+        decoder = tok.decoder(*video.shape[:3], "float32")
+        parts = [*(decoder.push(latent[None]) for latent in wanted.data), decoder.finish()]
+        np.testing.assert_allclose(np.concatenate(parts), frames, rtol=0, atol=1e-4)
 
 
 @every_case
@@ -161,13 +189,17 @@ def test_table(table: ModuleType, models: dict[str, VideoTokenizer]) -> None:
     assert lines[8].startswith(f"| wrong | {sum(case.tokens_exact for case in cases)} of {codes}, ")
     assert lines[8].endswith(" away | 0.0e+00 | 0.0e+00 |")
     assert lines[9].startswith("| none | failed")
+    codes_only = [case for case in cases if case.tokens_exact and case.size[0] == 1]
+    rows = table.sections({"codes": codes_only}, models, [table.Runner("wrong", None, wrong)]).splitlines()
+    assert rows[3].startswith("| runtime ")  # no line about latents
+    assert rows[-1].endswith(" away | no latents | 0.0e+00 |")
     page = table.TARGET.read_text()
     assert all(runner.name in page for runner in table.RUNNERS)
 
 
 def test_the_kit_is_small_and_whole() -> None:
     files = [path for path in KIT.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 1_500_000
+    assert sum(path.stat().st_size for path in files) < 2_200_000
     named = {*(KIT / f"{name}.json" for name in ("cases", "refusals", "tiles")), *(KIT / "version-2").iterdir()}
     for case in json.loads((KIT / "cases.json").read_text())["cases"]:
         named |= {KIT / case[key] for key in ("input", "tokens", "video")}

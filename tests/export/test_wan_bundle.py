@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from commands import run
 
 from vidtok_export.cli import main
-from vidtok_ref import VideoTokenizer, build
 from vidtok_runtime import Tokenizer, Tokens
 from vidtok_runtime.evaluation.protocol import Protocol
 from vidtok_runtime.quality.metrics import psnr
@@ -25,53 +22,6 @@ BUNDLE = Path(__file__).parents[1] / "conformance/kit/wan-causal"
 
 def clip(frames: int) -> np.ndarray:
     return np.stack([synthetic_frame(i, 18, 26) for i in range(frames)])
-
-
-@pytest.mark.parametrize("provider", ["cpu", "openvino"])
-def test_patches_and_shortcuts(exported: Callable[[VideoTokenizer], Path], provider: str) -> None:
-    small = {
-        "ch": 4,
-        "decoder_ch": 4,
-        "z_channels": 4,
-        "ch_mult": (2, 2),
-        "num_res_blocks": 1,
-        "temporal_down": (True,),
-    }
-    model = build("wan-2.2", **small, latent_mean=None, latent_std=None)
-    tok = Tokenizer(exported(model), provider, threads=1)
-    for frames in (1, 2, 5, 8):
-        video = clip(frames)
-        padded = np.pad(video, ((0, 0), (0, 2), (0, 2), (0, 0)), mode="edge")
-        with torch.no_grad():
-            latent = model.encode(torch.from_numpy(padded).permute(3, 0, 1, 2)[None] / 127.5 - 1).latent
-            wanted = model.decode(latent, frames)[0].permute(1, 2, 3, 0)[:, :18, :26].clamp(-1, 1)
-        tokens = tok.encode(video)
-        np.testing.assert_allclose(tokens.data, latent[0].transpose(0, 1), atol=2e-5)
-        back = tok.decode(tokens, dtype="float32")
-        np.testing.assert_allclose(back, wanted, atol=1e-4)
-        encoder = tok.encoder()
-        data = np.concatenate([*(encoder.push(frame[None]) for frame in video), encoder.finish()])
-        np.testing.assert_allclose(data, tokens.data, atol=2e-5)
-        decoder = tok.decoder(frames, 18, 26, dtype="float32")
-        pieces = [decoder.push(row[None]) for row in data]
-        np.testing.assert_allclose(np.concatenate([*pieces, decoder.finish()]), back, atol=1e-4)
-
-
-@pytest.mark.parametrize("provider", ["cpu", "openvino"])
-def test_every_length_comes_back_in_every_splitting(provider: str) -> None:
-    tok = Tokenizer(BUNDLE, provider, threads=1)
-    for frames in range(1, 11):
-        video = clip(frames)
-        tokens = tok.encode(video)
-        assert len(tokens.data) == 1 + -(-(frames - 1) // 4)
-        back = tok.decode(tokens, dtype="float32")
-        assert back.shape == video.shape
-        encoder = tok.encoder()
-        data = np.concatenate([*(encoder.push(video[i : i + 1]) for i in range(frames)), encoder.finish()])
-        np.testing.assert_allclose(data, tokens.data, atol=2e-5)
-        decoder = tok.decoder(frames, *video.shape[1:3], dtype="float32")
-        pieces = [decoder.push(data[i : i + 1]) for i in range(len(data))]
-        np.testing.assert_allclose(np.concatenate([*pieces, decoder.finish()]), back, atol=1e-4)
 
 
 def test_the_scale_of_the_release(tmp_path: Path) -> None:
