@@ -44,6 +44,7 @@ class Family:
 
     name: in manifests and token files. title: for people. licence: of the released weights, as far as known.
     config: the dataclass of its configurations, with `from_dict`. configs: those that were released, by name.
+    release_class: what `_class_name` is in the release's `config.json`, None where it has none.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Family:
     licence: str
     config: type[Any]
     configs: Mapping[str, Any]
+    release_class: str | None = None
 
     def parse(self, data: Mapping[str, Any]) -> Any:
         """The inverse of a configuration's `to_dict`; raises VariantError."""
@@ -94,10 +96,6 @@ class Family:
     def start_grown(self, model: Any, narrow: Any) -> None:
         """Give a model the function of a narrower one, in place, for training; raises VariantError."""
         raise VariantError(f'family {self.name} has no grown start; give `start = "random"`')
-
-    def look_alikes(self, weights: Mapping[str, Any]) -> list[str]:
-        """Names of the configurations that tensors of these names and shapes may belong to."""
-        return []
 
 
 @cache

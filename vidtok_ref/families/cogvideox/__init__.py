@@ -24,6 +24,7 @@ class CogVideoXFamily(Family):
     licence = "Apache-2.0 (weights of CogVideoX-2b; those of 5b have the CogVideoX licence)"
     config = CogVideoXConfig
     configs = CONFIGS
+    release_class = "AutoencoderKLCogVideoX"
 
     def from_release(self, name: str, data: Mapping[str, Any]) -> CogVideoXConfig:
         return CogVideoXConfig.from_release(name, data)
