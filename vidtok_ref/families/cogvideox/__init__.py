@@ -25,6 +25,7 @@ class CogVideoXFamily(Family):
     config = CogVideoXConfig
     configs = CONFIGS
     release_class = "AutoencoderKLCogVideoX"
+    release_library = "diffusers"
 
     def from_release(self, name: str, data: Mapping[str, Any]) -> CogVideoXConfig:
         return CogVideoXConfig.from_release(name, data)

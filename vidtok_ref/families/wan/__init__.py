@@ -25,6 +25,7 @@ class WanFamily(Family):
     config = WanConfig
     configs = CONFIGS
     release_class = "AutoencoderKLWan"
+    release_library = "diffusers"
 
     def from_release(self, name: str, data: Mapping[str, Any]) -> WanConfig:
         return WanConfig.from_release(name, data)
