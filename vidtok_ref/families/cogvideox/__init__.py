@@ -46,9 +46,9 @@ class CogVideoXFamily(Family):
         return ReleasedCogVideoX(model)
 
     def own_names(self, weights: Mapping[str, T]) -> dict[str, T]:
-        from vidtok_ref.families.cogvideox.checkpoints import own_name
+        from vidtok_ref.families.cogvideox.checkpoints import own_names
 
-        return {own_name(name): tensor for name, tensor in weights.items()}
+        return own_names(weights)
 
 
 FAMILY = CogVideoXFamily()
