@@ -18,6 +18,10 @@ class WeightsError(ModelError, ValueError):
     """Weights that cannot be read or do not belong to the variant."""
 
 
+class MisfitError(WeightsError):
+    """Weights whose names or shapes are not those of the model."""
+
+
 class ShapeError(ModelError, ValueError):
     """A tensor whose axes do not fit the model."""
 

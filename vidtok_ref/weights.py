@@ -5,22 +5,33 @@ from __future__ import annotations
 import hashlib
 import pickle
 import struct
+import zipfile
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vidtok_ref.errors import WeightsError
+from vidtok_ref.errors import MisfitError, WeightsError
+from vidtok_ref.torchscript_file import is_torchscript, read_torchscript
 
+T = TypeVar("T")
+
+# What training puts around a tokenizer: parallel training, and a model of latents that holds its tokenizer.
+_WRAPPERS = ("module.", "first_stage_model.")
 # A released checkpoint also holds the discriminator, the perceptual loss and perhaps a running average.
 _NOT_THE_MODEL = ("loss.", "model_ema.")
+# Suffixes of checkpoints, in the order in which a folder is searched for them.
+_KINDS = ((".safetensors",), (".ckpt", ".pth", ".pt", ".bin"), (".jit",))
 UNREADABLE = (
     SafetensorError,
     pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    OSError,
     struct.error,
     RuntimeError,
     EOFError,
@@ -32,46 +43,84 @@ UNREADABLE = (
 
 
 def read_weights(path: str | PathLike[str]) -> dict[str, Tensor]:
-    """Tensors by name, of a `.safetensors` or PyTorch checkpoint or of all in a folder; raises WeightsError.
+    """Tensors by name, of a checkpoint or of all in a folder; raises WeightsError.
 
-    Of a folder that has `.safetensors` files only these are read.
+    A checkpoint is a `.safetensors` file, one of `torch.save`, or a TorchScript archive. Of a folder only the first
+    kind is read that it has any file of.
     """
     path = Path(path)
     if path.is_dir():
-        tensors: dict[str, Tensor] = {}
-        for file in _checkpoints_in(path):
-            tensors |= read_weights(file)
-        return tensors
+        return _joined(_checkpoints_in(path))
     if not path.is_file():
-        raise WeightsError(f"{path} is neither a file nor a folder; give a .ckpt, .pth or .safetensors checkpoint")
+        raise WeightsError(
+            f"{path} is neither a file nor a folder; give a .safetensors, .ckpt, .pth or .jit checkpoint"
+        )
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _content(path)
     except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path} is not a checkpoint that can be read safely: {reason}") from error
     content = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not any(isinstance(t, Tensor) for t in content.values()):
         raise WeightsError(f"{path} holds no state dict")
-    return {k: t for k, t in content.items() if isinstance(k, str) and isinstance(t, Tensor)}
+    return _unwrapped({k: t for k, t in content.items() if isinstance(k, str) and isinstance(t, Tensor)})
+
+
+def _content(path: Path) -> Any:
+    """What a checkpoint holds, by its kind."""
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if is_torchscript(path):
+        return read_torchscript(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the tokenizer under its own names, where it is a part of something larger."""
+    for wrapper in _WRAPPERS:
+        inside = {k.removeprefix(wrapper): t for k, t in weights.items() if k.startswith(wrapper)}
+        weights = inside or weights
+    return weights
 
 
 def _checkpoints_in(folder: Path) -> list[Path]:
-    for suffixes in ((".safetensors",), (".ckpt", ".pth", ".pt", ".bin")):
+    for suffixes in _KINDS:
         if found := sorted(path for path in folder.iterdir() if path.suffix in suffixes):
             return found
-    raise WeightsError(f"the folder {folder} holds no checkpoint (.safetensors, .ckpt, .pth, .pt, .bin)")
+    cure = "; give the folder vae in it" if (folder / "vae").is_dir() else ""
+    known = ", ".join(suffix for kind in _KINDS for suffix in kind)
+    raise WeightsError(f"the folder {folder} holds no checkpoint ({known}){cure}")
 
 
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _joined(files: list[Path]) -> dict[str, Tensor]:
+    """What several files hold together; what two of them hold must be the same."""
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        found = read_weights(file)
+        for name in tensors.keys() & found.keys():
+            if not torch.equal(tensors[name], found[name]):
+                raise WeightsError(
+                    f"{file} has another {name} than the files before it in {file.parent}; give one file, or a folder "
+                    "of files that belong together"
+                )
+        tensors |= found
+    return tensors
+
+
+def few(names: list[str], joint: str = ", ") -> str:
+    """The first three names, and how many more there are."""
+    shown = [name if name.isprintable() else ascii(name) for name in names[:3]]
+    return joint.join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def of_the_model(weights: Mapping[str, T]) -> dict[str, T]:
+    """Tensors of a tokenizer without those that only its training needs."""
+    return {k: t for k, t in weights.items() if not k.startswith(_NOT_THE_MODEL)}
 
 
 def load_into(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
-    """Load weights strictly, as float32; raises WeightsError that says what differs."""
-    given = {k: t for k, t in weights.items() if not k.startswith(_NOT_THE_MODEL)}
-    wanted = model.state_dict()
+    """Load weights strictly, as float32; raises MisfitError that says what differs, WeightsError for NaN."""
+    given, wanted = of_the_model(weights), model.state_dict()
     problems = {
         "missing": sorted(wanted.keys() - given.keys()),
         "unexpected": sorted(given.keys() - wanted.keys()),
@@ -80,11 +129,12 @@ def load_into(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> Non
             for k in wanted.keys() & given.keys()
             if given[k].shape != wanted[k].shape
         ),
-        "not finite": sorted(k for k, t in given.items() if t.is_floating_point() and not t.isfinite().all()),
     }
-    found = "; ".join(f"{len(names)} {what}: {_few(names)}" for what, names in problems.items() if names)
+    found = "; ".join(f"{len(names)} {what}: {few(names)}" for what, names in problems.items() if names)
     if found:
-        raise WeightsError(f"these weights do not belong to {name}: {found}")
+        raise MisfitError(f"these weights do not belong to {name}: {found}")
+    if broken := sorted(k for k, t in given.items() if t.is_floating_point() and not t.isfinite().all()):
+        raise WeightsError(f"these weights of {name} are damaged; {len(broken)} not finite: {few(broken)}")
     model.load_state_dict({k: t.float() for k, t in given.items()}, strict=True)
 
 

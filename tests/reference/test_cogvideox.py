@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,22 @@ def test_a_folder_of_the_release_and_a_file_of_ours(tmp_path: Path, narrow: Vide
     ours = embedded_variant(tmp_path / "ours.safetensors")
     assert ours == narrow.config
     assert weights_sha256(build(ours, tmp_path / "ours.safetensors")) == weights_sha256(narrow)
+
+
+def original(name: str) -> str:
+    """The name that the original checkpoint of three levels has, as the converter of diffusers maps it."""
+    name = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
+    name = re.sub(r"decoder\.up_blocks\.(\d)", lambda m: f"decoder.up.{2 - int(m[1])}", name)
+    name = name.replace("down_blocks", "down").replace("resnets", "block")
+    return name.replace("sampler.space", "sample")
+
+
+def test_the_original_file(tmp_path: Path, narrow: VideoTokenizer) -> None:
+    weights = {original(name): tensor for name, tensor in narrow.state_dict().items()}
+    assert "decoder.up.0.block.0.conv1.conv.weight" in weights
+    assert "encoder.down.1.downsample.conv.weight" in weights
+    torch.save({"state_dict": {**weights, "loss.logvar": torch.zeros(1)}}, tmp_path / "3d-vae.pt")
+    assert weights_sha256(build("cogvideox", tmp_path / "3d-vae.pt", **NARROW)) == weights_sha256(narrow)
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from conftest import ABSENT, REFERENCE
 from safetensors.torch import save_file
 
 from vidtok_ref import ModelError, VideoTokenizer, build
-from vidtok_ref.families.vidtok.checkpoints import FOLDER_VARIABLE, find_checkpoint, look_alikes, release_name
+from vidtok_ref.families.vidtok.checkpoints import FOLDER_VARIABLE, find_checkpoint, release_name
 from vidtok_ref.families.vidtok.variant import VARIANTS
 from vidtok_ref.families.weights_file import embedded_variant
 from vidtok_ref.weights import read_weights, weights_sha256
@@ -91,9 +91,9 @@ def test_a_wrong_checkpoint_is_recognised(released: Path, tmp_path: Path) -> Non
         build("kl-8chn", renamed, ch=4)
     with pytest.raises(ModelError, match=r"missing.*unexpected.*they look like kl-4chn"):
         build("kl-4chn-noncausal", renamed, ch=4)
-    assert look_alikes({"something": torch.zeros(1)}) == []
     for name in ("kl-4chn-noncausal", "fsq-32768-8x8x8-v1.1"):
-        assert name in look_alikes(build(name, ch=4).state_dict())
+        with pytest.raises(ModelError, match=f"they look like {name}, at 1/32 of the released width"):
+            build("kl-16chn", build(name, ch=4).state_dict(), ch=4)
 
 
 def test_the_two_versions_are_told_apart_by_what_the_file_says(released: Path, tmp_path: Path) -> None:

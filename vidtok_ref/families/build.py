@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidtok_ref.errors import VariantError, WeightsError
+from vidtok_ref.errors import MisfitError, VariantError, WeightsError
+from vidtok_ref.families.look_alikes import look_alikes
 from vidtok_ref.families.registry import Family, all_families, family_of, find_variant, make_model
 from vidtok_ref.families.weights_file import embedded_variant
 from vidtok_ref.tokenizer import VideoTokenizer
@@ -41,7 +42,9 @@ def build(
     if released_config is None and isinstance(weights, str | PathLike) and (Path(weights) / _CONFIG).is_file():
         released_config = Path(weights) / _CONFIG
     if released_config is not None:
-        config = family.from_release(config.name, _read_config(released_config))
+        settings = _read_config(released_config)
+        _check_class(family, settings)
+        config = family.from_release(config.name, settings)
     config = find_variant(config, **overrides)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -72,12 +75,19 @@ def _read_config(given: str | PathLike[str] | Mapping[str, Any]) -> Mapping[str,
     return data
 
 
+def _check_class(family: Family, settings: Mapping[str, Any]) -> None:
+    """Raise VariantError when a release's configuration says that it is of another family."""
+    said = settings.get("_class_name", family.release_class)
+    if said != family.release_class:
+        owners = [f", which is of {other.title}" for other in all_families().values() if other.release_class == said]
+        raise VariantError(f"this configuration is of {said}{''.join(owners)}, not of {family.title}")
+
+
 def _load(family: Family, model: VideoTokenizer, weights: Mapping[str, Tensor]) -> None:
     try:
         load_into(model, family.own_names(weights), model.config.name)
-    except WeightsError as error:
-        similar = [name for other in all_families().values() for name in other.look_alikes(weights)]
-        raise WeightsError(f"{error}; they look like {' or '.join(similar)}" if similar else str(error)) from error
+    except MisfitError as error:
+        raise MisfitError("; ".join(filter(None, [str(error), look_alikes(weights)]))) from error
 
 
 def _check_claims(family: Family, path: Path, config: Any) -> None:

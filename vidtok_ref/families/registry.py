@@ -44,6 +44,8 @@ class Family:
 
     name: in manifests and token files. title: for people. licence: of the released weights, as far as known.
     config: the dataclass of its configurations, with `from_dict`. configs: those that were released, by name.
+    release_class: what `_class_name` is in the release's `config.json`, None where it has none. release_library: the
+    library that has the release's own implementation, None where `release` gives none.
     """
 
     name: str
@@ -51,6 +53,8 @@ class Family:
     licence: str
     config: type[Any]
     configs: Mapping[str, Any]
+    release_class: str | None = None
+    release_library: str | None = None
 
     def parse(self, data: Mapping[str, Any]) -> Any:
         """The inverse of a configuration's `to_dict`; raises VariantError."""
@@ -82,8 +86,9 @@ class Family:
     def release(self, model: Any) -> Any | None:
         """The release's own implementation with the weights of a model, None where there is none to call.
 
-        It has `compile()` and `step(role, x)`, which runs the next call of one stream: `N C T H W`, T whole latents.
-        Raises MissingError.
+        It has `compile()` and `step(role, x)`, which runs the next call of one stream: `N C T H W`, T whole latents;
+        and `encode(video)` and `decode(latent)` for whole clips of a length that the release has, in float64. Raises
+        MissingError.
         """
         return None
 
@@ -94,10 +99,6 @@ class Family:
     def start_grown(self, model: Any, narrow: Any) -> None:
         """Give a model the function of a narrower one, in place, for training; raises VariantError."""
         raise VariantError(f'family {self.name} has no grown start; give `start = "random"`')
-
-    def look_alikes(self, weights: Mapping[str, Any]) -> list[str]:
-        """Names of the configurations that tensors of these names and shapes may belong to."""
-        return []
 
 
 @cache

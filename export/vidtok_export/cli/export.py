@@ -33,6 +33,8 @@ def _show_list(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Examples: vidtok-export --variant kl-4chn --checkpoint vidtok_kl_causal_488_4chn.ckpt; "
+    "vidtok-export --variant wan-2.1 --checkpoint vae/; "
+    "vidtok-export --variant cosmos-cv-4x8x8 --checkpoint autoencoder.jit; "
     "vidtok-export verify kl-4chn; vidtok-export convert vidtok_kl_causal_488_4chn.ckpt --variant kl-4chn",
 )
 @VARIANT
@@ -103,6 +105,7 @@ def main(
     if not quiet:
         size = sum(p.stat().st_size for p in out.iterdir()) / 1e6
         click.echo(f"{out}: {size:.1f} MB" + ("" if model.seed is None else ", UNTRAINED weights"))
+        click.echo(f"licence of the weights: {licence or family_of(model.config).licence}")
     if triton is not None:
         from vidtok_export.servers.triton import write_triton
         from vidtok_runtime.bundle.manifest import read_manifest

@@ -21,7 +21,9 @@ FILE = click.Path(path_type=Path)
 FORCE = click.option("--force", is_flag=True, help="Replace an existing file.")
 VARIANT = click.option("--variant", help="Name; --list shows them.  [default: the one inside the checkpoint]")
 CHECKPOINT = click.option(
-    "--checkpoint", type=FILE, help="Released weights: a file (.ckpt, .pth, .safetensors), or a folder of them."
+    "--checkpoint",
+    type=FILE,
+    help="Released weights: a file (.ckpt, .pt, .pth, .bin, .safetensors, .jit), or a folder of them.",
 )
 DEBUG = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 

@@ -24,6 +24,8 @@ class CogVideoXFamily(Family):
     licence = "Apache-2.0 (weights of CogVideoX-2b; those of 5b have the CogVideoX licence)"
     config = CogVideoXConfig
     configs = CONFIGS
+    release_class = "AutoencoderKLCogVideoX"
+    release_library = "diffusers"
 
     def from_release(self, name: str, data: Mapping[str, Any]) -> CogVideoXConfig:
         return CogVideoXConfig.from_release(name, data)
@@ -44,9 +46,9 @@ class CogVideoXFamily(Family):
         return ReleasedCogVideoX(model)
 
     def own_names(self, weights: Mapping[str, T]) -> dict[str, T]:
-        from vidtok_ref.families.cogvideox.checkpoints import own_name
+        from vidtok_ref.families.cogvideox.checkpoints import own_names
 
-        return {own_name(name): tensor for name, tensor in weights.items()}
+        return own_names(weights)
 
 
 FAMILY = CogVideoXFamily()

@@ -39,6 +39,16 @@ class ReleasedCogVideoX:
         for half in ("encoder", "decoder"):
             setattr(self.vae, half, torch.compile(getattr(self.vae, half), dynamic=False))
 
+    def encode(self, video: Tensor) -> Tensor:
+        """Video `N 3 T H W` to the mean of its posterior, `N C t h w`, in float64."""
+        mean: Tensor = self.vae.double().encode(video.double()).latent_dist.mode()
+        return mean
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Latent `N C t h w` to video, `N 3 T H W`, in float64."""
+        video: Tensor = self.vae.double().decode(latent.double()).sample
+        return video
+
     def step(self, role: str, x: Tensor) -> Tensor:
         """The next call of a stream; what an odd number of latents gives begins with dummies, as ours does."""
         y, self._caches[role] = getattr(self.vae, role)(x, conv_cache=self._caches[role])

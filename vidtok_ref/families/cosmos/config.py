@@ -74,13 +74,14 @@ class CosmosConfig:
         for key, only in _ONLY.items():
             if (found := data.get(key, only)) != only:
                 raise VariantError(f"{key} of this configuration is {found!r}; {name} is built with {only!r} only")
-        if bool(data.get("levels")) != bool(CONFIGS.get(name, cls(name)).levels):
+        own = CONFIGS.get(name, cls(name))
+        if bool(data.get("levels", own.levels)) != bool(own.levels):
             raise VariantError(f"{name} and this configuration are not both with levels or both without")
         given = {ours: data[theirs] for theirs, ours in _RELEASED.items() if theirs in data}
-        config = cls.from_dict({"name": name, **given})
-        # Without levels and at this factor of time, the release's decoder leaves the last one out.
-        mult = config.ch_mult if config.levels else config.ch_mult[:-1]
-        return cls.from_dict({**config.to_dict(), "decoder_mult": mult})
+        if "ch_mult" in given:
+            # Without levels and at this factor of time, the release's decoder leaves the last one out.
+            given["decoder_mult"] = given["ch_mult"] if own.levels else given["ch_mult"][:-1]
+        return cls.from_dict({**own.to_dict(), **given})
 
 
 # Keys of a released configuration: what they are here, and those that have one value.

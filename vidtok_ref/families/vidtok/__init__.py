@@ -59,10 +59,5 @@ class VidTokFamily(Family):
 
         start_from_narrow(model, narrow)
 
-    def look_alikes(self, weights: Mapping[str, Any]) -> list[str]:
-        from vidtok_ref.families.vidtok.checkpoints import look_alikes
-
-        return look_alikes(weights)
-
 
 FAMILY = VidTokFamily()

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from vidtok_ref.errors import WeightsError
-from vidtok_ref.families.registry import find_variant
-from vidtok_ref.families.vidtok.variant import VARIANTS, Variant
+from vidtok_ref.families.vidtok.variant import Variant
 
 FOLDER_VARIABLE = "VIDTOK_CHECKPOINTS"
 HUB = "microsoft/VidTok"
@@ -61,23 +57,3 @@ def find_checkpoint(v: Variant) -> Path:
         f"${FOLDER_VARIABLE} names, or into ./checkpoints; or take them from the hub ({HUB}: {reason}); "
         "or give --seed N for untrained weights"
     )
-
-
-@cache
-def _shapes(v: Variant) -> dict[str, Any]:
-    """Of a variant's tensors."""
-    import torch
-
-    from vidtok_ref.families.vidtok.model import VidTok
-
-    with torch.device("meta"):
-        return {name: tensor.shape for name, tensor in VidTok(v).state_dict().items()}
-
-
-def look_alikes(weights: Mapping[str, Any]) -> list[str]:
-    """Names of the variants whose tensors, at the width of these weights, have exactly these names and shapes."""
-    first = weights.get("encoder.conv_in.conv.weight", weights.get("encoder.conv_in.weight"))
-    if first is None:
-        return []
-    shapes = {k: t.shape for k, t in weights.items() if k.startswith(("encoder.", "decoder."))}
-    return [name for name, v in VARIANTS.items() if _shapes(find_variant(v, ch=first.shape[0])) == shapes]

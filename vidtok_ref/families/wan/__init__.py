@@ -24,6 +24,8 @@ class WanFamily(Family):
     licence = "Apache-2.0"
     config = WanConfig
     configs = CONFIGS
+    release_class = "AutoencoderKLWan"
+    release_library = "diffusers"
 
     def from_release(self, name: str, data: Mapping[str, Any]) -> WanConfig:
         return WanConfig.from_release(name, data)

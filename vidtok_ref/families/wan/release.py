@@ -45,6 +45,16 @@ class ReleasedWan:
         for half in ("encoder", "decoder"):
             setattr(self.vae, half, torch.compile(getattr(self.vae, half), dynamic=False))
 
+    def encode(self, video: Tensor) -> Tensor:
+        """Video `N 3 T H W` to the mean of its posterior, `N C t h w`, in float64."""
+        mean: Tensor = self.vae.double().encode(video.double()).latent_dist.mode()
+        return mean
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Latent `N C t h w` to video, `N 3 T H W`, in float64."""
+        video: Tensor = self.vae.double().decode(latent.double()).sample
+        return video
+
     def step(self, role: str, x: Tensor) -> Tensor:
         """The next call of a stream, in the release's own pieces: of frames (whole latents), or of latents.
 
