@@ -8,24 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from narrow import narrow
 
 from vidtok_export.graph import frame_unit
 from vidtok_export.lowering.lower import lower
-from vidtok_ref import VARIANTS, VideoTokenizer, build
+from vidtok_ref import VARIANTS, VideoTokenizer
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.tools.demo import synthetic_frame
 
-NARROW = {"channels": (4, 4, 8), "z_channels": 4, "num_res_blocks": 1, "groups": 2}
+
+@pytest.fixture(scope="module")
+def model() -> VideoTokenizer:
+    return narrow("cogvideox")
 
 
 @pytest.fixture(scope="module")
-def narrow() -> VideoTokenizer:
-    return build("cogvideox", **NARROW)
-
-
-@pytest.fixture(scope="module")
-def bundle(narrow: VideoTokenizer, exported: Callable[[VideoTokenizer], Path]) -> Path:
-    return exported(narrow)
+def bundle(model: VideoTokenizer, exported: Callable[[VideoTokenizer], Path]) -> Path:
+    return exported(model)
 
 
 def clip(frames: int) -> np.ndarray:
@@ -43,10 +42,10 @@ def reference(model: VideoTokenizer, frames: np.ndarray) -> tuple[np.ndarray, np
 
 @pytest.mark.parametrize("role", ["encoder", "decoder"])
 @torch.no_grad()
-def test_lowered_it_gives_the_same(narrow: VideoTokenizer, role: str) -> None:
-    coder, channels = getattr(narrow, role), 3 if role == "encoder" else 4
+def test_lowered_it_gives_the_same(model: VideoTokenizer, role: str) -> None:
+    coder, channels = getattr(model, role), 3 if role == "encoder" else 4
     lowered, states = lower(coder), [None, None]
-    for size in narrow.stream.calls(role).sizes(17 if role == "encoder" else 5):
+    for size in model.stream.calls(role).sizes(17 if role == "encoder" else 5):
         x = torch.randn(2, channels, size, 4, 8, generator=torch.Generator().manual_seed(size))
         (wanted, states[0]), (found, states[1]) = coder.step(x, states[0]), lowered.step(x, states[1])
         assert torch.allclose(found, wanted, atol=1e-5)
@@ -59,11 +58,11 @@ def test_frames_of_a_call_need_not_be_whole_latents() -> None:
 
 
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])
-def test_every_length_comes_back_in_every_splitting(narrow: VideoTokenizer, bundle: Path, provider: str) -> None:
+def test_every_length_comes_back_in_every_splitting(model: VideoTokenizer, bundle: Path, provider: str) -> None:
     tok = Tokenizer(bundle, provider, threads=1)
     for frames in (1, 9, 10, 17, 20):
         video = clip(frames)
-        wanted, recon = reference(narrow, video)
+        wanted, recon = reference(model, video)
         tokens = tok.encode(video)
         assert len(tokens.data) == 1 + 2 * -(-(frames - 1) // 8)
         np.testing.assert_allclose(tokens.data, wanted, atol=2e-5)

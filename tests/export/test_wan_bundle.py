@@ -12,9 +12,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 from commands import run
+from narrow import narrow
 
 from vidtok_export.cli import main
-from vidtok_ref import VideoTokenizer, build
+from vidtok_ref import VideoTokenizer
 from vidtok_runtime import Tokenizer, Tokens
 from vidtok_runtime.evaluation.protocol import Protocol
 from vidtok_runtime.quality.metrics import psnr
@@ -29,15 +30,7 @@ def clip(frames: int) -> np.ndarray:
 
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])
 def test_patches_and_shortcuts(exported: Callable[[VideoTokenizer], Path], provider: str) -> None:
-    small = {
-        "ch": 4,
-        "decoder_ch": 4,
-        "z_channels": 4,
-        "ch_mult": (2, 2),
-        "num_res_blocks": 1,
-        "temporal_down": (True,),
-    }
-    model = build("wan-2.2", **small, latent_mean=None, latent_std=None)
+    model = narrow("wan-2.2")
     tok = Tokenizer(exported(model), provider, threads=1)
     for frames in (1, 2, 5, 8):
         video = clip(frames)
