@@ -214,7 +214,7 @@ def measure_row(row: Row, settings: Settings, tick: Callable[[str], object]) -> 
     """Fill a row as far as it can be; tick: is told every step. Raises VidtokError, ModelError, ExportError."""
     name = row.variant
     if name not in VARIANTS:
-        row.missing.append(f"{name} is not here yet: no family has it")
+        row.missing.append("not here yet: no family has it")
         return
     tick(f"{name}: costs")
     row.measured |= costs(name, settings.size, settings.overrides.get(name, {}))
@@ -245,10 +245,7 @@ def measure_all(settings: Settings, variants: tuple[str, ...], *, quiet: bool) -
     unknown = [name for name in names if name not in known and name not in VARIANTS]
     if unknown:
         raise InputError(f"{unknown[0]} is neither in the table nor a variant; vidtok-export --list shows them")
-    rows = [
-        Row(known.get(name, {"method": VARIANTS[name].name, "variant": name} if name in VARIANTS else {}))
-        for name in names
-    ]
+    rows = [Row(known.get(name, {"method": name, "variant": name})) for name in names]
     failed = False
     with tqdm(total=STEPS * len(rows), unit="step", disable=quiet) as bar:
         for number, row in enumerate(rows):

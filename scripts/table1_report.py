@@ -50,7 +50,7 @@ def _cells(entry: Entry) -> list[str]:
         f"`{told['variant']}`",
         told.get("regularizer", _NONE),
         _text(bits, ".3f"),
-        _text(parameters, ".1f"),
+        _text(parameters, ".4g"),
         str(told.get("parameters_millions") or _NONE),
         _text(work, ".3g"),
     ]
@@ -134,4 +134,5 @@ def _title(entry: Entry) -> str:
     name = f"{told['method']} {told.get('regularizer', '')}".strip()
     if "quality" in entry["measured"]:
         return name
-    return f"{name}\nnot measured: {'no checkpoint' if 'parameters' in entry['measured'] else 'not here yet'}"
+    reason = entry["missing"][0].partition(":")[0]
+    return f"{name}\nnot measured: {reason}"
