@@ -25,7 +25,7 @@ from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.streaming.state import Call, flatten, unflatten
 from vidtok_ref.tokenizer import make_call
 from vidtok_runtime.bench.interleaved import serve
-from vidtok_runtime.bench.process import example
+from vidtok_runtime.bench.process import first_and_later
 from vidtok_runtime.bundle.manifest import read_manifest
 from vidtok_runtime.bundle.stream_spec import FIRST_CALL, SECOND_CALL
 
@@ -73,12 +73,11 @@ def stream(
     torch.set_num_threads(threads)
     manifest = read_manifest(Path(bundle))
     model = build(embedded_variant(weights) or "", weights).requires_grad_(False)
-    x = torch.from_numpy(example(manifest, role, frames, height, width))
+    first, x = map(torch.from_numpy, first_and_later(manifest, role, frames, height, width))
     if whose == "release":
-        return released_stream(model, role, x, mode)
+        return released_stream(model, role, first, x, mode)
     reference = Reference(model, role)
     calls = manifest.stream.calls(role)
-    first = x[..., : calls.first, :, :]
     initial = initial_states(model, role, first)
     reference.paths = list(initial)
     delattr(model, "decoder" if role == "encoder" else "encoder")
@@ -105,17 +104,20 @@ def stream(
     return load
 
 
-def released_stream(model: VideoTokenizer, role: str, x: Tensor, mode: str) -> Callable[[], Callable[[], object]]:
+def released_stream(
+    model: VideoTokenizer, role: str, first: Tensor, x: Tensor, mode: str
+) -> Callable[[], Callable[[], object]]:
     """As `stream`, of the release's own implementation."""
     release = family_of(model.config).release(model)
 
     def load() -> Callable[[], object]:
         if mode == "compile":
             release.compile()
+        chunks = chain([first], repeat(x))
 
         def call() -> None:
             with torch.no_grad():
-                release.step(role, x)
+                release.step(role, next(chunks))
 
         return call
 

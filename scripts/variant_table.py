@@ -1,4 +1,4 @@
-"""Write the tables of docs/variants.md: what every variant costs, derived from the code, and what was published.
+"""Write the tables of docs/variants.md and docs/table1.md: what every variant costs, and what was published.
 
 python scripts/variant_table.py
 """
@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from pages import put
+from table1 import published
+from table1_report import line
 
 from vidtok_export.footprint import smallest_input
 from vidtok_export.graph import state_ports
 from vidtok_export.lowering.lower import lower
-from vidtok_export.operations import multiply_adds
-from vidtok_ref import VideoTokenizer, find_variant
+from vidtok_export.operations import clip_multiply_adds
+from vidtok_ref import VARIANTS, VideoTokenizer, find_variant
 from vidtok_ref.families import make_model
-from vidtok_ref.families.vidtok.variant import VARIANTS, Variant
+from vidtok_ref.families.vidtok.variant import VARIANTS as RELEASED
+from vidtok_ref.families.vidtok.variant import Variant
 from vidtok_runtime.bundle.graph_entry import shape_of
+from vidtok_runtime.bundle.stream_spec import StreamSpec
 
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "docs/variants.md"
+TABLE1 = ROOT / "docs/table1.md"
 SIDE = 256
 # Table 2: millions of parameters, T operations, PSNR, SSIM, LPIPS, FVD.
 PUBLISHED = {
@@ -48,12 +53,6 @@ COLUMNS = (
 )
 
 
-def operations(model: VideoTokenizer, frames: int) -> int:
-    """Multiply-accumulates of encoding and decoding one clip."""
-    padded = frames + model.stream.front_frames
-    return sum(multiply_adds(model, role, padded, SIDE, SIDE) for role in ("encoder", "decoder"))
-
-
 def state_bytes(model: VideoTokenizer, role: str) -> int:
     """Bytes of the exported graph's states."""
     spec = model.stream
@@ -61,11 +60,6 @@ def state_bytes(model: VideoTokenizer, role: str) -> int:
         _, state = lower(getattr(model, role)).step(smallest_input(spec, role))
     ports = state_ports(state, spec.spatial_multiple)
     return sum(4 * math.prod(shape_of(p.axes, {"N": 1, "H": SIDE, "W": SIDE})) for p in ports)
-
-
-def line(cells: Iterable[str]) -> str:
-    """A line of a Markdown table."""
-    return "| " + " | ".join(cells) + " |\n"
 
 
 def row(v: Variant, published: dict[str, str]) -> str:
@@ -80,7 +74,7 @@ def row(v: Variant, published: dict[str, str]) -> str:
         f"{v.time_factor}x{v.spatial_factor}x{v.spatial_factor}",
         f"{t}x{side}x{side} of " + (f"{v.codebook_size:,} codes" if v.codebook_size else f"{v.z_channels} numbers"),
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}",
-        f"{operations(model, frames) / 1e12:.2f}",
+        f"{clip_multiply_adds(model, frames, SIDE, SIDE) / 1e12:.2f}",
         f"{bits * t * side**2 / (frames * SIDE**2):.3f}",
         " / ".join(f"{state_bytes(model, role) / 2**20:.1f}" for role in ("encoder", "decoder")) if v.causal else "-",
         *(published.get(key, "-") for key in ("psnr", "ssim", "lpips", "fvd")),
@@ -96,7 +90,7 @@ def architectures() -> str:
     for name, (architecture, (parameters, count, *quality)) in zip(names, PUBLISHED.items(), strict=True):
         with torch.device("meta"):
             model = make_model(find_variant("kl-4chn", architecture=architecture))
-        own = sum(p.numel() for p in model.parameters()) / 1e6, operations(model, 17) / 1e12
+        own = sum(p.numel() for p in model.parameters()) / 1e6, clip_multiply_adds(model, 17, SIDE, SIDE) / 1e12
         lines.append(
             line([f"`{architecture}`", name, f"{own[0]:.1f} ({parameters})", f"{own[1]:.2f} ({count})", *quality])
         )
@@ -108,9 +102,55 @@ def table() -> str:
     with (ROOT / "scripts/published_table5.csv").open(newline="") as file:
         published = {entry["variant"]: entry for entry in csv.DictReader(file)}
     head = line(COLUMNS) + line("-" for _ in COLUMNS)
-    return head + "".join(row(v, published.get(v.name, {})) for v in VARIANTS.values())
+    return head + "".join(row(v, published.get(v.name, {})) for v in RELEASED.values())
+
+
+def calls(spec: StreamSpec) -> str:
+    """How clips become calls, in words."""
+    if spec.encoder.exact:
+        first, later = spec.encoder.first or spec.encoder.max, spec.encoder.max
+        return f"exact calls of {first}, {later}, {later} ... frames"
+    if (groups := spec.groups) is not None:
+        shared = f" that share {groups.shared_frames}" if groups.shared_frames else ""
+        return f"windows of {groups.frames} frames{shared}"
+    return "streams, calls of any number of latents"
+
+
+def system_row(system: dict[str, Any]) -> str:
+    """One line of the table of docs/table1.md; a system without a family here has its published figures alone."""
+    name = system["variant"]
+    own = ["not here yet", "-", "-"]
+    if name in VARIANTS:
+        with torch.device("meta"):
+            model = make_model(VARIANTS[name])
+        parameters = sum(p.numel() for p in model.parameters()) / 1e6
+        own = [calls(model.stream), f"{parameters:.1f}", f"{clip_multiply_adds(model, 17, SIDE, SIDE) / 1e12:.2f}"]
+    kind, *counts = own
+    quality = [[system[data][key] or "-" for key in ("psnr", "ssim", "lpips", "fvd")] for data in DATA]
+    return line(
+        [
+            system["method"],
+            system["regularizer"],
+            f"`{name}`",
+            kind,
+            f"{counts[0]} ({system['parameters_millions'] or '-'})",
+            counts[1],
+            *(" / ".join(values) for values in quality),
+        ]
+    )
+
+
+DATA = {"mcl_jcv": "MCL-JCV", "webvid_val": "WebVid-Val"}
+
+
+def systems() -> str:
+    """The table of docs/table1.md."""
+    head = ("system", "regularizer", "variant", "calls", "parameters (M)", "operations (T)")
+    head += tuple(f"PSNR / SSIM / LPIPS / FVD, {name}" for name in DATA.values())
+    return line(head) + line("-" for _ in head) + "".join(map(system_row, published()))
 
 
 if __name__ == "__main__":
+    put(TABLE1, systems())
     put(TARGET, table())
     put(TARGET, architectures(), "measured: architectures")

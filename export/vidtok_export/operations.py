@@ -21,6 +21,13 @@ def multiply_adds(model: VideoTokenizer, role: str, frames: int, height: int, wi
     return int(counter.get_total_flops()) // 2
 
 
+def clip_multiply_adds(model: VideoTokenizer, frames: int, height: int, width: int) -> int:
+    """Multiply-adds of encoding and decoding a clip that is one stream, with its padding; model on `meta`."""
+    spec = model.stream
+    padded, held = spec.length.padded(spec.front_frames + frames), spec.latents(frames) * spec.time_factor
+    return multiply_adds(model, "encoder", padded, height, width) + multiply_adds(model, "decoder", held, height, width)
+
+
 def operation_counts(model: VideoTokenizer) -> dict[str, dict[str, float]]:
     """For the manifest: multiply-adds a pixel of a frame, and (attention) times the square of the pixels of a frame."""
     with torch.device("meta"):

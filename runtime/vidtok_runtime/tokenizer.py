@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import math
 import sys
@@ -336,10 +337,15 @@ class Tokenizer:
         if own is not None:
             raise InputError(f"{name} encodes windows that stand on their own already; leave gop out")
         gop = whole("gop", gop, 1)
-        frames = self._stream.frames(gop)
-        if frames < 1 or self._stream.latents(frames) != gop:
-            raise InputError(f"no number of frames of {name} makes {gop} latents; choose another gop")
+        if not (frames := self._whole_group(gop)):
+            near = next(n for n in itertools.chain(range(gop - 1, 0, -1), itertools.count(gop)) if self._whole_group(n))
+            raise InputError(f"no number of frames of {name} makes {gop} latents; give a gop that works, as {near}")
         return Groups(frames, gop, whole=False)
+
+    def _whole_group(self, latents: int) -> int:
+        """Frames that make exactly so many latents, 0 if none do."""
+        frames = self._stream.frames(latents)
+        return frames if frames >= 1 and self._stream.latents(frames) == latents else 0
 
     def _in_windows(self, window: int) -> StreamSpec:
         own, name = self.manifest.stream.groups, self.manifest.name
@@ -389,7 +395,11 @@ class Tokenizer:
             self._drop_others(role)
             yield
 
-    def _drop_others(self, role: str) -> bool:
+    def unload(self) -> None:
+        """Drop the graphs that no stream uses; the next clip loads them again."""
+        self._drop_others(None)
+
+    def _drop_others(self, role: str | None) -> bool:
         """Drop the graphs of other roles that no stream uses; whether there were some."""
         with _BOOKS:
             others = [r for r, chain in self._loaded.items() if r != role and not chain.in_use]

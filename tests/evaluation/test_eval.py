@@ -18,6 +18,7 @@ from vidtok_runtime import Tokenizer
 from vidtok_runtime.errors import VideoError
 from vidtok_runtime.evaluation.codecs import CODECS
 from vidtok_runtime.evaluation.methods import Model
+from vidtok_runtime.evaluation.plot import _style
 from vidtok_runtime.evaluation.protocol import Excerpt, Protocol
 from vidtok_runtime.evaluation.scores import Evaluation
 from vidtok_runtime.quality.metrics import psnr
@@ -138,6 +139,11 @@ def test_bundles_and_baselines_in_one_table_and_picture(clips: Path, tmp_path: P
     assert cv2.imread(str(outputs["clips.png"])).shape[1] > 1000
     picture = outputs["rd.svg"].read_text()
     assert picture.startswith("<?xml")
+
+
+def test_no_two_of_many_models_look_alike() -> None:
+    styles = _style({"results": [{"kind": "model", "name": str(i)} for i in range(16)]})
+    assert len({(style["color"], style["marker"]) for style in styles.values()}) == 16
 
 
 @pytest.mark.parametrize("bundle", ["tiny-kl-16chn", "tiny-fsq-32768"])

@@ -19,6 +19,7 @@ from vidtok_export.cli import main
 from vidtok_export.compact import store_half
 from vidtok_export.verify import require, verify
 from vidtok_ref import VideoTokenizer, build
+from vidtok_ref.families import all_families
 from vidtok_runtime.bundle.manifest import read_manifest
 
 
@@ -87,7 +88,11 @@ def test_command_line() -> None:
     runner = CliRunner()
     listed = runner.invoke(main, ["--list"])
     assert listed.exit_code == 0
-    assert "fsq-32768-8x8x8-v1.1" in listed.output
+    headings = [i for i, line in enumerate(listed.output.splitlines()) if not line.startswith(" ")]
+    for family in all_families().values():
+        (start,) = (i for i in headings if listed.output.splitlines()[i].startswith(f"{family.title}:"))
+        rows = listed.output.splitlines()[start + 1 : start + 1 + len(family.configs)]
+        assert [row.split()[0] for row in rows] == list(family.configs)
     assert runner.invoke(main, []).exit_code == 2
     assert runner.invoke(main, ["--variant", "kl-4chn", "--seed", "0", "--checkpoint", "a.ckpt"]).exit_code == 2
     unknown = runner.invoke(main, ["--variant", "kl-5chn", "--seed", "0"])

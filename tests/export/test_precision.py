@@ -14,9 +14,11 @@ import pytest
 from click.testing import CliRunner
 from conftest import SHALLOW
 from onnx import TensorProto, numpy_helper
+from onnxruntime import InferenceSession
 
 from vidtok_export.cli import main
 from vidtok_export.compact import restore_float, store_half
+from vidtok_export.quantization.fp16 import to_half
 from vidtok_export.quantization.int8 import Quantizable, count_products
 from vidtok_export.quantization.selection import Int8Choice
 from vidtok_ref import VideoTokenizer, build
@@ -189,6 +191,27 @@ def test_half_storage_is_undone() -> None:
     assert model.SerializeToString() != before
     restore_float(model)
     assert model.SerializeToString() == before
+
+
+def test_half_graphs_resize_in_float32() -> None:
+    port = onnx.helper.make_tensor_value_info
+    shape = [1, 2, 2, 3, 3]
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Mul", ["x", "two"], ["y"]),
+            onnx.helper.make_node("Resize", ["y", "", "scales"], ["z"], mode="nearest"),
+        ],
+        "g",
+        [port("x", TensorProto.FLOAT, shape)],
+        [port("z", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.float32(2), "two"), numpy_helper.from_array(np.ones(5, "f4") * 2, "scales")],
+    )
+    model = onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 20)])
+    to_half(model, set())
+    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    x = np.arange(18, dtype="f4").reshape(1, 2, 1, 3, 3).repeat(2, axis=2)
+    wanted = 2 * x.repeat(2, 0).repeat(2, 1).repeat(2, 2).repeat(2, 3).repeat(2, 4)
+    np.testing.assert_array_equal(session.run(None, {"x": x})[0], wanted)
 
 
 def test_refusals(precise: Path, clips: Path, tmp_path: Path) -> None:

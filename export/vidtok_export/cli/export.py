@@ -13,13 +13,15 @@ from vidtok_ref.families import all_families, family_of
 
 
 def _list() -> str:
-    lines = [f"{'variant':<30}{'family':<18}{'latent':>16}{'factor T x H x W':>18}"]
-    for family in all_families().values():
+    """The variants by family, families by title."""
+    lines = []
+    for family in sorted(all_families().values(), key=lambda family: family.title.lower()):
+        lines.append(f"{family.title + ':':<34}{'latent':>16}{'factor T x H x W':>18}")
         for name, config in family.configs.items():
             spec = config.stream
             latent = f"{spec.codebook_size:,} codes" if spec.codebook_size else f"{spec.latent_channels} channels"
             factor = f"{spec.time_factor}x{spec.spatial_multiple}x{spec.spatial_multiple}"
-            lines.append(f"{name:<30}{family.title:<18}{latent:>16}{factor:>18}")
+            lines.append(f"  {name:<32}{latent:>16}{factor:>18}")
     return "\n".join(lines)
 
 

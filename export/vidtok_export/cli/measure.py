@@ -94,6 +94,7 @@ def quantize(
 
     from vidtok_export.quantization.loss import judged
     from vidtok_export.quantization.precision import add_precision
+    from vidtok_runtime.bundle.information import untrained
 
     for precision in precisions:
         rows = add_precision(
@@ -101,3 +102,5 @@ def quantize(
         )
         if not quiet:
             click.echo(judged(rows))
+            if untrained(manifest):
+                click.echo("the weights are untrained: this loss says nothing about trained ones")

@@ -29,24 +29,34 @@ PROTOCOL = Protocol(9, 128, None)
 MAX_CLIPS = 8  # clips of either kind
 
 
-def read_clips(data: Path, skip_notes: tuple[str, ...]) -> tuple[list[Pixels], list[Pixels]]:
+def clip_protocol(spec: StreamSpec) -> Protocol:
+    """What is taken of a clip: enough for a whole group, or for two calls of exact sizes, so that states count."""
+    frames, calls = PROTOCOL.frames or 0, spec.encoder
+    if spec.groups:
+        frames = max(frames, spec.groups.frames)
+    elif calls.exact and calls.max:
+        frames = max(frames, (calls.first or calls.max) + calls.max)
+    return replace(PROTOCOL, frames=frames)
+
+
+def read_clips(spec: StreamSpec, data: Path, skip_notes: tuple[str, ...]) -> tuple[list[Pixels], list[Pixels]]:
     """Clips `T H W 3` to calibrate on and held-out ones to judge by; raises ExportError, DataError.
 
     data: a folder or list as `vidtok-train` takes it; files with one of `skip_notes` in their note stay out.
     """
-    entries = list_files(data, DataPart(skip_notes=skip_notes))
+    entries, protocol = list_files(data, DataPart(skip_notes=skip_notes)), clip_protocol(spec)
     found: tuple[list[Pixels], list[Pixels]] = ([], [])
     for entry in entries:
         clips = found[entry.split == HELD_OUT]
         if entry.path.suffix.lower() in VIDEO and len(clips) < MAX_CLIPS:
             try:
-                clips.append(np.stack([frame.pixels for frame in Excerpt(entry.path, PROTOCOL)]))
+                clips.append(np.stack([frame.pixels for frame in Excerpt(entry.path, protocol)]))
             except VideoError:
                 continue  # too short, or no video at all
     if not all(found):
         raise ExportError(
             f"{data} has {len(found[0])} clips to calibrate on and {len(found[1])} held out, counting those of "
-            f"{PROTOCOL.frames} frames or more; give a folder with at least two such clips"
+            f"{protocol.frames} frames or more; give a folder with at least two such clips"
         )
     return found
 

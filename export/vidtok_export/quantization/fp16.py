@@ -8,10 +8,11 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 from vidtok_export.compact import forget_shapes, is_norm, put, restore_float
 from vidtok_export.lowering.winograd import take_back
 
-# Normalisation, attention scores, and the rounding and counting of FSQ stay in float32.
+# Normalisation, attention scores, and the rounding and counting of FSQ stay in float32; so does what ONNX Runtime has
+# no float16 kernel for on CPUs.
 _FULL = {
     *("ReduceMean", "ReduceSum", "Sub", "Sqrt", "Max", "Clip", "Reciprocal", "Div"),
-    *("MatMul", "Softmax", "MultiHeadAttention", "Tanh", "Round", "Floor"),
+    *("MatMul", "Softmax", "MultiHeadAttention", "Tanh", "Round", "Floor", "Resize"),
 }
 _POINTWISE = {"Add", "Mul"}
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16}

@@ -45,8 +45,8 @@ def judge(manifest: Manifest, precision: str, provider: str, clips: list[Pixels]
     latent_diff = video_diff = mean_diff = chunk_diff = 0.0
     tokens = differing = 0
     for clip in clips:
-        x = to_network(clip[: len(clip) // f * f], s, square=spec.square, pixel_range=spec.pixel_range)
-        latents = x.shape[2] // f
+        x = to_network(clip[: spec.length.within(len(clip))], s, square=spec.square, pixel_range=spec.pixel_range)
+        latents = -(-x.shape[2] // f)
         wanted, got = (run_in_calls(manifest, graph, x, latents) for graph in (exact_encoder, encoder))
         tokens += wanted.size
         differing += int((wanted != got).sum())
@@ -59,7 +59,7 @@ def judge(manifest: Manifest, precision: str, provider: str, clips: list[Pixels]
             whole = run_in_calls(manifest, decoder, got, latents)
             chunk_diff = max(chunk_diff, float(np.abs(chunked - whole).mean()))
     finite = True
-    for x in saturated(2 * f, 4 * s):
+    for x in saturated(spec.length.padded(2 * f), 4 * s):
         video = run_in_calls(manifest, decoder, run_in_calls(manifest, encoder, x, 2), 2)
         finite &= bool(np.isfinite(video).all())
     lost = mean_psnr(manifest, exact_encoder, exact_decoder, clips) - mean_psnr(manifest, encoder, decoder, clips)

@@ -97,7 +97,7 @@ def add_precision(
     usable = [p for p in PROVIDERS_OF[precision] if p in usable_providers()]
     if not usable:  # to judge it on
         choose_provider(PROVIDERS_OF[precision][0])
-    training, held = read_clips(clips, skip_notes)
+    training, held = read_clips(manifest.stream, clips, skip_notes)
     part = bundle.with_name(f"{bundle.name}.{os.getpid()}.part")
     try:
         shutil.copytree(bundle, part)

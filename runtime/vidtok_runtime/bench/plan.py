@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vidtok_runtime.bundle.manifest import Manifest
+from vidtok_runtime.bundle.stream_spec import StreamSpec
 from vidtok_runtime.engines.registry import choose_provider, usable_providers
 from vidtok_runtime.errors import BundleError, InputError, ProviderError
 from vidtok_runtime.machine import cores
@@ -47,6 +48,11 @@ class Peer:
 
     def __str__(self) -> str:
         return f"{self.name}, {self.provider} {self.precision}"
+
+
+def taken_frames(stream: StreamSpec, frames: int) -> int:
+    """Frames that the graphs take in a call of so many: more where a call is a whole group, with its padding."""
+    return stream.length.padded(stream.front_frames + frames) if stream.encoder.max is None else frames
 
 
 def side_command(**spec: Any) -> tuple[str, ...]:
@@ -89,6 +95,8 @@ def cases(
     # Where there is no longest call, one takes a whole group.
     usual = stream.encoder.max or (stream.groups.frames if stream.groups else stream.time_factor)
     frames, f = usual if frames is None else frames, stream.time_factor
+    if stream.encoder.exact and frames != usual:
+        raise InputError(f"a call of {manifest.name} takes exactly {usual} frames, got {frames}; leave out --frames")
     if frames != usual and (frames < f or frames % f):
         raise InputError(f"a call of {manifest.name} takes a multiple of {f} frames, got {frames}")
     for size in sizes:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from vidtok_runtime.bench.interleaved import serve
+from vidtok_runtime.bench.plan import taken_frames
 from vidtok_runtime.bundle.manifest import Manifest, read_manifest
 from vidtok_runtime.engines.base import Array, Options
 from vidtok_runtime.engines.load import load_chain
@@ -25,13 +26,23 @@ from vidtok_runtime.engines.registry import PROVIDERS
 def example(manifest: Manifest, role: str, frames: int, height: int, width: int) -> Array:
     """Seeded noise for one call: video `1 3 T H W` in the range of pixels, latents `1 C t h w` or indices `1 t h w`."""
     rng, stream = np.random.default_rng(0), manifest.stream
+    frames = taken_frames(stream, frames)
     if role == "encoder":
         return rng.uniform(*stream.pixel_range, (1, 3, frames, height, width)).astype(np.float32)
     s = stream.spatial_multiple
-    grid = -(-frames // stream.time_factor), height // s, width // s
+    grid = frames // stream.time_factor, height // s, width // s
     if stream.codebook_size:
         return rng.integers(0, stream.codebook_size, (1, *grid), np.int32)
     return rng.standard_normal((1, stream.latent_channels, *grid), np.float32)
+
+
+def first_and_later(manifest: Manifest, role: str, frames: int, height: int, width: int) -> tuple[Array, Array]:
+    """As `example`, for the first call of a stream, which may have a size of its own, and for every later one."""
+    first, later = manifest.stream.calls(role).first, example(manifest, role, frames, height, width)
+    if first is None:
+        return later, later
+    own = first if role == "encoder" else first * manifest.stream.time_factor
+    return example(manifest, role, own, height, width), later
 
 
 def matmul(n: int) -> Callable[[], object]:
@@ -54,7 +65,7 @@ def graph_call(
 ) -> Callable[[], object]:
     """Load the graphs of a role; every call takes the next chunk of one stream, or a whole group."""
     manifest = read_manifest(Path(bundle))
-    x = example(manifest, role, frames, height, width)
+    first, x = first_and_later(manifest, role, frames, height, width)
     options = Options(threads, device_id)
     if straight:
         session = PROVIDERS[provider][2](Path(straight), options)
@@ -62,7 +73,7 @@ def graph_call(
     graphs, calls = load_chain(manifest, role, provider, precision, options), manifest.stream.calls(role)
     if calls.max is None:
         return lambda: graphs.fresh().step(x)
-    chunks = chain([x[..., : calls.first, :, :]], repeat(x))
+    chunks = chain([first], repeat(x))
     return lambda: graphs.step(next(chunks))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from vidtok_runtime.bench.interleaved import Times, interleave
-from vidtok_runtime.bench.plan import Case, Peer, side_command
+from vidtok_runtime.bench.plan import Case, Peer, side_command, taken_frames
 from vidtok_runtime.bundle.information import multiply_adds
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.errors import ProviderError
@@ -124,7 +124,8 @@ def run_bench(
             bench.left_out |= {f"{name}, {case.title}": reason for name, reason in failed.items()}
             rate = max((MATRIX**3 / median(times[name].calls_s) for name in products if name in times), default=None)
             measured = {name: times[name] for name in named if name in times}
-            work = multiply_adds(manifest, case.role, case.frames, case.height, case.width)
+            taken = taken_frames(manifest.stream, case.frames)
+            work = multiply_adds(manifest, case.role, taken, case.height, case.width)
             rows = [
                 _row(named[name], case, own, next(iter(measured.values())), rate, work)
                 for name, own in measured.items()

@@ -29,6 +29,14 @@ def source(manifest: Manifest) -> str | None:
         return None
 
 
+def untrained(manifest: Manifest) -> bool:
+    """Whether it says that its weights are random."""
+    try:
+        return not Fields(manifest.raw, "").fields("weights").boolean("trained")
+    except ValueError:
+        return False
+
+
 def parity(manifest: Manifest) -> list[ParityRow]:
     """What was measured at export."""
     try:

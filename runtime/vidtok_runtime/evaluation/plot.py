@@ -21,25 +21,28 @@ def _style(figures: Figures) -> dict[str, dict[str, Any]]:
     """Colour and marker of every method by name; a codec is filled with the colour of the model whose rate it has."""
     styles: dict[str, dict[str, Any]] = {}
     model = pca = -1
+    colour = COLOURS[0]
     for result in figures["results"]:
         style: dict[str, Any] = {"markersize": 6, "markeredgewidth": 1.2}
         if result["kind"] == "model":
             model += 1
             style = {"markersize": 8, "zorder": 3, "marker": _MARKERS[model % len(_MARKERS)]}
-            style["color"] = COLOURS[model % len(COLOURS)]
+            # Shifted by one once the markers are used up, so that no two models look alike.
+            colour = COLOURS[(model + model // len(_MARKERS)) % len(COLOURS)]
+            style["color"] = colour
         elif result["kind"] == "pca":
             pca += 1
             style |= {"color": _PCA, "marker": _PCA_MARKERS[pca % len(_PCA_MARKERS)]}
         else:
             style["color"], style["marker"] = _CODECS[result["name"].split()[0]]
-            style["markerfacecolor"] = COLOURS[model % len(COLOURS)]
+            style["markerfacecolor"] = colour
         styles[result["name"]] = style
     return styles
 
 
 def rate_distortion(figures: Figures, suffix: str) -> bytes:
     """Bits per pixel against PSNR and SSIM: codecs as curves, models and block transforms as points."""
-    figure = new_figure(11, 5)
+    figure = new_figure(11, max(5, _legend_height(len(figures["results"]))))
     styles = _style(figures)
     traced = {curve["name"] for curve in figures["curves"]}
     for axes, measure, label in zip(figure.subplots(1, 2), ("psnr", "ssim"), ("PSNR, dB", "SSIM"), strict=True):
@@ -70,7 +73,7 @@ def clip_by_clip(figures: Figures, suffix: str) -> bytes:
     """PSNR and SSIM of every clip, a marker a method."""
     styles = _style(figures)
     clips = list(dict.fromkeys(row["clip"] for result in figures["results"] for row in result["clips"]))
-    figure = new_figure(11, 2 + 0.35 * len(clips))
+    figure = new_figure(11, max(2 + 0.35 * len(clips), _legend_height(len(figures["results"]))))
     panels = figure.subplots(1, 2, sharey=True)
     for axes, measure, label in zip(panels, ("psnr", "ssim"), ("PSNR, dB", "SSIM"), strict=True):
         for result in figures["results"]:
@@ -88,6 +91,11 @@ def clip_by_clip(figures: Figures, suffix: str) -> bytes:
     panels[0].invert_yaxis()
     _legend(figure, figures)
     return content(figure, suffix)
+
+
+def _legend_height(entries: int) -> float:
+    """Inches of a legend of so many entries."""
+    return 0.3 + 0.19 * entries
 
 
 def _legend(figure: Figure, figures: Figures) -> None:

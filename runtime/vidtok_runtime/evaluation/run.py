@@ -192,6 +192,7 @@ def evaluate_folder(
     yield from (f"left out: {reason}" for reason in baselines.missing())
     for model, own in plans:
         yield from table.bundle(model, own, baselines)
+        model.tok.unload()  # several large models would not fit into the memory together
         yield ""
     yield from table.summary()
     if "plot" in targets:
