@@ -77,10 +77,10 @@ class OpenSoraPlanConfig:
         for key, only in _ONLY.items():
             if (found := data.get(key, only)) != only:
                 raise VariantError(f"{key} of this configuration is {found!r}; {name} is built with {only!r} only")
-        config = cls.from_dict(
-            {"name": name, **{our: data[their] for their, our in _RELEASED.items() if their in data}}
-        )
-        for key, only in (("embed_dim", config.z_channels), ("tile_latent_min_size_t", config.stream.groups.latents)):
+        given = {ours: data[theirs] for theirs, ours in _RELEASED.items() if theirs in data}
+        config = cls.from_dict({"name": name, **given})
+        latents = 1 + config.window // TIME_FACTOR
+        for key, only in (("embed_dim", config.z_channels), ("tile_latent_min_size_t", latents)):
             if (found := data.get(key, only)) != only:
                 raise VariantError(f"{key} of this configuration is {found!r}; the rest of it needs {only}")
         return config
