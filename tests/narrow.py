@@ -9,12 +9,16 @@ from conftest import SHALLOW
 from vidtok_ref import VideoTokenizer, build
 
 _COSMOS = {"ch": 2, "ch_mult": (1, 2), "num_res_blocks": 1, "z_channels": 4}
+_LEVELS = {"ch": 4, "ch_mult": (1, 1, 1, 2), "num_res_blocks": 1, "groups": 2}
 # What differs from the released sizes, by variant.
 NARROW: dict[str, dict[str, Any]] = {
     "cogvideox": {"channels": (4, 4, 8), "z_channels": 4, "num_res_blocks": 1, "groups": 2},
     "cosmos-cv-4x8x8": _COSMOS | {"decoder_mult": (2,), "latent_channels": 4},
     "cosmos-dv-4x8x8": _COSMOS | {"decoder_mult": (1, 2)},
+    "cv-vae": _LEVELS | {"window": 9},
     "fsq-32768": SHALLOW,
+    "open-sora-1.2": _LEVELS | {"space_channels": (4, 8), "space_blocks": 1, "space_groups": 2},
+    "open-sora-plan-1.2": _LEVELS | {"window": 9},
     "wan-2.2": {
         "ch": 4,
         "decoder_ch": 4,

@@ -100,7 +100,7 @@ class VideoTokenizer(nn.Module):
             piece = latent[:, :, start : start + groups.latents]
             video = self._run(self.decoder, piece, spec)
             shared = groups.shared_frames if start else 0
-            holds = self.stream.frames(piece.shape[2])
+            holds = min(self.stream.frames(piece.shape[2]), groups.frames)
             if num_frames is not None:
                 holds = min(holds, num_frames - _length(out) + shared)
             out.append(video[:, :, self.stream.dropped(holds) + shared :])

@@ -149,7 +149,7 @@ def make_graphs(model: VideoTokenizer, role: str, *, simplify: bool = True) -> l
     spec = model.stream
     f, pixels = spec.time_factor, spec.spatial_multiple
     x = smallest_input(spec, role)
-    length = x.shape[2] * (1 if role == "encoder" else f)
+    length = -(-x.shape[2] // f) * f if role == "encoder" else x.shape[2] * f
     unit = {"N": 1, "T": frame_unit(spec) if role == "encoder" else f, "H": pixels, "W": pixels}
     graphs: list[Graph] = []
     for part in coder.parts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from vidtok_export.footprint import smallest_input
 from vidtok_ref.families import make_model
 from vidtok_ref.tokenizer import VideoTokenizer
 
@@ -32,7 +33,9 @@ def operation_counts(model: VideoTokenizer) -> dict[str, dict[str, float]]:
     """For the manifest: multiply-adds a pixel of a frame, and (attention) times the square of the pixels of a frame."""
     with torch.device("meta"):
         bare = make_model(model.config)
-    frames, side = model.stream.decoder.multiple * model.stream.time_factor, 8 * model.stream.spatial_multiple
+    spec = model.stream
+    latents = smallest_input(spec, "decoder").shape[2]
+    frames, side = latents * spec.time_factor, 8 * spec.spatial_multiple
     counts = {}
     for role in ("encoder", "decoder"):
         small, large = (multiply_adds(bare, role, frames, n, n) / frames for n in (side, 2 * side))

@@ -18,7 +18,7 @@ from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.tokenizer import VideoTokenizer
 from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.bundle.manifest import Manifest
-from vidtok_runtime.bundle.stream_spec import StreamSpec
+from vidtok_runtime.bundle.stream_spec import SURPLUS, StreamSpec
 from vidtok_runtime.engines.base import Array, Options
 from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.engines.load import load_chain
@@ -99,13 +99,16 @@ def smooth_video(n: int, t: int, h: int, w: int, seed: int) -> torch.Tensor:
 
 def run_in_calls(manifest: Manifest, graphs: GraphChain, x: Array, latents: int) -> Array:
     """Everything that fresh streams through a chain give for `x`, in calls (or groups) of so many latents."""
-    role = graphs.role
-    f, spec = manifest.stream.time_factor, manifest.stream.calls(role)
+    role, stream = graphs.role, manifest.stream
+    f, spec = stream.time_factor, stream.calls(role)
     unit = f if role == "encoder" else 1
     length = latents * unit
-    pieces = [x] if manifest.stream.groups is None else np.split(x, range(length, x.shape[-3], length), axis=-3)
+    pieces = [x] if stream.groups is None else np.split(x, range(length, x.shape[-3], length), axis=-3)
     out = []
     for piece in pieces:
+        if spec.drop == SURPLUS:
+            assert stream.groups is not None
+            spec = replace(spec, drop=stream.dropped(min(stream.frames(piece.shape[-3]), stream.groups.frames)))
         calls = Calls(graphs.fresh(), spec if spec.exact else replace(spec, max=length))
         out += [*calls.push(piece), *calls.finish()]
     return np.concatenate(out, axis=-3)

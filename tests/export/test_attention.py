@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import onnx
@@ -24,10 +25,14 @@ from vidtok_export.trace import trace
 from vidtok_ref import build
 from vidtok_ref.families import all_families, family_of
 from vidtok_ref.layers.attention import Attention, JointAttention, SplitAttention
+from vidtok_ref.layers.conv import PointConv3d
 from vidtok_ref.streaming.causal_cache import Padding
 
 C = 6
-LAYERS = {"split": lambda: SplitAttention(C, Padding.ZEROS), "joint": lambda: JointAttention(C)}
+LAYERS = {
+    "split": lambda: SplitAttention(C, partial(PointConv3d, padding=Padding.ZEROS)),
+    "joint": lambda: JointAttention(C),
+}
 OVERRIDES = {"vidtok": SHALLOWEST, "wan": {"ch": 4, "ch_mult": (1, 1), "num_res_blocks": 1, "temporal_down": (True,)}}
 QUICK = {("kl-4chn", "encoder")}
 EVERY = [

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from vidtok_export.lowering import resample_time
 from vidtok_export.lowering.attention import PlainAttention, PlainTimeAttention
-from vidtok_export.lowering.conv import PixelConv1d, frame_conv
+from vidtok_export.lowering.conv import PixelConv1d, frame_conv, point_linear
 from vidtok_export.lowering.layer import lower_layer
 from vidtok_export.lowering.lower import lower
-from vidtok_export.lowering.norm import FEW_CHANNELS, WholeFrameNorm, layer_norm, lower_behind, rms_norm
+from vidtok_export.lowering.norm import FEW_CHANNELS, PlainGroupNorm, WholeFrameNorm, layer_norm, lower_behind, rms_norm
 from vidtok_export.lowering.patches import from_channels, to_channels
-from vidtok_export.lowering.resample_space import pooled_down, sharpened_up, spatial_down, spatial_up
+from vidtok_export.lowering.resample_space import nearest_up, pooled_down, sharpened_up, spatial_down, spatial_up
 from vidtok_export.lowering.resample_time import (
     FoldedLinearTemporalUp,
     FoldedTemporalDown,
@@ -22,12 +24,13 @@ from vidtok_export.lowering.resample_time import (
     TapwiseTemporalUp,
 )
 from vidtok_ref import VideoTokenizer
-from vidtok_ref.layers.attention import JointAttention, SplitAttention, TimeAttention
-from vidtok_ref.layers.conv import FrameConv2d, TimeConv1d
-from vidtok_ref.layers.norm import FrameNorm, LayerNorm, RMSNorm
+from vidtok_ref.layers.attention import JointAttention, SpaceTimeAttention, SplitAttention, TimeAttention
+from vidtok_ref.layers.conv import Beyond, ClipConv3d, FrameConv2d, PointConv3d, PointLinear, TimeConv1d
+from vidtok_ref.layers.norm import FrameGroupNorm, FrameNorm, LayerNorm, RMSNorm
 from vidtok_ref.layers.patches import averages, copies
 from vidtok_ref.layers.resample import (
     LinearTemporalUp,
+    NearestUp3d,
     PooledDown,
     SharpenedUp,
     SpatialDown,
@@ -40,6 +43,15 @@ from vidtok_ref.streaming.causal_cache import Padding
 from vidtok_ref.streaming.state import Call
 
 C = 6
+
+
+def point(padding: Padding) -> partial[PointConv3d]:
+    return partial(PointConv3d, padding=padding)
+
+
+def space_then_time() -> SpaceTimeAttention:
+    space = SplitAttention(C, PointLinear, partial(FrameGroupNorm, 2))
+    return SpaceTimeAttention(space, TimeAttention(C, PointLinear, causal=False))
 
 
 @pytest.fixture
@@ -66,10 +78,18 @@ def close(a: torch.Tensor, b: torch.Tensor) -> None:
         (lambda: SharpenedUp(C), sharpened_up),
         (lambda: averages(C, 4, 2, 1), to_channels),
         (lambda: copies(C, 3, 1, 2), from_channels),
-        (lambda: SplitAttention(C, Padding.ZEROS), PlainAttention),
-        (lambda: SplitAttention(C, Padding.BOTH_SIDES), PlainAttention),
+        (lambda: SplitAttention(C, point(Padding.ZEROS)), PlainAttention),
+        (lambda: SplitAttention(C, point(Padding.BOTH_SIDES)), PlainAttention),
+        (lambda: SplitAttention(C, PointLinear), PlainAttention),
         (lambda: JointAttention(C), PlainAttention),
-        (lambda: TimeAttention(C, Padding.FIRST_FRAME), PlainTimeAttention),
+        (lambda: TimeAttention(C, point(Padding.FIRST_FRAME), causal=True), PlainTimeAttention),
+        (lambda: TimeAttention(C, PointLinear, causal=False), PlainTimeAttention),
+        (space_then_time, lower_layer),
+        (lambda: PointLinear(C, 4), point_linear),
+        (lambda: nn.GroupNorm(3, C), PlainGroupNorm),
+        (lambda: FrameGroupNorm(3, C), PlainGroupNorm),
+        (lambda: NearestUp3d(ClipConv3d(C, 4, Beyond(1, 1))), nearest_up),
+        (lambda: NearestUp3d(ClipConv3d(C, 4, Beyond(0), time=1)), nearest_up),
     ],
 )
 @torch.no_grad()

@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidtok_ref.layers.conv import FrameConv2d, PointConv3d, kernel
+from vidtok_ref.layers.conv import FrameConv2d, kernel
 from vidtok_ref.layers.norm import LayerNorm, RMSNorm
-from vidtok_ref.streaming.causal_cache import Padding
 
 
 class Attention(nn.Module):
@@ -30,45 +29,78 @@ class Attention(nn.Module):
         """The projection of what was attended to."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
+    def added(self, x: Tensor) -> Tensor:
+        """What is added to x."""
         q, k, v = (p.movedim(1, -1).flatten(2, 3) for p in self.project(self.norm(x)))  # N T (H W) C
         attended = F.scaled_dot_product_attention(q, k, v)
         attended = attended.unflatten(2, x.shape[-2:]).movedim(-1, 1)
         projected: Tensor = self.output()(attended)
-        return x + projected
+        return projected
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.added(x)
 
 
 class SplitAttention(Attention):
-    """With a convolution each for query, key and value."""
+    """With a 1x1x1 convolution each for query, key, value and output, made by `point`."""
 
-    def __init__(self, channels: int, padding: Padding, norm: Callable[[int], nn.Module] = LayerNorm) -> None:
+    def __init__(
+        self,
+        channels: int,
+        point: Callable[[int, int], nn.Module],
+        norm: Callable[[int], nn.Module] = LayerNorm,
+    ) -> None:
         super().__init__()
         self.norm = norm(channels)
-        self.q = PointConv3d(channels, channels, padding)
-        self.k = PointConv3d(channels, channels, padding)
-        self.v = PointConv3d(channels, channels, padding)
-        self.proj_out = PointConv3d(channels, channels, padding)
+        self.q = point(channels, channels)
+        self.k = point(channels, channels)
+        self.v = point(channels, channels)
+        self.proj_out = point(channels, channels)
 
     def project(self, h: Tensor) -> tuple[Tensor, ...]:
         return self.q(h), self.k(h), self.v(h)
 
     def projection(self) -> tuple[Tensor, Tensor]:
         weights, biases = zip(*(kernel(p) for p in (self.q, self.k, self.v)), strict=True)
-        return torch.cat(weights), torch.cat(biases)
+        weight = torch.cat(weights)
+        return weight.reshape(*weight.shape[:2], 1, 1, 1), torch.cat(biases)
 
     def output(self) -> nn.Module:
         return self.proj_out
 
 
 class TimeAttention(SplitAttention):
-    """Over the frames of a call at each pixel on its own: a frame sees itself and those before it."""
+    """Over the frames of a call at each pixel on its own; causal: a frame sees itself and those before it only."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def __init__(
+        self,
+        channels: int,
+        point: Callable[[int, int], nn.Module],
+        norm: Callable[[int], nn.Module] = LayerNorm,
+        *,
+        causal: bool,
+    ) -> None:
+        super().__init__(channels, point, norm)
+        self.causal = causal
+
+    def added(self, x: Tensor) -> Tensor:
         n, _, _, height, width = x.shape
         q, k, v = (p.permute(0, 3, 4, 2, 1).flatten(0, 2) for p in self.project(self.norm(x)))  # (N H W) T C
-        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        attended = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         projected: Tensor = self.output()(attended.unflatten(0, (n, height, width)).permute(0, 4, 3, 1, 2))
-        return x + projected
+        return projected
+
+
+class SpaceTimeAttention(Attention):
+    """Over the pixels of each frame, and over the frames of what that gives, with one residual around both."""
+
+    def __init__(self, space: Attention, time: Attention) -> None:
+        super().__init__()
+        self.space = space
+        self.time = time
+
+    def added(self, x: Tensor) -> Tensor:
+        return self.time.added(self.space.added(x))
 
 
 class JointAttention(Attention):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -91,6 +92,13 @@ class PointConv3d(nn.Module):
         return F.conv3d(x, *kernel(self))
 
 
+class PointLinear(nn.Linear):
+    """1x1x1 convolution whose weights are those of a linear layer, `O I`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
 class FrameConv2d(nn.Conv2d):
     """2D convolution of every frame of `N C T H W`; its weights carry the plain released names."""
 
@@ -124,3 +132,44 @@ class PairedConv3d(nn.Module):
         padded, _ = self.cache.step(self.space(x), None, None)
         y: Tensor = self.time(padded)
         return y
+
+
+class Beyond(NamedTuple):
+    """What is seen beyond the ends of a clip: so many frames before and behind it, copies of the nearest or zeros."""
+
+    before: int
+    behind: int = 0
+    copies: bool = True
+
+    def around(self, x: Tensor) -> Tensor:
+        """The clip `N C T H W` with these frames."""
+        ends = x[:, :, :1], x[:, :, -1:]
+        first, last = ends if self.copies else map(torch.zeros_like, ends)
+        # An expansion to no frames is no input of a concatenation that every engine takes.
+        before = [first.expand(-1, -1, self.before, -1, -1)] if self.before else []
+        behind = [last.expand(-1, -1, self.behind, -1, -1)] if self.behind else []
+        return torch.cat([*before, x, *behind], dim=2) if before or behind else x
+
+
+class ClipConv3d(nn.Conv3d):
+    """Convolution of a clip in one call, 3x3 in space and zero-padded there.
+
+    time: length of the kernel along T. Of stride 2 in space it is padded on the right and bottom only.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        beyond: Beyond,
+        time: int = 3,
+        stride: tuple[int, int, int] = (1, 1, 1),
+        bias: bool = True,
+    ) -> None:
+        edge = 1 if stride[1] == 1 else 0
+        super().__init__(c_in, c_out, (time, 3, 3), stride=stride, padding=(0, edge, edge), bias=bias)
+        self.beyond = beyond
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.beyond.around(x)
+        return super().forward(x if self.padding[1] else F.pad(x, (0, 1, 0, 1)))

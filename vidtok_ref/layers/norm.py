@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidtok_ref.layers.conv import PointConv3d
+from vidtok_ref.layers.conv import PointConv3d, per_frame
 from vidtok_ref.layers.resample import repeated
 from vidtok_ref.streaming.causal_cache import Padding
 
@@ -18,9 +18,9 @@ NORM_EPS = 1e-6
 class LayerNorm(nn.Module):
     """Layer normalisation over C at every position of `N C ...`."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, eps: float = NORM_EPS) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.norm = nn.LayerNorm(channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
         normed: Tensor = self.norm(x.movedim(1, -1))
@@ -38,6 +38,13 @@ class FrameNorm(nn.Module):
         frames = x.transpose(1, 2)
         normed: Tensor = self.norm(frames.flatten(0, 1))
         return normed.view_as(frames).transpose(1, 2)
+
+
+class FrameGroupNorm(nn.GroupNorm):
+    """Group normalisation of every frame of `N C T H W` on its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return per_frame(super().forward, x)
 
 
 class RMSNorm(nn.Module):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidtok_ref.layers.conv import TimeConv1d, TimeConv3d, per_frame
+from vidtok_ref.layers.conv import ClipConv3d, TimeConv1d, TimeConv3d, per_frame
 from vidtok_ref.streaming.causal_cache import CausalCache, Padding
 from vidtok_ref.streaming.state import Call, State
 from vidtok_ref.streaming.state_scope import StateScope
@@ -225,3 +225,53 @@ class WholeLatents(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         missing = x.shape[2] % 2 * self.missing
         return x.index_select(2, (torch.arange(x.shape[2] + missing, device=x.device) - missing).clamp(min=0))
+
+
+class NearestUp3d(nn.Module):
+    """Double H and W: nearest neighbour, then a convolution of the clip."""
+
+    def __init__(self, conv: ClipConv3d) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(F.interpolate(x, scale_factor=(1.0, 2.0, 2.0)))
+        return y
+
+
+class ChannelsToFrames(nn.Module):
+    """Double T: every frame as two with half of its channels.
+
+    pairs: these halves are every other channel, else the first ones and the last ones. drop: first frames left out.
+    """
+
+    def __init__(self, *, pairs: bool, drop: int = 0) -> None:
+        super().__init__()
+        self.pairs = pairs
+        self.drop = drop
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, channels, time, height, width = x.shape
+        halves = (channels // 2, 2) if self.pairs else (2, channels // 2)
+        x = x.reshape(n, *halves, time, height, width).movedim(2 if self.pairs else 1, 3)
+        return x.reshape(n, channels // 2, 2 * time, height, width)[:, :, self.drop :]
+
+
+class LinearUp(nn.Module):
+    """Double H and W, and T but for the first frame, by linear interpolation, then a convolution of the clip.
+
+    The first frame stays out of the interpolation of the others; edges are held.
+    """
+
+    def __init__(self, conv: ClipConv3d) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        time = x.shape[2]
+        x = F.interpolate(x, scale_factor=(1.0, 2.0, 2.0), mode="trilinear")
+        frame = torch.arange(2 * time - 1, device=x.device)
+        nearest = (frame + 1) // 2
+        beside = (nearest + 1 - 2 * (frame % 2)).clamp(1, max(time - 1, 1)) * (frame > 0)
+        y: Tensor = self.conv(0.75 * x.index_select(2, nearest) + 0.25 * x.index_select(2, beside))
+        return y

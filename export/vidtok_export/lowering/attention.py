@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vidtok_export.compact import put
 from vidtok_export.lowering.conv import conv3d
 from vidtok_export.lowering.layer import lower_layer
-from vidtok_ref.layers.attention import Attention, TimeAttention
+from vidtok_ref.layers.attention import Attention, SpaceTimeAttention, TimeAttention
 
 _DOMAIN = "com.microsoft"  # of operators that ONNX Runtime adds to those of ONNX
 
@@ -28,28 +28,45 @@ class PlainAttention(nn.Module):
         self.proj_out = lower_layer(layer.output())
         self.scale = weight.shape[1] ** -0.5
 
-    def forward(self, x: Tensor) -> Tensor:
+    def added(self, x: Tensor) -> Tensor:
+        """What is added to x."""
         n, c, t, h, w = x.shape
         qkv = self.qkv(self.norm(x)).movedim(1, -1).reshape(n * t, h * w, 3 * c)
         q, k, v = qkv.chunk(3, dim=2)
         attended = torch.softmax(q @ k.transpose(1, 2) * self.scale, dim=-1) @ v  # (N T) (H W) C
         projected: Tensor = self.proj_out(attended.reshape(n, t, h, w, c).movedim(-1, 1))
-        return x + projected
+        return projected
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.added(x)
 
 
 @lower_layer.register(TimeAttention)
 class PlainTimeAttention(PlainAttention):
-    """The same over the frames at each pixel, of which later ones are not seen."""
+    """The same over the frames at each pixel, of which later ones are not seen where the layer is causal."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def __init__(self, layer: TimeAttention) -> None:
+        super().__init__(layer)
+        self.causal = layer.causal
+
+    def added(self, x: Tensor) -> Tensor:
         n, c, t, h, w = x.shape
         qkv = self.qkv(self.norm(x)).permute(0, 3, 4, 2, 1).reshape(n * h * w, t, 3 * c)
         q, k, v = qkv.chunk(3, dim=2)
-        frames = torch.arange(t, device=x.device)
-        scores = torch.where(frames[:, None] >= frames[None, :], q @ k.transpose(1, 2) * self.scale, -torch.inf)
+        scores = q @ k.transpose(1, 2) * self.scale
+        if self.causal:
+            frames = torch.arange(t, device=x.device)
+            scores = torch.where(frames[:, None] >= frames[None, :], scores, -torch.inf)
         attended = torch.softmax(scores, dim=-1) @ v  # (N H W) T C
         projected: Tensor = self.proj_out(attended.reshape(n, h, w, t, c).permute(0, 4, 3, 1, 2))
-        return x + projected
+        return projected
+
+
+@lower_layer.register
+def space_time(layer: SpaceTimeAttention) -> SpaceTimeAttention:
+    """Both attentions, in place."""
+    layer.space, layer.time = lower_layer(layer.space), lower_layer(layer.time)  # type: ignore[assignment]
+    return layer
 
 
 def fuse_attention(model: onnx.ModelProto) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vidtok_export.lowering.layer import lower_layer
-from vidtok_ref.layers.conv import FrameConv2d, TimeConv1d, kernel
+from vidtok_ref.layers.conv import FrameConv2d, PointLinear, TimeConv1d, kernel
 from vidtok_ref.streaming.state import Call, State
 
 
@@ -34,6 +34,12 @@ class PixelConv1d(nn.Module):
     def step(self, x: Tensor, state: Tensor | None, call: Call | None) -> tuple[Tensor, Tensor | State]:
         x, remembered = self.cache.step(x, state, call)
         return self.conv(x), remembered
+
+
+@lower_layer.register
+def point_linear(layer: PointLinear) -> nn.Conv3d:
+    """PointLinear as a Conv3d with kernel 1x1x1."""
+    return conv3d(layer.weight[:, :, None, None, None], layer.bias)
 
 
 @lower_layer.register

@@ -10,7 +10,16 @@ from torch import Tensor, nn
 from vidtok_export.lowering.conv import conv3d
 from vidtok_export.lowering.layer import lower_layer
 from vidtok_ref.layers.conv import FactorizedConv, kernel
-from vidtok_ref.layers.norm import NORM_EPS, FrameNorm, Guided, GuidedNorm, LayerNorm, RMSNorm, stretched
+from vidtok_ref.layers.norm import (
+    NORM_EPS,
+    FrameGroupNorm,
+    FrameNorm,
+    Guided,
+    GuidedNorm,
+    LayerNorm,
+    RMSNorm,
+    stretched,
+)
 
 # Up to so many channels a norm sees all pixels as one axis, which keeps channels outermost: engines that have them
 # innermost work on so few numbers at a time (measured at 8 channels, three convolutions with norms and SiLU: OpenVINO
@@ -78,7 +87,7 @@ class WholeFrameNorm(nn.Module):
 @lower_layer.register
 def layer_norm(layer: LayerNorm) -> ChannelNorm:
     """LayerNorm, which subtracts the mean."""
-    return ChannelNorm(layer.norm.weight, layer.norm.bias, NORM_EPS, centres=True)
+    return ChannelNorm(layer.norm.weight, layer.norm.bias, layer.norm.eps, centres=True)
 
 
 @lower_layer.register
@@ -88,10 +97,14 @@ def rms_norm(layer: RMSNorm) -> ChannelNorm:
 
 
 class GroupScale(nn.Module):
-    """The first half of a group normalisation of `N C T H W`: the mean subtracted, and 1 / root of the variance."""
+    """The first half of a group normalisation of `N C T H W`: the mean subtracted, and 1 / root of the variance.
+
+    Both are those of all frames, or of each frame on its own.
+    """
 
     def __init__(self, layer: nn.GroupNorm) -> None:
         super().__init__()
+        self.axes = (3, 4) if isinstance(layer, FrameGroupNorm) else (2, 3, 4)
         self.eps = layer.eps
         share = torch.full([layer.num_channels // layer.num_groups] * 2, layer.num_groups / layer.num_channels)
         average = torch.block_diag(*[share.to(layer.weight)] * layer.num_groups)  # over the channels of a group
@@ -102,7 +115,8 @@ class GroupScale(nn.Module):
         return x, torch.rsqrt(self._mean(x * x) + self.eps)
 
     def _mean(self, x: Tensor) -> Tensor:
-        return (x.mean((2, 3, 4)) @ self.average)[:, :, None, None, None]
+        means = self.average @ x.mean(self.axes, keepdim=True).flatten(2)
+        return means[..., None, None]
 
 
 @lower_layer.register(nn.GroupNorm)
@@ -153,7 +167,7 @@ def lower_behind(norm: nn.Module, seen: nn.Module) -> nn.Module:
 def layer_norm_behind(norm: LayerNorm, seen: nn.Module) -> nn.Module:
     """LayerNorm behind a convolution that centres its outputs itself."""
     centre(seen.time if isinstance(seen, FactorizedConv) else seen)
-    return ChannelNorm(norm.norm.weight, norm.norm.bias, NORM_EPS)
+    return ChannelNorm(norm.norm.weight, norm.norm.bias, norm.norm.eps)
 
 
 def centre(conv: nn.Module) -> None:

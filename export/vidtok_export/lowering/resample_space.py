@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from vidtok_export.lowering.conv import conv3d
 from vidtok_export.lowering.doubling_taps import doubling_taps
 from vidtok_export.lowering.layer import lower_layer
-from vidtok_ref.layers.resample import PooledDown, SharpenedUp, SpatialDown, SpatialUp
+from vidtok_ref.layers.conv import Beyond
+from vidtok_ref.layers.resample import NearestUp3d, PooledDown, SharpenedUp, SpatialDown, SpatialUp
 
 
 def behind(point: nn.Conv3d, conv: nn.Conv3d, identity: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,19 +40,21 @@ class FoldedSpatialDown(nn.Module):
 
 
 class TransposedSpatialUp(nn.Module):
-    """Nearest x2 and a 3x3 convolution (kernel `O I 3 3`) as one transposed one: 4/9 of the work, no phases to mix."""
+    """Nearest x2 and a convolution (kernel `O I T 3 3`) as one transposed one: 4/9 of the work, no phases to mix."""
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, beyond: Beyond | None = None) -> None:
         super().__init__()
-        c_out, c_in = weight.shape[:2]
-        for axis in (2, 3):
+        self.beyond = beyond or Beyond(0)
+        c_out, c_in, time = weight.shape[:3]
+        for axis in (3, 4):
             weight = torch.stack(doubling_taps(*weight.unbind(axis)), axis)
-        self.conv = nn.ConvTranspose3d(c_in, c_out, (1, 4, 4), stride=(1, 2, 2), padding=(0, 1, 1))
-        self.conv.weight = nn.Parameter(weight.transpose(0, 1).unsqueeze(2).contiguous(), requires_grad=False)
+        self.conv = nn.ConvTranspose3d(c_in, c_out, (time, 4, 4), stride=(1, 2, 2), padding=(time - 1, 1, 1))
+        # What a convolution has on one side in time, a transposed one has on the other.
+        self.conv.weight = nn.Parameter(weight.flip(2).transpose(0, 1).contiguous(), requires_grad=False)
         self.conv.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
+        y: Tensor = self.conv(self.beyond.around(x))
         return y
 
 
@@ -72,11 +75,19 @@ def pooled_down(layer: PooledDown) -> FoldedSpatialDown:
 def spatial_up(layer: SpatialUp) -> TransposedSpatialUp:
     """SpatialUp."""
     assert layer.conv.bias is not None
-    return TransposedSpatialUp(layer.conv.weight.detach(), layer.conv.bias)
+    return TransposedSpatialUp(layer.conv.weight.detach().unsqueeze(2), layer.conv.bias)
 
 
 @lower_layer.register
 def sharpened_up(layer: SharpenedUp) -> TransposedSpatialUp:
     """SharpenedUp."""
     centre = F.pad(torch.ones(1, 1), (1, 1, 1, 1))
-    return TransposedSpatialUp(*behind(layer.point, layer.conv, centre))
+    weight, bias = behind(layer.point, layer.conv, centre)
+    return TransposedSpatialUp(weight.unsqueeze(2), bias)
+
+
+@lower_layer.register
+def nearest_up(layer: NearestUp3d) -> TransposedSpatialUp:
+    """NearestUp3d."""
+    assert layer.conv.bias is not None
+    return TransposedSpatialUp(layer.conv.weight.detach(), layer.conv.bias, layer.conv.beyond)

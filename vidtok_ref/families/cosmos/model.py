@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from itertools import pairwise
 
 from torch import nn
@@ -10,7 +11,7 @@ from torch import nn
 from vidtok_ref.families.cosmos.config import CosmosConfig
 from vidtok_ref.layers.attention import SplitAttention, TimeAttention
 from vidtok_ref.layers.blocks import StatelessBlock
-from vidtok_ref.layers.conv import PairedConv3d
+from vidtok_ref.layers.conv import PairedConv3d, PointConv3d
 from vidtok_ref.layers.norm import FrameNorm
 from vidtok_ref.layers.patches import FromChannels, ToChannels, haar
 from vidtok_ref.layers.resample import PooledDown, SharpenedUp
@@ -34,7 +35,9 @@ def level(c_in: int, c_out: int, blocks: int, **way_out: nn.Module) -> nn.Sequen
 
 def middle(channels: int) -> nn.Sequential:
     """The deepest part: block, attention in space and in time, block."""
-    attentions = [kind(channels, Padding.FIRST_FRAME, FrameNorm) for kind in (SplitAttention, TimeAttention)]
+    point = partial(PointConv3d, padding=Padding.FIRST_FRAME)
+    kinds = (SplitAttention, partial(TimeAttention, causal=True))
+    attentions = [kind(channels, point, FrameNorm) for kind in kinds]
     return nn.Sequential(
         OrderedDict(
             block_1=residual(channels, channels),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vidtok_ref.families.vidtok.variant import Variant
 from vidtok_ref.layers.attention import SplitAttention
 from vidtok_ref.layers.blocks import SpatialBlock, TimeBlock
-from vidtok_ref.layers.conv import FactorizedConv, TimeConv1d, TimeConv3d
+from vidtok_ref.layers.conv import FactorizedConv, PointConv3d, TimeConv1d, TimeConv3d
 from vidtok_ref.layers.norm import LayerNorm
 from vidtok_ref.layers.resample import (
     LinearTemporalUp,
@@ -62,7 +62,7 @@ class Middle(nn.Module):
         padding = padding_of(v)
         conv = partial(FactorizedConv if v.architecture == "2d" else TimeConv3d, padding=padding)
         self.block_1 = TimeBlock(channels, channels, conv)
-        self.attn_1 = SplitAttention(channels, padding)
+        self.attn_1 = SplitAttention(channels, partial(PointConv3d, padding=padding))
         self.block_2 = TimeBlock(channels, channels, conv)
 
     def step(self, x: Tensor, state: State | None, call: Call | None) -> tuple[Tensor, State]:

@@ -1,0 +1,119 @@
+"""What an Open-Sora-Plan tokenizer is built from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from vidtok_ref.errors import VariantError
+from vidtok_runtime.bundle.stream_spec import CallSpec, Groups, Length, StreamSpec
+
+TIME_FACTOR = 4
+HALVES_TIME = (False, True, True)  # of the levels that halve H and W behind them
+FLAT_LEVELS = 2  # the encoder's first ones, whose blocks see one frame each
+
+
+@dataclass(frozen=True)
+class OpenSoraPlanConfig:
+    """One tokenizer: level i of four has `ch * ch_mult[i]` channels; every level but the last halves H and W behind it.
+
+    groups: of channels that a norm sees together. window: frames that the release's scripts encode at once, one of them
+    shared with the window before. scaling_factor: what the release's pipelines multiply latents with.
+    """
+
+    name: str
+    ch: int = 128
+    ch_mult: tuple[int, ...] = (1, 2, 4, 4)
+    z_channels: int = 4
+    num_res_blocks: int = 2
+    groups: int = 32
+    window: int = 29
+    scaling_factor: float = 0.18215
+
+    def __post_init__(self) -> None:
+        if min(self.ch, self.z_channels, self.num_res_blocks, self.groups, *self.ch_mult) < 1:
+            raise VariantError(f"{self.name}: widths and counts of blocks and groups must be positive")
+        if len(self.ch_mult) != len(HALVES_TIME) + 1:
+            raise VariantError(f"{self.name}: ch_mult has {len(self.ch_mult)} levels, not {len(HALVES_TIME) + 1}")
+        if any(self.ch * mult % self.groups for mult in self.ch_mult):
+            raise VariantError(f"{self.name}: {self.ch} times {list(self.ch_mult)} do not make {self.groups} groups")
+        if self.window <= TIME_FACTOR or self.window % TIME_FACTOR != 1:
+            raise VariantError(f"{self.name}: a window has 1 + {TIME_FACTOR}k frames, k from 1, not {self.window}")
+        if self.scaling_factor <= 0:
+            raise VariantError(f"{self.name}: scaling_factor must be positive")
+
+    @property
+    def stream(self) -> StreamSpec:
+        """How clips become calls: windows, each in one call, with one frame and one latent in common."""
+        return StreamSpec(
+            time_factor=TIME_FACTOR,
+            spatial_multiple=1 << len(HALVES_TIME),
+            latent_channels=self.z_channels,
+            encoder=CallSpec(1, None),
+            decoder=CallSpec(1, None, drop=TIME_FACTOR - 1),
+            length=Length(1, TIME_FACTOR),
+            groups=Groups(self.window, 1 + self.window // TIME_FACTOR, shared_frames=1, shared_latents=1),
+            latent_mean=(0.0,) * self.z_channels,
+            latent_std=(1 / self.scaling_factor,) * self.z_channels,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready fields, tuples as lists."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> OpenSoraPlanConfig:
+        """Inverse of `to_dict`; raises VariantError on unknown or missing fields."""
+        known = {f.name for f in fields(cls)}
+        if not {"name"} <= set(data) <= known:
+            raise VariantError(f"a configuration of Open-Sora-Plan has the fields {sorted(known)}, got {sorted(data)}")
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return cls(**values)
+
+    @classmethod
+    def from_release(cls, name: str, data: Mapping[str, Any]) -> OpenSoraPlanConfig:
+        """The settings of the release's `config.json`; raises VariantError for what this family does not have."""
+        for key, only in _ONLY.items():
+            if (found := data.get(key, only)) != only:
+                raise VariantError(f"{key} of this configuration is {found!r}; {name} is built with {only!r} only")
+        given = {ours: data[theirs] for theirs, ours in _RELEASED.items() if theirs in data}
+        config = cls.from_dict({"name": name, **given})
+        latents = 1 + config.window // TIME_FACTOR
+        for key, only in (("embed_dim", config.z_channels), ("tile_latent_min_size_t", latents)):
+            if (found := data.get(key, only)) != only:
+                raise VariantError(f"{key} of this configuration is {found!r}; the rest of it needs {only}")
+        return config
+
+
+# Keys of a released configuration: what they are here, and those that have one value.
+_RELEASED = {
+    "hidden_size": "ch",
+    "hidden_size_mult": "ch_mult",
+    "z_channels": "z_channels",
+    "num_res_blocks": "num_res_blocks",
+    "num_groups": "groups",
+    "tile_sample_min_size_t": "window",
+}
+_ONLY: dict[str, Any] = {
+    "attn_resolutions": [],
+    "double_z": True,
+    "q_conv": "CausalConv3d",
+    "encoder_conv_in": "Conv2d",
+    "encoder_conv_out": "CausalConv3d",
+    "encoder_attention": "AttnBlock3DFix",
+    "encoder_resnet_blocks": ["ResnetBlock2D", "ResnetBlock2D", "ResnetBlock3D", "ResnetBlock3D"],
+    "encoder_spatial_downsample": ["Downsample", "Spatial2xTime2x3DDownsample", "Spatial2xTime2x3DDownsample", ""],
+    "encoder_temporal_downsample": [""] * 4,
+    "encoder_mid_resnet": "ResnetBlock3D",
+    "decoder_conv_in": "CausalConv3d",
+    "decoder_conv_out": "CausalConv3d",
+    "decoder_attention": "AttnBlock3DFix",
+    "decoder_resnet_blocks": ["ResnetBlock3D"] * 4,
+    "decoder_spatial_upsample": ["", "SpatialUpsample2x", "Spatial2xTime2x3DUpsample", "Spatial2xTime2x3DUpsample"],
+    "decoder_temporal_upsample": [""] * 4,
+    "decoder_mid_resnet": "ResnetBlock3D",
+    "use_quant_layer": True,
+}
+
+CONFIGS = {"open-sora-plan-1.2": OpenSoraPlanConfig("open-sora-plan-1.2")}
