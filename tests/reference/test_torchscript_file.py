@@ -212,7 +212,7 @@ HOSTILE = {
     "no module": (b"\x80\x02].", "holds no module"),
     "an absent storage": (module(tensor(storage("99"))), "lacks 'data/99'"),
     "a storage elsewhere": (module(tensor(storage("../data.pkl"))), "lacks 'data/../data.pkl'"),
-    "a longer storage": (module(tensor(storage(count=4))), "does not hold 4 numbers of torch.float32"),
+    "a longer storage": (module(tensor(storage(count=4))), "does not hold 4 numbers of float32"),
     "a negative storage": (module(tensor(storage(count=-1))), "does not hold -1"),
     "an unknown dtype": (module(tensor(storage(kind="QInt8Storage"))), "asks for 'torch QInt8Storage'"),
     "a storage of nothing": (module(b"NQ"), "names a storage in a way"),
