@@ -55,7 +55,7 @@ class Settings:
 
 
 @dataclass
-class Row:
+class System:
     """A system: what was published, and what was measured here; what is missing in words."""
 
     published: dict[str, Any]
@@ -210,7 +210,7 @@ def speed(manifest: Manifest, settings: Settings) -> dict[str, Any]:
     return kept(settings.work / "bench" / f"{manifest.name}.json", asked, measure)
 
 
-def measure_row(row: Row, settings: Settings, tick: Callable[[str], object]) -> None:
+def measure_row(row: System, settings: Settings, tick: Callable[[str], object]) -> None:
     """Fill a row as far as it can be; tick: is told every step. Raises VidtokError, ModelError, ExportError."""
     name = row.variant
     if name not in VARIANTS:
@@ -238,14 +238,14 @@ def measure_row(row: Row, settings: Settings, tick: Callable[[str], object]) -> 
 STEPS = 4  # of a row, at most
 
 
-def measure_all(settings: Settings, variants: tuple[str, ...], *, quiet: bool) -> tuple[list[Row], bool]:
+def measure_all(settings: Settings, variants: tuple[str, ...], *, quiet: bool) -> tuple[list[System], bool]:
     """All rows, and whether something failed that is there."""
     known = {system["variant"]: system for system in published()}
     names = variants or tuple(known)
     unknown = [name for name in names if name not in known and name not in VARIANTS]
     if unknown:
         raise InputError(f"{unknown[0]} is neither in the table nor a variant; vidtok-export --list shows them")
-    rows = [Row(known.get(name, {"method": name, "variant": name})) for name in names]
+    rows = [System(known.get(name, {"method": name, "variant": name})) for name in names]
     failed = False
     with tqdm(total=STEPS * len(rows), unit="step", disable=quiet) as bar:
         for number, row in enumerate(rows):
@@ -263,7 +263,7 @@ def measure_all(settings: Settings, variants: tuple[str, ...], *, quiet: bool) -
     return rows, failed
 
 
-def notes(settings: Settings, rows: list[Row]) -> list[str]:
+def notes(settings: Settings, rows: list[System]) -> list[str]:
     """What is missing or differs from the published protocol, for all rows."""
     said = []
     if settings.size != SIDE:

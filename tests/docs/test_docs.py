@@ -284,3 +284,19 @@ def test_variant_table_is_that_of_the_code(name: str, monkeypatch: pytest.Monkey
     assert beginning in page
     assert all(f"`{v}`" in page for v in VARIANTS)
     sys.modules.pop("variant_table")
+
+
+@pytest.mark.parametrize("name", ["kl-16chn", "cosmos-dv-4x8x8"])
+def test_table_of_systems_is_that_of_the_code(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import variant_table
+
+    page = variant_table.TABLE1.read_text()
+    systems = {system["variant"]: system for system in variant_table.published()}
+    assert variant_table.system_row(systems[name]) in page
+    for variant, system in systems.items():
+        (row,) = (line for line in page.splitlines() if f"| `{variant}` |" in line)
+        assert ("not here yet" in row) == (variant not in variant_table.VARIANTS)
+        assert f"({system['parameters_millions'] or '-'})" in row
+        assert row.endswith(" / ".join(system["webvid_val"][key] or "-" for key in system["webvid_val"]) + " |")
+    sys.modules.pop("variant_table")

@@ -62,6 +62,7 @@ def call(table1: ModuleType, *arguments: object) -> Result:
     return CliRunner().invoke(table1.main, [str(a) for a in (*common, *arguments, "--quiet")])
 
 
+@pytest.mark.slow
 def test_what_is_there_is_measured_and_what_is_missing_named(
     table1: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +118,10 @@ def test_refusals(table1: ModuleType, place: Path) -> None:
     assert "--list shows them" in str(unknown.exception)
     nothing = call(table1, "--seed", 0, "--variant", "later-1.0", "-o", "nothing")
     assert "nothing could be measured" in str(nothing.exception)
+    page = Path("nothing.md").read_text()
+    assert page.startswith("# UNTRAINED: ")
+    assert "Later (later-1.0): not here yet: no family has it" in page
+    assert cv2.imread("nothing.png").shape[1] > 1000
     shutil.copy(f"checkpoints/{VARIANT}.safetensors", f"checkpoints/{VARIANT}")
     twice = call(table1, "--checkpoints", "checkpoints", "--variant", VARIANT, "-o", "twice")
     assert "not everything" in str(twice.exception)
