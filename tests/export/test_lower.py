@@ -11,7 +11,7 @@ from torch import nn
 
 from vidtok_export.lowering import resample_time
 from vidtok_export.lowering.attention import PlainAttention, PlainTimeAttention
-from vidtok_export.lowering.conv import PixelConv1d, frame_conv, point_linear
+from vidtok_export.lowering.conv import PixelConv1d, clip_conv, frame_conv, point_linear
 from vidtok_export.lowering.layer import lower_layer
 from vidtok_export.lowering.lower import lower
 from vidtok_export.lowering.norm import FEW_CHANNELS, PlainGroupNorm, WholeFrameNorm, layer_norm, lower_behind, rms_norm
@@ -86,6 +86,7 @@ def close(a: torch.Tensor, b: torch.Tensor) -> None:
         (lambda: TimeAttention(C, PointLinear, causal=False), PlainTimeAttention),
         (space_then_time, lower_layer),
         (lambda: PointLinear(C, 4), point_linear),
+        (lambda: ClipConv3d(C, 4, Beyond(2, copies=False), bias=False), clip_conv),
         (lambda: nn.GroupNorm(3, C), PlainGroupNorm),
         (lambda: FrameGroupNorm(3, C), PlainGroupNorm),
         (lambda: NearestUp3d(ClipConv3d(C, 4, Beyond(1, 1))), nearest_up),

@@ -269,9 +269,9 @@ class LinearUp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         time = x.shape[2]
-        x = F.interpolate(x, scale_factor=(1.0, 2.0, 2.0), mode="trilinear")
         frame = torch.arange(2 * time - 1, device=x.device)
         nearest = (frame + 1) // 2
         beside = (nearest + 1 - 2 * (frame % 2)).clamp(1, max(time - 1, 1)) * (frame > 0)
-        y: Tensor = self.conv(0.75 * x.index_select(2, nearest) + 0.25 * x.index_select(2, beside))
+        x = 0.75 * x.index_select(2, nearest) + 0.25 * x.index_select(2, beside)
+        y: Tensor = self.conv(F.interpolate(x, scale_factor=(1.0, 2.0, 2.0), mode="trilinear"))
         return y

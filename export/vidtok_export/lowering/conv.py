@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vidtok_export.lowering.layer import lower_layer
-from vidtok_ref.layers.conv import FrameConv2d, PointLinear, TimeConv1d, kernel
+from vidtok_ref.layers.conv import ClipConv3d, FrameConv2d, PointLinear, TimeConv1d, kernel
 from vidtok_ref.streaming.state import Call, State
 
 
@@ -40,6 +40,14 @@ class PixelConv1d(nn.Module):
 def point_linear(layer: PointLinear) -> nn.Conv3d:
     """PointLinear as a Conv3d with kernel 1x1x1."""
     return conv3d(layer.weight[:, :, None, None, None], layer.bias)
+
+
+@lower_layer.register
+def clip_conv(layer: ClipConv3d) -> ClipConv3d:
+    """ClipConv3d with a bias in any case: `winograd` writes out only convolutions that have one."""
+    if layer.bias is None:
+        layer.bias = nn.Parameter(layer.weight.new_zeros(layer.out_channels), requires_grad=False)
+    return layer
 
 
 @lower_layer.register

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from torch import nn
@@ -40,7 +40,7 @@ def block(c: OpenSoraPlanConfig, c_in: int, c_out: int, *, flat: bool = False) -
 
 
 def level(
-    c: OpenSoraPlanConfig, c_in: int, c_out: int, blocks: int, *, flat: bool = False, **way_out: nn.Module
+    c: OpenSoraPlanConfig, c_in: int, c_out: int, blocks: int, way_out: Mapping[str, nn.Module], *, flat: bool = False
 ) -> nn.Sequential:
     """Blocks of one resolution and the way out of it."""
     chain = nn.Sequential(*(block(c, c_in if j == 0 else c_out, c_out, flat=flat) for j in range(blocks)))
@@ -66,7 +66,7 @@ class OpenSoraPlanEncoder(Coder):
             if i < len(HALVES_TIME):
                 halves = HALVES_TIME[i]
                 way_out["downsample"] = conv3d(wider, wider, stride=(2, 2, 2)) if halves else SpatialDown(wider)
-            levels.append(level(c, width, wider, c.num_res_blocks, flat=i < FLAT_LEVELS, **way_out))
+            levels.append(level(c, width, wider, c.num_res_blocks, way_out, flat=i < FLAT_LEVELS))
             width = wider
         self.down = nn.Sequential(*levels)
         self.mid = middle(c, width)
@@ -94,7 +94,7 @@ class OpenSoraPlanDecoder(Coder):
                     way_out["upsample"] = LinearUp(conv3d(narrower, narrower))
                 else:
                     way_out["upsample"] = NearestUp3d(ClipConv3d(narrower, narrower, Beyond(0), time=1))
-            levels[str(i)] = level(c, width, narrower, c.num_res_blocks + 1, **way_out)
+            levels[str(i)] = level(c, width, narrower, c.num_res_blocks + 1, way_out)
             width = narrower
         self.up = nn.Sequential(levels)
         self.norm_out = norm_of(c)(width)
