@@ -32,7 +32,7 @@ FLOORS = {
         {"cli"},
     ],
     "vidtok_ref": [
-        {"errors"},
+        {"errors", "torchscript_file"},
         {"streaming", "weights"},
         {"layers", "regularizers"},
         {"tokenizer"},
@@ -44,7 +44,7 @@ FLOORS = {
         {"lowering", "operations", "footprint", "targets", "trace"},
         {"graph"},
         {"verify"},
-        {"bundle", "metric"},
+        {"against", "bundle", "metric"},
         {"quantization", "servers"},
         {"cli"},
     ],
