@@ -15,10 +15,8 @@ from vidtok_runtime.bundle.stream_spec import StreamSpec
 
 
 def smallest_input(spec: StreamSpec, role: str) -> Tensor:
-    """The least that calls take a multiple of, or a whole group where they take that; `1 C T H W` without storage."""
-    calls, space = spec.calls(role), spec.spatial_multiple
-    time = calls.multiple if calls.max else spec.group_length(role)
-    assert time is not None
+    """The least that calls take, `1 C T H W` without storage."""
+    time, space = spec.unit(role), spec.spatial_multiple
     shape = (1, 3, time, space, space) if role == "encoder" else (1, spec.latent_channels, time, 1, 1)
     return torch.empty(shape, device="meta")
 

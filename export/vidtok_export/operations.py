@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from vidtok_export.footprint import smallest_input
 from vidtok_ref.families import make_model
 from vidtok_ref.tokenizer import VideoTokenizer
 
@@ -34,8 +33,7 @@ def operation_counts(model: VideoTokenizer) -> dict[str, dict[str, float]]:
     with torch.device("meta"):
         bare = make_model(model.config)
     spec = model.stream
-    latents = smallest_input(spec, "decoder").shape[2]
-    frames, side = latents * spec.time_factor, 8 * spec.spatial_multiple
+    frames, side = spec.unit("decoder") * spec.time_factor, 8 * spec.spatial_multiple
     counts = {}
     for role in ("encoder", "decoder"):
         small, large = (multiply_adds(bare, role, frames, n, n) / frames for n in (side, 2 * side))

@@ -154,6 +154,11 @@ class StreamSpec:
         front = self.front_frames + self.groups.frames
         return self.length.padded(front) if role == "encoder" else self.groups.latents
 
+    def unit(self, role: str) -> int:
+        """What the calls of a role take a multiple of, or a whole group where they take that."""
+        calls = self.calls(role)
+        return calls.multiple if calls.max is not None else self.group_length(role) or calls.multiple
+
     def regrouped(self, frames: int) -> StreamSpec:
         """The same with groups of another length; `groups.multiple` says of which."""
         assert self.groups is not None
