@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 # Limits for damaged and hostile files; the archives of video tokenizers stay far below.
-_MOST_BYTES = 4 << 20  # of the description, of which one byte can become an object of a hundred
-_MOST_VALUES = 1_000_000  # that are visited, since containers may hold the same one many times
-_DEEPEST, _LONGEST, _MOST_AXES = 64, 1000, 8  # levels and characters of a name, axes of a tensor
+_MAX_BYTES = 4 << 20  # of the description, of which one byte can become an object of a hundred
+_MAX_VALUES = 1_000_000  # that are visited, since containers may hold the same one many times
+_DEEPEST, _LONGEST, _MAX_AXES = 64, 1000, 8  # levels and characters of a name, axes of a tensor
 
 _DTYPES = {
     "DoubleStorage": torch.float64,
@@ -137,7 +137,7 @@ class _Description:
 
     def module(self) -> _Module:
         """The module that is described."""
-        for opcode, argument, _ in pickletools.genops(self._archive.read("data.pkl", _MOST_BYTES)):
+        for opcode, argument, _ in pickletools.genops(self._archive.read("data.pkl", _MAX_BYTES)):
             self._carry_out(opcode.name, argument)
         result = self._stack.pop()
         if not isinstance(result, _Module):
@@ -251,7 +251,7 @@ def _reduced(name: Any, arguments: Any) -> Any:
 
 def _tensor(numbers: Tensor, offset: int, size: tuple[Any, ...], stride: tuple[Any, ...]) -> Tensor:
     """A view of a storage that lies within it and repeats no number."""
-    if len(size) != len(stride) or len(size) > _MOST_AXES:
+    if len(size) != len(stride) or len(size) > _MAX_AXES:
         raise ValueError(f"its data.pkl has a tensor of {len(size)} axes with {len(stride)} strides")
     if not all(type(n) is int and 0 <= n < 1 << 40 for n in (offset, *size, *stride)):
         raise ValueError("its data.pkl has a tensor whose size is none")
@@ -264,7 +264,7 @@ def _tensor(numbers: Tensor, offset: int, size: tuple[Any, ...], stride: tuple[A
 def _tensors(module: _Module) -> Iterator[tuple[str, Tensor]]:
     """All tensors in modules and containers, by their attributes, keys and positions, joined by dots."""
     waiting: list[tuple[str, int, Any]] = [("", 0, module)]
-    left = _MOST_VALUES
+    left = _MAX_VALUES
     while waiting:
         prefix, depth, container = waiting.pop()
         items = container.items() if isinstance(container, dict) else enumerate(container)

@@ -27,7 +27,11 @@ from vidtok_runtime.tools import web_server
 from vidtok_runtime.tools.demo import make_clip
 
 ENGINE = ("--provider", "cpu", "--threads", 1)
-every_variant = pytest.mark.parametrize("variant", list(NARROW))
+# Those that other tests export, too; an export takes some 10 s.
+SHARED = {"cogvideox", "cosmos-cv-4x8x8", "cv-vae", "fsq-32768", "wan-2.2"}
+every_variant = pytest.mark.parametrize(
+    "variant", [name if name in SHARED else pytest.param(name, marks=pytest.mark.slow) for name in NARROW]
+)
 
 
 def test_every_family_has_a_narrow_model() -> None:
