@@ -25,8 +25,8 @@ class Watched:
         self.session, self.state = session, state
         self.addresses: list[int] = []
 
-    def run(self, inputs: Any, spare: Any = None) -> dict[str, Any]:
-        results = self.session.run(inputs, spare)
+    def run(self, inputs: Any, into: Any = None, *, release: bool = False) -> dict[str, Any]:
+        results = self.session.run(inputs, into, release=release)
         value = results[self.state]
         self.addresses.append(value.ctypes.data if isinstance(value, np.ndarray) else value.data_ptr())
         return results

@@ -21,10 +21,13 @@ class Session(Protocol):
     inputs: Shapes
     outputs: Shapes
 
-    def run(self, inputs: Mapping[str, Array], spare: Mapping[str, Array] | None = None) -> dict[str, Array]:
+    def run(
+        self, inputs: Mapping[str, Array], into: Mapping[str, Array] | None = None, *, release: bool = False
+    ) -> dict[str, Array]:
         """Outputs by name; state outputs may be engine-owned values that only feed the next call.
 
-        spare: such values of earlier calls, by output, that nobody needs any more: their memory may be written.
+        into: memory that outputs may be written to, by name: arrays of their shape, or values of earlier calls that
+        nobody needs any more. release: give memory back that would only make the next call faster.
         """
         ...
 

@@ -103,7 +103,7 @@ class Counts:
             )
             states += _states(graph, sizes)
             if in_tiles:
-                beside += round(_states(graph, whole) * (1 + tiling.aside)) + _states(graph, tile)
+                beside += round(_states(graph, whole) * (1 + tiling.beside)) + _states(graph, tile)
             if graph is not chain[-1]:
                 beside += _FLOAT * math.prod(shape_of(graph.outputs[0].axes, whole))
         return cls(
