@@ -338,14 +338,20 @@ def test_tiles_are_counted_where_they_are(role: str) -> None:
     assert full.count == 1 < half.count
     whole, tiled = (Counts.of(manifest, chain, tiling, 2, 1000) for tiling in (full, half))
     assert whole.weights == tiled.weights == 1000
-    assert whole.pixels == tiled.pixels == 4 * 3 * 8 * 512 * 512
-    assert tiled.widest < whole.widest
-    (local,) = (graph for graph in chain if graph.part == "local")
-    states = sum(4 * math.prod(shape_of(s.axes, {"N": 1, "H": 512, "W": 512})) for s in local.states)
+    # Whole frames: both graphs keep what they take; in tiles the larger of what they take counts.
+    ((widest, states),) = whole.calls
+    assert max(call[0] for call in tiled.calls) < widest
+    one, other = (
+        sum(4 * math.prod(shape_of(s.axes, {"N": 1, "H": 512, "W": 512})) for s in graph.states)
+        for graph in sorted(chain, key=lambda graph: graph.part)
+    )
+    tile = other * half.rows.size // 64
+    assert states == one + other
+    assert {call[1] for call in tiled.calls} == {one, tile}
     handed = 4 * math.prod(shape_of(chain[0].outputs[0].axes, {"N": 1, "T": 8, "H": 512, "W": 512}))
-    assert whole.beside == handed
-    assert handed + states < tiled.beside < handed + 2 * states
-    assert whole.states - tiled.states == pytest.approx(states * (1 - half.rows.size / 64))
+    pixels = {"encoder": 3, "decoder": 2}[role] * 4 * 3 * 8 * 512 * 512
+    assert whole.beside == handed + pixels + states
+    assert tiled.beside == pytest.approx(handed + pixels + one + tile + other * (1 + half.beside))
     # A global graph sees whole frames in either case.
     wide = [replace(graph, part="global") for graph in chain]
-    assert Counts.of(manifest, wide, half, 2, 1000) == whole
+    assert Counts.of(manifest, wide, half, 2, 1000).beside == whole.beside

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vidtok_runtime.engines.base import Array, Options, Shapes
+from vidtok_runtime.engines.base import Array, Options, Shapes, copied
 from vidtok_runtime.engines.compiled_cache import cache_file, keep, load
 from vidtok_runtime.engines.openvino_means import reduce_means
 from vidtok_runtime.engines.telemetry import without_telemetry
@@ -49,7 +49,7 @@ class OpenVinoSession:
         self.inputs, self.outputs = _shapes(compiled.inputs), _shapes(compiled.outputs)
 
     def run(
-        self, inputs: Mapping[str, Array], into: Mapping[str, Array] | None = None, *, release: bool = False
+        self, inputs: Mapping[str, Array], into: Mapping[str, Any] | None = None, *, release: bool = False
     ) -> dict[str, Any]:
         """Outputs by name."""
         contiguous = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
@@ -60,19 +60,11 @@ class OpenVinoSession:
             except RuntimeError as error:
                 raise ProviderError(f"OpenVINO failed: {str(error).strip().splitlines()[-1]}") from error
             # Copies: the next call writes the request's own buffers again.
-            found = {name: _copy(results[i], into.get(name)) for i, name in enumerate(self.outputs)}
+            found = {name: copied(results[i], into.get(name)) for i, name in enumerate(self.outputs)}
             if release:
                 del results
                 self._compiled.release_memory()
             return found
-
-
-def _copy(value: Array, into: Array | None) -> Array:
-    """A copy, in memory that is there already if it fits: fresh memory is slower to write than old."""
-    if into is None or into.shape != value.shape:
-        return value.copy()
-    np.copyto(into, value)
-    return into
 
 
 def _compile(path: Path, weights: Sequence[Path], settings: dict[Any, Any]) -> Any:

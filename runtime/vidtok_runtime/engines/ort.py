@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vidtok_runtime.engines.base import Array, Options, Shapes
+from vidtok_runtime.engines.base import Array, Options, Shapes, copied
 from vidtok_runtime.engines.provider_options import apply_to
 from vidtok_runtime.engines.telemetry import without_telemetry
 from vidtok_runtime.errors import BundleError, ProviderError
@@ -73,16 +73,13 @@ class OrtSession:
                 binding.bind_ortvalue_output(name, there)
             elif name in self._resident:
                 binding.bind_output(name, self._device, self._device_id)
-            elif there is not None:
-                binding.bind_output(name, "cpu", 0, there.dtype, there.shape, there.ctypes.data)
             else:
                 binding.bind_output(name, "cpu")
         self._run_bound(binding, release=release)
         values = dict(zip(self.outputs, binding.get_outputs(), strict=True))
-        # An array of a value's own is a view of the arena, whose memory it would keep from being used again.
+        # Copies: a value lies among what the engine computes with, and would keep that from the next call.
         return {
-            name: v if name in self._resident else into[name] if name in into else v.numpy().copy()
-            for name, v in values.items()
+            name: v if name in self._resident else copied(v.numpy(), into.get(name)) for name, v in values.items()
         }
 
     def _run_bound(self, binding: Any, graph: str | None = None, *, release: bool = False) -> None:

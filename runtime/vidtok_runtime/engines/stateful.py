@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from vidtok_runtime.bundle.graph_entry import GraphEntry, Port, shape_of, sizes_of
+from vidtok_runtime.bundle.graph_entry import GraphEntry, shape_of, sizes_of
 from vidtok_runtime.engines.base import Array, Session
-from vidtok_runtime.errors import BundleError, InputError, ProviderError
+from vidtok_runtime.errors import BundleError, InputError
 
 Spare = tuple[tuple[int, ...], dict[str, Array]]  # size of the data, state buffers by output
 
@@ -44,61 +44,44 @@ class StatefulGraph:
         """
         if self._state is None:
             self._state = self.initial_state(shape_on(x))
-        results = self.run(x, true, self._state, release=self.sparing)
-        # One set of state buffers more than there are streams: what was read in this call is written in the next.
-        self.give_back(x, {s.output: self._state[s.input] for s in self.entry.states})
+        before = {s.output: self._state[s.input] for s in self.entry.states}
+        on_device = any(not isinstance(value, np.ndarray) for value in before.values())
+        results = self.run(x, true, self._state, self._spare(_size(x)) if on_device else before, release=self.sparing)
+        if on_device:
+            # One set of buffers more than there are streams: what was read in this call is written in the next.
+            self._spares.append((_size(x), before))
         self._state = {s.input: results[s.output] for s in self.entry.states}
         return {p.name: results[p.name] for p in self.entry.outputs}
 
     def run(
-        self, x: Any, true: Collection[str], states: Mapping[str, Any], *, release: bool = False
+        self, x: Any, true: Collection[str], states: Mapping[str, Any], into: Mapping[str, Any], *, release: bool
     ) -> dict[str, Any]:
         """Outputs and new states by name for states of the caller's own; raises BundleError.
 
-        release: as `Session.run` has it.
+        into, release: as `Session.run` has them.
         """
         port = self.entry.inputs[0]
         sizes = sizes_of(port.axes, shape_on(x))
         flags = {f.name: np.full(shape_of(f.axes, sizes), f.name in true, f.dtype) for f in self.entry.flags}
-        inputs = {port.name: x, **flags, **states}
-        try:
-            results = self.session.run(inputs, self._room(_size(x), sizes), release=release)
-        except ProviderError:
-            self._check_shapes(self.session.run(inputs), sizes)  # an output need not fit into its room
-            raise
+        results = self.session.run({port.name: x, **flags, **states}, into, release=release)
         self._check_shapes(results, sizes)
         return results
-
-    def give_back(self, x: Any, buffers: dict[str, Any]) -> None:
-        """Buffers of states, by output, that went with data of this size and that nobody needs any more."""
-        if not self.sparing:
-            self._spares.append((_size(x), buffers))
 
     def initial_state(self, shape: tuple[int, ...]) -> dict[str, Array]:
         """States by input at the start of a stream of data of this shape; raises InputError."""
         sizes = sizes_of(self.entry.inputs[0].axes, shape)
-        return {s.input: self._array(np.zeros, Port(s.input, s.dtype, s.axes), sizes) for s in self.entry.states}
+        try:
+            return {s.input: np.zeros(shape_of(s.axes, sizes), s.dtype) for s in self.entry.states}
+        except (MemoryError, ValueError) as error:
+            raise InputError(f"the {self.entry.role}'s state for data {list(shape)} needs too much memory") from error
 
-    def _room(self, size: tuple[int, ...], sizes: Mapping[str, int]) -> dict[str, Any]:
-        """Memory for all that the graph gives: of states, if there is some of this size, what no stream needs any more.
-
-        An engine's own would lie among what it computes with, which then takes more from call to call.
-        """
+    def _spare(self, size: tuple[int, ...]) -> dict[str, Array]:
+        """State buffers on a device that no stream needs any more, if there are some for this size."""
         try:
             fits, buffers = self._spares.pop()
         except IndexError:
-            fits, buffers = size, {}
-        kept = buffers if fits == size else {}
-        ports = self.entry.ports["outputs"]
-        return {name: kept[name] if name in kept else self._array(np.empty, ports[name], sizes) for name in ports}
-
-    def _array(self, make: Any, port: Port, sizes: Mapping[str, int]) -> Array:
-        shape = shape_of(port.axes, sizes)
-        try:
-            array: Array = make(shape, port.dtype)
-        except (MemoryError, ValueError) as error:
-            raise InputError(f"{port.name} of the {self.entry.role}, {list(shape)}, needs too much memory") from error
-        return array
+            return {}
+        return buffers if fits == size else {}
 
     def _check_shapes(self, results: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
         """Raise BundleError unless outputs and states have the sizes that the manifest promises for these data."""

@@ -40,7 +40,7 @@ class Costs:
     """Measured by `scripts/memory.py fit`: peak bytes as multiples of what is counted.
 
     process: MiB of Python and the engine. weights: of the graph files. widest: of the widest activations of a call,
-    with the two frames that temporal layers carry. states: of the states that go through the engine.
+    with the two frames that temporal layers carry. states: of the states of a call as they come out.
     """
 
     process: float
@@ -70,15 +70,15 @@ IN_HAND = 0.1  # share of a limit that a prediction may be wrong by
 class Counts:
     """Bytes that a stream's peak is made of, before the costs; clip: to read or write the file.
 
-    Of local graphs in tiles, `widest` and `states` are those of the largest tile. beside: what numpy holds of whole
-    frames, states in tiles and the strips set aside of them, and what one graph hands to the next.
+    calls: of all graphs together, as their memory is kept from call to call, the bytes of the widest activations and
+    of the states; in tiles those of each graph, which gives back what it had: of local ones for the largest tile.
+    beside: what numpy holds all the time: states that go into a call, those of frames that are cut, with the room
+    beside them, what one graph hands to the next, and copies of pixels.
     """
 
     weights: int
-    widest: float
-    states: int
+    calls: tuple[tuple[float, int], ...]
     beside: int
-    pixels: int
     clip: int
 
     @classmethod
@@ -93,37 +93,36 @@ class Counts:
         rows, columns = tiling.rows, tiling.columns
         whole = _sizes(frames, rows.length * multiple, columns.length * multiple)
         tile = _sizes(frames, rows.size * multiple, columns.size * multiple)
-        widest, states, beside = 0.0, 0, 0
+        calls: list[tuple[float, int]] = []
+        beside = round(PIXEL_COPIES[chain[0].role] * _FLOAT * 3 * frames * whole["H"] * whole["W"])
         for graph in chain:
             in_tiles = tiling.count > 1 and graph.part == "local"
             sizes = tile if in_tiles else whole
             positions = sizes["H"] * sizes["W"]
-            widest += max(
+            widest = max(
                 (_FLOAT * s.channels * (frames / s.time + 2) * positions / s.space**2 for s in graph.stages), default=0
             )
-            states += _states(graph, sizes)
+            calls.append((widest, _states(graph, sizes)))
+            beside += _states(graph, sizes)
             if in_tiles:
-                beside += round(_states(graph, whole) * (1 + tiling.beside)) + _states(graph, tile)
+                beside += round(_states(graph, whole) * (1 + tiling.beside))
             if graph is not chain[-1]:
                 beside += _FLOAT * math.prod(shape_of(graph.outputs[0].axes, whole))
         return cls(
             weights=weights,
-            widest=widest,
-            states=states,
+            calls=tuple(calls) if tiling.count > 1 else (tuple(map(sum, zip(*calls, strict=True))),),
             beside=beside,
-            pixels=_FLOAT * 3 * frames * whole["H"] * whole["W"],
             clip=round(whole["H"] * whole["W"] * _clip_bytes(chain[0].role, whole["H"], whole["W"])),
         )
 
-    def peak(self, costs: Costs, role: str) -> float:
+    def largest(self, costs: Costs) -> tuple[float, int]:
+        """The one of `calls` that takes most."""
+        return max(self.calls, key=lambda call: costs.widest * call[0] + costs.states * call[1])
+
+    def peak(self, costs: Costs) -> float:
         """Bytes beside those of the process."""
-        return (
-            costs.weights * self.weights
-            + costs.widest * self.widest
-            + costs.states * self.states
-            + self.beside
-            + PIXEL_COPIES[role] * self.pixels
-        )
+        widest, states = self.largest(costs)
+        return costs.weights * self.weights + costs.widest * widest + costs.states * states + self.beside
 
 
 def _clip_bytes(role: str, height: int, width: int) -> float:
@@ -160,5 +159,5 @@ def predict(provider: str, streams: Mapping[str, Counts]) -> int:
     engine, times = UNMEASURED.get(provider, (provider, 1))
     total = (max(COSTS[engine, role].process for role in streams) + COMMAND[engine]) * _MIB
     for role, counts in streams.items():
-        total += counts.peak(COSTS[engine, role], role) + counts.clip
+        total += counts.peak(COSTS[engine, role]) + counts.clip
     return round(times * total / (1 - IN_HAND))

@@ -83,14 +83,13 @@ class TiledGraph:
             piece = np.ascontiguousarray(x[..., row.extent.at(scale), column.extent.at(scale)])
             before = {name: state.read(*place) for name, state in states.items()}
             last = number == self._tiling.count  # what only makes the next tile faster is not kept for the next call
-            results = self._graph.run(piece, true, before, release=last)
+            into = {s.output: before[s.input] for s in entry.states}
+            results = self._graph.run(piece, true, before, into, release=last)
             for p in entry.outputs:
                 to = _scale(p.axes, self._multiple)
                 outputs[p.name][..., row.kept.at(to), column.kept.at(to)] = _kept(results[p.name], row, column, to)
             for s in entry.states:
                 states[s.input].write(results[s.output], *place)
-            if not last:
-                self._graph.give_back(piece, {s.output: results[s.output] for s in entry.states})
         return outputs
 
     @property
@@ -178,7 +177,7 @@ class _PlainState:
 
     def read(self, i: int, j: int) -> Array:
         """What the call before left."""
-        return self._old
+        return self._old.copy()
 
     def write(self, value: Any, i: int, j: int) -> None:
         """For the next call."""
