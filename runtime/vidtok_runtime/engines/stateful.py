@@ -11,6 +11,7 @@ import numpy as np
 from vidtok_runtime.bundle.graph_entry import GraphEntry, shape_of, sizes_of
 from vidtok_runtime.engines.base import Array, Session
 from vidtok_runtime.errors import BundleError, InputError
+from vidtok_runtime.machine import give_back
 
 Spare = tuple[tuple[int, ...], dict[str, Array]]  # size of the data, state buffers by output
 
@@ -64,6 +65,8 @@ class StatefulGraph:
         sizes = sizes_of(port.axes, shape_on(x))
         flags = {f.name: np.full(shape_of(f.axes, sizes), f.name in true, f.dtype) for f in self.entry.flags}
         results = self.session.run({port.name: x, **flags, **states}, into, release=release)
+        if release:
+            give_back()
         self._check_shapes(results, sizes)
         return results
 

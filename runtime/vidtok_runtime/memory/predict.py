@@ -63,7 +63,7 @@ PIXEL_COPIES = {"encoder": 3, "decoder": 2}
 COMMAND = {"cpu": 40, "openvino": 60}
 # And in bytes a pixel of a frame: to read a clip; to write one, with each frame that the H.264 encoder holds.
 READ, WRITE, WRITE_FRAME = 70, 25, 3.5
-IN_HAND = 0.1  # share of a limit that a prediction may be wrong by
+IN_HAND = 0.1  # share by which what an engine takes may be more than predicted
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,13 @@ def affordable(provider: str) -> int | None:
 
 
 def predict(provider: str, streams: Mapping[str, Counts]) -> int:
-    """Peak bytes of a `vidtok-run` that takes one stream through the chain of each role, with a tenth in hand."""
+    """Peak bytes of a `vidtok-run` that takes one stream through the chain of each role, with a tenth in hand.
+
+    That is a tenth of what engines take: what numpy holds is known.
+    """
     engine, times = UNMEASURED.get(provider, (provider, 1))
+    known = sum(counts.beside for counts in streams.values())
     total = (max(COSTS[engine, role].process for role in streams) + COMMAND[engine]) * _MIB
     for role, counts in streams.items():
         total += counts.peak(COSTS[engine, role]) + counts.clip
-    return round(times * total / (1 - IN_HAND))
+    return round(times * (known + (total - known) / (1 - IN_HAND)))
