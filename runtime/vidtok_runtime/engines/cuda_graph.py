@@ -44,7 +44,7 @@ class CapturedOrtSession(OrtSession):
     def run(
         self, inputs: Mapping[str, Array], into: Mapping[str, Any] | None = None, *, release: bool = False
     ) -> dict[str, Any]:
-        """Outputs by name: arrays, and for states values that stay on the device; what is captured is never released."""
+        """As of OrtSession; what is captured is never released."""
         with self._turn:
             takes = {n: v if isinstance(v, ort.OrtValue) else self._staged(n, v) for n, v in inputs.items()}
             sizes = tuple(tuple(value.shape()) for value in takes.values())

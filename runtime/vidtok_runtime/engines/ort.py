@@ -78,9 +78,7 @@ class OrtSession:
         self._run_bound(binding, release=release)
         values = dict(zip(self.outputs, binding.get_outputs(), strict=True))
         # Copies: a value lies among what the engine computes with, and would keep that from the next call.
-        return {
-            name: v if name in self._resident else copied(v.numpy(), into.get(name)) for name, v in values.items()
-        }
+        return {name: v if name in self._resident else copied(v.numpy(), into.get(name)) for name, v in values.items()}
 
     def _run_bound(self, binding: Any, graph: str | None = None, *, release: bool = False) -> None:
         """Run what is bound; graph: number of the CUDA graph that is captured or replayed, -1 for none."""

@@ -110,7 +110,7 @@ class Counts:
                 beside += _FLOAT * math.prod(shape_of(graph.outputs[0].axes, whole))
         return cls(
             weights=weights,
-            calls=tuple(calls) if tiling.count > 1 else (tuple(map(sum, zip(*calls, strict=True))),),
+            calls=tuple(calls) if tiling.count > 1 else ((sum(w for w, _ in calls), sum(s for _, s in calls)),),
             beside=beside,
             clip=round(whole["H"] * whole["W"] * _clip_bytes(chain[0].role, whole["H"], whole["W"])),
         )

@@ -130,6 +130,7 @@ class _FrameState:
         outer, inner = (tiling.columns, tiling.rows) if self._swapped else (tiling.rows, tiling.columns)
         self._rows, self._columns = outer.tiles, inner.tiles
         self._scale = scale
+        self._strip: Array = self._room[..., :0, :0]
         self._old, self._new = 0, outer.overlap  # latents in front of the frame that is read, and that is written
 
     def _turned(self, array: Array) -> Array:

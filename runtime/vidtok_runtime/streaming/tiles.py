@@ -120,7 +120,7 @@ class Tiling:
 
 
 def _beside(outer: Axis, inner: Axis) -> float:
-    """Of `Tiling.beside` where the tiles along `inner` take turns first: room along `outer`, and a strip along `inner`."""
+    """Where tiles take turns along `inner` first: room along `outer`, and a strip along `inner`; as a share."""
     return (outer.overlap + inner.overlap / inner.length * outer.kept) / outer.length
 
 
