@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ import numpy as np
 
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundle.lookup import find_bundle
-from vidtok_runtime.bundle.manifest import Manifest, size_of
+from vidtok_runtime.bundle.manifest import Manifest, sizes_of_graphs
 from vidtok_runtime.memory.planner import CallPlan
 from vidtok_runtime.memory.predict import COSTS, Costs, Counts, parse_memory
 from vidtok_runtime.streaming.tiled_graph import margin_of
@@ -153,7 +153,7 @@ def _terms(row: dict[str, Any]) -> Counts:
     manifest, role, provider = find_bundle(row["bundle"]), row["role"], row["provider"]
     tiling = _tiling(manifest, role, provider, (row["height"], row["width"]), tuple(row["tiles"]))
     chain = manifest.chain(role, provider, None)
-    return Counts.of(manifest, chain, tiling, row["chunk"], size_of(manifest, chain))
+    return Counts.of(manifest, chain, tiling, row["chunk"], sizes_of_graphs(manifest, chain))
 
 
 def _min_squares(a: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -172,21 +172,30 @@ def fit(rows: Path) -> None:
     measured = [json.loads(line) for line in rows.read_text().splitlines()]
     for provider in ENGINES:
         some = [row for row in measured if row["provider"] == provider]
-        table, known = [], []
+        table: list[list[float]] = []
+        known, peaks = [], []
         for row in some:
             counts = _terms(row)
-            own = [[0.0, 0.0], [0.0, 0.0]]
-            own[ROLES.index(row["role"])] = list(counts.largest(COSTS[provider, row["role"]]))
-            table.append([MIB, counts.weights, *own[0], *own[1]])
-            known.append(counts.beside)
-        peaks = np.array([row["peak"] for row in some], float)
-        x = _min_squares(np.array(table) / peaks[:, None], 1 - np.array(known) / peaks)
-        for i, role in enumerate(ROLES):
-            costs = Costs(process=x[0], weights=x[1], widest=x[2 + 2 * i], states=x[3 + 2 * i])
-            print(provider, role, {name: round(float(value), 2) for name, value in asdict(costs).items()})
-        for row, guess in zip(some, np.array(table) @ x + known, strict=True):
             now = COSTS[provider, row["role"]]
-            stored = now.process * MIB + _terms(row).peak(now)
+            if counts.peak(replace(now, loading=0)) < counts.peak(now):
+                continue  # reading the graphs took most
+            own = [[0.0, 0.0], [0.0, 0.0]]
+            own[ROLES.index(row["role"])] = list(counts.largest(now))
+            table.append([MIB, sum(counts.weights), *own[0], *own[1]])
+            known.append(counts.beside)
+            peaks.append(row["peak"])
+        of_peak = np.array(table, float) / np.array(peaks)[:, None]
+        x = _min_squares(of_peak, 1 - np.array(known) / np.array(peaks))
+        fitted: dict[str, Costs] = {}
+        for i, role in enumerate(ROLES):
+            own_costs = {"process": x[0], "weights": x[1], "widest": x[2 + 2 * i], "states": x[3 + 2 * i]}
+            fitted[role] = replace(COSTS[provider, role], **{name: float(value) for name, value in own_costs.items()})
+            print(provider, role, {name: round(value, 2) for name, value in asdict(fitted[role]).items()})
+        for row in some:
+            counts = _terms(row)
+            guess, stored = (
+                c.process * MIB + counts.peak(c) for c in (fitted[row["role"]], COSTS[provider, row["role"]])
+            )
             down, across = row["tiles"]
             what = f"{Path(row['bundle']).name:<16}{row['role']} {row['width']}x{row['height']} x {row['chunk']}"
             what += f" in {across}x{down}" if (down, across) != (1, 1) else ""

@@ -336,8 +336,8 @@ def test_tiles_are_counted_where_they_are(role: str) -> None:
     assert margin is not None
     half, full = (Tiling(Axis(64, rows, margin), Axis(64, 64, margin)) for rows in (2 * margin + ALIGNED, 64))
     assert full.count == 1 < half.count
-    whole, tiled = (Counts.of(manifest, chain, tiling, 2, 1000) for tiling in (full, half))
-    assert whole.weights == tiled.weights == 1000
+    whole, tiled = (Counts.of(manifest, chain, tiling, 2, (300, 700)) for tiling in (full, half))
+    assert whole.weights == tiled.weights == (300, 700)
     # Whole frames: both graphs keep what they take; in tiles the larger of what they take counts.
     ((widest, states),) = whole.calls
     assert max(call[0] for call in tiled.calls) < widest
@@ -354,4 +354,4 @@ def test_tiles_are_counted_where_they_are(role: str) -> None:
     assert tiled.beside == pytest.approx(handed + pixels + one + tile + other * (1 + half.beside))
     # A global graph sees whole frames in either case.
     wide = [replace(graph, part="global") for graph in chain]
-    assert Counts.of(manifest, wide, half, 2, 1000).beside == whole.beside
+    assert Counts.of(manifest, wide, half, 2, (300, 700)).beside == whole.beside

@@ -7,7 +7,7 @@ time: it is thrown away, of outputs and of states. So states are right everywher
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,22 +75,36 @@ class TiledGraph:
         self._ahead = not self._ahead
         for state in states.values():
             state.turn()
-        port = entry.inputs[0]
-        sizes, scale = sizes_of(port.axes, x.shape), _scale(port.axes, self._multiple)
+        sizes = sizes_of(entry.inputs[0].axes, x.shape)
         outputs = {p.name: np.empty(shape_of(p.axes, sizes), p.dtype) for p in entry.outputs}
         for number, place in enumerate(self._turns(), 1):
-            row, column = (axis.tiles[i] for axis, i in zip(self._axes, place, strict=True))
-            piece = np.ascontiguousarray(x[..., row.extent.at(scale), column.extent.at(scale)])
-            before = {name: state.read(*place) for name, state in states.items()}
-            last = number == self._tiling.count  # what only makes the next tile faster is not kept for the next call
-            into = {s.output: before[s.input] for s in entry.states}
-            results = self._graph.run(piece, true, before, into, release=last)
-            for p in entry.outputs:
-                to = _scale(p.axes, self._multiple)
-                outputs[p.name][..., row.kept.at(to), column.kept.at(to)] = _kept(results[p.name], row, column, to)
-            for s in entry.states:
-                states[s.input].write(results[s.output], *place)
+            # What only makes the next tile faster is not kept for the next call.
+            self._run_tile(place, x, true, states, outputs, release=number == self._tiling.count)
         return outputs
+
+    def _run_tile(
+        self,
+        place: tuple[int, int],
+        x: Array,
+        true: Collection[str],
+        states: Mapping[str, _FrameState | _PlainState],
+        outputs: Mapping[str, Array],
+        *,
+        release: bool,
+    ) -> None:
+        """Take a tile out of data and states, and put what is right of its results into outputs and states."""
+        entry = self.entry
+        row, column = (axis.tiles[i] for axis, i in zip(self._axes, place, strict=True))
+        scale = _scale(entry.inputs[0].axes, self._multiple)
+        piece = np.ascontiguousarray(x[..., row.extent.at(scale), column.extent.at(scale)])
+        before = {name: state.read(*place) for name, state in states.items()}
+        into = {s.output: before[s.input] for s in entry.states}
+        results = self._graph.run(piece, true, before, into, release=release)
+        for p in entry.outputs:
+            to = _scale(p.axes, self._multiple)
+            outputs[p.name][..., row.kept.at(to), column.kept.at(to)] = _kept(results[p.name], row, column, to)
+        for s in entry.states:
+            states[s.input].write(results[s.output], *place)
 
     @property
     def _axes(self) -> tuple[Axis, Axis]:
