@@ -209,11 +209,11 @@ def _checked(manifest: Manifest, name: str, sha256: str, known: set[Path], size:
 
 
 def sizes_of_graphs(manifest: Manifest, chain: Sequence[GraphEntry]) -> tuple[int, ...]:
-    """Bytes of each graph of a chain with the files of weights that it needs."""
-    sizes = {weights.file: weights.size for weights in manifest.weights_files}
-    found = []
+    """Bytes of each graph of a chain, with the files of weights that it is the first to need."""
+    left = {weights.file: weights.size for weights in manifest.weights_files}
+    sizes, found = dict(left), []
     for graph in chain:
         path = manifest.folder / graph.file
-        beside = check_onnx_file(path, sizes) if sizes else ()
-        found.append(path.stat().st_size + sum(sizes[file] for file in beside))
+        beside = check_onnx_file(path, sizes) if sizes else set()
+        found.append(path.stat().st_size + sum(left.pop(file, 0) for file in beside))
     return tuple(found)

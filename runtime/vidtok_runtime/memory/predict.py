@@ -52,10 +52,10 @@ class Costs:
 
 
 COSTS = {
-    ("cpu", "encoder"): Costs(64.9, 3.0, 2.3, 7.5, 0.2),
-    ("cpu", "decoder"): Costs(64.9, 3.0, 2.3, 6.9, 0.1),
-    ("openvino", "encoder"): Costs(112.2, 0.0, 4.3, 8.4, 1.4),
-    ("openvino", "decoder"): Costs(112.2, 0.0, 4.3, 8.0, 1.6),
+    ("cpu", "encoder"): Costs(66.5, 3.0, 2.2, 6.9, 0.3),
+    ("cpu", "decoder"): Costs(66.5, 3.0, 2.2, 6.3, 0.2),
+    ("openvino", "encoder"): Costs(113.1, 0.0, 4.5, 7.5, 1.7),
+    ("openvino", "decoder"): Costs(113.1, 0.0, 4.5, 8.0, 1.3),
 }
 # Where nothing was measured: whose costs are taken, and how many times.
 UNMEASURED = {"cuda": ("cpu", 1.5)}
