@@ -16,7 +16,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,18 @@ import numpy as np
 
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundle.lookup import find_bundle
-from vidtok_runtime.bundle.manifest import Manifest, size_of
+from vidtok_runtime.bundle.manifest import Manifest, sizes_of_graphs
 from vidtok_runtime.memory.planner import CallPlan
-from vidtok_runtime.memory.predict import COSTS, PIXEL_COPIES, Costs, Counts, parse_memory
+from vidtok_runtime.memory.predict import COSTS, Costs, Counts, parse_memory
 from vidtok_runtime.streaming.tiled_graph import margin_of
 from vidtok_runtime.streaming.tiles import Tiling, cuts
+from vidtok_runtime.tokens.tokens import Tokens
 from vidtok_runtime.tools.demo import synthetic_frame
 from vidtok_runtime.video.writer import VideoWriter
 
 ROLES = ("encoder", "decoder")
 ENGINES = ("cpu", "openvino")
+COMMANDS = ("encode", "decode", "reconstruct")
 MIB = 2**20
 LIMITS = ("150MB", "200MB", "300MB", "500MB", "1GB", "2GB", "3GB", "4GB")
 # Of the process itself; ru_maxrss also counts the parent from which it was started.
@@ -145,13 +148,12 @@ def measure(
         print(json.dumps({**row, "tiles": tiles, "chunk": chunk, "peak": round(peak), "seconds": seconds}), flush=True)
 
 
-def _terms(row: dict[str, Any]) -> tuple[Counts, float]:
-    """What a row's peak is made of, and its part that is known without a fit."""
+def _terms(row: dict[str, Any]) -> Counts:
+    """What a row's peak is made of."""
     manifest, role, provider = find_bundle(row["bundle"]), row["role"], row["provider"]
     tiling = _tiling(manifest, role, provider, (row["height"], row["width"]), tuple(row["tiles"]))
     chain = manifest.chain(role, provider, None)
-    counts = Counts.of(manifest, chain, tiling, row["chunk"], size_of(manifest, chain))
-    return counts, counts.beside + PIXEL_COPIES[role] * counts.pixels
+    return Counts.of(manifest, chain, tiling, row["chunk"], sizes_of_graphs(manifest, chain))
 
 
 def _min_squares(a: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -170,21 +172,30 @@ def fit(rows: Path) -> None:
     measured = [json.loads(line) for line in rows.read_text().splitlines()]
     for provider in ENGINES:
         some = [row for row in measured if row["provider"] == provider]
-        table, known = [], []
+        table: list[list[float]] = []
+        known, peaks = [], []
         for row in some:
-            counts, fixed = _terms(row)
-            own = [[0.0, 0.0], [0.0, 0.0]]
-            own[ROLES.index(row["role"])] = [counts.widest, counts.states]
-            table.append([MIB, counts.weights, *own[0], *own[1]])
-            known.append(fixed)
-        peaks = np.array([row["peak"] for row in some], float)
-        x = _min_squares(np.array(table) / peaks[:, None], 1 - np.array(known) / peaks)
-        for i, role in enumerate(ROLES):
-            costs = Costs(process=x[0], weights=x[1], widest=x[2 + 2 * i], states=x[3 + 2 * i])
-            print(provider, role, {name: round(float(value), 2) for name, value in asdict(costs).items()})
-        for row, guess in zip(some, np.array(table) @ x + known, strict=True):
+            counts = _terms(row)
             now = COSTS[provider, row["role"]]
-            stored = now.process * MIB + _terms(row)[0].peak(now, row["role"])
+            if counts.peak(replace(now, loading=0)) < counts.peak(now):
+                continue  # reading the graphs took most
+            own = [[0.0, 0.0], [0.0, 0.0]]
+            own[ROLES.index(row["role"])] = list(counts.largest(now))
+            table.append([MIB, sum(counts.weights), *own[0], *own[1]])
+            known.append(counts.beside)
+            peaks.append(row["peak"])
+        of_peak = np.array(table, float) / np.array(peaks)[:, None]
+        x = _min_squares(of_peak, 1 - np.array(known) / np.array(peaks))
+        fitted: dict[str, Costs] = {}
+        for i, role in enumerate(ROLES):
+            own_costs = {"process": x[0], "weights": x[1], "widest": x[2 + 2 * i], "states": x[3 + 2 * i]}
+            fitted[role] = replace(COSTS[provider, role], **{name: float(value) for name, value in own_costs.items()})
+            print(provider, role, {name: round(value, 2) for name, value in asdict(fitted[role]).items()})
+        for row in some:
+            counts = _terms(row)
+            guess, stored = (
+                c.process * MIB + counts.peak(c) for c in (fitted[row["role"]], COSTS[provider, row["role"]])
+            )
             down, across = row["tiles"]
             what = f"{Path(row['bundle']).name:<16}{row['role']} {row['width']}x{row['height']} x {row['chunk']}"
             what += f" in {across}x{down}" if (down, across) != (1, 1) else ""
@@ -201,35 +212,53 @@ def _clip(path: Path, frames: int, height: int, width: int) -> None:
         writer.close()
 
 
+def _noise(manifest: Manifest, frames: int, height: int, width: int) -> Tokens:
+    """Tokens of a clip that nobody encoded: how much memory decoding takes does not depend on it."""
+    stream, rng = manifest.stream, np.random.default_rng(0)
+    size = [stream.latents(frames), *(-(-n // stream.spatial_multiple) for n in (height, width))]
+    if stream.codebook_size is None:
+        data = rng.standard_normal((size[0], stream.latent_channels, *size[1:]), np.float32)
+    else:
+        data = rng.integers(0, stream.codebook_size, size, np.int32)
+    return Tokens(data, Tokenizer(manifest).describe(frames, height, width, 24))
+
+
 @main.command()
 @bundle_option
 @click.option("--size", "sizes", multiple=True, default=["64x64", "256x256", "640x360", "1280x720"], show_default=True)
 @click.option("--max-memory", "limits", multiple=True, default=LIMITS, show_default=True)
 @click.option("--frames", default=17, show_default=True)
 @provider_option
+@click.option("--command", "names", multiple=True, default=COMMANDS, show_default=True)
 def check(
-    bundle: str, sizes: tuple[str, ...], limits: tuple[str, ...], frames: int, providers: tuple[str, ...]
+    bundle: str,
+    sizes: tuple[str, ...],
+    limits: tuple[str, ...],
+    frames: int,
+    providers: tuple[str, ...],
+    names: tuple[str, ...],
 ) -> None:
     """Peak of `vidtok-run` encode, decode and reconstruct under limits, beside its own prediction."""
     over = runs = 0
     os.environ["VIDTOK_CACHE"] = ""  # compiling a graph counts, too
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as folder:
         for size in sizes:
-            clip, tokens, back = (Path(name) / f"{size}{suffix}" for suffix in (".mp4", ".safetensors", ".mkv"))
+            clip, tokens, encoded, back = (
+                Path(folder) / f"{size}{end}" for end in (".mp4", ".safetensors", "-encoded.safetensors", ".mkv")
+            )
             width, height = map(int, size.split("x"))
             _clip(clip, frames, height, width)
-            _run("encode", clip, "-o", tokens, "--bundle", bundle)
-            commands = (
-                ["encode", clip, "-o", tokens],
-                ["decode", tokens, "-o", back],
-                ["reconstruct", clip, "-o", back],
-            )
-            for provider, command in itertools.product(providers, commands):
+            _noise(find_bundle(bundle), frames, height, width).save(tokens)
+            takes = {"encode": (clip, encoded), "decode": (tokens, back), "reconstruct": (clip, back)}
+            for provider, name in itertools.product(providers, names):
                 for limit in limits:
-                    peak, text = _run(*command, "--bundle", bundle, "--provider", provider, "--max-memory", limit)
+                    command = [name, takes[name][0], "-o", takes[name][1], "--bundle", bundle, "--provider", provider]
+                    start = time.monotonic()
+                    peak, text = _run(*command, "--max-memory", limit)
                     runs, over = runs + (peak is not None), over + ((peak or 0) > parse_memory(limit))
                     found = "refused" if peak is None else f"{peak / 1e6:.0f}MB, {peak / parse_memory(limit):.2f}"
-                    print(f"{size:<10}{provider:<9} {command[0]:<12}{limit:<7}{found:<15}{text}", flush=True)
+                    took = f"{time.monotonic() - start:.0f}s"
+                    print(f"{size:<10}{provider:<9} {name:<12}{limit:<7}{found:<15}{took:<7}{text}", flush=True)
                     if "calls of 16 frames" in text:
                         break  # a larger limit changes nothing
     print(f"{over} of {runs} runs came above their limit")

@@ -283,10 +283,10 @@ def test_command_line(clip: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bundle", "role", "size", "peak"),
     [
-        ("tiny-kl-16chn", "encoder", (64, 64), 158_419_544),
-        ("tiny-kl-16chn", "decoder", (64, 64), 178_715_861),
-        ("tiny-fsq-32768", "encoder", (256, 256), 548_418_843),
-        ("tiny-fsq-32768", "decoder", (720, 1280), 9_900_671_836),
+        ("tiny-kl-16chn", "encoder", (64, 64), 150_932_084),
+        ("tiny-kl-16chn", "decoder", (64, 64), 169_280_009),
+        ("tiny-fsq-32768", "encoder", (256, 256), 497_106_905),
+        ("tiny-fsq-32768", "decoder", (720, 1280), 9_015_970_726),
     ],
 )
 def test_predictions_are_those_that_were_measured(
@@ -336,16 +336,22 @@ def test_tiles_are_counted_where_they_are(role: str) -> None:
     assert margin is not None
     half, full = (Tiling(Axis(64, rows, margin), Axis(64, 64, margin)) for rows in (2 * margin + ALIGNED, 64))
     assert full.count == 1 < half.count
-    whole, tiled = (Counts.of(manifest, chain, tiling, 2, 1000) for tiling in (full, half))
-    assert whole.weights == tiled.weights == 1000
-    assert whole.pixels == tiled.pixels == 4 * 3 * 8 * 512 * 512
-    assert tiled.widest < whole.widest
-    (local,) = (graph for graph in chain if graph.part == "local")
-    states = sum(4 * math.prod(shape_of(s.axes, {"N": 1, "H": 512, "W": 512})) for s in local.states)
+    whole, tiled = (Counts.of(manifest, chain, tiling, 2, (300, 700)) for tiling in (full, half))
+    assert whole.weights == tiled.weights == (300, 700)
+    # Whole frames: both graphs keep what they take; in tiles the larger of what they take counts.
+    ((widest, states),) = whole.calls
+    assert max(call[0] for call in tiled.calls) < widest
+    one, other = (
+        sum(4 * math.prod(shape_of(s.axes, {"N": 1, "H": 512, "W": 512})) for s in graph.states)
+        for graph in sorted(chain, key=lambda graph: graph.part)
+    )
+    tile = other * half.rows.size // 64
+    assert states == one + other
+    assert {call[1] for call in tiled.calls} == {one, tile}
     handed = 4 * math.prod(shape_of(chain[0].outputs[0].axes, {"N": 1, "T": 8, "H": 512, "W": 512}))
-    assert whole.beside == handed
-    assert handed + states < tiled.beside < handed + 2 * states
-    assert whole.states - tiled.states == pytest.approx(states * (1 - half.rows.size / 64))
+    pixels = {"encoder": 3, "decoder": 2}[role] * 4 * 3 * 8 * 512 * 512
+    assert whole.beside == handed + pixels + states
+    assert tiled.beside == pytest.approx(handed + pixels + one + tile + other * (1 + half.beside))
     # A global graph sees whole frames in either case.
     wide = [replace(graph, part="global") for graph in chain]
-    assert Counts.of(manifest, wide, half, 2, 1000) == whole
+    assert Counts.of(manifest, wide, half, 2, (300, 700)).beside == whole.beside

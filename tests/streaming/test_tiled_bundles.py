@@ -126,16 +126,17 @@ def test_a_margin_that_is_too_small_shows(provider: str) -> None:
         whole.check_frames(tok.decode(whole.tokens, "float32"))
 
 
-def test_states_are_kept_once_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_states_are_kept_once_a_frame() -> None:
     whole = whole_frames(WAN, "cpu", None, (HEIGHT, WIDTH))
     stream = whole.tiled(2, 2).encoder()
     stream.push(whole.clip)
     (tiled, _) = stream._calls._chain.graphs  # type: ignore[union-attr]
+    whole_shape = to_network(whole.clip[:1], whole.tok.stream.spatial_multiple).shape
     states = tiled._states  # type: ignore[attr-defined]
     assert [s.input for s in tiled.entry.states] == list(states)
-    total = sum(state._frame.size for state in states.values())
-    aside = sum(strip.size for state in states.values() for strip in (state._above.old, state._above._next))
-    assert aside < total / 2
+    total = sum(array.nbytes for array in tiled._graph.initial_state(whole_shape).values())  # type: ignore[attr-defined]
+    held = sum(state._room.nbytes + state._strip.nbytes for state in states.values())
+    assert total < held <= total * (1 + tiled._tiling.beside)  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ class Numbers:
             self.role, "local", "fp32", ("cpu",), "", "", data[:1], data[1:], (*states, count), flags, (), 7
         )
 
-    def run(self, inputs: Mapping[str, Any], spare: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def run(self, inputs: Mapping[str, Any], into: Any = None, *, release: bool = False) -> dict[str, Any]:
         name, result = ("video", "small") if self.role == "encoder" else ("small", "video")
         x = inputs[name].astype(np.int64) + int(inputs["odd"][0]) + int(inputs["count"][0])
         self.sizes.append(x.shape[-2:])
@@ -146,8 +146,8 @@ class Hosted:
     def __init__(self, session: Numbers) -> None:
         self.session = session
 
-    def run(self, inputs: Mapping[str, Any], spare: Any = None) -> dict[str, Any]:
-        return self.session.run({n: v.numpy() if isinstance(v, Held) else v for n, v in inputs.items()}, spare)
+    def run(self, inputs: Mapping[str, Any], into: Any = None, *, release: bool = False) -> dict[str, Any]:
+        return self.session.run({n: v.numpy() if isinstance(v, Held) else v for n, v in inputs.items()}, into)
 
 
 @pytest.mark.parametrize("role", ["encoder", "decoder"])

@@ -208,11 +208,12 @@ def _checked(manifest: Manifest, name: str, sha256: str, known: set[Path], size:
     return path
 
 
-def size_of(manifest: Manifest, chain: Sequence[GraphEntry]) -> int:
-    """Bytes of the graphs of a chain and of the files of weights that they need."""
-    files = {graph.file for graph in chain}
-    sizes = {weights.file: weights.size for weights in manifest.weights_files}
-    if sizes:
-        for file in sorted(files):
-            files |= check_onnx_file(manifest.folder / file, sizes)
-    return sum(sizes[file] if file in sizes else (manifest.folder / file).stat().st_size for file in files)
+def sizes_of_graphs(manifest: Manifest, chain: Sequence[GraphEntry]) -> tuple[int, ...]:
+    """Bytes of each graph of a chain, with the files of weights that it is the first to need."""
+    left = {weights.file: weights.size for weights in manifest.weights_files}
+    sizes, found = dict(left), []
+    for graph in chain:
+        path = manifest.folder / graph.file
+        beside = check_onnx_file(path, sizes) if sizes else set()
+        found.append(path.stat().st_size + sum(left.pop(file, 0) for file in beside))
+    return tuple(found)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.arguments import whole
@@ -15,16 +16,28 @@ Array = NDArray[Any]
 Shapes = dict[str, tuple[str, tuple[int | None, ...]]]  # of each name its type and sizes, None where any will do
 
 
+def copied(value: Array, into: Array | None) -> Array:
+    """A copy of what an engine owns, in memory that is there already if it fits: what is fresh is slower to write."""
+    if into is None or into.shape != value.shape:
+        return value.copy()
+    np.copyto(into, value)
+    return into
+
+
 class Session(Protocol):
     """A loaded graph."""
 
     inputs: Shapes
     outputs: Shapes
 
-    def run(self, inputs: Mapping[str, Array], spare: Mapping[str, Array] | None = None) -> dict[str, Array]:
+    def run(
+        self, inputs: Mapping[str, Array], into: Mapping[str, Array] | None = None, *, release: bool = False
+    ) -> dict[str, Array]:
         """Outputs by name; state outputs may be engine-owned values that only feed the next call.
 
-        spare: such values of earlier calls, by output, that nobody needs any more: their memory may be written.
+        into: where outputs may go, by name: arrays, which may be inputs of this call, since they are written when it
+        is over, or engine-owned values of an earlier call. release: give memory back that would only make the next
+        call faster.
         """
         ...
 

@@ -41,15 +41,17 @@ class CapturedOrtSession(OrtSession):
         self._graphs: dict[tuple[tuple[int, Shape], ...], str] = {}
         self._captured = 0
 
-    def run(self, inputs: Mapping[str, Array], spare: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Outputs by name: arrays, and for states values that stay on the device."""
+    def run(
+        self, inputs: Mapping[str, Array], into: Mapping[str, Any] | None = None, *, release: bool = False
+    ) -> dict[str, Any]:
+        """As of OrtSession; what is captured is never released."""
         with self._turn:
             takes = {n: v if isinstance(v, ort.OrtValue) else self._staged(n, v) for n, v in inputs.items()}
             sizes = tuple(tuple(value.shape()) for value in takes.values())
             if sizes not in self._results:
                 return self._first(sizes, takes)
             gives = {
-                name: self._target(name, like, (spare or {}).get(name)) for name, like in self._results[sizes].items()
+                name: self._target(name, like, (into or {}).get(name)) for name, like in self._results[sizes].items()
             }
             binding = self._session.io_binding()
             for name, value in takes.items():
@@ -85,12 +87,12 @@ class CapturedOrtSession(OrtSession):
         there.update_inplace(host)
         return there
 
-    def _target(self, name: str, like: ort.OrtValue, spare: Any) -> ort.OrtValue:
+    def _target(self, name: str, like: ort.OrtValue, there: Any) -> ort.OrtValue:
         """Where an output goes: a state to memory of its own, all else to the one buffer of its size."""
         if name not in self._resident:
             return like
-        if isinstance(spare, ort.OrtValue) and spare.shape() == like.shape():
-            return spare
+        if isinstance(there, ort.OrtValue) and there.shape() == like.shape():
+            return there
         return self._on_device(np.zeros(like.shape(), self.outputs[name][0]))
 
     def _graph_of(self, values: list[ort.OrtValue]) -> str:

@@ -12,6 +12,7 @@ from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.engines.registry import PROVIDERS
 from vidtok_runtime.engines.stateful import StatefulGraph
 from vidtok_runtime.errors import BundleError
+from vidtok_runtime.machine import give_back
 
 
 def load_chain(manifest: Manifest, role: str, provider: str, precision: str | None, options: Options) -> GraphChain:
@@ -29,6 +30,7 @@ def load_chain(manifest: Manifest, role: str, provider: str, precision: str | No
         session = PROVIDERS[provider][2](path, own)
         _check_ports(manifest, entry, session)
         graphs.append(StatefulGraph(entry, session))
+    give_back()  # what engines took to read and to optimize graphs: as much as the graphs themselves, or more
     return GraphChain(graphs, manifest.stream.calls(role).flags)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vidtok_runtime.engines.base import Array, Options, Shapes
+from vidtok_runtime.engines.base import Array, Options, Shapes, copied
 from vidtok_runtime.engines.compiled_cache import cache_file, keep, load
 from vidtok_runtime.engines.openvino_means import reduce_means
 from vidtok_runtime.engines.telemetry import without_telemetry
@@ -43,29 +43,28 @@ class OpenVinoSession:
             compiled = _compile(path, options.weights, settings)
         except RuntimeError as error:
             raise BundleError(f"OpenVINO cannot load {path}: {str(error).strip().splitlines()[-1]}") from error
+        self._compiled = compiled
         self._request = compiled.create_infer_request()
         self._turn = threading.Lock()  # one request, whose buffers every stream of a tokenizer uses
         self.inputs, self.outputs = _shapes(compiled.inputs), _shapes(compiled.outputs)
 
-    def run(self, inputs: Mapping[str, Array], spare: Mapping[str, Array] | None = None) -> dict[str, Any]:
+    def run(
+        self, inputs: Mapping[str, Array], into: Mapping[str, Any] | None = None, *, release: bool = False
+    ) -> dict[str, Any]:
         """Outputs by name."""
         contiguous = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
-        spare = spare or {}
+        into = into or {}
         with self._turn:
             try:
                 results = self._request.infer(contiguous, share_inputs=True, share_outputs=True)
             except RuntimeError as error:
                 raise ProviderError(f"OpenVINO failed: {str(error).strip().splitlines()[-1]}") from error
             # Copies: the next call writes the request's own buffers again.
-            return {name: _copy(results[i], spare.get(name)) for i, name in enumerate(self.outputs)}
-
-
-def _copy(value: Array, into: Array | None) -> Array:
-    """A copy, in memory that is there already if it fits: fresh memory is slower to write than old."""
-    if into is None or into.shape != value.shape:
-        return value.copy()
-    np.copyto(into, value)
-    return into
+            found = {name: copied(results[i], into.get(name)) for i, name in enumerate(self.outputs)}
+            if release:
+                del results
+                self._compiled.release_memory()
+            return found
 
 
 def _compile(path: Path, weights: Sequence[Path], settings: dict[Any, Any]) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from vidtok_runtime.bundle.graph_entry import GraphEntry, shape_of, sizes_of
 from vidtok_runtime.engines.base import Array, Session
 from vidtok_runtime.errors import BundleError, InputError
+from vidtok_runtime.machine import give_back
 
 Spare = tuple[tuple[int, ...], dict[str, Array]]  # size of the data, state buffers by output
 
@@ -22,6 +23,7 @@ class StatefulGraph:
         self.entry = entry
         self.session = session
         self._spares = [] if spares is None else spares
+        self.sparing = False  # of memory: what would only make the next call faster is given back
         self._streams: weakref.WeakSet[StatefulGraph] = weakref.WeakSet()
         self._state: dict[str, Array] | None = None
 
@@ -43,24 +45,30 @@ class StatefulGraph:
         """
         if self._state is None:
             self._state = self.initial_state(shape_on(x))
-        results = self.run(x, true, self._state)
-        # One set of state buffers more than there are streams: what was read in this call is written in the next.
-        self.give_back(x, {s.output: self._state[s.input] for s in self.entry.states})
+        before = {s.output: self._state[s.input] for s in self.entry.states}
+        on_device = any(not isinstance(value, np.ndarray) for value in before.values())
+        results = self.run(x, true, self._state, self._spare(_size(x)) if on_device else before, release=self.sparing)
+        if on_device:
+            # One set of buffers more than there are streams: what was read in this call is written in the next.
+            self._spares.append((_size(x), before))
         self._state = {s.input: results[s.output] for s in self.entry.states}
         return {p.name: results[p.name] for p in self.entry.outputs}
 
-    def run(self, x: Any, true: Collection[str], states: Mapping[str, Any]) -> dict[str, Any]:
-        """Outputs and new states by name for states of the caller's own; raises BundleError."""
+    def run(
+        self, x: Any, true: Collection[str], states: Mapping[str, Any], into: Mapping[str, Any], *, release: bool
+    ) -> dict[str, Any]:
+        """Outputs and new states by name for states of the caller's own; raises BundleError.
+
+        into, release: as `Session.run` has them.
+        """
         port = self.entry.inputs[0]
         sizes = sizes_of(port.axes, shape_on(x))
         flags = {f.name: np.full(shape_of(f.axes, sizes), f.name in true, f.dtype) for f in self.entry.flags}
-        results = self.session.run({port.name: x, **flags, **states}, self._spare(_size(x)))
+        results = self.session.run({port.name: x, **flags, **states}, into, release=release)
+        if release:
+            give_back()
         self._check_shapes(results, sizes)
         return results
-
-    def give_back(self, x: Any, buffers: dict[str, Any]) -> None:
-        """Buffers of states, by output, that went with data of this size and that nobody needs any more."""
-        self._spares.append((_size(x), buffers))
 
     def initial_state(self, shape: tuple[int, ...]) -> dict[str, Array]:
         """States by input at the start of a stream of data of this shape; raises InputError."""
@@ -71,7 +79,7 @@ class StatefulGraph:
             raise InputError(f"the {self.entry.role}'s state for data {list(shape)} needs too much memory") from error
 
     def _spare(self, size: tuple[int, ...]) -> dict[str, Array]:
-        """State buffers that no stream needs any more, if there are some for this size."""
+        """State buffers on a device that no stream needs any more, if there are some for this size."""
         try:
             fits, buffers = self._spares.pop()
         except IndexError:

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import product
 
 from vidtok_runtime.bundle.graph_entry import GraphEntry
-from vidtok_runtime.bundle.manifest import Manifest, size_of
+from vidtok_runtime.bundle.manifest import Manifest, sizes_of_graphs
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.memory.predict import UNMEASURED, Counts, format_memory, predict
 from vidtok_runtime.streaming.tiled_graph import margin_of
@@ -136,5 +136,5 @@ class Planner:
         return {role: margin_of(chain, multiple) for role, chain in self.chains.items()}
 
     @cached_property
-    def _weights(self) -> dict[str, int]:
-        return {role: size_of(self.manifest, chain) for role, chain in self.chains.items()}
+    def _weights(self) -> dict[str, tuple[int, ...]]:
+        return {role: sizes_of_graphs(self.manifest, chain) for role, chain in self.chains.items()}

@@ -39,21 +39,23 @@ def format_memory(size: float) -> str:
 class Costs:
     """Measured by `scripts/memory.py fit`: peak bytes as multiples of what is counted.
 
-    process: MiB of Python and the engine. weights: of the graph files. widest: of the widest activations of a call,
-    with the two frames that temporal layers carry. states: of the states that go through the engine.
+    process: MiB of Python and the engine. loading: beside that of the largest graph file, while it is read. weights: of
+    the graph files. widest: of the widest activations of a call, with the two frames that temporal layers carry.
+    states: of the states of a call as they come out.
     """
 
     process: float
+    loading: float
     weights: float
     widest: float
     states: float
 
 
 COSTS = {
-    ("cpu", "encoder"): Costs(68.8, 3.3, 8.2, 0.6),
-    ("cpu", "decoder"): Costs(68.8, 3.3, 7.0, 1.1),
-    ("openvino", "encoder"): Costs(111.8, 4.7, 8.2, 3.1),
-    ("openvino", "decoder"): Costs(111.8, 4.7, 7.8, 2.9),
+    ("cpu", "encoder"): Costs(66.5, 3.0, 2.2, 6.9, 0.3),
+    ("cpu", "decoder"): Costs(66.5, 3.0, 2.2, 6.3, 0.2),
+    ("openvino", "encoder"): Costs(113.1, 0.0, 4.5, 7.5, 1.7),
+    ("openvino", "decoder"): Costs(113.1, 0.0, 4.5, 8.0, 1.3),
 }
 # Where nothing was measured: whose costs are taken, and how many times.
 UNMEASURED = {"cuda": ("cpu", 1.5)}
@@ -63,27 +65,29 @@ PIXEL_COPIES = {"encoder": 3, "decoder": 2}
 COMMAND = {"cpu": 40, "openvino": 60}
 # And in bytes a pixel of a frame: to read a clip; to write one, with each frame that the H.264 encoder holds.
 READ, WRITE, WRITE_FRAME = 70, 25, 3.5
-IN_HAND = 0.1  # share of a limit that a prediction may be wrong by
+IN_HAND = 0.1  # share by which what an engine takes may be more than predicted
 
 
 @dataclass(frozen=True)
 class Counts:
     """Bytes that a stream's peak is made of, before the costs; clip: to read or write the file.
 
-    Of local graphs in tiles, `widest` and `states` are those of the largest tile. beside: what numpy holds of whole
-    frames, states in tiles and the strips set aside of them, and what one graph hands to the next.
+    calls: of all graphs together, as their memory is kept from call to call, the bytes of the widest activations and
+    of the states; in tiles those of each graph, which gives back what it had: of local ones for the largest tile.
+    beside: what numpy holds all the time: states that go into a call, those of frames that are cut, with the room
+    beside them, what one graph hands to the next, and copies of pixels.
     """
 
-    weights: int
-    widest: float
-    states: int
+    weights: tuple[int, ...]
+    calls: tuple[tuple[float, int], ...]
     beside: int
-    pixels: int
     clip: int
 
     @classmethod
-    def of(cls, manifest: Manifest, chain: Sequence[GraphEntry], tiling: Tiling, chunk: int, weights: int) -> Counts:
-        """Count for one stream of calls of `chunk` latents; weights: bytes of the files of the chain.
+    def of(
+        cls, manifest: Manifest, chain: Sequence[GraphEntry], tiling: Tiling, chunk: int, weights: tuple[int, ...]
+    ) -> Counts:
+        """Count for one stream of calls of `chunk` latents; weights: bytes of the files of each graph.
 
         Raises BundleError where the graphs tell no stages.
         """
@@ -93,37 +97,37 @@ class Counts:
         rows, columns = tiling.rows, tiling.columns
         whole = _sizes(frames, rows.length * multiple, columns.length * multiple)
         tile = _sizes(frames, rows.size * multiple, columns.size * multiple)
-        widest, states, beside = 0.0, 0, 0
+        calls: list[tuple[float, int]] = []
+        beside = round(PIXEL_COPIES[chain[0].role] * _FLOAT * 3 * frames * whole["H"] * whole["W"])
         for graph in chain:
             in_tiles = tiling.count > 1 and graph.part == "local"
             sizes = tile if in_tiles else whole
             positions = sizes["H"] * sizes["W"]
-            widest += max(
+            widest = max(
                 (_FLOAT * s.channels * (frames / s.time + 2) * positions / s.space**2 for s in graph.stages), default=0
             )
-            states += _states(graph, sizes)
+            calls.append((widest, _states(graph, sizes)))
+            beside += _states(graph, sizes)
             if in_tiles:
-                beside += round(_states(graph, whole) * (1 + tiling.aside)) + _states(graph, tile)
+                beside += round(_states(graph, whole) * (1 + tiling.beside))
             if graph is not chain[-1]:
                 beside += _FLOAT * math.prod(shape_of(graph.outputs[0].axes, whole))
         return cls(
             weights=weights,
-            widest=widest,
-            states=states,
+            calls=tuple(calls) if tiling.count > 1 else ((sum(w for w, _ in calls), sum(s for _, s in calls)),),
             beside=beside,
-            pixels=_FLOAT * 3 * frames * whole["H"] * whole["W"],
             clip=round(whole["H"] * whole["W"] * _clip_bytes(chain[0].role, whole["H"], whole["W"])),
         )
 
-    def peak(self, costs: Costs, role: str) -> float:
+    def largest(self, costs: Costs) -> tuple[float, int]:
+        """The one of `calls` that takes most."""
+        return max(self.calls, key=lambda call: costs.widest * call[0] + costs.states * call[1])
+
+    def peak(self, costs: Costs) -> float:
         """Bytes beside those of the process."""
-        return (
-            costs.weights * self.weights
-            + costs.widest * self.widest
-            + costs.states * self.states
-            + self.beside
-            + PIXEL_COPIES[role] * self.pixels
-        )
+        widest, states = self.largest(costs)
+        running = costs.widest * widest + costs.states * states + self.beside
+        return costs.weights * sum(self.weights) + max(running, costs.loading * max(self.weights))
 
 
 def _clip_bytes(role: str, height: int, width: int) -> float:
@@ -156,9 +160,13 @@ def affordable(provider: str) -> int | None:
 
 
 def predict(provider: str, streams: Mapping[str, Counts]) -> int:
-    """Peak bytes of a `vidtok-run` that takes one stream through the chain of each role, with a tenth in hand."""
+    """Peak bytes of a `vidtok-run` that takes one stream through the chain of each role, with a tenth in hand.
+
+    That is a tenth of what engines take: what numpy holds is known.
+    """
     engine, times = UNMEASURED.get(provider, (provider, 1))
+    known = sum(counts.beside for counts in streams.values())
     total = (max(COSTS[engine, role].process for role in streams) + COMMAND[engine]) * _MIB
     for role, counts in streams.items():
-        total += counts.peak(COSTS[engine, role], role) + counts.clip
-    return round(times * total / (1 - IN_HAND))
+        total += counts.peak(COSTS[engine, role]) + counts.clip
+    return round(times * (known + (total - known) / (1 - IN_HAND)))

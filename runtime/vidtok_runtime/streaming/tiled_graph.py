@@ -7,16 +7,16 @@ time: it is thrown away, of outputs and of states. So states are right everywher
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.bundle.graph_entry import GraphEntry, shape_of, sizes_of
-from vidtok_runtime.engines.chain import GraphChain
+from vidtok_runtime.engines.chain import GraphChain, GraphStream
 from vidtok_runtime.engines.stateful import StatefulGraph
-from vidtok_runtime.streaming.tiles import Span, Tile, Tiling
+from vidtok_runtime.streaming.tiles import Axis, Span, Tile, Tiling
 
 Array = NDArray[Any]
 
@@ -33,17 +33,19 @@ def margin_of(chain: Sequence[GraphEntry], multiple: int) -> int | None:
 
 
 def in_tiles(chain: GraphChain, tiling: Tiling, multiple: int) -> GraphChain:
-    """The chain with its local graphs in tiles, if there are several; `multiple` pixels a latent."""
+    """The chain with its local graphs in tiles, if there are several; `multiple` pixels a latent.
+
+    Memory is short then: the other graphs keep none from call to call but their states.
+    """
     if tiling.count == 1:
         return chain
-    return chain.with_graphs(
-        [
-            TiledGraph(graph, tiling, multiple)
-            if isinstance(graph, StatefulGraph) and graph.entry.part == "local"
-            else graph
-            for graph in chain.graphs
-        ]
-    )
+    graphs: list[GraphStream] = []
+    for graph in chain.graphs:
+        assert isinstance(graph, StatefulGraph)
+        local = graph.entry.part == "local"
+        graph.sparing = not local
+        graphs.append(TiledGraph(graph, tiling, multiple) if local else graph)
+    return chain.with_graphs(graphs)
 
 
 class TiledGraph:
@@ -55,6 +57,7 @@ class TiledGraph:
         self._tiling = tiling
         self._multiple = multiple
         self._states: dict[str, _FrameState | _PlainState] | None = None
+        self._ahead = False  # whether the last call ran its tiles from the first to the last
 
     def fresh(self) -> TiledGraph:
         """Another stream through the same loaded graph, in the same tiles."""
@@ -68,26 +71,57 @@ class TiledGraph:
     def step(self, x: Any, true: Collection[str] = ()) -> dict[str, Array]:
         """As `StatefulGraph.step`, for whole frames."""
         entry, x = self.entry, _on_host(x)
-        if self._states is None:
-            self._states = self._initial_states(x.shape)
-        port = entry.inputs[0]
-        sizes, scale = sizes_of(port.axes, x.shape), _scale(port.axes, self._multiple)
+        states = self._states = self._states or self._initial_states(x.shape)
+        self._ahead = not self._ahead
+        for state in states.values():
+            state.turn()
+        sizes = sizes_of(entry.inputs[0].axes, x.shape)
         outputs = {p.name: np.empty(shape_of(p.axes, sizes), p.dtype) for p in entry.outputs}
-        rows, columns = self._tiling.rows.tiles, self._tiling.columns.tiles
-        for i, j in self._tiling.turns:
-            row, column = rows[i], columns[j]
-            piece = np.ascontiguousarray(x[..., row.extent.at(scale), column.extent.at(scale)])
-            results = self._graph.run(piece, true, {name: s.read(i, j) for name, s in self._states.items()})
-            for p in entry.outputs:
-                to = _scale(p.axes, self._multiple)
-                outputs[p.name][..., row.kept.at(to), column.kept.at(to)] = _kept(results[p.name], row, column, to)
-            for state in entry.states:
-                self._states[state.input].write(results[state.output], i, j)
-            self._graph.give_back(piece, {s.output: results[s.output] for s in entry.states})
+        for number, place in enumerate(self._turns(), 1):
+            # What only makes the next tile faster is not kept for the next call.
+            self._run_tile(place, x, true, states, outputs, release=number == self._tiling.count)
         return outputs
 
+    def _run_tile(
+        self,
+        place: tuple[int, int],
+        x: Array,
+        true: Collection[str],
+        states: Mapping[str, _FrameState | _PlainState],
+        outputs: Mapping[str, Array],
+        *,
+        release: bool,
+    ) -> None:
+        """Take a tile out of data and states, and put what is right of its results into outputs and states."""
+        entry = self.entry
+        row, column = (axis.tiles[i] for axis, i in zip(self._axes, place, strict=True))
+        scale = _scale(entry.inputs[0].axes, self._multiple)
+        piece = np.ascontiguousarray(x[..., row.extent.at(scale), column.extent.at(scale)])
+        before = {name: state.read(*place) for name, state in states.items()}
+        into = {s.output: before[s.input] for s in entry.states}
+        results = self._graph.run(piece, true, before, into, release=release)
+        for p in entry.outputs:
+            to = _scale(p.axes, self._multiple)
+            outputs[p.name][..., row.kept.at(to), column.kept.at(to)] = _kept(results[p.name], row, column, to)
+        for s in entry.states:
+            states[s.input].write(results[s.output], *place)
+
+    @property
+    def _axes(self) -> tuple[Axis, Axis]:
+        return self._tiling.rows, self._tiling.columns
+
+    def _turns(self) -> Iterator[tuple[int, int]]:
+        """Numbers along H and along W of the tiles, in the order in which they run."""
+        rows, columns = (range(len(axis.tiles)) for axis in self._axes)
+        if self._tiling.by_columns:
+            return ((i, j) for j in (columns if self._ahead else reversed(columns)) for i in rows)
+        return ((i, j) for i in (rows if self._ahead else reversed(rows)) for j in columns)
+
     def _initial_states(self, shape: tuple[int, ...]) -> dict[str, _FrameState | _PlainState]:
-        arrays = self._graph.initial_state(shape)
+        outer = -1 if self._tiling.by_columns else -2
+        roomy = list(shape)
+        roomy[outer] += self._axes[outer].overlap * _scale(self.entry.inputs[0].axes, self._multiple)
+        arrays = self._graph.initial_state(tuple(roomy))
         scales = {s.input: _scale(s.axes, self._multiple) for s in self.entry.states}
         return {
             name: _FrameState(array, self._tiling, scales[name]) if scales[name] else _PlainState(array)
@@ -98,68 +132,52 @@ class TiledGraph:
 class _FrameState:
     """A state of whole frames, of which each tile reads its extent as the call before left it and writes its kept part.
 
-    What a later tile still has to read is set aside before it is written over. Below, they take turns row by row; where
-    they do it column by column, the axes are swapped.
+    Rows of tiles (columns, where tiling says so) take turns from the first to the last in one call, from the last to
+    the first in the next. The array has more rows than the frame, and what is written lies so much before or behind
+    what is read that no other row of tiles misses what it is written over. Of what the next tile of the same row
+    misses, a strip is set aside.
     """
 
-    def __init__(self, frame: Array, tiling: Tiling, scale: int) -> None:
+    def __init__(self, room: Array, tiling: Tiling, scale: int) -> None:
         self._swapped = tiling.by_columns
-        self._frame = self._turned(frame)
-        axes = (tiling.columns, tiling.rows) if self._swapped else (tiling.rows, tiling.columns)
-        self._rows, self._columns = (axis.tiles for axis in axes)
+        self._room = self._turned(room)
+        outer, inner = (tiling.columns, tiling.rows) if self._swapped else (tiling.rows, tiling.columns)
+        self._rows, self._columns = outer.tiles, inner.tiles
         self._scale = scale
-        self._above = _Border(self._rows, scale, -2)
-        self._left = _Border(self._columns, scale, -1)
+        self._strip: Array = self._room[..., :0, :0]
+        self._old, self._new = 0, outer.overlap  # latents in front of the frame that is read, and that is written
 
     def _turned(self, array: Array) -> Array:
         return array.swapaxes(-1, -2) if self._swapped else array
 
-    def _tile(self, i: int, j: int) -> tuple[int, int, Tile, Tile]:
+    def _tile(self, i: int, j: int) -> tuple[int, Tile, Tile]:
         i, j = (j, i) if self._swapped else (i, j)
-        return i, j, self._rows[i], self._columns[j]
+        return j, self._rows[i], self._columns[j]
+
+    def turn(self) -> None:
+        """Begin a call; what the one before wrote is read now."""
+        self._old, self._new = self._new, self._old
 
     def read(self, i: int, j: int) -> Array:
         """What the tile in row i and column j takes."""
-        i, j, row, column = self._tile(i, j)
-        scale = self._scale
-        if j == 0:
-            self._above.enter(i, self._frame)
-        self._left.enter(j, self._frame[..., row.kept.at(scale), :])
-        value = self._frame[..., row.extent.at(scale), column.extent.at(scale)].copy("K")
-        above, left = self._above.old[..., column.extent.at(scale)], self._left.old
-        value[..., : above.shape[-2], :] = above
-        value[..., row.kept.at(scale, row.extent.start), : left.shape[-1]] = left
+        j, row, column = self._tile(i, j)
+        value = self._room[..., row.extent.at(self._scale, -self._old), column.extent.at(self._scale)].copy("K")
+        # What the tiles of this row write over, as they see it.
+        shift = self._new - self._old
+        lost = Span(*(min(max(n + shift, row.extent.start), row.extent.stop) for n in row.kept))
+        rows = lost.at(self._scale, row.extent.start)
+        if j > 0:
+            value[..., rows, : self._strip.shape[-1]] = self._strip
+        if j + 1 < len(self._columns):
+            then = Span(self._columns[j + 1].extent.start, column.kept.stop)
+            self._strip = value[..., rows, then.at(self._scale, column.extent.start)].copy("K")
         return self._turned(value)
 
     def write(self, value: Any, i: int, j: int) -> None:
         """What the tile in row i and column j gave."""
-        _, _, row, column = self._tile(i, j)
-        place = (..., row.kept.at(self._scale), column.kept.at(self._scale))
-        self._frame[place] = _kept(self._turned(_on_host(value)), row, column, self._scale)
-
-
-class _Border:
-    """Along one axis, what a tile reads before its kept part, as it was before earlier tiles wrote there."""
-
-    def __init__(self, tiles: Sequence[Tile], scale: int, axis: int) -> None:
-        self._tiles = tiles
-        self._scale = scale
-        self._axis = axis
-        self.old: Array
-        self._next: Array
-
-    def enter(self, index: int, frame: Array) -> None:
-        """Turn to the next tile, before it writes, and set aside from `frame` what the one after it will need."""
-        now = self._tiles[index]
-        self.old = self._next if index else self._part(frame, slice(0))
-        if index + 1 < len(self._tiles):
-            then = self._tiles[index + 1].extent.start
-            held = self._part(self.old, slice((then - now.extent.start) * self._scale, None))
-            fresh = self._part(frame, Span(max(then, now.kept.start), now.kept.stop).at(self._scale))
-            self._next = np.concatenate([held, fresh], axis=self._axis)
-
-    def _part(self, array: Array, place: slice) -> Array:
-        return array[..., place, :] if self._axis == -2 else array[..., place]
+        _, row, column = self._tile(i, j)
+        place = (..., row.kept.at(self._scale, -self._new), column.kept.at(self._scale))
+        self._room[place] = _kept(self._turned(_on_host(value)), row, column, self._scale)
 
 
 class _PlainState:
@@ -168,11 +186,13 @@ class _PlainState:
     def __init__(self, value: Array) -> None:
         self._old = self._new = value
 
+    def turn(self) -> None:
+        """Begin a call."""
+        self._old = self._new
+
     def read(self, i: int, j: int) -> Array:
         """What the call before left."""
-        if i == j == 0:
-            self._old = self._new
-        return self._old
+        return self._old.copy()
 
     def write(self, value: Any, i: int, j: int) -> None:
         """For the next call."""

@@ -56,10 +56,15 @@ class Axis:
             start = (kept - self.margin) // ALIGNED * ALIGNED
         return tuple(found)
 
-    @property
-    def aside(self) -> float:
-        """Share of an array of the whole axis that is set aside for the tiles along it: strips for two of them."""
-        return 2 * max(tile.kept.start - tile.extent.start for tile in self.tiles) / self.length
+    @cached_property
+    def overlap(self) -> int:
+        """The most latents in front of what it keeps that a tile computes."""
+        return max(tile.kept.start - tile.extent.start for tile in self.tiles)
+
+    @cached_property
+    def kept(self) -> int:
+        """The most latents that a tile keeps."""
+        return max(tile.kept.stop - tile.kept.start for tile in self.tiles)
 
     @cached_property
     def computed(self) -> int:
@@ -95,20 +100,13 @@ class Tiling:
 
     @property
     def by_columns(self) -> bool:
-        """Whether tiles take turns column by column, not row by row: across the longer axis less is set aside."""
-        return self.columns.length > self.rows.length
+        """Whether tiles take turns column by column, not row by row: whatever takes less room."""
+        return _beside(self.columns, self.rows) < _beside(self.rows, self.columns)
 
     @property
-    def turns(self) -> list[tuple[int, int]]:
-        """Numbers along H and along W of the tiles, in the order in which they run."""
-        places = product(range(len(self.rows.tiles)), range(len(self.columns.tiles)))
-        return sorted(places, key=lambda place: place[::-1]) if self.by_columns else list(places)
-
-    @property
-    def aside(self) -> float:
-        """Share of an array of whole frames that is set aside when tiles write into it."""
-        outer, inner = (self.columns, self.rows) if self.by_columns else (self.rows, self.columns)
-        return outer.aside + inner.aside * outer.size / outer.length
+    def beside(self) -> float:
+        """What tiles need beside an array of whole frames that they write into, as a share of it."""
+        return min(_beside(self.columns, self.rows), _beside(self.rows, self.columns))
 
     @property
     def largest(self) -> int:
@@ -119,6 +117,11 @@ class Tiling:
     def computed(self) -> int:
         """Latents that all tiles compute."""
         return self.rows.computed * self.columns.computed
+
+
+def _beside(outer: Axis, inner: Axis) -> float:
+    """Where tiles take turns along `inner` first: room along `outer`, and a strip along `inner`; as a share."""
+    return (outer.overlap + inner.overlap / inner.length * outer.kept) / outer.length
 
 
 def grids(height: int, width: int, margin: int) -> Iterator[Tiling]:

@@ -126,8 +126,10 @@ class Encoder(VidTokCoder):
         self.mid = Middle(v, c)
         self.norm_out = LayerNorm(c)
         self.conv_out = TimeConv3d(c, v.encoder_channels, padding)
-        levels = self._level_order(("down", "down_temporal"), "downsample", range(len(widths)))
-        self.parts = {LOCAL: ["conv_in", *levels], GLOBAL: ["mid", *self.HEAD]}
+        levels = list(self._level_order(("down", "down_temporal"), "downsample", range(len(widths))))
+        # The deepest resolution is small, and its blocks see far: as a part of the whole, tiles need less of a margin.
+        deep = levels.index(f"down.{max(v.spatial_down)}.downsample") + 1
+        self.parts = {LOCAL: ["conv_in", *levels[:deep]], GLOBAL: [*levels[deep:], "mid", *self.HEAD]}
 
 
 class Decoder(VidTokCoder):
@@ -171,5 +173,6 @@ class Decoder(VidTokCoder):
         self.up_temporal = nn.ModuleList(temporal_levels)
         self.norm_out = LayerNorm(c)
         self.conv_out = TimeConv3d(c, 3, padding)
-        levels = self._level_order(("up", "up_temporal"), "upsample", reversed(range(len(widths))))
-        self.parts = {GLOBAL: ["conv_in", "mid"], LOCAL: [*levels, *self.HEAD]}
+        levels = list(self._level_order(("up", "up_temporal"), "upsample", reversed(range(len(widths)))))
+        deep = levels.index(f"up.{max(v.spatial_up)}.upsample")  # as in the encoder
+        self.parts = {GLOBAL: ["conv_in", "mid", *levels[:deep]], LOCAL: [*levels[deep:], *self.HEAD]}
