@@ -252,7 +252,8 @@ def check(
             takes = {"encode": (clip, encoded), "decode": (tokens, back), "reconstruct": (clip, back)}
             for provider, name in itertools.product(providers, names):
                 for limit in limits:
-                    command = [name, takes[name][0], "-o", takes[name][1], "--bundle", bundle, "--provider", provider]
+                    source, target = takes[name]
+                    command = [name, str(source), "-o", str(target), "--bundle", bundle, "--provider", provider]
                     start = time.monotonic()
                     peak, text = _run(*command, "--max-memory", limit)
                     runs, over = runs + (peak is not None), over + ((peak or 0) > parse_memory(limit))
