@@ -15,8 +15,10 @@ from vidtok_runtime.bundle.stream_spec import StreamSpec
 
 
 def smallest_input(spec: StreamSpec, role: str) -> Tensor:
-    """The least that calls take a multiple of, `1 C T H W` without storage."""
-    time, space = spec.calls(role).multiple, spec.spatial_multiple
+    """The least that a call takes: a whole group, or what calls take a multiple of; `1 C T H W` without storage."""
+    calls, space = spec.calls(role), spec.spatial_multiple
+    time = spec.group_length(role) if calls.max is None else calls.multiple
+    assert time is not None
     shape = (1, 3, time, space, space) if role == "encoder" else (1, spec.latent_channels, time, 1, 1)
     return torch.empty(shape, device="meta")
 
@@ -33,7 +35,7 @@ def stages(coder: nn.Module, x: Tensor, pixels: int, frames: int, part: str) -> 
         if not isinstance(y, Tensor) or y.ndim != 5 or isinstance(module, nn.LayerNorm | PointConv3d):
             return
         _, channels, time, height, _ = y.shape
-        place = {"space": pixels // height, "time": -(-frames // time)}
+        place = {"space": pixels // height, "time": frames // time}
         if not rows or any(rows[-1][key] != value for key, value in place.items()):
             rows.append({"channels": channels, **place, "attention": False})
         rows[-1]["channels"] = max(rows[-1]["channels"], channels)
