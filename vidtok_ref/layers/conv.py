@@ -124,3 +124,15 @@ class PairedConv3d(nn.Module):
         padded, _ = self.cache.step(self.space(x), None, None)
         y: Tensor = self.time(padded)
         return y
+
+
+class ClipConv3d(nn.Conv3d):
+    """Convolution of a clip in one call: behind as many zeros as it can look back, with zeros around every frame."""
+
+    def __init__(
+        self, c_in: int, c_out: int, size: int = 3, stride: tuple[int, int, int] = (1, 1, 1), *, bias: bool = True
+    ) -> None:
+        super().__init__(c_in, c_out, size, stride=stride, padding=(0, size // 2, size // 2), bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, (0, 0, 0, 0, self.kernel_size[0] - 1, 0)))

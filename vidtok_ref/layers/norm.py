@@ -95,3 +95,26 @@ class GuidedNorm(nn.Module):
         )
         normed: Tensor = self.norm_layer(x.frames) * scale + shift
         return normed
+
+
+class AdaptiveNorm(nn.Module):
+    """Group normalisation over all frames and pixels of a call, scaled and moved by the latents' spread and mean."""
+
+    def __init__(self, channels: int, latent_channels: int, groups: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, channels, eps=NORM_EPS, affine=False)
+        self.gamma = nn.Linear(latent_channels, channels)
+        self.beta = nn.Linear(latent_channels, channels)
+
+    def guide(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Gain and offset, `N C 1 1 1` each, of latents `N z t h w`, whose variance is that of a sample."""
+        mean = latent.mean((2, 3, 4), keepdim=True)
+        squares = ((latent - mean) ** 2).sum((2, 3, 4))
+        others = torch.ones_like(latent[:, :1]).sum((2, 3, 4)) - 1
+        spread = torch.sqrt(squares / others.clamp(min=1) + NORM_EPS)  # a single latent has none
+        return self.gamma(spread)[:, :, None, None, None], self.beta(mean.flatten(1))[:, :, None, None, None]
+
+    def forward(self, x: Guided) -> Tensor:
+        gain, offset = self.guide(x.latent)
+        normed: Tensor = self.norm(x.frames) * gain + offset
+        return normed

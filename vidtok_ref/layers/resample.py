@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidtok_ref.layers.conv import TimeConv1d, TimeConv3d, per_frame
+from vidtok_ref.layers.conv import ClipConv3d, TimeConv1d, TimeConv3d, per_frame
 from vidtok_ref.streaming.causal_cache import CausalCache, Padding
 from vidtok_ref.streaming.state import Call, State
 from vidtok_ref.streaming.state_scope import StateScope
@@ -225,3 +225,27 @@ class WholeLatents(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         missing = x.shape[2] % 2 * self.missing
         return x.index_select(2, (torch.arange(x.shape[2] + missing, device=x.device) - missing).clamp(min=0))
+
+
+class ShuffledUp(nn.Module):
+    """Double H and W and, with `time` 2, T: a convolution whose outputs are the frames, rows and columns of a block.
+
+    Of the first frame's block only the first frame stays: T becomes 2T - 1.
+    """
+
+    def __init__(self, channels: int, time: int) -> None:
+        super().__init__()
+        self.time = time
+        self.conv = ClipConv3d(channels, 4 * time * channels)
+
+    def spread(self, y: Tensor) -> Tensor:
+        """What the convolution gives, `N (a 2 2 C) T H W`, as frames."""
+        y = y.unflatten(1, (self.time, 2, 2, -1)).permute(0, 4, 5, 1, 6, 2, 7, 3)  # N C T a H 2 W 2
+        y = y.flatten(6).flatten(4, 5).flatten(2, 3)
+        if self.time == 1:
+            return y
+        frames = torch.arange(y.shape[2] - 1, device=y.device)
+        return y.index_select(2, frames + (frames > 0).long())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.spread(self.conv(x))

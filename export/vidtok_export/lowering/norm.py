@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vidtok_export.lowering.conv import conv3d
 from vidtok_export.lowering.layer import lower_layer
 from vidtok_ref.layers.conv import FactorizedConv, kernel
-from vidtok_ref.layers.norm import NORM_EPS, FrameNorm, Guided, GuidedNorm, LayerNorm, RMSNorm, stretched
+from vidtok_ref.layers.norm import NORM_EPS, AdaptiveNorm, FrameNorm, Guided, GuidedNorm, LayerNorm, RMSNorm, stretched
 
 # Up to so many channels a norm sees all pixels as one axis, which keeps channels outermost: engines that have them
 # innermost work on so few numbers at a time (measured at 8 channels, three convolutions with norms and SiLU: OpenVINO
@@ -94,7 +94,8 @@ class GroupScale(nn.Module):
         super().__init__()
         self.eps = layer.eps
         share = torch.full([layer.num_channels // layer.num_groups] * 2, layer.num_groups / layer.num_channels)
-        average = torch.block_diag(*[share.to(layer.weight)] * layer.num_groups)  # over the channels of a group
+        share = share if layer.weight is None else share.to(layer.weight)
+        average = torch.block_diag(*[share] * layer.num_groups)  # over the channels of a group
         self.average = nn.Parameter(average, requires_grad=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,6 +141,22 @@ class FoldedGuidedNorm(nn.Module):
         frames, scale = self.scale(x.frames)
         gain = stretched(self.conv_y(x.latent) * scale, frames, self.time, self.space)
         normed: Tensor = frames * gain + stretched(self.conv_b(x.latent), frames, self.time, self.space)
+        return normed
+
+
+@lower_layer.register(AdaptiveNorm)
+class ScaledAdaptiveNorm(nn.Module):
+    """AdaptiveNorm with one product for what the frames and what the latents say."""
+
+    def __init__(self, layer: AdaptiveNorm) -> None:
+        super().__init__()
+        self.scale = GroupScale(layer.norm)
+        self.layer = layer
+
+    def forward(self, x: Guided) -> Tensor:
+        gain, offset = self.layer.guide(x.latent)
+        frames, scale = self.scale(x.frames)
+        normed: Tensor = frames * (scale * gain) + offset
         return normed
 
 
