@@ -147,7 +147,7 @@ def make_graphs(model: VideoTokenizer, role: str, *, simplify: bool = True) -> l
     bare, bare_published = (copy.deepcopy(network).to("meta") for network in (coder, published))
     inputs, last = data_ports(model, role)
     spec = model.stream
-    f, pixels = spec.time_factor, spec.spatial_multiple
+    f, pixels = spec.time_factor, spec.side_multiple
     x = smallest_input(spec, role)
     length = x.shape[2] * (1 if role == "encoder" else f)
     unit = {"N": 1, "T": frame_unit(spec) if role == "encoder" else f, "H": pixels, "W": pixels}

@@ -26,13 +26,13 @@ def operation_counts(model: VideoTokenizer) -> dict[str, dict[str, float]]:
     """For the manifest: multiply-adds a pixel of a frame, and (attention) times the square of the pixels of a frame."""
     with torch.device("meta"):
         bare = make_model(model.config)
-    latents, side = smallest_input(model.stream, "decoder").shape[2], 8 * model.stream.spatial_multiple
+    latents, side = smallest_input(model.stream, "decoder").shape[2], 8 * model.stream.side_multiple
     frames = latents * model.stream.time_factor
     counts = {}
     for role in ("encoder", "decoder"):
         small, large = (multiply_adds(bare, role, frames, n, n) / frames for n in (side, 2 * side))
-        # small = a p + b p^2 and large = 4 a p + 16 b p^2, with p the pixels of a frame; what a call takes for frames of
-        # any size would make b negative
+        # small = a p + b p^2 and large = 4 a p + 16 b p^2, with p the pixels of a frame; what a call takes for frames
+        # of any size would make b negative
         pixels = side**2
         square = max(0.0, (large - 4 * small) / (12 * pixels**2))
         counts[role] = {"pixel": small / pixels - square * pixels, "pixel_squared": square}

@@ -22,6 +22,7 @@ from vidtok_runtime.bundle.stream_spec import StreamSpec
 from vidtok_runtime.engines.base import Array, Options
 from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.engines.load import load_chain
+from vidtok_runtime.streaming.geometry import padded_size
 from vidtok_runtime.streaming.graph_calls import Calls
 
 # Two float32 orders of the same sums differ by up to 3e-6 in the latent and 2.3e-5 in the video;
@@ -111,6 +112,13 @@ def run_in_calls(manifest: Manifest, graphs: GraphChain, x: Array, latents: int)
     return np.concatenate(out, axis=-3)
 
 
+def _shapes(stream: StreamSpec) -> list[tuple[int, int, int, int]]:
+    """Clips `N T H W` of three lengths and sizes."""
+    f, s, side = stream.time_factor, stream.spatial_multiple, stream.side_multiple
+    sizes = [(1, 3 * f + 1, 4 * s, 4 * s), (2, f + 1, 2 * s, 3 * s), (1, 1, 3 * side, 2 * side)]
+    return [(n, t, *padded_size(h, w, side, square=stream.square)) for n, t, h, w in sizes]
+
+
 def _chunkings(stream: StreamSpec) -> dict[str, int | None]:
     """Those of CHUNKINGS that a stream allows."""
     fixed = stream.groups is not None and stream.groups.multiple is None
@@ -161,11 +169,11 @@ def _check(parity: Parity, model: VideoTokenizer, wanted: Expected, got: Array, 
 
 def verify(manifest: Manifest, model: VideoTokenizer, providers: tuple[str, ...] = PROVIDERS) -> list[Parity]:
     """Compare a bundle with its reference: three sizes, batches of one and two, one shot, streamed or in windows."""
-    f, s = model.stream.time_factor, model.stream.spatial_multiple
-    shapes = [(1, 3 * f + 1, 4 * s, 4 * s), (2, f + 1, 2 * s, 3 * s), (1, 1, 3 * s, 2 * s)]
+    shapes = _shapes(model.stream)
     # In float64, so that the reference adds no rounding of its own to the differences.
     model = copy.deepcopy(model).double()
-    clips = [smooth_video(*shape, seed=seed) for seed, shape in enumerate(shapes)]
+    low, high = model.stream.pixel_range
+    clips = [smooth_video(*shape, seed=i) * ((high - low) / 2) + (high + low) / 2 for i, shape in enumerate(shapes)]
     expected = [(model.pad(clip).numpy(), wanted) for clip in clips for wanted in _expected(model, clip)]
     rows = []
     for provider in providers:
