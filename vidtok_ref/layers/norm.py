@@ -56,6 +56,13 @@ class RMSNorm(nn.Module):
         return normed
 
 
+class UnitNorm(nn.Module):
+    """Division by the length (at least 1e-12) of the C numbers at every position of `N C ...`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(x, dim=1)
+
+
 class Guided(NamedTuple):
     """What layers of a decoder see: frames `N C T H W`, and the latents `N z t h w` that the call decodes."""
 
