@@ -23,7 +23,7 @@ class NearestCode(Quantizer):
         with torch.autocast(h.device.type, enabled=False):
             tokens = h.to(codebook.dtype).movedim(1, -1)
             # The nearest code by -|h - c|^2 / 2, without |h|^2, which all codes share.
-            closeness = tokens @ codebook.T - codebook.square().sum(1) / 2
+            closeness = tokens @ codebook.transpose(0, 1) - codebook.square().sum(1) / 2
         # Squeezed last, since OpenVINO takes a converted ArgMax by the name of what was converted.
         indices = closeness.argmax(-1, keepdim=True).to(torch.int32).squeeze(-1)
         return Encoded(straight_through(h, self.from_indices(indices)), indices=indices)
