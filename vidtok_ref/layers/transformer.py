@@ -152,7 +152,7 @@ class WindowAttention(TokenLayer):
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.proj = nn.Linear(channels, channels)
         side = 2 * window - 1
-        self.biases = nn.Parameter(torch.zeros(side**2, heads))
+        self.biases = nn.Parameter(0.02 * torch.randn(side**2, heads))
         pixel = torch.arange(window**2)
         down, right = (at[:, None] - at[None, :] + window - 1 for at in (pixel // window, pixel % window))
         self.register_buffer("offsets", down * side + right, persistent=False)
