@@ -14,7 +14,7 @@ from vidtok_runtime.bundle.stream_spec import StreamSpec
 
 
 def test_families_are_the_folders() -> None:
-    assert {"cogvideox", "cosmos", "magvit", "omnitokenizer", "vidtok", "wan"} <= set(all_families())
+    assert {"cogvideox", "cosmos", "magvit", "omnitokenizer", "taehv", "vidtok", "wan"} <= set(all_families())
     assert len(VARIANTS) == sum(len(family.configs) for family in all_families().values())
     for name, config in VARIANTS.items():
         family = family_of(config)

@@ -249,3 +249,29 @@ class ShuffledUp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.spread(self.conv(x))
+
+
+class JoinedFrames(nn.Module):
+    """T divided by `time`: a linear map of the channels of so many frames, beside each other."""
+
+    def __init__(self, channels: int, time: int) -> None:
+        super().__init__()
+        self.time = time
+        self.conv = nn.Conv2d(time * channels, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.conv.weight.unflatten(1, (self.time, -1)).transpose(1, 2)  # O I T 1 1
+        return F.conv3d(x, weight, stride=(self.time, 1, 1))
+
+
+class SplitFrames(nn.Module):
+    """T times `time`: a linear map of the channels of a frame to those of so many."""
+
+    def __init__(self, channels: int, time: int) -> None:
+        super().__init__()
+        self.time = time
+        self.conv = nn.Conv2d(channels, time * channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.conv3d(x, self.conv.weight.unsqueeze(2))
+        return y.unflatten(1, (self.time, -1)).movedim(1, 3).flatten(2, 3)
