@@ -49,7 +49,7 @@ class MagvitEncoder(Coder):
         self.parts = {GLOBAL: ["front", "conv_in", "down", "mid_block", "norm_out", "silu", "conv_out"]}
 
 
-class GuidedConv(nn.Module):
+class GuidedStart(nn.Module):
     """The decoder's first convolution: gives, beside its result, the latents that it sees."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
@@ -87,7 +87,7 @@ class MagvitDecoder(Coder):
     def __init__(self, c: MagvitConfig) -> None:
         super().__init__()
         width, levels = c.ch * c.ch_mult[-1], OrderedDict[str, nn.Module]()
-        self.conv_in = GuidedConv(c.z_channels, width)
+        self.conv_in = GuidedStart(c.z_channels, width)
         self.mid_block = GuidedLevel(blocks(c, width, width))
         for i, mult in reversed(list(enumerate(c.ch_mult))):
             level = GuidedLevel(blocks(c, width, c.ch * mult), AdaptiveNorm(width, c.z_channels, c.groups))
