@@ -52,12 +52,14 @@ class Gathering(nn.Module):
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """`B L (heads d)` as `(B heads) L d`."""
-    return x.unflatten(2, (heads, -1)).transpose(1, 2).flatten(0, 1)
+    split: Tensor = x.unflatten(2, (heads, -1))
+    return split.transpose(1, 2).flatten(0, 1)
 
 
 def joined_heads(x: Tensor, heads: int) -> Tensor:
     """The inverse of `split_heads`."""
-    return x.unflatten(0, (-1, heads)).transpose(1, 2).flatten(2)
+    apart: Tensor = x.unflatten(0, (-1, heads))
+    return apart.transpose(1, 2).flatten(2)
 
 
 def turns(height: int, width: int, dim: int, like: Tensor) -> Tensor:
@@ -119,7 +121,8 @@ class FrameAttention(CosineAttention):
         return x.flatten(2, 3).flatten(0, 1)
 
     def tokens(self, y: Tensor, like: Tensor) -> Tensor:
-        return y.unflatten(0, like.shape[:2]).unflatten(2, like.shape[2:4])
+        frames: Tensor = y.unflatten(0, like.shape[:2]).unflatten(2, like.shape[2:4])
+        return frames
 
     def placed(self, q: Tensor, k: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         angles = turns(like.shape[2], like.shape[3], self.dim, like)
@@ -137,7 +140,8 @@ class PlaceAttention(CosineAttention):
 
     def tokens(self, y: Tensor, like: Tensor) -> Tensor:
         n, _, h, w, _ = like.shape
-        return y.unflatten(0, (n, h, w)).movedim(3, 1)
+        places: Tensor = y.unflatten(0, (n, h, w))
+        return places.movedim(3, 1)
 
 
 class WindowAttention(TokenLayer):
