@@ -41,8 +41,8 @@ FLOORS = {
     ],
     "vidtok_export": [
         {"errors", "compact"},
-        {"lowering", "operations", "footprint", "targets", "trace"},
-        {"graph"},
+        {"lowering", "footprint", "targets", "trace"},
+        {"graph", "operations"},
         {"verify"},
         {"against", "bundle", "metric"},
         {"quantization", "servers"},

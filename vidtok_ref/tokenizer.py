@@ -57,7 +57,7 @@ class VideoTokenizer(nn.Module):
 
     def features(self, video: Tensor, chunk: int | None = None) -> Tensor:
         """What the encoder gives for a whole clip, before the regularizer; arguments and errors as for `encode`."""
-        s = self.stream.spatial_multiple
+        s = self.stream.side_multiple
         if video.ndim != 5 or video.shape[1] != 3 or 0 in video.shape:
             raise ShapeError(f"video must be N 3 T H W with no empty axis, got {tuple(video.shape)}")
         if video.shape[3] % s or video.shape[4] % s or (self.stream.square and video.shape[3] != video.shape[4]):

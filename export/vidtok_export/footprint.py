@@ -9,16 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from vidtok_ref.layers.attention import Attention
-from vidtok_ref.layers.conv import PointConv3d, TimeConv3d, kernel
+from vidtok_ref.layers.conv import PointConv3d, PointLinear, TimeConv3d, kernel
+from vidtok_ref.layers.transformer import FrameAttention, TokenLayer
 from vidtok_ref.streaming.state import State
 from vidtok_runtime.bundle.stream_spec import StreamSpec
 
 
 def smallest_input(spec: StreamSpec, role: str) -> Tensor:
     """The least that calls take, `1 C T H W` without storage."""
-    time, space = spec.unit(role), spec.spatial_multiple
-    shape = (1, 3, time, space, space) if role == "encoder" else (1, spec.latent_channels, time, 1, 1)
-    return torch.empty(shape, device="meta")
+    time, space = spec.unit(role), spec.side_multiple
+    if role == "encoder":
+        return torch.empty(1, 3, time, space, space, device="meta")
+    cells = space // spec.spatial_multiple
+    return torch.empty(1, spec.latent_channels, time, cells, cells, device="meta")
 
 
 def stages(coder: nn.Module, x: Tensor, pixels: int, frames: int, part: str) -> list[dict[str, Any]]:
@@ -29,15 +32,16 @@ def stages(coder: nn.Module, x: Tensor, pixels: int, frames: int, part: str) -> 
     rows: list[dict[str, Any]] = []
 
     def see(module: nn.Module, y: Any) -> None:
-        # LayerNorm has channels last; a PointConv3d never widens, and may see latents beside the frames.
-        if not isinstance(y, Tensor) or y.ndim != 5 or isinstance(module, nn.LayerNorm | PointConv3d):
+        # What sees points alone never widens, and may see latents beside the frames.
+        if not isinstance(y, Tensor) or y.ndim != 5 or isinstance(module, PointConv3d | PointLinear):
             return
-        _, channels, time, height, _ = y.shape
+        channels_last = isinstance(module, nn.LayerNorm | nn.Linear | TokenLayer)
+        _, channels, time, height, _ = (y.movedim(-1, 1) if channels_last else y).shape
         place = {"space": pixels // height, "time": round(frames / time)}
         if not rows or any(rows[-1][key] != value for key, value in place.items()):
             rows.append({"channels": channels, **place, "attention": False})
         rows[-1]["channels"] = max(rows[-1]["channels"], channels)
-        rows[-1]["attention"] |= isinstance(module, Attention)
+        rows[-1]["attention"] |= isinstance(module, Attention | FrameAttention)
 
     def watch(module: nn.Module) -> None:
         step: Any = module.step

@@ -118,7 +118,7 @@ def state_ports(state: StateTree, pixels: int) -> list[State]:
 
 
 def _example(port: Port | State, unit: dict[str, int], dims: dict[str, Any]) -> tuple[Tensor, dict[int, Any]]:
-    """A tensor of a port's shape and its dynamic axes; `unit` is the smallest value of each symbol."""
+    """A tensor of a port's shape and its dynamic axes; unit: the least of each symbol, and all where dims lack it."""
     shape, dynamic = [], {}
     for i, axis in enumerate(port.axes.split()):
         symbol, _, divisor = axis.partition("/")
@@ -126,8 +126,11 @@ def _example(port: Port | State, unit: dict[str, int], dims: dict[str, Any]) -> 
             shape.append(int(symbol))
             continue
         factor = -(-unit[symbol] // int(divisor or 1))
+        if symbol not in dims:
+            shape.append(factor)
+            continue
         # At least 2 along every dynamic axis: the tracer takes 0 and 1 for constants.
-        shape.append(factor * (3 if symbol == "W" else 2))
+        shape.append(factor * (3 if symbol == "W" and dims["W"] is not dims["H"] else 2))
         dynamic[i] = dims[symbol] if factor == 1 else factor * dims[symbol]
     return torch.zeros(shape, dtype=getattr(torch, port.dtype)), dynamic
 
@@ -140,17 +143,24 @@ def frame_unit(spec: StreamSpec) -> int:
 def make_graphs(model: VideoTokenizer, role: str, *, simplify: bool = True) -> list[Graph]:
     """Trace the parts of the encoder or the decoder, in the order of the data; raises ExportError.
 
-    N, H, W and the number of latents are dynamic.
+    N, H, W and the number of latents are dynamic; H and W are one where frames are squares, and the number of latents
+    is constant where all calls have the same.
     """
     published = getattr(model, role)
     coder = lower(published)
     bare, bare_published = (copy.deepcopy(network).to("meta") for network in (coder, published))
     inputs, last = data_ports(model, role)
     spec = model.stream
-    f, pixels = spec.time_factor, spec.spatial_multiple
+    f, pixels = spec.time_factor, spec.side_multiple
     x = smallest_input(spec, role)
     length = -(-x.shape[2] // f) * f if role == "encoder" else x.shape[2] * f
     unit = {"N": 1, "T": frame_unit(spec) if role == "encoder" else f, "H": pixels, "W": pixels}
+    dims = {symbol: Dim(symbol.lower()) for symbol in _SYMBOLS}
+    if spec.square:
+        dims["W"] = dims["H"]
+    if spec.groups is not None and spec.length.multiple == spec.group_length("encoder"):  # no call is shorter
+        unit["T"] = spec.length.multiple
+        del dims["T"]
     graphs: list[Graph] = []
     for part in coder.parts:
         y, state = bare.step(x, None, None, part)
@@ -162,7 +172,7 @@ def make_graphs(model: VideoTokenizer, role: str, *, simplify: bool = True) -> l
         states = state_ports(state, pixels)
         network = Network(model, coder, role, part).eval()
         network.paths = [s.input.split(".", 2)[2] for s in states]
-        proto, flags = _traced(network, inputs, outputs, states, unit, simplify)
+        proto, flags = _traced(network, inputs, outputs, states, unit, dims, simplify)
         fuse_attention(proto)
         write_out(proto, x.shape[3])
         own = stages(bare_published, x, pixels, length, part)
@@ -173,11 +183,16 @@ def make_graphs(model: VideoTokenizer, role: str, *, simplify: bool = True) -> l
 
 
 def _traced(
-    network: Network, inputs: list[Port], outputs: list[Port], states: list[State], unit: dict[str, int], simplify: bool
+    network: Network,
+    inputs: list[Port],
+    outputs: list[Port],
+    states: list[State],
+    unit: dict[str, int],
+    dims: dict[str, Any],
+    simplify: bool,
 ) -> tuple[onnx.ModelProto, list[Port]]:
-    """A part's graph, and those of the flags that it looks at; unit: the smallest value of each symbol."""
+    """A part's graph, and those of the flags that it looks at; unit, dims: as for `_example`."""
     flags = [Port(name, "bool", "1") for name in network.flags]
-    dims = {symbol: Dim(symbol.lower()) for symbol in _SYMBOLS}
     x, x_dims = _example(inputs[0], unit, dims)
     set_examples = [_example(f, unit, dims) for f in flags]
     examples = [_example(s, unit, dims) for s in states]

@@ -33,12 +33,13 @@ def operation_counts(model: VideoTokenizer) -> dict[str, dict[str, float]]:
     with torch.device("meta"):
         bare = make_model(model.config)
     spec = model.stream
-    frames, side = spec.unit("decoder") * spec.time_factor, 8 * spec.spatial_multiple
+    frames, side = spec.unit("decoder") * spec.time_factor, 8 * spec.side_multiple
     counts = {}
     for role in ("encoder", "decoder"):
         small, large = (multiply_adds(bare, role, frames, n, n) / frames for n in (side, 2 * side))
-        # small = a p + b p^2 and large = 4 a p + 16 b p^2, with p the pixels of a frame
+        # small = a p + b p^2 and large = 4 a p + 16 b p^2, with p the pixels of a frame; what a call takes for frames
+        # of any size would make b negative
         pixels = side**2
-        square = (large - 4 * small) / (12 * pixels**2)
+        square = max(0.0, (large - 4 * small) / (12 * pixels**2))
         counts[role] = {"pixel": small / pixels - square * pixels, "pixel_squared": square}
     return counts

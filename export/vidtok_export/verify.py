@@ -22,6 +22,7 @@ from vidtok_runtime.bundle.stream_spec import SURPLUS, StreamSpec
 from vidtok_runtime.engines.base import Array, Options
 from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.engines.load import load_chain
+from vidtok_runtime.streaming.geometry import padded_size
 from vidtok_runtime.streaming.graph_calls import Calls
 
 # Two float32 orders of the same sums differ by up to 3e-6 in the latent and 2.3e-5 in the video;
@@ -119,6 +120,15 @@ def _fixed_window(stream: StreamSpec) -> int | None:
     return stream.groups.frames if stream.groups is not None and stream.groups.multiple is None else None
 
 
+def _shapes(stream: StreamSpec) -> list[tuple[int, int, int, int]]:
+    """Clips `N T H W` of three lengths and sizes."""
+    f, s, side = stream.time_factor, stream.spatial_multiple, stream.side_multiple
+    # Calls of a window of one length see the window; tests of the runtime see several.
+    long, short = (min(frames, _fixed_window(stream) or frames) for frames in (3 * f + 1, f + 1))
+    sizes = [(1, long, 4 * s, 4 * s), (2, short, 2 * s, 3 * s), (1, 1, 3 * side, 2 * side)]
+    return [(n, t, *padded_size(h, w, side, square=stream.square)) for n, t, h, w in sizes]
+
+
 def _chunkings(stream: StreamSpec) -> dict[str, int | None]:
     """Those of CHUNKINGS that a stream allows."""
     return {name: chunk for name, chunk in CHUNKINGS.items() if chunk is None or _fixed_window(stream) is None}
@@ -168,13 +178,11 @@ def _check(parity: Parity, model: VideoTokenizer, wanted: Expected, got: Array, 
 
 def verify(manifest: Manifest, model: VideoTokenizer, providers: tuple[str, ...] = PROVIDERS) -> list[Parity]:
     """Compare a bundle with its reference: three sizes, batches of one and two, one shot, streamed or in windows."""
-    f, s = model.stream.time_factor, model.stream.spatial_multiple
-    # Calls of a window of one length see the window; tests of the runtime see several.
-    long, short = (min(frames, _fixed_window(model.stream) or frames) for frames in (3 * f + 1, f + 1))
-    shapes = [(1, long, 4 * s, 4 * s), (2, short, 2 * s, 3 * s), (1, 1, 3 * s, 2 * s)]
+    shapes = _shapes(model.stream)
     # In float64, so that the reference adds no rounding of its own to the differences.
     model = copy.deepcopy(model).double()
-    clips = [smooth_video(*shape, seed=seed) for seed, shape in enumerate(shapes)]
+    low, high = model.stream.pixel_range
+    clips = [smooth_video(*shape, seed=i) * ((high - low) / 2) + (high + low) / 2 for i, shape in enumerate(shapes)]
     expected = [(model.pad(clip).numpy(), wanted) for clip in clips for wanted in _expected(model, clip)]
     rows = []
     for provider in providers:

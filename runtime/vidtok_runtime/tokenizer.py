@@ -31,7 +31,7 @@ from vidtok_runtime.engines.registry import choose_provider
 from vidtok_runtime.errors import InputError, MismatchError
 from vidtok_runtime.memory.planner import CallPlan, Planner
 from vidtok_runtime.memory.predict import affordable, parse_memory, tells_stages
-from vidtok_runtime.streaming.geometry import RangeNote, padded_size
+from vidtok_runtime.streaming.geometry import FrameNotes, padded_size
 from vidtok_runtime.streaming.graph_calls import Calls
 from vidtok_runtime.streaming.groups import DecoderGroups, EncoderGroups
 from vidtok_runtime.streaming.posterior import LatentForm, Posterior
@@ -85,7 +85,7 @@ class Tokenizer:
         self._loaded: dict[str, GraphChain] = {}
         self._plans: dict[object, CallPlan] = {}
         self._told = False
-        self._note = RangeNote()
+        self._notes = FrameNotes()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What makes the same one again; engines and their graphs stay with the process."""
@@ -163,7 +163,7 @@ class Tokenizer:
             def calls(height: int, width: int) -> Calls:
                 return self._calls(chain, stream, height, width, beside=form.beside)
 
-            return EncoderStream(stream, calls, self._note, both=form.beside is not None)
+            return EncoderStream(stream, calls, self._notes, both=form.beside is not None)
 
         if stream.groups is None and form == LatentForm():
             return start()
@@ -256,7 +256,7 @@ class Tokenizer:
     def _planned(self, roles: tuple[str, ...], role: str, stream: StreamSpec, height: int, width: int) -> CallPlan:
         """The plan of one role while streams of several run."""
         multiple = stream.spatial_multiple
-        tall, wide = padded_size(height, width, multiple, square=stream.square)
+        tall, wide = padded_size(height, width, stream.side_multiple, square=stream.square)
         size, chunks = (tall // multiple, wide // multiple), _chunks(stream, role)
         key = (size, chunks, roles)
         if key not in self._plans:

@@ -28,7 +28,7 @@ from vidtok_runtime.tools.demo import make_clip
 
 ENGINE = ("--provider", "cpu", "--threads", 1)
 # Those that other tests export, too; an export takes some 10 s.
-SHARED = {"cogvideox", "cosmos-cv-4x8x8", "cv-vae", "fsq-32768", "wan-2.2"}
+SHARED = {"cogvideox", "cosmos-cv-4x8x8", "cv-vae", "fsq-32768", "magvit2-open", "wan-2.2"}
 every_variant = pytest.mark.parametrize(
     "variant", [name if name in SHARED else pytest.param(name, marks=pytest.mark.slow) for name in NARROW]
 )

@@ -34,7 +34,8 @@ def leaves(schema: dict[str, Any], value: Any, path: Place = ()) -> Iterator[tup
     yield rule, path
     if isinstance(value, dict):
         for name, inner in rule.get("properties", {}).items():
-            yield from leaves(inner, value[name], (*path, name))
+            if name in value:  # those that are not required may be missing
+                yield from leaves(inner, value[name], (*path, name))
         if isinstance(others := rule.get("additionalProperties"), dict):
             for name in value:
                 yield from leaves(others, value[name], (*path, name))

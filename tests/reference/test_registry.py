@@ -14,7 +14,9 @@ from vidtok_runtime.bundle.stream_spec import StreamSpec
 
 
 def test_families_are_the_folders() -> None:
-    assert {"cogvideox", "cosmos", "cv-vae", "open-sora", "open-sora-plan", "vidtok", "wan"} <= set(all_families())
+    assert {"cogvideox", "cosmos", "cv-vae", "magvit", "omnitokenizer", "open-sora", "taehv", "wan"} <= set(
+        all_families()
+    )
     assert len(VARIANTS) == sum(len(family.configs) for family in all_families().values())
     for name, config in VARIANTS.items():
         family = family_of(config)
@@ -30,11 +32,13 @@ def test_a_model_gives_what_its_stream_says(name: str) -> None:
     spec = find_variant(name).stream
     with torch.device("meta"):
         model = make_model(find_variant(name))
-        x = torch.empty(1, 3, spec.time_factor, spec.spatial_multiple, spec.spatial_multiple)
+        frames, side = spec.group_length("encoder") or spec.time_factor, spec.side_multiple
+        x = torch.empty(1, 3, frames, side, side)
         features, _ = model.encoder.step(x)
-        encoded = model.regularization(features)
-        video, _ = model.decoder.step(encoded.latent)
-    assert encoded.latent.shape == (1, spec.latent_channels, 1, 1, 1)
+        encoded = model.regularization.to_empty(device="cpu")(torch.zeros(features.shape, device="cpu"))
+        video, _ = model.decoder.step(encoded.latent.to("meta"))
+    cells = side // spec.spatial_multiple
+    assert encoded.latent.shape == (1, spec.latent_channels, frames // spec.time_factor, cells, cells)
     assert video.shape == x.shape
 
 

@@ -154,7 +154,7 @@ class Beyond(NamedTuple):
 class ClipConv3d(nn.Conv3d):
     """Convolution of a clip in one call, 3x3 in space and zero-padded there.
 
-    time: length of the kernel along T. Of stride 2 in space it is padded on the right and bottom only.
+    time: length of the kernel along T. centred: else it is padded on the right and bottom only.
     """
 
     def __init__(
@@ -165,8 +165,9 @@ class ClipConv3d(nn.Conv3d):
         time: int = 3,
         stride: tuple[int, int, int] = (1, 1, 1),
         bias: bool = True,
+        centred: bool = True,
     ) -> None:
-        edge = 1 if stride[1] == 1 else 0
+        edge = 1 if centred else 0
         super().__init__(c_in, c_out, (time, 3, 3), stride=stride, padding=(0, edge, edge), bias=bias)
         self.beyond = beyond
 

@@ -63,6 +63,13 @@ class RMSNorm(nn.Module):
         return normed
 
 
+class UnitNorm(nn.Module):
+    """Division by the length (at least 1e-12) of the C numbers at every position of `N C ...`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(x, dim=1)
+
+
 class Guided(NamedTuple):
     """What layers of a decoder see: frames `N C T H W`, and the latents `N z t h w` that the call decodes."""
 
@@ -101,4 +108,27 @@ class GuidedNorm(nn.Module):
             stretched(conv(x.latent), x.frames, self.time, self.space) for conv in (self.conv_y, self.conv_b)
         )
         normed: Tensor = self.norm_layer(x.frames) * scale + shift
+        return normed
+
+
+class AdaptiveNorm(nn.Module):
+    """Group normalisation over all frames and pixels of a call, scaled and moved by the latents' spread and mean."""
+
+    def __init__(self, channels: int, latent_channels: int, groups: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, channels, eps=NORM_EPS, affine=False)
+        self.gamma = nn.Linear(latent_channels, channels)
+        self.beta = nn.Linear(latent_channels, channels)
+
+    def guide(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Gain and offset, `N C 1 1 1` each, of latents `N z t h w`, whose variance is that of a sample."""
+        mean = latent.mean((2, 3, 4), keepdim=True)
+        squares = ((latent - mean) ** 2).sum((2, 3, 4))
+        others = torch.ones_like(latent[:, :1]).sum((2, 3, 4)) - 1
+        spread = torch.sqrt(squares / others.clamp(min=1) + NORM_EPS)  # a single latent has none
+        return self.gamma(spread)[:, :, None, None, None], self.beta(mean.flatten(1))[:, :, None, None, None]
+
+    def forward(self, x: Guided) -> Tensor:
+        gain, offset = self.guide(x.latent)
+        normed: Tensor = self.norm(x.frames) * gain + offset
         return normed

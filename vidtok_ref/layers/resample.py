@@ -275,3 +275,54 @@ class LinearUp(nn.Module):
         x = 0.75 * x.index_select(2, nearest) + 0.25 * x.index_select(2, beside)
         y: Tensor = self.conv(F.interpolate(x, scale_factor=(1.0, 2.0, 2.0), mode="trilinear"))
         return y
+
+
+class ShuffledUp(nn.Module):
+    """Double H and W and, with `time` 2, T: a convolution whose outputs are the frames, rows and columns of a block.
+
+    Of the first frame's block only the first frame stays: T becomes 2T - 1.
+    """
+
+    def __init__(self, conv: ClipConv3d, time: int) -> None:
+        super().__init__()
+        self.time = time
+        self.conv = conv
+
+    def spread(self, y: Tensor) -> Tensor:
+        """What the convolution gives, `N (a 2 2 C) T H W`, as frames."""
+        y = y.unflatten(1, (self.time, 2, 2, -1)).permute(0, 4, 5, 1, 6, 2, 7, 3)  # N C T a H 2 W 2
+        y = y.flatten(6).flatten(4, 5).flatten(2, 3)
+        if self.time == 1:
+            return y
+        frames = torch.arange(y.shape[2] - 1, device=y.device)
+        return y.index_select(2, frames + (frames > 0).long())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.spread(self.conv(x))
+
+
+class JoinedFrames(nn.Module):
+    """T divided by `time`: a linear map of the channels of so many frames, beside each other."""
+
+    def __init__(self, channels: int, time: int) -> None:
+        super().__init__()
+        self.time = time
+        self.conv = nn.Conv2d(time * channels, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.conv.weight.unflatten(1, (self.time, -1)).transpose(1, 2)  # O I T 1 1
+        return F.conv3d(x, weight, stride=(self.time, 1, 1))
+
+
+class SplitFrames(nn.Module):
+    """T times `time`: a linear map of the channels of a frame to those of so many."""
+
+    def __init__(self, channels: int, time: int) -> None:
+        super().__init__()
+        self.time = time
+        self.conv = nn.Conv2d(channels, time * channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.conv3d(x, self.conv.weight.unsqueeze(2))
+        frames: Tensor = y.unflatten(1, (self.time, -1)).movedim(1, 3).flatten(2, 3)
+        return frames

@@ -82,7 +82,7 @@ def fuse_attention(model: onnx.ModelProto) -> None:
     replaced: set[str] = set()  # results of the other nodes
     for product in graph.node:
         steps = _steps(product, made)
-        if not steps or steps["Mul"].input[1] not in scales:
+        if not steps or steps["Mul"].input[1] not in scales or _order(steps["Transpose"]) != [0, 2, 1]:
             continue
         takes = [steps["MatMul"].input[0], steps["Transpose"].input[0], product.input[1]]
         scale = scales[steps["Mul"].input[1]]
@@ -100,6 +100,11 @@ def fuse_attention(model: onnx.ModelProto) -> None:
     put(graph, "value_info", [*others, *known])
     put(graph, "initializer", [t for t in graph.initializer if t.name in used or t.name not in scales])
     model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
+
+
+def _order(transpose: NodeProto) -> list[int]:
+    """Of which axes its result is made."""
+    return [axis for attribute in transpose.attribute if attribute.name == "perm" for axis in attribute.ints]
 
 
 def _steps(product: NodeProto, made: dict[str, NodeProto]) -> dict[str, NodeProto]:

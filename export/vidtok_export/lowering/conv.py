@@ -55,4 +55,4 @@ def frame_conv(layer: FrameConv2d) -> nn.Conv3d:
     """FrameConv2d as a Conv3d with kernel 1 x k x k."""
     p = layer.padding
     assert isinstance(p, tuple)
-    return conv3d(layer.weight.unsqueeze(2), layer.bias, padding=(0, *p))
+    return conv3d(layer.weight.unsqueeze(2), layer.bias, padding=(0, *p), stride=(1, *layer.stride))

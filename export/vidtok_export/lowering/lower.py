@@ -5,7 +5,16 @@ from __future__ import annotations
 import copy
 
 # Imported for what they register.
-from vidtok_export.lowering import attention, blocks, conv, norm, patches, resample_space, resample_time  # noqa: F401
+from vidtok_export.lowering import (  # noqa: F401
+    attention,
+    blocks,
+    conv,
+    norm,
+    patches,
+    resample_space,
+    resample_time,
+    transformer,
+)
 from vidtok_export.lowering.layer import lower_layer
 from vidtok_ref.streaming.parts import Coder
 

@@ -12,6 +12,7 @@ from vidtok_export.lowering.layer import lower_layer
 from vidtok_ref.layers.conv import FactorizedConv, kernel
 from vidtok_ref.layers.norm import (
     NORM_EPS,
+    AdaptiveNorm,
     FrameGroupNorm,
     FrameNorm,
     Guided,
@@ -107,7 +108,8 @@ class GroupScale(nn.Module):
         self.axes = (3, 4) if isinstance(layer, FrameGroupNorm) else (2, 3, 4)
         self.eps = layer.eps
         share = torch.full([layer.num_channels // layer.num_groups] * 2, layer.num_groups / layer.num_channels)
-        average = torch.block_diag(*[share.to(layer.weight)] * layer.num_groups)  # over the channels of a group
+        share = share if layer.weight is None else share.to(layer.weight)
+        average = torch.block_diag(*[share] * layer.num_groups)  # over the channels of a group
         self.average = nn.Parameter(average, requires_grad=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,6 +156,22 @@ class FoldedGuidedNorm(nn.Module):
         frames, scale = self.scale(x.frames)
         gain = stretched(self.conv_y(x.latent) * scale, frames, self.time, self.space)
         normed: Tensor = frames * gain + stretched(self.conv_b(x.latent), frames, self.time, self.space)
+        return normed
+
+
+@lower_layer.register(AdaptiveNorm)
+class ScaledAdaptiveNorm(nn.Module):
+    """AdaptiveNorm with one product for what the frames and what the latents say."""
+
+    def __init__(self, layer: AdaptiveNorm) -> None:
+        super().__init__()
+        self.scale = GroupScale(layer.norm)
+        self.layer = layer
+
+    def forward(self, x: Guided) -> Tensor:
+        gain, offset = self.layer.guide(x.latent)
+        frames, scale = self.scale(x.frames)
+        normed: Tensor = frames * (scale * gain) + offset
         return normed
 
 

@@ -76,8 +76,10 @@ class Recorder:
         self.outputs = session.outputs
         self.feeds: list[dict[str, Array]] = []
 
-    def run(self, inputs: Mapping[str, Any], spare: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Outputs by name, none in spare memory: the inputs recorded here may still lie in it."""
+    def run(
+        self, inputs: Mapping[str, Any], into: Mapping[str, Any] | None = None, *, release: bool = False
+    ) -> dict[str, Any]:
+        """Outputs by name, none in the memory that is offered: the inputs recorded here may lie in it."""
         self.feeds.append({k: v.numpy() if hasattr(v, "numpy") else np.asarray(v) for k, v in inputs.items()})
         return self._session.run(inputs)
 

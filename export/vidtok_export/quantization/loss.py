@@ -41,7 +41,7 @@ def judge(manifest: Manifest, precision: str, provider: str, clips: list[Pixels]
     encoder, decoder = (load_chain(manifest, role, provider, precision, Options()) for role in ROLES)
     exact_encoder, exact_decoder = (load_chain(manifest, role, provider, "fp32", Options()) for role in ROLES)
     spec = manifest.stream
-    f, s = spec.time_factor, spec.spatial_multiple
+    f, s = spec.time_factor, spec.side_multiple
     latent_diff = video_diff = mean_diff = chunk_diff = 0.0
     tokens = differing = 0
     for clip in clips:

@@ -65,7 +65,7 @@ def served(manifest: Manifest, size: tuple[int, int], provider: str, precision: 
     Raises BundleError.
     """
     spec = manifest.stream
-    height, width = padded_size(size[1], size[0], spec.spatial_multiple, square=spec.square)
+    height, width = padded_size(size[1], size[0], spec.side_multiple, square=spec.square)
     models = []
     for role in ROLES:
         chain = manifest.chain(role, provider, precision)

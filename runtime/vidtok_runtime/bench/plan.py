@@ -91,7 +91,7 @@ def cases(
     manifest: Manifest, sizes: Sequence[int], frames: int | None, threads: int | None, device_id: int = 0
 ) -> list[Case]:
     """Encoding and decoding at each size; frames None: a call as the bundle likes them. Raises InputError."""
-    stream, s = manifest.stream, manifest.stream.spatial_multiple
+    stream, s = manifest.stream, manifest.stream.side_multiple
     # Where there is no longest call, one takes a whole group.
     usual = stream.encoder.max or (stream.groups.frames if stream.groups else stream.time_factor)
     frames, f = usual if frames is None else frames, stream.time_factor

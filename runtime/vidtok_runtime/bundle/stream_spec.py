@@ -13,6 +13,7 @@ FIRST_CALL, SECOND_CALL, FLUSH_CALL = "first call", "second call", "flush call"
 CALLS = (FIRST_CALL, SECOND_CALL, FLUSH_CALL)
 SURPLUS: Literal["surplus"] = "surplus"
 MAX_TIME_FACTOR, MAX_SPATIAL_MULTIPLE, MAX_CHANNELS, MAX_LENGTH, MAX_FLUSH = 64, 256, 1024, 2**16, 64
+MAX_PADDING_MULTIPLE = 4096
 MAX_CODES = 2**31 - 1
 
 
@@ -105,9 +106,15 @@ class StreamSpec:
     front_frames: int = 0
     groups: Groups | None = None
     square: bool = False
+    padding_multiple: int | None = None
     pixel_range: tuple[float, float] = (-1.0, 1.0)
     latent_mean: tuple[float, ...] | None = None
     latent_std: tuple[float, ...] | None = None
+
+    @property
+    def side_multiple(self) -> int:
+        """Pixels along H and W are padded to a multiple of it."""
+        return self.padding_multiple or self.spatial_multiple
 
     @property
     def look_ahead(self) -> int:
@@ -183,6 +190,9 @@ def stream_spec(raw: Fields) -> StreamSpec:
         front_frames=raw.integer("front_frames", 0, f - 1),
         groups=_groups(raw.fields_or_none("groups")),
         square=raw.boolean("square"),
+        padding_multiple=raw.integer_or_none("padding_multiple", 1, MAX_PADDING_MULTIPLE)
+        if "padding_multiple" in raw.names()
+        else None,
         pixel_range=_range(raw),
         latent_mean=raw.numbers_or_none("latent_mean", MAX_CHANNELS),
         latent_std=raw.numbers_or_none("latent_std", MAX_CHANNELS),
@@ -231,6 +241,8 @@ def _check(spec: StreamSpec) -> None:
     channels, codes = spec.latent_channels, spec.codebook_size
     if spec.levels and (len(spec.levels) != channels or min(spec.levels) < 2 or math.prod(spec.levels) != codes):
         raise ValueError(f"levels {list(spec.levels)} do not make {codes} codes of {channels} channels")
+    if spec.side_multiple % spec.spatial_multiple:
+        raise ValueError(f"padding_multiple is {spec.padding_multiple}, no multiple of {spec.spatial_multiple}")
     scales = [scale for scale in (spec.latent_mean, spec.latent_std) if scale is not None]
     if len(scales) == 1 or any(len(scale) != channels for scale in scales) or min(spec.latent_std or (1,)) <= 0:
         raise ValueError(f"latent_mean and latent_std are not {channels} numbers each, or null")

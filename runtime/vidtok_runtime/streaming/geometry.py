@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.bundle.stream_spec import StreamSpec
 from vidtok_runtime.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -30,17 +31,25 @@ def check_frames(frames: NDArray[Any]) -> None:
             raise InputError(f"float32 video must lie in -1..1, found {largest:g}; scale 0..255 by x / 127.5 - 1")
 
 
-class RangeNote:
-    """Says once that float frames may be meant as 0..1, which nothing but their values can tell."""
+class FrameNotes:
+    """Says once each what may surprise: float frames that may be meant as 0..1, and much padding."""
 
     def __init__(self) -> None:
-        self._said = False
+        self._told_range = self._told_size = False
 
-    def look(self, frames: NDArray[Any]) -> None:
+    def look(self, frames: NDArray[Any], stream: StreamSpec) -> None:
         """Look at the first frames of a stream."""
-        if not self._said and frames.dtype == np.float32 and frames.size and frames.min() >= 0:
-            self._said = True
+        if not self._told_range and frames.dtype == np.float32 and frames.size and frames.min() >= 0:
+            self._told_range = True
             _log.warning("float32 video is taken as -1..1, but nothing in it is below 0; if it is 0..1, give x * 2 - 1")
+        height, width = frames.shape[1:3]
+        tall, wide = padded_size(height, width, stream.side_multiple, square=stream.square)
+        if not self._told_size and (tall, wide) != padded_size(height, width, stream.spatial_multiple):
+            self._told_size = True
+            _log.warning(
+                f"this model takes {'squares' if stream.square else 'frames'} with sides of multiples of "
+                f"{stream.side_multiple} pixels: {width}x{height} is padded to {wide}x{tall} and cropped after decoding"
+            )
 
 
 def padded_size(height: int, width: int, multiple: int, *, square: bool = False) -> tuple[int, int]:

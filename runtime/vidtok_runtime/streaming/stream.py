@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vidtok_runtime.arguments import as_array, whole
 from vidtok_runtime.bundle.stream_spec import SURPLUS, StreamSpec
 from vidtok_runtime.errors import InputError
-from vidtok_runtime.streaming.geometry import RangeNote, check_frames, from_network, padded_size, to_network
+from vidtok_runtime.streaming.geometry import FrameNotes, check_frames, from_network, padded_size, to_network
 from vidtok_runtime.streaming.graph_calls import Calls
 from vidtok_runtime.streaming.posterior import scale_of
 
@@ -30,11 +30,13 @@ class EncoderStream:
     variances come behind the channels of the latents.
     """
 
-    def __init__(self, stream: StreamSpec, start: Start, note: RangeNote | None = None, *, both: bool = False) -> None:
+    def __init__(
+        self, stream: StreamSpec, start: Start, notes: FrameNotes | None = None, *, both: bool = False
+    ) -> None:
         self._stream = stream
         self._channels = stream.latent_channels * (2 if both else 1)
         self._start = start
-        self._note = note or RangeNote()
+        self._notes = notes or FrameNotes()
         self._calls: Calls | None = None
         self._last: NDArray[np.float32] | None = None
         self._shape: tuple[int, ...] | None = None
@@ -51,7 +53,7 @@ class EncoderStream:
         frames = as_array(frames, "frames")
         check_frames(frames)
         if self._shape is None:
-            self._note.look(frames)
+            self._notes.look(frames, self._stream)
             self._shape = frames.shape[1:]
         elif frames.shape[1:] != self._shape:
             raise InputError(f"frames of one stream are all {list(self._shape)}, got {list(frames.shape[1:])}")
@@ -61,7 +63,7 @@ class EncoderStream:
         for start in range(0, len(frames), calls.longest):
             piece = to_network(
                 frames[start : start + calls.longest],
-                stream.spatial_multiple,
+                stream.side_multiple,
                 square=stream.square,
                 pixel_range=stream.pixel_range,
             )
@@ -91,7 +93,7 @@ class EncoderStream:
     def _nothing(self) -> Array:
         multiple = self._stream.spatial_multiple
         height, width = self._shape[:2] if self._shape else (0, 0)
-        height, width = padded_size(height, width, multiple, square=self._stream.square)
+        height, width = padded_size(height, width, self._stream.side_multiple, square=self._stream.square)
         size = (height // multiple, width // multiple)
         if self._stream.codebook_size is not None:
             return np.zeros((0, *size), np.int32)
@@ -228,7 +230,7 @@ class DecoderStream:
         height, width = (
             cells * multiple if n is None else n for n, cells in zip((self._height, self._width), size, strict=True)
         )
-        needed = padded_size(height, width, multiple, square=square)
+        needed = padded_size(height, width, self._stream.side_multiple, square=square)
         for what, pixels, cells, pad in zip(("height", "width"), (height, width), size, needed, strict=True):
             if cells * multiple != pad:
                 raise InputError(f"a {what} of {pixels} pixels needs {pad // multiple} latents, got {cells}")

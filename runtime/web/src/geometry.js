@@ -39,17 +39,18 @@ export function checkFrames({ data, frames, height, width }) {
 
 /**
  * What of a StreamSpec says how pixels become the input of a graph.
- * @typedef {Pick<StreamSpec, 'spatialMultiple' | 'square' | 'pixelRange'>} Pixels
+ * @typedef {Pick<StreamSpec, 'spatialMultiple' | 'square' | 'paddingMultiple' | 'pixelRange'>} Pixels
  */
 
 /**
  * Height and width with the edges repeated right and below.
- * @param {Pick<Pixels, 'spatialMultiple' | 'square'>} pixels
+ * @param {Omit<Pixels, 'pixelRange'>} pixels
  * @param {number} height
  * @param {number} width
  */
-export function paddedSize({ spatialMultiple, square }, height, width) {
-  const size = [height, width].map((n) => Math.ceil(n / spatialMultiple) * spatialMultiple)
+export function paddedSize({ spatialMultiple, square, paddingMultiple }, height, width) {
+  const multiple = paddingMultiple ?? spatialMultiple
+  const size = [height, width].map((n) => Math.ceil(n / multiple) * multiple)
   return square ? size.map(() => Math.max(...size)) : size
 }
 

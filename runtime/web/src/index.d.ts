@@ -163,6 +163,8 @@ export interface StreamSpec {
   readonly spatialMultiple: number
   /** Whether frames are padded to squares. */
   readonly square: boolean
+  /** What height and width are padded to a multiple of; null: of `spatialMultiple`. */
+  readonly paddingMultiple: number | null
   readonly latentChannels: number
   readonly codebookSize: number | null
   /** Values that each channel can take; empty where channels have none. */

@@ -13,6 +13,7 @@ export const FLUSH_CALL = 'flush call'
 const CALLS = [FIRST_CALL, SECOND_CALL, FLUSH_CALL]
 export const SURPLUS = 'surplus'
 export const [MAX_TIME_FACTOR, MAX_SPATIAL_MULTIPLE, MAX_LENGTH] = [64, 256, 2 ** 16]
+const MAX_PADDING_MULTIPLE = 4096
 const [MAX_CHANNELS, MAX_FLUSH, MAX_CODES] = [1024, 64, 2 ** 31 - 1]
 
 /**
@@ -107,6 +108,7 @@ export function streamSpec(raw) {
     timeFactor: f,
     spatialMultiple: raw.integer('spatial_multiple', 1, MAX_SPATIAL_MULTIPLE),
     square: raw.boolean('square'),
+    paddingMultiple: raw.has('padding_multiple') ? raw.integerOrNull('padding_multiple', 1, MAX_PADDING_MULTIPLE) : null,
     latentChannels: raw.integer('latent_channels', 1, MAX_CHANNELS),
     codebookSize: raw.integerOrNull('codebook_size', 1, MAX_CODES),
     levels: raw.integers('levels', MAX_CHANNELS),
@@ -175,7 +177,18 @@ function groupSpec(raw) {
 }
 
 /** @param {StreamSpec} spec */
-function checkValues({ latentChannels, codebookSize, levels, latentMean, latentStd }) {
+function checkValues({
+  spatialMultiple,
+  paddingMultiple,
+  latentChannels,
+  codebookSize,
+  levels,
+  latentMean,
+  latentStd,
+}) {
+  if (paddingMultiple !== null && paddingMultiple % spatialMultiple) {
+    throw new FormError(`padding_multiple is ${paddingMultiple}, no multiple of ${spatialMultiple}`)
+  }
   const codes = levels.reduce((product, n) => product * n, 1)
   if (levels.length && (levels.length !== latentChannels || Math.min(...levels) < 2 || codes !== codebookSize)) {
     throw new FormError(`levels [${levels}] do not make ${codebookSize} codes of ${latentChannels} channels`)

@@ -7,9 +7,11 @@ import { clip } from './material.js'
 
 /**
  * @param {number} spatialMultiple
- * @param {{ square?: boolean, pixelRange?: [number, number] }} [more]
+ * @param {{ square?: boolean, paddingMultiple?: number | null, pixelRange?: [number, number] }} [more]
  */
-const pixels = (spatialMultiple, { square = false, pixelRange = [-1, 1] } = {}) => ({ spatialMultiple, square, pixelRange })
+const pixels = (spatialMultiple, { square = false, paddingMultiple = null, pixelRange = [-1, 1] } = {}) => {
+  return { spatialMultiple, square, paddingMultiple, pixelRange }
+}
 
 test('every byte comes back', () => {
   const bytes = Uint8Array.from({ length: 256 * 3 }, (_, i) => i / 3)
@@ -47,6 +49,7 @@ test('a model that takes squares gets them', () => {
   assert.deepEqual(x.dims, [1, 3, 1, 12, 12])
   assert.equal(x.data[11 * 12 + 11], x.data[2 * 12 + 10])
   assert.deepEqual(fromNetwork(x, 3, 11, 'uint8', pixels(4)), video)
+  assert.deepEqual(toNetwork(video, 0, 1, pixels(4, { square: true, paddingMultiple: 8 })).dims, [1, 3, 1, 16, 16])
 })
 
 test('graphs get the range of pixels that they take, and all bytes come back', () => {

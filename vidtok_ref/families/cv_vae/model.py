@@ -63,7 +63,7 @@ class CVVAEEncoder(Coder):
             way_out = {}
             if i < len(HALVES_TIME):
                 stride = (2 if HALVES_TIME[i] else 1, 2, 2)
-                way_out = {"downsample": ClipConv3d(wider, wider, CAUSAL, stride=stride)}
+                way_out = {"downsample": ClipConv3d(wider, wider, CAUSAL, stride=stride, centred=False)}
             levels.append(level(c, width, wider, c.num_res_blocks, CAUSAL, **way_out))
             width = wider
         self.down = nn.Sequential(*levels)

@@ -65,7 +65,9 @@ class OpenSoraPlanEncoder(Coder):
             way_out: dict[str, nn.Module] = {}
             if i < len(HALVES_TIME):
                 halves = HALVES_TIME[i]
-                way_out["downsample"] = conv3d(wider, wider, stride=(2, 2, 2)) if halves else SpatialDown(wider)
+                way_out["downsample"] = (
+                    conv3d(wider, wider, stride=(2, 2, 2), centred=False) if halves else SpatialDown(wider)
+                )
             levels.append(level(c, width, wider, c.num_res_blocks, way_out, flat=i < FLAT_LEVELS))
             width = wider
         self.down = nn.Sequential(*levels)

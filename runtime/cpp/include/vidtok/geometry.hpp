@@ -32,7 +32,7 @@ struct PaddedSize {
 };
 
 inline PaddedSize padded_size(const StreamSpec& spec, std::size_t height, std::size_t width) {
-    const auto round_up = [m = spec.spatial_multiple](std::size_t size) { return (size + m - 1) / m * m; };
+    const auto round_up = [m = spec.padding_multiple.value_or(spec.spatial_multiple)](std::size_t size) { return (size + m - 1) / m * m; };
     const PaddedSize size{round_up(height), round_up(width)};
     const std::size_t larger = std::max(size.height, size.width);
     return spec.square ? PaddedSize{larger, larger} : size;

@@ -74,6 +74,7 @@ struct StreamSpec {
     std::size_t time_factor = 1;
     std::size_t spatial_multiple = 1;
     bool square = false;
+    std::optional<std::size_t> padding_multiple;  // of height and width; none: spatial_multiple
     std::size_t latent_channels = 1;
     std::optional<std::int64_t> codebook_size;
     double low = -1;  // what the darkest pixel becomes
@@ -120,6 +121,14 @@ inline std::optional<std::size_t> read_size_or_none(const Fields& raw, const std
                                                     std::int64_t most) {
     if (raw.is_null(name)) return std::nullopt;
     return read_size(raw, name, least, most);
+}
+
+/// What height and width are padded to a multiple of, which need not be told.
+inline std::optional<std::size_t> read_padding_multiple(const Fields& raw, std::size_t spatial_multiple) {
+    const std::string name = "padding_multiple";
+    const auto found = raw.has(name) ? read_size_or_none(raw, name, 1, 4096) : std::nullopt;
+    if (found && *found % spatial_multiple) throw FormatError(name + " is no multiple of spatial_multiple");
+    return found;
 }
 
 inline CallSpec read_call_spec(const Fields& raw) {
@@ -218,6 +227,7 @@ inline StreamSpec read_stream_spec(const Fields& raw) {
     spec.time_factor = detail::read_size(raw, "time_factor", 1, 64);
     spec.spatial_multiple = detail::read_size(raw, "spatial_multiple", 1, 256);
     spec.square = raw.boolean("square");
+    spec.padding_multiple = detail::read_padding_multiple(raw, spec.spatial_multiple);
     spec.latent_channels = detail::read_size(raw, "latent_channels", 1, 1024);
     spec.codebook_size = raw.integer_or_none("codebook_size", 1, 2147483647);
     detail::check_levels(raw.sizes("levels", 1024), spec);

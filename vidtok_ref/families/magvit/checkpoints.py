@@ -1,0 +1,47 @@
+"""Released weights of Open-MAGVIT2: where they are, and their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from vidtok_ref.errors import WeightsError
+from vidtok_ref.families.magvit.config import MagvitConfig
+
+T = TypeVar("T")
+
+# Ours by the released ones.
+_OURS = [
+    (r"^decoder\.conv_in\.conv_1\.", "decoder.conv_in.conv."),
+    (r"\.conv_1\.", "."),
+    (r"^decoder\.mid_block\.(\d+)\.", r"decoder.mid_block.block.\1."),
+    (r"^decoder\.adaptive\.(\d+)\.", r"decoder.up.\1.adaptive."),
+    (r"\.upsample\.conv1\.", ".upsample.conv."),
+]
+_AVERAGED = "model_ema."
+
+
+def own_names(weights: Mapping[str, T]) -> dict[str, T]:
+    """Tensors by our names, of released ones or of ours; the running average of each where there is one.
+
+    The release reconstructs with its running averages, whose names lack the dots.
+    """
+    ours = {}
+    for name, tensor in weights.items():
+        if name.startswith(_AVERAGED):
+            continue
+        used = weights.get(_AVERAGED + name.replace(".", ""), tensor)
+        for pattern, mine in _OURS:
+            name = re.sub(pattern, mine, name)
+        ours[name] = used
+    return ours
+
+
+def find_checkpoint(config: MagvitConfig) -> Path:
+    """Raises WeightsError with the ways to give weights: nothing is downloaded for this family."""
+    raise WeightsError(
+        f"no weights of {config.name}: give --checkpoint with video_128_262144.ckpt of Open-MAGVIT2, or with a "
+        ".safetensors file of its state dict; or give --seed N for untrained weights"
+    )
