@@ -110,7 +110,8 @@ def test_an_output_of_a_local_part_sees_its_receptive_field_and_no_more(model: V
 def test_graphs_take_what_the_manifest_says_and_look_at_it(bundle: str) -> None:
     manifest = read_manifest(KIT / bundle)
     parts = [(graph.role, graph.part) for graph in manifest.graphs]
-    assert parts == [("encoder", "local"), ("encoder", "global"), ("decoder", "global"), ("decoder", "local")]
+    whole = [("encoder", "global"), ("decoder", "global")]  # of families whose norms see whole frames
+    assert parts in (whole, [("encoder", "local"), ("encoder", "global"), ("decoder", "global"), ("decoder", "local")])
     for role in ROLES:
         taken = set()
         for graph in manifest.chain(role, "cpu", None):
@@ -119,7 +120,8 @@ def test_graphs_take_what_the_manifest_says_and_look_at_it(bundle: str) -> None:
             assert [port.name for port in loaded.input] == [*(p.name for p in ports), *(s.input for s in graph.states)]
             assert {port.name for port in loaded.input} <= {name for node in loaded.node for name in node.input}
             taken |= {flag.name for flag in graph.flags}
-            assert any(stage.attention for stage in graph.stages) == (graph.part == "global")
+            attends = any(stage.attention for stage in graph.stages)
+            assert graph.part == "global" if attends else graph.part == "local" or parts == whole
         assert taken == set(manifest.stream.calls(role).flags)
 
 

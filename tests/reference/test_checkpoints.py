@@ -21,6 +21,7 @@ UNSCALED: dict[str, Any] = {"latent_mean": None, "latent_std": None, "decoder_ch
 # A narrow and shallow model of each.
 SMALL: dict[str, dict[str, Any]] = {
     **NARROW,
+    "taehv": {"ch": 4, "z_channels": 3},  # with another number of blocks all its names are others
     "wan-2.1": {**UNSCALED, "ch": 4, "z_channels": 4, "ch_mult": (1, 2), "num_res_blocks": 1, "temporal_down": (True,)},
 }
 

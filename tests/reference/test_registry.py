@@ -38,8 +38,9 @@ def test_a_model_gives_what_its_stream_says(name: str) -> None:
         encoded = model.regularization.to_empty(device="cpu")(torch.zeros(features.shape, device="cpu"))
         video, _ = model.decoder.step(encoded.latent.to("meta"))
     cells = side // spec.spatial_multiple
-    assert encoded.latent.shape == (1, spec.latent_channels, frames // spec.time_factor, cells, cells)
-    assert video.shape == x.shape
+    latents = -(-frames // spec.time_factor)
+    assert encoded.latent.shape == (1, spec.latent_channels, latents, cells, cells)
+    assert video.shape == (1, 3, latents * spec.time_factor, side, side)
 
 
 def test_configurations_need_no_pytorch() -> None:

@@ -30,7 +30,7 @@ def example(manifest: Manifest, role: str, frames: int, height: int, width: int)
     if role == "encoder":
         return rng.uniform(*stream.pixel_range, (1, 3, frames, height, width)).astype(np.float32)
     s = stream.spatial_multiple
-    grid = frames // stream.time_factor, height // s, width // s
+    grid = -(-frames // stream.time_factor), height // s, width // s
     if stream.codebook_size:
         return rng.integers(0, stream.codebook_size, (1, *grid), np.int32)
     return rng.standard_normal((1, stream.latent_channels, *grid), np.float32)

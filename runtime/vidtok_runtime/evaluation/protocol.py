@@ -38,12 +38,21 @@ class Protocol:
 
 
 def published_frames(manifest: Manifest) -> int:
-    """Frames of a clip that published figures are about: 17, or whole groups of a model that has any, 16 of 16."""
-    groups = manifest.stream.groups
+    """Frames of a clip that published figures are about: 17, or fewer where the last group would be filled up."""
+    stream, groups = manifest.stream, manifest.stream.groups
     if groups is None:
         return 17
-    step = groups.frames - groups.shared_frames
-    return groups.frames + max(0, 17 - groups.frames) // step * step
+
+    def last_group(frames: int) -> int:
+        more = max(0, frames - groups.frames)
+        step = groups.frames - groups.shared_frames
+        return groups.shared_frames + 1 + (more - 1) % step if more else frames
+
+    def whole(frames: int) -> bool:
+        taken = stream.front_frames + last_group(frames)
+        return stream.length.padded(taken) == taken
+
+    return next(frames for frames in range(17, 0, -1) if whole(frames))
 
 
 class Excerpt:
