@@ -43,7 +43,7 @@ def test_every_family_has_a_narrow_model() -> None:
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     for i, name in enumerate(("a", "b", "held")):
-        make_clip(folder / f"{name}.mp4", 20, 40, 56, first=30 * i, fps=Fraction(30))
+        make_clip(folder / f"{name}.mp4", 20, 48, 56, first=30 * i, fps=Fraction(30))
     return folder
 
 
@@ -124,7 +124,8 @@ def test_servers_and_page(folder: Path, tmp_path: Path) -> None:
 @every_variant
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
 def test_quantize(folder: Path, clips: Path, tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidtok_export.quantization.clips.PROTOCOL", Protocol(9, 40, None))
+    # At 40x40, OpenVINO 2026.4 crashes in the narrow Cosmos in int8; at 48x48 and 80x80 it does not.
+    monkeypatch.setattr("vidtok_export.quantization.clips.PROTOCOL", Protocol(9, 48, None))
     place = Path(shutil.copytree(folder, tmp_path / folder.name))
     result = run_export("quantize", place, "--precision", precision, "--calibrate", clips, "--max-loss", 0.5)
     assert result.exit_code == 0, result.output
