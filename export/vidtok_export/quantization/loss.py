@@ -45,7 +45,9 @@ def judge(manifest: Manifest, precision: str, provider: str, clips: list[Pixels]
     latent_diff = video_diff = mean_diff = chunk_diff = 0.0
     tokens = differing = 0
     for clip in clips:
-        x = to_network(clip[: spec.length.within(len(clip))], s, square=spec.square, pixel_range=spec.pixel_range)
+        frames = spec.length.within(len(clip)) or len(clip)
+        x = to_network(clip[:frames], s, square=spec.square, pixel_range=spec.pixel_range)
+        x = np.pad(x, ((0, 0), (0, 0), (0, spec.length.padded(frames) - frames), (0, 0), (0, 0)), mode="edge")
         latents = -(-x.shape[2] // f)
         wanted, got = (run_in_calls(manifest, graph, x, latents) for graph in (exact_encoder, encoder))
         tokens += wanted.size
@@ -60,7 +62,8 @@ def judge(manifest: Manifest, precision: str, provider: str, clips: list[Pixels]
             chunk_diff = max(chunk_diff, float(np.abs(chunked - whole).mean()))
     finite = True
     for x in saturated(spec.length.padded(2 * f), 4 * s):
-        video = run_in_calls(manifest, decoder, run_in_calls(manifest, encoder, x, 2), 2)
+        latents = x.shape[2] // f
+        video = run_in_calls(manifest, decoder, run_in_calls(manifest, encoder, x, latents), latents)
         finite &= bool(np.isfinite(video).all())
     lost = mean_psnr(manifest, exact_encoder, exact_decoder, clips) - mean_psnr(manifest, encoder, decoder, clips)
     row: dict[str, Any] = {"provider": provider, "precision": precision, "compared_with": "fp32 on the same provider"}
