@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from vidtok_ref.errors import VariantError
+from vidtok_ref.families.config import Config, check_settings
 from vidtok_runtime.bundle.stream_spec import FIRST_CALL, CallSpec, Length, StreamSpec
 
 HALVINGS = 2  # of T: behind the encoder's first levels, and in front of the decoder's levels after its first
@@ -15,11 +16,13 @@ LATENTS = 2  # a call
 
 
 @dataclass(frozen=True)
-class CogVideoXConfig:
+class CogVideoXConfig(Config):
     """One tokenizer: level i has `channels[i]`; every level but the last halves H and W behind it, the first two T.
 
     groups: of channels that a norm sees together. scaling_factor: what the release's pipelines multiply latents with.
     """
+
+    kind = "a configuration of CogVideoX"
 
     name: str
     channels: tuple[int, ...] = (128, 256, 256, 512)
@@ -55,25 +58,10 @@ class CogVideoXConfig:
             latent_std=(1 / self.scaling_factor,) * self.z_channels,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready fields, tuples as lists."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> CogVideoXConfig:
-        """Inverse of `to_dict`; raises VariantError on unknown or missing fields."""
-        known = {f.name for f in fields(cls)}
-        if not {"name"} <= set(data) <= known:
-            raise VariantError(f"a configuration of CogVideoX has the fields {sorted(known)}, got {sorted(data)}")
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        return cls(**values)
-
     @classmethod
     def from_release(cls, name: str, data: Mapping[str, Any]) -> CogVideoXConfig:
         """The settings of a diffusers `config.json`; raises VariantError for what this family does not have."""
-        for key, only in _ONLY.items():
-            if (found := data.get(key, only)) != only:
-                raise VariantError(f"{key} of this configuration is {found!r}; {name} is built with {only!r} only")
+        check_settings(name, data, _ONLY)
         given = {ours: data[theirs] for theirs, ours in _RELEASED.items() if data.get(theirs) is not None}
         return cls.from_dict({"name": name, **given})
 

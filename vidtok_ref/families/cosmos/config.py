@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from vidtok_ref.errors import VariantError
+from vidtok_ref.families.config import Config, check_settings
 from vidtok_runtime.bundle.stream_spec import CallSpec, Groups, Length, StreamSpec
 
 TIME_FACTOR, SPATIAL_FACTOR = 4, 8
@@ -15,12 +16,14 @@ WINDOW = 17  # frames that the release encodes at once
 
 
 @dataclass(frozen=True)
-class CosmosConfig:
+class CosmosConfig(Config):
     """One tokenizer: level i has `ch * ch_mult[i]` channels, of the decoder `ch * decoder_mult[i]`.
 
     The encoder halves H and W behind its first level, the decoder doubles them behind its deepest. levels: values of
     each of the `latent_channels`; (): they are numbers.
     """
+
+    kind = "a configuration of Cosmos"
 
     name: str
     ch: int = 128
@@ -55,25 +58,10 @@ class CosmosConfig:
             groups=Groups(WINDOW, -(-WINDOW // TIME_FACTOR)),
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready fields, tuples as lists."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> CosmosConfig:
-        """Inverse of `to_dict`; raises VariantError on unknown or missing fields."""
-        known = {f.name for f in fields(cls)}
-        if not {"name"} <= set(data) <= known:
-            raise VariantError(f"a configuration of Cosmos has the fields {sorted(known)}, got {sorted(data)}")
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        return cls(**values)
-
     @classmethod
     def from_release(cls, name: str, data: Mapping[str, Any]) -> CosmosConfig:
         """The settings of the release's `TokenizerConfigs`; raises VariantError for what this family does not have."""
-        for key, only in _ONLY.items():
-            if (found := data.get(key, only)) != only:
-                raise VariantError(f"{key} of this configuration is {found!r}; {name} is built with {only!r} only")
+        check_settings(name, data, _ONLY)
         own = CONFIGS.get(name, cls(name))
         if bool(data.get("levels", own.levels)) != bool(own.levels):
             raise VariantError(f"{name} and this configuration are not both with levels or both without")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from vidtok_ref.errors import VariantError
+from vidtok_ref.families.config import Config, check_settings
 from vidtok_runtime.bundle.stream_spec import CallSpec, Groups, Length, StreamSpec
 
 TIME_FACTOR = 4
@@ -14,12 +15,14 @@ HALVES_TIME = (True, False, True)  # of the levels that halve H and W behind the
 
 
 @dataclass(frozen=True)
-class CVVAEConfig:
+class CVVAEConfig(Config):
     """One tokenizer: level i of four has `ch * ch_mult[i]` channels; every level but the last halves H and W behind it.
 
     groups: of channels that a norm sees together. window: frames that the release encodes at once, one of them shared
     with the window before. scaling_factor: what the release's pipelines multiply latents with.
     """
+
+    kind = "a configuration of CV-VAE"
 
     name: str
     ch: int = 128
@@ -57,25 +60,10 @@ class CVVAEConfig:
             latent_std=(1 / self.scaling_factor,) * self.z_channels,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready fields, tuples as lists."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> CVVAEConfig:
-        """Inverse of `to_dict`; raises VariantError on unknown or missing fields."""
-        known = {f.name for f in fields(cls)}
-        if not {"name"} <= set(data) <= known:
-            raise VariantError(f"a configuration of CV-VAE has the fields {sorted(known)}, got {sorted(data)}")
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        return cls(**values)
-
     @classmethod
     def from_release(cls, name: str, data: Mapping[str, Any]) -> CVVAEConfig:
         """The settings of the release's `config.json`; raises VariantError for what this family does not have."""
-        for key, only in _ONLY.items():
-            if (found := data.get(key, only)) != only:
-                raise VariantError(f"{key} of this configuration is {found!r}; {name} is built with {only!r} only")
+        check_settings(name, data, _ONLY)
         given = {ours: data[theirs] for theirs, ours in _RELEASED.items() if theirs in data}
         if "en_de_n_frames_a_time" in data:
             given["window"] = 1 + (data["en_de_n_frames_a_time"] or 0)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from vidtok_ref.errors import VariantError
+from vidtok_ref.families.config import Config, check_settings
 from vidtok_runtime.bundle.stream_spec import CallSpec, Groups, Length, StreamSpec
 
 
 @dataclass(frozen=True)
-class MagvitConfig:
+class MagvitConfig(Config):
     """One tokenizer: level i has `ch * ch_mult[i]` channels; every level but the last halves H and W behind it.
 
     It halves T, too, unless its multiplier is 1. groups: of channels that a norm sees together. window: frames that the
     release encodes at once, a whole number of latents behind the first frame.
     """
+
+    kind = "a configuration of Open-MAGVIT2"
 
     name: str
     ch: int = 128
@@ -67,19 +70,6 @@ class MagvitConfig:
             groups=Groups(self.window, 1 + (self.window - 1) // f),
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready fields, tuples as lists."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> MagvitConfig:
-        """Inverse of `to_dict`; raises VariantError on unknown or missing fields."""
-        known = {f.name for f in fields(cls)}
-        if not {"name"} <= set(data) <= known:
-            raise VariantError(f"a configuration of Open-MAGVIT2 has the fields {sorted(known)}, got {sorted(data)}")
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        return cls(**values)
-
     @classmethod
     def from_release(cls, name: str, data: Mapping[str, Any]) -> MagvitConfig:
         """The `init_args` of a released configuration; raises VariantError for what this family does not have."""
@@ -93,9 +83,7 @@ class MagvitConfig:
         )
         channels = config.z_channels
         only = {"double_z": False, "in_channels": 3, "out_ch": 3, "embed_dim": channels, "n_embed": 1 << channels}
-        for key, wanted in only.items():
-            if (found := {**data, **network}.get(key, wanted)) != wanted:
-                raise VariantError(f"{key} of this configuration is {found!r}; {name} is built with {wanted!r} only")
+        check_settings(name, {**data, **network}, only)
         return config
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from vidtok_ref.errors import VariantError
+from vidtok_ref.families.config import Config, check_settings
 from vidtok_runtime.bundle.stream_spec import CallSpec, Groups, Length, StreamSpec
 
 
 @dataclass(frozen=True)
-class OmniTokenizerConfig:
+class OmniTokenizerConfig(Config):
     """One tokenizer: tokens of `ch` channels for patches of `time_patch` frames and `patch` times `patch` pixels.
 
     encoder_layers, decoder_layers: the kinds of the layers in space, "t" for attention over a frame, "w" for squares of
     `window` times `window` tokens. temporal_layers: how many look along time. codes of `code_channels` numbers.
     frames: of a window, which the network depends on.
     """
+
+    kind = "a configuration of OmniTokenizer"
 
     name: str
     ch: int = 512
@@ -72,28 +75,13 @@ class OmniTokenizerConfig:
             pixel_range=(-0.5, 0.5),
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready fields."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> OmniTokenizerConfig:
-        """Inverse of `to_dict`; raises VariantError on unknown or missing fields."""
-        known = {f.name for f in fields(cls)}
-        if not {"name"} <= set(data) <= known:
-            raise VariantError(f"a configuration of OmniTokenizer has the fields {sorted(known)}, got {sorted(data)}")
-        return cls(**data)
-
     @classmethod
     def from_release(cls, name: str, data: Mapping[str, Any]) -> OmniTokenizerConfig:
         """The arguments of a released model; raises VariantError for what this family does not have."""
         config = cls.from_dict(
             {"name": name, **{ours: data[theirs] for theirs, ours in _RELEASED.items() if theirs in data}}
         )
-        depth = {"spatial_depth": len(config.encoder_layers)}
-        for key, only in {**_ONLY, **depth}.items():
-            if (found := data.get(key, only)) != only:
-                raise VariantError(f"{key} of this configuration is {found!r}; {name} is built with {only!r} only")
+        check_settings(name, data, {**_ONLY, "spatial_depth": len(config.encoder_layers)})
         return config
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from vidtok_ref.errors import VariantError
+from vidtok_ref.families.config import Config
 from vidtok_runtime.bundle.stream_spec import SURPLUS, CallSpec, Groups, Length, StreamSpec
 
 HALVES_TIME = (False, True, True, False)  # of the levels in time
@@ -18,13 +19,15 @@ LATENT_STD = (3.85, 2.32, 2.33, 3.06)
 
 
 @dataclass(frozen=True)
-class OpenSoraConfig:
+class OpenSoraConfig(Config):
     """One tokenizer: frames are encoded one by one, and what that gives is encoded along T.
 
     space_channels: of the levels in space, of which every one but the last halves H and W behind it. space_blocks: of
     each. The levels in time have `ch * ch_mult[i]` channels and num_res_blocks blocks. space_groups, groups: of
     channels that a norm sees together. window: frames that the release encodes at once.
     """
+
+    kind = "a configuration of Open-Sora"
 
     name: str
     space_channels: tuple[int, ...] = (128, 256, 512, 512)
@@ -63,19 +66,6 @@ class OpenSoraConfig:
             latent_mean=LATENT_MEAN,
             latent_std=LATENT_STD,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready fields, tuples as lists."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> OpenSoraConfig:
-        """Inverse of `to_dict`; raises VariantError on unknown or missing fields."""
-        known = {f.name for f in fields(cls)}
-        if not {"name"} <= set(data) <= known:
-            raise VariantError(f"a configuration of Open-Sora has the fields {sorted(known)}, got {sorted(data)}")
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        return cls(**values)
 
     @classmethod
     def from_release(cls, name: str, data: Mapping[str, Any]) -> OpenSoraConfig:

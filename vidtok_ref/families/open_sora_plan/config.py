@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from vidtok_ref.errors import VariantError
+from vidtok_ref.families.config import Config, check_settings
 from vidtok_runtime.bundle.stream_spec import CallSpec, Groups, Length, StreamSpec
 
 TIME_FACTOR = 4
@@ -15,12 +16,14 @@ FLAT_LEVELS = 2  # the encoder's first ones, whose blocks see one frame each
 
 
 @dataclass(frozen=True)
-class OpenSoraPlanConfig:
+class OpenSoraPlanConfig(Config):
     """One tokenizer: level i of four has `ch * ch_mult[i]` channels; every level but the last halves H and W behind it.
 
     groups: of channels that a norm sees together. window: frames that the release's scripts encode at once, one of them
     shared with the window before. scaling_factor: what the release's pipelines multiply latents with.
     """
+
+    kind = "a configuration of Open-Sora-Plan"
 
     name: str
     ch: int = 128
@@ -58,25 +61,10 @@ class OpenSoraPlanConfig:
             latent_std=(1 / self.scaling_factor,) * self.z_channels,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready fields, tuples as lists."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> OpenSoraPlanConfig:
-        """Inverse of `to_dict`; raises VariantError on unknown or missing fields."""
-        known = {f.name for f in fields(cls)}
-        if not {"name"} <= set(data) <= known:
-            raise VariantError(f"a configuration of Open-Sora-Plan has the fields {sorted(known)}, got {sorted(data)}")
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        return cls(**values)
-
     @classmethod
     def from_release(cls, name: str, data: Mapping[str, Any]) -> OpenSoraPlanConfig:
         """The settings of the release's `config.json`; raises VariantError for what this family does not have."""
-        for key, only in _ONLY.items():
-            if (found := data.get(key, only)) != only:
-                raise VariantError(f"{key} of this configuration is {found!r}; {name} is built with {only!r} only")
+        check_settings(name, data, _ONLY)
         given = {ours: data[theirs] for theirs, ours in _RELEASED.items() if theirs in data}
         config = cls.from_dict({"name": name, **given})
         latents = 1 + config.window // TIME_FACTOR

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from vidtok_ref.errors import VariantError
+from vidtok_ref.families.config import Config
 from vidtok_runtime.bundle.stream_spec import CallSpec, Length, StreamSpec
 
 HALVINGS = 2  # of T: in the encoder's first levels, and in the decoder's last ones
@@ -14,11 +13,13 @@ TIME_FACTOR = 1 << HALVINGS
 
 
 @dataclass(frozen=True)
-class TaehvConfig:
+class TaehvConfig(Config):
     """One tokenizer: the encoder has `ch` channels, level i of the decoder, from its end, `ch * decoder_mult[i]`.
 
     Every level halves H and W, or doubles them. num_blocks: of each level.
     """
+
+    kind = "a configuration of TAEHV"
 
     name: str
     ch: int = 64
@@ -48,19 +49,6 @@ class TaehvConfig:
             length=Length(1, f),
             pixel_range=(0.0, 1.0),
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready fields, tuples as lists."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> TaehvConfig:
-        """Inverse of `to_dict`; raises VariantError on unknown or missing fields."""
-        known = {f.name for f in fields(cls)}
-        if not {"name"} <= set(data) <= known:
-            raise VariantError(f"a configuration of TAEHV has the fields {sorted(known)}, got {sorted(data)}")
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        return cls(**values)
 
 
 CONFIGS = {"taehv": TaehvConfig("taehv")}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
 
 from vidtok_ref.errors import VariantError
+from vidtok_ref.families.config import Config
 from vidtok_runtime.bundle.stream_spec import (
     FIRST_CALL,
     FLUSH_CALL,
@@ -29,7 +29,7 @@ _LEVELS = {
 
 
 @dataclass(frozen=True)
-class Variant:
+class Variant(Config):
     """One tokenizer.
 
     architecture: the released one, or one of the paper's ablations (Table 2, variants 1 to 3).
@@ -45,6 +45,8 @@ class Variant:
     `temporal_down` name the levels after which the encoder halves H and W, or T;
     `spatial_up` and `temporal_up` the levels after which the decoder doubles them.
     """
+
+    kind = "a variant"
 
     name: str
     regularizer: Literal["kl", "fsq", "lfq", "vq"]
@@ -155,19 +157,6 @@ class Variant:
             front_frames=self.front_frames,
             groups=groups,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready fields, tuples as lists."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Variant:
-        """Inverse of `to_dict`; raises VariantError on unknown or missing fields."""
-        known = {f.name for f in fields(cls)}
-        if not {"name", "regularizer", "z_channels"} <= set(data) <= known:
-            raise VariantError(f"a variant has the fields {sorted(known)}, got {sorted(data)}")
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        return cls(**values)
 
 
 _DEEP = {

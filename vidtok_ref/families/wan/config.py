@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from vidtok_ref.errors import VariantError
+from vidtok_ref.families.config import Config, check_settings
 from vidtok_runtime.bundle.stream_spec import FIRST_CALL, CallSpec, Length, StreamSpec
 
 
 @dataclass(frozen=True)
-class WanConfig:
+class WanConfig(Config):
     """One tokenizer: level i has `ch * ch_mult[i]` channels; every level but the last halves H and W behind it.
 
     temporal_down: whether the encoder halves T there, too; the decoder doubles in the opposite order. latent_mean,
@@ -19,6 +20,8 @@ class WanConfig:
     squares of pixels that the encoder takes as channels. shortcuts: what goes into a level is added, resampled without
     weights, to what comes out. decoder_ch: None: `ch`.
     """
+
+    kind = "a configuration of Wan"
 
     name: str
     ch: int = 96
@@ -71,19 +74,6 @@ class WanConfig:
             latent_std=self.latent_std,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready fields, tuples as lists."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> WanConfig:
-        """Inverse of `to_dict`; raises VariantError on unknown or missing fields."""
-        known = {f.name for f in fields(cls)}
-        if not {"name"} <= set(data) <= known:
-            raise VariantError(f"a configuration of Wan has the fields {sorted(known)}, got {sorted(data)}")
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        return cls(**values)
-
     @classmethod
     def from_release(cls, name: str, data: Mapping[str, Any]) -> WanConfig:
         """The settings of a diffusers `config.json`; raises VariantError for what this family does not have."""
@@ -96,9 +86,7 @@ class WanConfig:
             "out_channels": channels,
             "patch_size": own.patch if own.patch > 1 else None,
         }
-        for key, wanted in only.items():
-            if (found := data.get(key, wanted)) != wanted:
-                raise VariantError(f"{key} of this configuration is {found!r}; {name} is built with {wanted!r} only")
+        check_settings(name, data, only)
         given = {ours: data[theirs] for theirs, ours in _RELEASED.items() if data.get(theirs) is not None}
         return cls.from_dict({"name": name, "patch": own.patch, "shortcuts": own.shortcuts, **given})
 

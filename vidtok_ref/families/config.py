@@ -1,0 +1,37 @@
+"""What the configurations of all families have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, ClassVar, Self
+
+from vidtok_ref.errors import VariantError
+
+
+@dataclass(frozen=True)
+class Config:
+    """A frozen dataclass of JSON values, lists of them as tuples. kind: what it is, for errors."""
+
+    kind: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready fields, tuples as lists."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`; raises VariantError on unknown or missing fields."""
+        known = {f.name for f in fields(cls)}
+        needed = {f.name for f in fields(cls) if f.default is MISSING}
+        if not needed <= set(data) <= known:
+            raise VariantError(f"{cls.kind} has the fields {sorted(known)}, got {sorted(data)}")
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return cls(**values)
+
+
+def check_settings(name: str, data: Mapping[str, Any], only: Mapping[str, Any]) -> None:
+    """Raise VariantError where a release's settings have another value than the only one that is built."""
+    for key, wanted in only.items():
+        if (found := data.get(key, wanted)) != wanted:
+            raise VariantError(f"{key} of this configuration is {found!r}; {name} is built with {wanted!r} only")
