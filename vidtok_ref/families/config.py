@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, ClassVar, Self
 
 from vidtok_ref.errors import VariantError
+from vidtok_runtime.bundle.stream_spec import StreamSpec
 
 
 @dataclass(frozen=True)
-class Config:
-    """A frozen dataclass of JSON values, lists of them as tuples. kind: what it is, for errors."""
+class FamilyConfig:
+    """What one model of a family is built from: a frozen dataclass of JSON values, lists of them as tuples.
+
+    kind: what it is, for errors. name: by which people ask for it; no other configuration of any family has it.
+    stream: how clips become calls.
+    """
 
     kind: ClassVar[str]
+    name: str
+
+    @property
+    @abstractmethod
+    def stream(self) -> StreamSpec: ...
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready fields, tuples as lists."""

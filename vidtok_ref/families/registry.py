@@ -10,33 +10,14 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vidtok_ref.errors import VariantError
-from vidtok_runtime.bundle.stream_spec import StreamSpec
 
 if TYPE_CHECKING:
     from vidtok_ref.tokenizer import VideoTokenizer
 
 T = TypeVar("T")
-
-
-class FamilyConfig(Protocol):
-    """What one model of a family is built from: a frozen dataclass of JSON values."""
-
-    @property
-    def name(self) -> str:
-        """By which people ask for it; no other configuration of any family has it."""
-        ...
-
-    @property
-    def stream(self) -> StreamSpec:
-        """How clips become calls."""
-        ...
-
-    def to_dict(self) -> dict[str, Any]:
-        """Fields as JSON values; `Family.parse` is the inverse."""
-        ...
 
 
 class Family:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidtok_ref.errors import VariantError
-from vidtok_ref.families.config import Config, check_settings
+from vidtok_ref.families.config import FamilyConfig, check_settings
 from vidtok_runtime.bundle.stream_spec import FIRST_CALL, CallSpec, Length, StreamSpec
 
 HALVINGS = 2  # of T: behind the encoder's first levels, and in front of the decoder's levels after its first
@@ -16,7 +16,7 @@ LATENTS = 2  # a call
 
 
 @dataclass(frozen=True)
-class CogVideoXConfig(Config):
+class CogVideoXConfig(FamilyConfig):
     """One tokenizer: level i has `channels[i]`; every level but the last halves H and W behind it, the first two T.
 
     groups: of channels that a norm sees together. scaling_factor: what the release's pipelines multiply latents with.
@@ -24,7 +24,6 @@ class CogVideoXConfig(Config):
 
     kind = "a configuration of CogVideoX"
 
-    name: str
     channels: tuple[int, ...] = (128, 256, 256, 512)
     z_channels: int = 16
     num_res_blocks: int = 3

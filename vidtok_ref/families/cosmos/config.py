@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidtok_ref.errors import VariantError
-from vidtok_ref.families.config import Config, check_settings
+from vidtok_ref.families.config import FamilyConfig, check_settings
 from vidtok_runtime.bundle.stream_spec import CallSpec, Groups, Length, StreamSpec
 
 TIME_FACTOR, SPATIAL_FACTOR = 4, 8
@@ -16,7 +16,7 @@ WINDOW = 17  # frames that the release encodes at once
 
 
 @dataclass(frozen=True)
-class CosmosConfig(Config):
+class CosmosConfig(FamilyConfig):
     """One tokenizer: level i has `ch * ch_mult[i]` channels, of the decoder `ch * decoder_mult[i]`.
 
     The encoder halves H and W behind its first level, the decoder doubles them behind its deepest. levels: values of
@@ -25,7 +25,6 @@ class CosmosConfig(Config):
 
     kind = "a configuration of Cosmos"
 
-    name: str
     ch: int = 128
     ch_mult: tuple[int, ...] = (2, 4, 4)
     decoder_mult: tuple[int, ...] = (2, 4)

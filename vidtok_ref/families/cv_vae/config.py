@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidtok_ref.errors import VariantError
-from vidtok_ref.families.config import Config, check_settings
+from vidtok_ref.families.config import FamilyConfig, check_settings
 from vidtok_runtime.bundle.stream_spec import CallSpec, Groups, Length, StreamSpec
 
 TIME_FACTOR = 4
@@ -15,7 +15,7 @@ HALVES_TIME = (True, False, True)  # of the levels that halve H and W behind the
 
 
 @dataclass(frozen=True)
-class CVVAEConfig(Config):
+class CVVAEConfig(FamilyConfig):
     """One tokenizer: level i of four has `ch * ch_mult[i]` channels; every level but the last halves H and W behind it.
 
     groups: of channels that a norm sees together. window: frames that the release encodes at once, one of them shared
@@ -24,7 +24,6 @@ class CVVAEConfig(Config):
 
     kind = "a configuration of CV-VAE"
 
-    name: str
     ch: int = 128
     ch_mult: tuple[int, ...] = (1, 2, 4, 4)
     z_channels: int = 4

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidtok_ref.errors import VariantError
-from vidtok_ref.families.config import Config, check_settings
+from vidtok_ref.families.config import FamilyConfig, check_settings
 from vidtok_runtime.bundle.stream_spec import CallSpec, Groups, Length, StreamSpec
 
 
 @dataclass(frozen=True)
-class MagvitConfig(Config):
+class MagvitConfig(FamilyConfig):
     """One tokenizer: level i has `ch * ch_mult[i]` channels; every level but the last halves H and W behind it.
 
     It halves T, too, unless its multiplier is 1. groups: of channels that a norm sees together. window: frames that the
@@ -21,7 +21,6 @@ class MagvitConfig(Config):
 
     kind = "a configuration of Open-MAGVIT2"
 
-    name: str
     ch: int = 128
     ch_mult: tuple[int, ...] = (1, 2, 2, 4)
     num_res_blocks: int = 4

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidtok_ref.errors import VariantError
-from vidtok_ref.families.config import Config, check_settings
+from vidtok_ref.families.config import FamilyConfig, check_settings
 from vidtok_runtime.bundle.stream_spec import CallSpec, Groups, Length, StreamSpec
 
 
 @dataclass(frozen=True)
-class OmniTokenizerConfig(Config):
+class OmniTokenizerConfig(FamilyConfig):
     """One tokenizer: tokens of `ch` channels for patches of `time_patch` frames and `patch` times `patch` pixels.
 
     encoder_layers, decoder_layers: the kinds of the layers in space, "t" for attention over a frame, "w" for squares of
@@ -22,7 +22,6 @@ class OmniTokenizerConfig(Config):
 
     kind = "a configuration of OmniTokenizer"
 
-    name: str
     ch: int = 512
     heads: int = 8
     head_channels: int = 64

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidtok_ref.errors import VariantError
-from vidtok_ref.families.config import Config
+from vidtok_ref.families.config import FamilyConfig
 from vidtok_runtime.bundle.stream_spec import SURPLUS, CallSpec, Groups, Length, StreamSpec
 
 HALVES_TIME = (False, True, True, False)  # of the levels in time
@@ -19,7 +19,7 @@ LATENT_STD = (3.85, 2.32, 2.33, 3.06)
 
 
 @dataclass(frozen=True)
-class OpenSoraConfig(Config):
+class OpenSoraConfig(FamilyConfig):
     """One tokenizer: frames are encoded one by one, and what that gives is encoded along T.
 
     space_channels: of the levels in space, of which every one but the last halves H and W behind it. space_blocks: of
@@ -29,7 +29,6 @@ class OpenSoraConfig(Config):
 
     kind = "a configuration of Open-Sora"
 
-    name: str
     space_channels: tuple[int, ...] = (128, 256, 512, 512)
     space_blocks: int = 2
     space_groups: int = 32

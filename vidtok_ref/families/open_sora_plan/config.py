@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidtok_ref.errors import VariantError
-from vidtok_ref.families.config import Config, check_settings
+from vidtok_ref.families.config import FamilyConfig, check_settings
 from vidtok_runtime.bundle.stream_spec import CallSpec, Groups, Length, StreamSpec
 
 TIME_FACTOR = 4
@@ -16,7 +16,7 @@ FLAT_LEVELS = 2  # the encoder's first ones, whose blocks see one frame each
 
 
 @dataclass(frozen=True)
-class OpenSoraPlanConfig(Config):
+class OpenSoraPlanConfig(FamilyConfig):
     """One tokenizer: level i of four has `ch * ch_mult[i]` channels; every level but the last halves H and W behind it.
 
     groups: of channels that a norm sees together. window: frames that the release's scripts encode at once, one of them
@@ -25,7 +25,6 @@ class OpenSoraPlanConfig(Config):
 
     kind = "a configuration of Open-Sora-Plan"
 
-    name: str
     ch: int = 128
     ch_mult: tuple[int, ...] = (1, 2, 4, 4)
     z_channels: int = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vidtok_ref.errors import VariantError
-from vidtok_ref.families.config import Config
+from vidtok_ref.families.config import FamilyConfig
 from vidtok_runtime.bundle.stream_spec import CallSpec, Length, StreamSpec
 
 HALVINGS = 2  # of T: in the encoder's first levels, and in the decoder's last ones
@@ -13,7 +13,7 @@ TIME_FACTOR = 1 << HALVINGS
 
 
 @dataclass(frozen=True)
-class TaehvConfig(Config):
+class TaehvConfig(FamilyConfig):
     """One tokenizer: the encoder has `ch` channels, level i of the decoder, from its end, `ch * decoder_mult[i]`.
 
     Every level halves H and W, or doubles them. num_blocks: of each level.
@@ -21,7 +21,6 @@ class TaehvConfig(Config):
 
     kind = "a configuration of TAEHV"
 
-    name: str
     ch: int = 64
     decoder_mult: tuple[int, ...] = (1, 2, 4)
     z_channels: int = 16

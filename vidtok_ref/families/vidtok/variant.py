@@ -7,7 +7,7 @@ from math import prod
 from typing import Any, Literal
 
 from vidtok_ref.errors import VariantError
-from vidtok_ref.families.config import Config
+from vidtok_ref.families.config import FamilyConfig
 from vidtok_runtime.bundle.stream_spec import (
     FIRST_CALL,
     FLUSH_CALL,
@@ -29,7 +29,7 @@ _LEVELS = {
 
 
 @dataclass(frozen=True)
-class Variant(Config):
+class Variant(FamilyConfig):
     """One tokenizer.
 
     architecture: the released one, or one of the paper's ablations (Table 2, variants 1 to 3).
@@ -48,7 +48,6 @@ class Variant(Config):
 
     kind = "a variant"
 
-    name: str
     regularizer: Literal["kl", "fsq", "lfq", "vq"]
     z_channels: int
     causal: bool = True

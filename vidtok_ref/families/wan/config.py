@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidtok_ref.errors import VariantError
-from vidtok_ref.families.config import Config, check_settings
+from vidtok_ref.families.config import FamilyConfig, check_settings
 from vidtok_runtime.bundle.stream_spec import FIRST_CALL, CallSpec, Length, StreamSpec
 
 
 @dataclass(frozen=True)
-class WanConfig(Config):
+class WanConfig(FamilyConfig):
     """One tokenizer: level i has `ch * ch_mult[i]` channels; every level but the last halves H and W behind it.
 
     temporal_down: whether the encoder halves T there, too; the decoder doubles in the opposite order. latent_mean,
@@ -23,7 +23,6 @@ class WanConfig(Config):
 
     kind = "a configuration of Wan"
 
-    name: str
     ch: int = 96
     z_channels: int = 16
     ch_mult: tuple[int, ...] = (1, 2, 4, 4)
