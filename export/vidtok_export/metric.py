@@ -18,7 +18,7 @@ from vidtok_ref.perceptual.i3d import MIN_FRAMES, SIZE, load_i3d
 from vidtok_ref.perceptual.lpips import Net, find_backbone, load_lpips
 from vidtok_runtime.bundle.manifest import sha256_of
 from vidtok_runtime.engines.base import Options
-from vidtok_runtime.engines.ort import OrtSession
+from vidtok_runtime.engines.registry import PROVIDERS
 from vidtok_runtime.files import PartFile
 from vidtok_runtime.quality.graph_metrics import METRIC
 
@@ -81,7 +81,7 @@ def _compare(model: nn.Module, examples: Mapping[str, Tensor], output: str, grap
     """Raise ParityError unless ONNX Runtime gives what PyTorch gives."""
     with torch.no_grad():
         wanted = model(*examples.values()).numpy()
-    session = OrtSession(graph, Options(), "CPUExecutionProvider")
+    session = PROVIDERS["cpu"].open(graph, Options())
     found = session.run({name: x.numpy() for name, x in examples.items()})[output]
     difference = float(np.abs(found - wanted).max() / np.abs(wanted).max())
     if not difference < _TOLERANCE:

@@ -27,7 +27,7 @@ from vidtok_runtime.engines.base import Options
 from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.engines.load import load_chain
 from vidtok_runtime.engines.provider_options import engine_options
-from vidtok_runtime.engines.registry import choose_provider
+from vidtok_runtime.engines.registry import PROVIDERS, choose_provider
 from vidtok_runtime.errors import InputError, MismatchError
 from vidtok_runtime.memory.planner import CallPlan, Planner
 from vidtok_runtime.memory.predict import affordable, parse_memory, tells_stages
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 class Tokenizer:
     """Encode video to tokens and back.
 
-    bundle: folder, shipped name, `Manifest`, or None for the default. provider: auto, cpu, cuda, openvino.
+    bundle: folder, shipped name, `Manifest`, or None for the default. provider: auto or one of `registry.PROVIDERS`.
     threads: CPU threads, None for one on each core that this process may use. precision: as listed in the manifest,
     None for its first. window: frames of a group, of a model that cuts clips into groups and lets their length be
     chosen (default: as published). Groups are independent, so a slight jump may show at a seam; tokens decode in the
@@ -80,7 +80,7 @@ class Tokenizer:
         self.options = Options(threads, device_id)
         self.provider = choose_provider(provider)
         self.options = replace(self.options, provider_options=engine_options(self.provider, provider_options))
-        self.precision = self.manifest.chain("encoder", self.provider, precision)[0].precision
+        self.precision = self._entries("encoder", precision)[0].precision
         self._said = {self.precision}  # precisions of tokens that need no (further) word
         self._loaded: dict[str, GraphChain] = {}
         self._plans: dict[object, CallPlan] = {}
@@ -155,7 +155,7 @@ class Tokenizer:
 
     def _encoder(self, gop: int | None, form: LatentForm) -> EncoderStream | EncoderGroups:
         stream = replace(self._stream, groups=self._groups(gop))
-        form.check(self.manifest, self.manifest.chain("encoder", self.provider, self.precision)[-1])
+        form.check(self.manifest, self._entries("encoder", self.precision)[-1])
 
         def start() -> EncoderStream:
             chain = self._chain("encoder")
@@ -260,7 +260,7 @@ class Tokenizer:
         size, chunks = (tall // multiple, wide // multiple), _chunks(stream, role)
         key = (size, chunks, roles)
         if key not in self._plans:
-            chains = {r: self.manifest.chain(r, self.provider, self.precision) for r in roles}
+            chains = {r: self._entries(r, self.precision) for r in roles}
             self._plans[key] = self._choose(chains, chunks, *size)
         return self._plans[key]
 
@@ -406,6 +406,9 @@ class Tokenizer:
             for other in others:
                 del self._loaded[other]
             return bool(others)
+
+    def _entries(self, role: str, precision: str | None) -> tuple[GraphEntry, ...]:
+        return self.manifest.chain(role, PROVIDERS[self.provider].graphs or self.provider, precision)
 
     def _chain(self, role: str) -> GraphChain:
         with _BOOKS:

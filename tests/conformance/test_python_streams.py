@@ -291,11 +291,7 @@ def test_files_written_elsewhere(made: dict[str, Case], tmp_path: Path) -> None:
 
 def test_parts_in_fixed_memory(made: dict[str, Case], monkeypatch: pytest.MonkeyPatch) -> None:
     """As CUDA graphs need it; run on the CPU, which ignores the graphs' numbers."""
-
-    def load(path: Path, options: Options) -> CapturedOrtSession:
-        return CapturedOrtSession(path, options, "CPUExecutionProvider")
-
-    monkeypatch.setitem(PROVIDERS, "cpu", (*PROVIDERS["cpu"][:2], load))
+    monkeypatch.setitem(PROVIDERS, "cpu", replace(PROVIDERS["cpu"], load=CapturedOrtSession))
     case = made["parts-30"]
     tok = tokenizer(case.bundle)
     case.check_data(tok.encode(case.read_input()).data)

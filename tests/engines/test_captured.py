@@ -1,7 +1,7 @@
 """Calls in fixed memory, as CUDA graphs need them; run on the CPU, which ignores the graphs' numbers."""
 
 import ctypes
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,7 @@ from vidtok_runtime.engines.stateful import StatefulGraph
 
 @pytest.fixture
 def graph(monkeypatch: pytest.MonkeyPatch) -> StatefulGraph:
-    def load(path: Path, options: Options) -> Any:
-        return CapturedOrtSession(path, options, "CPUExecutionProvider")
-
-    monkeypatch.setitem(PROVIDERS, "cpu", (*PROVIDERS["cpu"][:2], load))
+    monkeypatch.setitem(PROVIDERS, "cpu", replace(PROVIDERS["cpu"], load=CapturedOrtSession))
     return load_chain(find_bundle("tiny-kl-16chn"), "encoder", "cpu", None, Options(threads=1)).graphs[0]
 
 

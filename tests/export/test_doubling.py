@@ -16,7 +16,7 @@ from vidtok_ref import VideoTokenizer, build
 from vidtok_runtime.bundle.graph_entry import GraphEntry, shape_of
 from vidtok_runtime.bundle.manifest import read_manifest
 from vidtok_runtime.engines.base import Options
-from vidtok_runtime.engines.ort import OrtSession
+from vidtok_runtime.engines.registry import PROVIDERS
 from vidtok_runtime.engines.stateful import StatefulGraph
 
 
@@ -27,7 +27,7 @@ def count(model: onnx.ModelProto, kind: str) -> int:
 def decoded(model: onnx.ModelProto, entry: GraphEntry, folder: Path) -> np.ndarray:
     path = folder / "graph.onnx"
     onnx.save(model, path)
-    graph = StatefulGraph(entry, OrtSession(path, Options(threads=1), "CPUExecutionProvider"))
+    graph = StatefulGraph(entry, PROVIDERS["cpu"].open(path, Options(threads=1)))
     channels = shape_of(entry.inputs[0].axes, {"N": 1, "T": 8, "H": 8, "W": 8})[1]
     features = np.random.default_rng(0).standard_normal((1, channels, 5, 3, 2)).astype(np.float32)
     return np.concatenate([graph.step(piece)["video"] for piece in np.split(features, [1, 3], axis=2)], axis=2)

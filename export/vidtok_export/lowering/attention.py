@@ -87,7 +87,13 @@ def fuse_attention(model: onnx.ModelProto) -> None:
         takes = [steps["MatMul"].input[0], steps["Transpose"].input[0], product.input[1]]
         scale = scales[steps["Mul"].input[1]]
         fused[product.output[0]] = helper.make_node(
-            "MultiHeadAttention", takes, product.output, domain=_DOMAIN, num_heads=1, scale=scale
+            "MultiHeadAttention",
+            takes,
+            product.output,
+            f"attention.{len(fused)}",
+            domain=_DOMAIN,
+            num_heads=1,
+            scale=scale,
         )
         replaced |= {step.output[0] for step in steps.values()}
     if not fused:

@@ -14,9 +14,10 @@ from vidtok_export.quantization.int8 import Quantizable
 from vidtok_ref.train.clips import Pixels
 from vidtok_runtime.bundle.graph_entry import ROLES, GraphEntry
 from vidtok_runtime.bundle.manifest import Manifest, check_file
-from vidtok_runtime.engines.base import Options, Session
+from vidtok_runtime.engines.base import Options
 from vidtok_runtime.engines.chain import GraphChain, GraphStream
 from vidtok_runtime.engines.load import load_chain
+from vidtok_runtime.engines.registry import PROVIDERS
 from vidtok_runtime.engines.stateful import StatefulGraph
 from vidtok_runtime.quality.metrics import psnr
 
@@ -58,7 +59,6 @@ class Int8Choice:
 
     def load(self, role: str, integers: Chosen) -> GraphChain:
         """The chain of a role on ONNX Runtime with these convolutions quantized."""
-        from vidtok_runtime.engines.ort import OrtSession
 
         def changed(graph: GraphStream) -> StatefulGraph:
             file = graph.entry.file
@@ -66,8 +66,7 @@ class Int8Choice:
             path.write_bytes(self.graphs[file].model(integers.get(file, set())).SerializeToString())
             entry = self.entry(file)
             options = Options(resident=frozenset(s.output for s in entry.states))
-            session: Session = OrtSession(path, options, "CPUExecutionProvider")
-            return StatefulGraph(entry, session)
+            return StatefulGraph(entry, PROVIDERS["cpu"].open(path, options))
 
         return self._with_sessions(role, changed)
 

@@ -68,7 +68,7 @@ def graph_call(
     first, x = first_and_later(manifest, role, frames, height, width)
     options = Options(threads, device_id)
     if straight:
-        session = PROVIDERS[provider][2](Path(straight), options)
+        session = PROVIDERS[provider].open(Path(straight), options)
         return lambda: session.run({next(iter(session.inputs)): x})
     graphs, calls = load_chain(manifest, role, provider, precision, options), manifest.stream.calls(role)
     if calls.max is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vidtok_runtime.engines.base import Array, Options
+from vidtok_runtime.engines.base import Array, Options, Provider
 from vidtok_runtime.engines.ort import OrtSession
 from vidtok_runtime.engines.pinned_memory import pinned_array
 from vidtok_runtime.engines.telemetry import without_telemetry
@@ -32,8 +32,8 @@ class CapturedOrtSession(OrtSession):
     session's own arena, whose memory a replay writes without asking.
     """
 
-    def __init__(self, path: Path, options: Options, provider: str) -> None:
-        super().__init__(path, options, provider)
+    def __init__(self, provider: Provider, path: Path, options: Options) -> None:
+        super().__init__(provider, path, options)
         self._resident = options.resident  # what is handed on would lie elsewhere in every call
         self._turn = threading.Lock()  # a replay has its buffers for itself
         self._staging: dict[tuple[str, Shape], tuple[Array, ort.OrtValue]] = {}

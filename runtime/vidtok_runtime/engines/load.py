@@ -17,7 +17,8 @@ from vidtok_runtime.machine import give_back
 
 def load_chain(manifest: Manifest, role: str, provider: str, precision: str | None, options: Options) -> GraphChain:
     """Load the graphs of a role and check them against the manifest; raises BundleError, ProviderError."""
-    entries = manifest.chain(role, provider, precision)
+    row = PROVIDERS[provider]
+    entries = manifest.chain(role, row.graphs or provider, precision)
     graphs, known = [], set[Path]()
     for entry in entries:
         path, weights = check_file(manifest, entry, known)
@@ -26,8 +27,9 @@ def load_chain(manifest: Manifest, role: str, provider: str, precision: str | No
             resident=frozenset(s.output for s in entry.states),
             handed_on=frozenset() if entry is entries[-1] else frozenset({entry.outputs[0].name}),
             weights=tuple(weights),
+            left=entry.missing_kernels.get(provider, ()),
         )
-        session = PROVIDERS[provider][2](path, own)
+        session = row.open(path, own)
         _check_ports(manifest, entry, session)
         graphs.append(StatefulGraph(entry, session))
     give_back()  # what engines took to read and to optimize graphs: as much as the graphs themselves, or more

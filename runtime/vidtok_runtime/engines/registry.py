@@ -5,63 +5,133 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from vidtok_runtime.engines.base import Options, Session
+from vidtok_runtime.engines.base import Options, Provider, Session
 from vidtok_runtime.engines.telemetry import without_telemetry
 from vidtok_runtime.errors import ProviderError
 
 
-def _load_cpu(path: Path, options: Options) -> Session:
+def _load_ort(provider: Provider, path: Path, options: Options) -> Session:
     from vidtok_runtime.engines.ort import OrtSession
 
-    return OrtSession(path, options, "CPUExecutionProvider")
+    return OrtSession(provider, path, options)
 
 
-def _load_cuda(path: Path, options: Options) -> Session:
+def _load_cuda(provider: Provider, path: Path, options: Options) -> Session:
     from vidtok_runtime.engines.cuda_graph import CapturedOrtSession
-    from vidtok_runtime.engines.ort import OrtSession
 
     captured = dict(options.provider_options).get("enable_cuda_graph", "0") in ("1", "True", "true")
-    return (CapturedOrtSession if captured else OrtSession)(path, options, "CUDAExecutionProvider")
+    return CapturedOrtSession(provider, path, options) if captured else _load_ort(provider, path, options)
 
 
-def _load_openvino(path: Path, options: Options) -> Session:
+def _load_openvino(_: Provider, path: Path, options: Options) -> Session:
     from vidtok_runtime.engines.openvino import OpenVinoSession
 
     return OpenVinoSession(path, options)
 
 
-# Provider -> the module it needs, the extra that brings it, its loader.
-PROVIDERS: dict[str, tuple[str, str, Callable[[Path, Options], Session]]] = {
-    "cpu": ("onnxruntime", "cpu", _load_cpu),
-    "cuda": ("onnxruntime", "cuda", _load_cuda),
-    "openvino": ("openvino", "openvino", _load_openvino),
-}
+_REPLACE = "pip uninstall onnxruntime, then pip install"  # all builds of ONNX Runtime install the same module
+_ROWS = (
+    Provider("cpu", "onnxruntime", "pip install 'vidtok-onnx[cpu]'", _load_ort, ("CPUExecutionProvider",)),
+    Provider(
+        "cuda",
+        "onnxruntime",
+        f"{_REPLACE} 'vidtok-onnx[cuda]'",
+        _load_cuda,
+        ("CUDAExecutionProvider",),
+        device="cuda",
+        # TensorFloat-32 keeps ten bits of a factor: faster, and not the same tokens. So it is only on request.
+        settings={"use_tf32": "0"},
+    ),
+    Provider("openvino", "openvino", "pip install 'vidtok-onnx[openvino]'", _load_openvino),
+    Provider(
+        "tensorrt",
+        "onnxruntime",
+        f"{_REPLACE} 'vidtok-onnx[cuda]' tensorrt",
+        _load_ort,
+        ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
+        device="cuda",
+        graphs="cuda",
+        tested=False,
+    ),
+    Provider(
+        "directml",
+        "onnxruntime",
+        f"{_REPLACE} onnxruntime-directml (Windows)",
+        _load_ort,
+        ("DmlExecutionProvider",),
+        graphs="cpu",
+        tested=False,
+    ),
+    Provider(
+        "coreml",
+        "onnxruntime",
+        "pip install onnxruntime (macOS)",
+        _load_ort,
+        ("CoreMLExecutionProvider",),
+        graphs="cpu",
+        numbered=False,
+        tested=False,
+    ),
+    Provider(
+        "migraphx",
+        "onnxruntime",
+        f"{_REPLACE} onnxruntime-migraphx (Linux, AMD)",
+        _load_ort,
+        ("MIGraphXExecutionProvider",),
+        graphs="cpu",
+        tested=False,
+    ),
+    Provider(
+        "qnn",
+        "onnxruntime",
+        "pip install onnxruntime-qnn (Qualcomm)",
+        _load_ort,
+        ("QNNExecutionProvider",),
+        plugin="onnxruntime_qnn",
+        graphs="cpu",
+        numbered=False,
+        tested=False,
+    ),
+    Provider(
+        "webgpu",
+        "onnxruntime",
+        f"{_REPLACE} onnxruntime-webgpu; or pip install onnxruntime-ep-webgpu",
+        _load_ort,
+        ("WebGpuExecutionProvider",),
+        plugin="onnxruntime_ep_webgpu",
+        leaves="ep.webgpuexecutionprovider.forceCpuNodeNames",
+        wrong=("MultiHeadAttention",),  # ONNX Runtime 1.27 on a software device
+        graphs="cpu",
+        numbered=False,
+        tested=False,
+    ),
+)
+PROVIDERS = {row.name: row for row in _ROWS}
 _AUTO_ORDER = ("cuda", "openvino", "cpu")
 
 
 def unavailable(provider: str) -> str | None:
     """Why a provider cannot be used here, with the cure; None when it can."""
-    module, extra, _ = PROVIDERS[provider]
-    if importlib.util.find_spec(module) is None:
-        return f"{module} is not installed; pip install 'vidtok-onnx[{extra}]'"
+    row = PROVIDERS[provider]
+    if importlib.util.find_spec(row.module) is None:
+        return f"{row.module} is not installed; {row.cure}"
     try:
         with without_telemetry():
-            engine = importlib.import_module(module)
+            engine = importlib.import_module(row.module)
     except ImportError as error:
-        return (
-            f"{module} is installed but does not load ({error}); pip install --force-reinstall 'vidtok-onnx[{extra}]'"
-        )
-    if provider == "cuda":
-        offered = engine.get_available_providers()
-        if "CUDAExecutionProvider" not in offered:
-            return (
-                f"the installed onnxruntime offers only {', '.join(offered)}; "
-                "pip uninstall onnxruntime, then pip install 'vidtok-onnx[cuda]'"
-            )
-    return None
+        return f"{row.module} is installed but does not load ({error}); install it anew: {row.cure}"
+    if not row.executions or row.executions[0] in (offered := engine.get_available_providers()):
+        return None
+    if row.plugin is None or importlib.util.find_spec(row.plugin) is None:
+        return f"the installed onnxruntime offers only {', '.join(offered)}; {row.cure}"
+    from vidtok_runtime.engines.ort import plugin_devices
+
+    try:
+        return None if plugin_devices(row) else f"{row.plugin} finds no device for it on this machine"
+    except ProviderError as error:
+        return str(error)
 
 
 def usable_providers() -> tuple[str, ...]:
@@ -87,4 +157,6 @@ def choose_provider(name: str) -> str:
     reason = unavailable(name)
     if reason:
         raise ProviderError(f"provider {name}: {reason}")
+    if not PROVIDERS[name].tested:
+        print(f"vidtok: provider {name} is untested; compare its results: vidtok-run doctor", file=sys.stderr)
     return name

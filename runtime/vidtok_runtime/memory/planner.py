@@ -11,7 +11,7 @@ from itertools import product
 from vidtok_runtime.bundle.graph_entry import GraphEntry
 from vidtok_runtime.bundle.manifest import Manifest, sizes_of_graphs
 from vidtok_runtime.errors import InputError
-from vidtok_runtime.memory.predict import UNMEASURED, Counts, format_memory, predict
+from vidtok_runtime.memory.predict import Counts, format_memory, is_measured, predict
 from vidtok_runtime.streaming.tiled_graph import margin_of
 from vidtok_runtime.streaming.tiles import Tiling, grids
 
@@ -64,7 +64,7 @@ class Planner:
 
     def text(self, plan: CallPlan) -> str:
         """One line for people."""
-        doubt = f" (unmeasured on {self.provider})" if self.provider in UNMEASURED else ""
+        doubt = "" if is_measured(self.provider) else f" (unmeasured on {self.provider})"
         return f"{format_memory(plan.peak or 0)} at the peak{doubt}: {self._cut(plan)}"
 
     def why(self, plan: CallPlan) -> str:

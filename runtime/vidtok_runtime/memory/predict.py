@@ -57,8 +57,8 @@ COSTS = {
     ("openvino", "encoder"): Costs(113.1, 0.0, 4.5, 7.5, 1.7),
     ("openvino", "decoder"): Costs(113.1, 0.0, 4.5, 8.0, 1.3),
 }
-# Where nothing was measured: whose costs are taken, and how many times.
-UNMEASURED = {"cuda": ("cpu", 1.5)}
+# Whose costs are taken for a provider that was not measured, and how many times.
+UNMEASURED = ("cpu", 1.5)
 # Copies of a chunk's pixels in float32 that numpy holds at once: as they come or go, joined or cut, and for the graph.
 PIXEL_COPIES = {"encoder": 3, "decoder": 2}
 # What `vidtok-run` takes beside, in MiB: PyAV, OpenCV and the command line with an engine.
@@ -151,10 +151,15 @@ def tells_stages(chain: Sequence[GraphEntry]) -> bool:
     return any(graph.stages for graph in chain)
 
 
+def is_measured(provider: str) -> bool:
+    """Whether its costs are its own."""
+    return provider in COMMAND
+
+
 def affordable(provider: str) -> int | None:
     """Bytes that a `vidtok-run` of this machine may come to at its peak; None where that is not known."""
     free = free_memory()
-    if free is None or provider in UNMEASURED:
+    if free is None or not is_measured(provider):
         return None
     return free + round((COSTS[provider, "encoder"].process + COMMAND[provider]) * _MIB)  # which it has by now
 
@@ -164,7 +169,7 @@ def predict(provider: str, streams: Mapping[str, Counts]) -> int:
 
     That is a tenth of what engines take: what numpy holds is known.
     """
-    engine, times = UNMEASURED.get(provider, (provider, 1))
+    engine, times = (provider, 1.0) if is_measured(provider) else UNMEASURED
     known = sum(counts.beside for counts in streams.values())
     total = (max(COSTS[engine, role].process for role in streams) + COMMAND[engine]) * _MIB
     for role, counts in streams.items():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vidtok_runtime.bundle.onnx_file import check_onnx_file
 from vidtok_runtime.engines.base import Options
-from vidtok_runtime.engines.registry import choose_provider
+from vidtok_runtime.engines.registry import PROVIDERS, choose_provider
 from vidtok_runtime.errors import BundleError, InputError
 from vidtok_runtime.files import is_file
 from vidtok_runtime.quality.frechet import frechet_distance
@@ -33,7 +33,7 @@ class _Graph:
         if not is_file(path):
             raise BundleError(f"{path} is no file; make one with: vidtok-export metric {kind}")
         check_onnx_file(path)
-        self._session = OrtSession(path, options, f"{engine.upper()}ExecutionProvider")
+        self._session = OrtSession(PROVIDERS[engine], path, options)
         self.metadata = self._session.metadata
         if self.metadata.get(METRIC) != kind:
             raise BundleError(f"{path} is no {kind} graph; make one with: vidtok-export metric {kind}")

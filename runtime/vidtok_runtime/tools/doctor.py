@@ -61,9 +61,8 @@ def report(findings: dict[str, Any]) -> Iterator[str]:
         yield _line(kind, ", ".join(there) + (f"; missing: {', '.join(missing)}" if missing else ""))
     test = findings["self_test"]
     for name, reason in findings["providers"].items():
-        yield _line(
-            f"provider {name}", _outcome(test["providers"][name]) if reason is None else f"not usable: {reason}"
-        )
+        outcome = _outcome(test["providers"][name]) if reason is None else f"not usable: {reason}"
+        yield _line(f"provider {name}", outcome if PROVIDERS[name].tested else f"(untested) {outcome}")
     yield _line("self-test", f"{test['bundle']}: {'passed' if test['passed'] else 'FAILED'}")
 
 
