@@ -221,15 +221,17 @@ def test_workers_share_what_is_free(system: FakeSystem, monkeypatch: pytest.Monk
 
 
 def test_a_data_set_with_little_memory(
-    system: FakeSystem, source: Path, undisturbed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    system: FakeSystem, source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    peak = Tokenizer(None, "cpu", max_memory="1GB").plan("encoder", 24, 32).peak
+    size = "--size", 64  # of smaller frames a call takes less than loading the graphs
+    assert dataset(source, tmp_path / "roomy", "--workers", 2, *size).exit_code == 0
+    peak = Tokenizer(None, "cpu", max_memory="1GB").plan("encoder", 64, 85).peak
     assert peak is not None
     system(meminfo(2 * peak // MIB - 1))  # too little for two workers with whole calls
-    result = dataset(source, tmp_path / "out", "--workers", 2)
+    result = dataset(source, tmp_path / "tight", "--workers", 2, *size)
     assert result.exit_code == 0, result.output
     assert re.search("vidtok: calls of (4|8|12) frames, since 16 would take more than the", capfd.readouterr().err)
-    found, wanted = content(tmp_path / "out"), content(undisturbed)
+    found, wanted = content(tmp_path / "tight"), content(tmp_path / "roomy")
     assert {n for n in found if n.endswith(".safetensors")} == {n for n in wanted if n.endswith(".safetensors")}
 
 
