@@ -3,6 +3,7 @@
 python scripts/benchmark.py speed --variant kl-4chn --size 64 --size 128 --json speed.json --plot speed.png
 python scripts/benchmark.py start
 python scripts/benchmark.py memory clip.mp4
+python scripts/benchmark.py batch
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from vidtok_runtime.bench.plan import Case, Peer, bundle_peers, cases, side_command
 from vidtok_runtime.bench.process import example
@@ -269,6 +272,36 @@ def _repeat(clip: Path, times: int, out: Path) -> None:
                     writer.write(frame.pixels, count)
                     count += 1
         writer.close()
+
+
+@main.command()
+@click.option("--bundle", default="tiny-kl-16chn", show_default=True)
+@click.option("--size", default=128, show_default=True, help="Side.")
+@click.option("--frames", default=17, show_default=True, help="Of a clip.")
+@click.option("--clips", "counts", multiple=True, type=int, default=(1, 2, 4, 8), show_default=True, help="In a call.")
+@click.option("--threads", default=2, show_default=True)
+@click.option("--repeats", default=5, show_default=True)
+def batch(bundle: str, size: int, frames: int, counts: tuple[int, ...], threads: int, repeats: int) -> None:
+    """Encode and decode clips one by one and side by side, on every engine and precision that BUNDLE has."""
+    from vidtok_runtime import Tokenizer
+    from vidtok_runtime.tools.demo import synthetic_frame
+
+    video = np.stack([synthetic_frame(i, size, size) for i in range(frames)])
+    manifest = find_bundle(bundle)
+    for provider in usable_providers():
+        for precision in dict.fromkeys(g.precision for g in manifest.graphs if provider in g.providers):
+            tok = Tokenizer(manifest, provider, threads, precision)
+            tokens = tok.encode(video)
+            for what, whole, single in (
+                ("encode", tok.encode_batch, video),
+                ("decode", tok.decode_batch, tokens),
+            ):
+                tasks = {count: partial(whole, [single] * count) for count in counts}
+                times = _median_times({f"{count}": task for count, task in tasks.items()}, repeats)
+                rates = {count: count / times[f"{count}"] for count in counts}
+                print(f"{what}, {provider} {precision}: clips a second, {frames} frames of {size}x{size}")
+                for count, rate in rates.items():
+                    print(f"  {count} in a call{rate:>9.2f}{rate / rates[counts[0]]:>9.2f}x", flush=True)
 
 
 _PEAK = (

@@ -31,7 +31,7 @@ from vidtok_runtime.engines.registry import PROVIDERS, choose_provider
 from vidtok_runtime.errors import InputError, MismatchError
 from vidtok_runtime.memory.planner import CallPlan, Planner
 from vidtok_runtime.memory.predict import affordable, parse_memory, tells_stages
-from vidtok_runtime.streaming.geometry import FrameNotes, padded_size
+from vidtok_runtime.streaming.geometry import FrameNotes, check_frames, padded_size
 from vidtok_runtime.streaming.graph_calls import Calls
 from vidtok_runtime.streaming.groups import DecoderGroups, EncoderGroups
 from vidtok_runtime.streaming.posterior import LatentForm, Posterior
@@ -42,6 +42,8 @@ from vidtok_runtime.tokens.tokens import TokenInfo, Tokens
 
 # Of the process, since a lock of its own would keep a Tokenizer from being pickled.
 _TURN = threading.RLock()  # a limit speaks of the process: what stays below one does so one after the other
+# What clips whose tokens go through one stream have in common.
+_OF_A_STREAM = ("num_frames", "skip", "height", "width", "groups", "normalized", "precision")
 _BOOKS = threading.RLock()  # over what is loaded and planned
 _log = logging.getLogger(__name__)
 
@@ -120,24 +122,62 @@ class Tokenizer:
         there, too. normalize: apply the release's mean and scale of latents; `decode` undoes it.
         """
         video = as_array(video, "frames")
-        if len(video) == 0:
-            raise InputError("the clip has no frames")
-        rate = frame_rate(fps)
+        check_frames(video)
         form = LatentForm(sample, with_variance, normalize)
+        return self._encode(video[:, None], frame_rate(fps), gop, form)[0]
+
+    def encode_batch(
+        self,
+        videos: Any,
+        fps: Fraction | float | str | None = None,
+        gop: int | None = None,
+        *,
+        sample: int | None = None,
+        with_variance: bool = False,
+        normalize: bool = False,
+    ) -> list[Tokens]:
+        """As `encode` for clips of one length and size, `[N, T, H, W, 3]` or a sequence, in calls of all of them.
+
+        Latents are those of single clips within rounding. It fills a GPU; on a CPU it hardly pays. Raises InputError.
+        """
+        videos = as_array(videos, "clips")
+        if videos.ndim != 5 or 0 in videos.shape:
+            raise InputError(f"clips must be [N, T, H, W, 3] of one length and size, got {list(videos.shape)}")
+        form = LatentForm(sample, with_variance, normalize)
+        return self._encode(np.moveaxis(videos, 0, 1), frame_rate(fps), gop, form)
+
+    def _encode(self, videos: NDArray[Any], fps: Fraction | None, gop: int | None, form: LatentForm) -> list[Tokens]:
+        """Tokens of clips `[T, N, H, W, 3]`."""
+        frames, _, height, width = videos.shape[:4]
+        if frames == 0:
+            raise InputError("the clip has no frames")
         with self._alone("encoder"):
-            stream = self._encoder(gop, form)
-            data = np.concatenate([stream.push(video), stream.finish()])
-        info = self.describe(len(video), video.shape[1], video.shape[2], rate, gop=gop, form=form)
-        latents, variances = form.parted(data)
-        return Tokens(latents, info, np.arange(len(video)), variances)
+            stream = self._encoder(gop, form, videos.shape[1])
+            data = np.concatenate([stream.push(videos), stream.finish()])
+        info = self.describe(frames, height, width, fps, gop=gop, form=form)
+        clips = (form.parted(np.ascontiguousarray(data[:, i])) for i in range(data.shape[1]))
+        return [Tokens(latents, info, np.arange(frames), variances) for latents, variances in clips]
 
     def decode(self, tokens: Tokens, dtype: str = "uint8") -> NDArray[Any]:
         """The clip back as `[N, H, W, 3]` uint8, or float32 in -1..1; raises MismatchError, InputError."""
-        if not isinstance(tokens, Tokens):
-            raise InputError(f"decode takes Tokens, got {type(tokens).__name__}; for arrays there is decoder()")
+        return self.decode_batch([tokens], dtype)[0]
+
+    def decode_batch(self, tokens: Sequence[Tokens], dtype: str = "uint8") -> list[NDArray[Any]]:
+        """As `decode` for clips of one length and size, in calls of all of them; raises MismatchError, InputError."""
+        for one in tokens:
+            if not isinstance(one, Tokens):
+                raise InputError(f"decode takes Tokens, got {type(one).__name__}; for arrays there is decoder()")
+            one.info.check_bundle(self.manifest)
+        if not tokens:
+            raise InputError("there are no tokens to decode")
+        kinds = {(one.data.shape, *map(vars(one.info).get, _OF_A_STREAM)) for one in tokens}
+        if len(kinds) > 1:
+            raise InputError("clips that are decoded together have one length, one size and one form of latents")
         with self._alone("decoder"):
-            stream = self.decoder_of(tokens.info, dtype)
-            return np.concatenate([stream.push(tokens.data), stream.finish()])
+            stream = self.decoder_of(tokens[0].info, dtype, clips=len(tokens))
+            data = np.stack([one.data for one in tokens], axis=1)
+            video = np.concatenate([stream.push(data), stream.finish()])
+        return [np.ascontiguousarray(video[:, i]) for i in range(len(tokens))]
 
     def encoder(
         self,
@@ -146,24 +186,26 @@ class Tokenizer:
         sample: int | None = None,
         with_variance: bool = False,
         normalize: bool = False,
+        clips: int | None = None,
     ) -> EncoderStream | EncoderGroups:
         """A new stream of frames to tokens; the options are those of `encode`.
 
-        with_variance: log variances come behind the channels of the latents, `[t, 2C, h, w]`.
+        with_variance: log variances come behind the channels of the latents, `[t, 2C, h, w]`. clips: so many side by
+        side, as frames `[T, N, H, W, 3]`, whose latents are `[t, N, ...]`.
         """
-        return self._encoder(gop, LatentForm(sample, with_variance, normalize))
+        return self._encoder(gop, LatentForm(sample, with_variance, normalize), clips)
 
-    def _encoder(self, gop: int | None, form: LatentForm) -> EncoderStream | EncoderGroups:
+    def _encoder(self, gop: int | None, form: LatentForm, clips: int | None) -> EncoderStream | EncoderGroups:
         stream = replace(self._stream, groups=self._groups(gop))
         form.check(self.manifest, self._entries("encoder", self.precision)[-1])
 
         def start() -> EncoderStream:
             chain = self._chain("encoder")
 
-            def calls(height: int, width: int) -> Calls:
-                return self._calls(chain, stream, height, width, beside=form.beside)
+            def calls(height: int, width: int, together: int) -> Calls:
+                return self._calls(chain, stream, height, width, together, beside=form.beside)
 
-            return EncoderStream(stream, calls, self._notes, both=form.beside is not None)
+            return EncoderStream(stream, calls, self._notes, both=form.beside is not None, clips=clips)
 
         if stream.groups is None and form == LatentForm():
             return start()
@@ -178,17 +220,20 @@ class Tokenizer:
         gop: int | None = None,
         *,
         normalized: bool = False,
+        clips: int | None = None,
     ) -> DecoderStream | DecoderGroups:
         """A new stream of tokens to frames; None keeps the tail and the edge padding.
 
-        gop, normalized: as they were encoded. Raises InputError.
+        gop, normalized: as they were encoded. clips: so many side by side, as `encoder` gives them. Raises InputError.
         """
         LatentForm(normalize=normalized).check(self.manifest, self.manifest.graphs[-1])
         stream = replace(self._stream, groups=self._groups(gop))
-        return self._decoder(stream, num_frames, 0, height, width, dtype, normalized=normalized)
+        return self._decoder(stream, num_frames, 0, height, width, dtype, normalized=normalized, clips=clips)
 
-    def decoder_of(self, info: TokenInfo, dtype: str = "uint8") -> DecoderStream | DecoderGroups:
-        """A new stream of the tokens that `info` describes to their frames; raises MismatchError."""
+    def decoder_of(
+        self, info: TokenInfo, dtype: str = "uint8", *, clips: int | None = None
+    ) -> DecoderStream | DecoderGroups:
+        """A new stream of the tokens that `info` describes, of so many clips, to frames; raises MismatchError."""
         info.check_bundle(self.manifest)
         self._say_precision(info.precision)
         own = self._stream.groups
@@ -198,9 +243,8 @@ class Tokenizer:
                 "asked for; leave the window out"
             )
         stream = replace(self.manifest.stream, groups=info.groups)
-        return self._decoder(
-            stream, info.num_frames, info.skip, info.height, info.width, dtype, normalized=info.normalized
-        )
+        size = info.height, info.width
+        return self._decoder(stream, info.num_frames, info.skip, *size, dtype, normalized=info.normalized, clips=clips)
 
     def _decoder(
         self,
@@ -212,14 +256,15 @@ class Tokenizer:
         dtype: str,
         *,
         normalized: bool,
+        clips: int | None,
     ) -> DecoderStream | DecoderGroups:
         def start(count: int | None) -> DecoderStream:
             chain = self._chain("decoder")
 
-            def calls(height: int, width: int, frames: int) -> Calls:
-                return self._calls(chain, stream, height, width, frames)
+            def calls(height: int, width: int, together: int, frames: int) -> Calls:
+                return self._calls(chain, stream, height, width, together, frames)
 
-            return DecoderStream(stream, calls, count, height, width, dtype, normalized=normalized)
+            return DecoderStream(stream, calls, count, height, width, dtype, normalized=normalized, clips=clips)
 
         if stream.groups is None and not skip:
             return start(num_frames)
@@ -227,21 +272,22 @@ class Tokenizer:
             whole("num_frames", num_frames, 0)
         return DecoderGroups(start, stream.groups, num_frames, skip)
 
-    def plan(self, role: str, height: int, width: int, groups: Groups | None = None) -> CallPlan:
+    def plan(self, role: str, height: int, width: int, groups: Groups | None = None, clips: int = 1) -> CallPlan:
         """How a stream of frames of a size in pixels is cut; raises InputError when the memory is too little.
 
         The streams of all graphs loaded so far are taken to run at the same time. Without `max_memory`, the memory is
         what is free; where that is not known, calls are as long as the manifest says, of whole frames.
-        groups: those of the stream; None: the tokenizer's own.
+        groups: those of the stream; None: the tokenizer's own. clips: side by side in it.
         """
         stream = self._stream if groups is None else replace(self._stream, groups=groups)
         with _BOOKS:
             try:
-                return self._planned(tuple(dict.fromkeys([*self._loaded, role])), role, stream, height, width)
+                roles = tuple(dict.fromkeys([*self._loaded, role]))
+                return self._planned(roles, role, stream, height, width, clips)
             except InputError:
                 if not self._drop_others(role):
                     raise
-                return self.plan(role, height, width, groups)
+                return self.plan(role, height, width, groups, clips)
 
     def fits_both(self, height: int, width: int) -> bool:
         """Whether frames of a size in pixels can be encoded and decoded at the same time within the memory."""
@@ -253,21 +299,25 @@ class Tokenizer:
             return False
         return True
 
-    def _planned(self, roles: tuple[str, ...], role: str, stream: StreamSpec, height: int, width: int) -> CallPlan:
+    def _planned(
+        self, roles: tuple[str, ...], role: str, stream: StreamSpec, height: int, width: int, clips: int = 1
+    ) -> CallPlan:
         """The plan of one role while streams of several run."""
         multiple = stream.spatial_multiple
         tall, wide = padded_size(height, width, stream.side_multiple, square=stream.square)
         size, chunks = (tall // multiple, wide // multiple), _chunks(stream, role)
-        key = (size, chunks, roles)
+        key = (size, chunks, roles, clips)
         if key not in self._plans:
             chains = {r: self._entries(r, self.precision) for r in roles}
-            self._plans[key] = self._choose(chains, chunks, *size)
+            self._plans[key] = self._choose(chains, chunks, *size, clips)
         return self._plans[key]
 
-    def _choose(self, chains: Mapping[str, Sequence[GraphEntry]], chunks: range, height: int, width: int) -> CallPlan:
+    def _choose(
+        self, chains: Mapping[str, Sequence[GraphEntry]], chunks: range, height: int, width: int, clips: int
+    ) -> CallPlan:
         """The plan for frames of a size in latents, and a line about it."""
         if self.max_memory is not None:
-            planner = Planner(self.manifest, chains, self.provider, self.max_memory, chunks)
+            planner = Planner(self.manifest, chains, self.provider, self.max_memory, chunks, clips=clips)
             plan = planner.choose(height, width)
             print(f"vidtok: {planner.text(plan)}", file=sys.stderr)
             return plan
@@ -276,7 +326,7 @@ class Tokenizer:
         longest = CallPlan(chunks[-1], {role: Tiling.whole(height, width) for role in chains})
         if self.available is None or not all(map(tells_stages, chains.values())):
             return longest
-        planner = Planner(self.manifest, chains, self.provider, self.available, chunks, free=True)
+        planner = Planner(self.manifest, chains, self.provider, self.available, chunks, free=True, clips=clips)
         plan = planner.choose(height, width)
         if (plan.in_tiles or plan.chunk < longest.chunk) and not self._told:
             print(f"vidtok: {planner.why(plan)}", file=sys.stderr)
@@ -373,11 +423,12 @@ class Tokenizer:
         stream: StreamSpec,
         height: int,
         width: int,
+        clips: int,
         frames: int = 0,
         beside: str | None = None,
     ) -> Calls:
-        """The graph calls of a stream of frames of a size, of which a decoder's holds so many."""
-        plan, calls = self.plan(chain.role, height, width, stream.groups), stream.calls(chain.role)
+        """The graph calls of a stream of clips of frames of a size, of which a decoder's holds so many."""
+        plan, calls = self.plan(chain.role, height, width, stream.groups, clips), stream.calls(chain.role)
         group = stream.group_length(chain.role)
         if calls.max is not None and not calls.exact:
             calls = replace(calls, max=min(calls.max, plan.chunk * _unit(stream, chain.role)))

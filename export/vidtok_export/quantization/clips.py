@@ -97,7 +97,7 @@ def decoder_stream(spec: StreamSpec, decoder: GraphChain, num_frames: int, heigh
     """A stream of latents or tokens through a chain, to float32 frames in -1..1."""
 
     def start(count: int | None) -> DecoderStream:
-        def calls(_: int, __: int, held: int) -> Calls:
+        def calls(_: int, __: int, ___: int, held: int) -> Calls:
             own = replace(spec.decoder, drop=spec.dropped(held))
             return Calls(decoder.fresh(), own, spec.group_length("decoder"))
 

@@ -34,7 +34,7 @@ class CallPlan:
 class Planner:
     """What plans depend on: chains that run at the same time, the limit in bytes, chunk lengths that are allowed.
 
-    free: the limit is what the machine has left.
+    free: the limit is what the machine has left. clips: side by side in a call.
     """
 
     manifest: Manifest
@@ -43,6 +43,7 @@ class Planner:
     limit: int
     chunks: range
     free: bool = False
+    clips: int = 1
 
     def choose(self, height: int, width: int) -> CallPlan:
         """The first plan that fits frames of `height` x `width` latents; raises InputError with what would fit.
@@ -128,7 +129,7 @@ class Planner:
         return iter([Tiling.whole(height, width)]) if margin is None else grids(height, width, margin)
 
     def _count(self, role: str, tiling: Tiling, chunk: int) -> Counts:
-        return Counts.of(self.manifest, self.chains[role], tiling, chunk, self._weights[role])
+        return Counts.of(self.manifest, self.chains[role], tiling, chunk, self._weights[role], self.clips)
 
     @cached_property
     def _margins(self) -> dict[str, int | None]:

@@ -85,9 +85,15 @@ class Counts:
 
     @classmethod
     def of(
-        cls, manifest: Manifest, chain: Sequence[GraphEntry], tiling: Tiling, chunk: int, weights: tuple[int, ...]
+        cls,
+        manifest: Manifest,
+        chain: Sequence[GraphEntry],
+        tiling: Tiling,
+        chunk: int,
+        weights: tuple[int, ...],
+        clips: int = 1,
     ) -> Counts:
-        """Count for one stream of calls of `chunk` latents; weights: bytes of the files of each graph.
+        """Count for one stream of calls of `chunk` latents of so many clips; weights: bytes of each graph's files.
 
         Raises BundleError where the graphs tell no stages.
         """
@@ -95,14 +101,14 @@ class Counts:
             raise BundleError(f"{manifest.folder} tells no stages, so its memory cannot be predicted; export it again")
         multiple, frames = manifest.stream.spatial_multiple, chunk * manifest.stream.time_factor
         rows, columns = tiling.rows, tiling.columns
-        whole = _sizes(frames, rows.length * multiple, columns.length * multiple)
-        tile = _sizes(frames, rows.size * multiple, columns.size * multiple)
+        whole = _sizes(clips, frames, rows.length * multiple, columns.length * multiple)
+        tile = _sizes(clips, frames, rows.size * multiple, columns.size * multiple)
         calls: list[tuple[float, int]] = []
-        beside = round(PIXEL_COPIES[chain[0].role] * _FLOAT * 3 * frames * whole["H"] * whole["W"])
+        beside = round(PIXEL_COPIES[chain[0].role] * _FLOAT * 3 * clips * frames * whole["H"] * whole["W"])
         for graph in chain:
             in_tiles = tiling.count > 1 and graph.part == "local"
             sizes = tile if in_tiles else whole
-            positions = sizes["H"] * sizes["W"]
+            positions = clips * sizes["H"] * sizes["W"]
             widest = max(
                 (_FLOAT * s.channels * (frames / s.time + 2) * positions / s.space**2 for s in graph.stages), default=0
             )
@@ -137,8 +143,8 @@ def _clip_bytes(role: str, height: int, width: int) -> float:
     return WRITE + WRITE_FRAME * (frames_ahead(height, width) + 1.5 * cores())
 
 
-def _sizes(frames: int, height: int, width: int) -> dict[str, int]:
-    return {"N": 1, "T": frames, "H": height, "W": width}
+def _sizes(clips: int, frames: int, height: int, width: int) -> dict[str, int]:
+    return {"N": clips, "T": frames, "H": height, "W": width}
 
 
 def _states(graph: GraphEntry, sizes: Mapping[str, int]) -> int:

@@ -62,7 +62,7 @@ class LatentForm:
         """Latents, and log variances if they were asked for, out of what a stream of this form gives."""
         if not self.with_variance:
             return data, None
-        latents, variances = np.split(data, 2, axis=1)
+        latents, variances = np.split(data, 2, axis=-3)
         return latents, variances
 
 
@@ -76,10 +76,13 @@ class Posterior:
         self._index = 0
 
     def shaped(self, data: Array) -> Array:
-        """`[t, C, h, w]`, or with log variances behind the channels `[t, 2C, h, w]`, as they follow each other."""
+        """`[t, C, h, w]`, or with log variances behind the channels `[t, 2C, h, w]`, as they follow each other.
+
+        Of several clips `[t, N, C, h, w]`, which get equal noise.
+        """
         if self._form == LatentForm():
             return data
-        latents, variances = data[:, : self._channels], data[:, self._channels :]
+        latents, variances = data[..., : self._channels, :, :], data[..., self._channels :, :, :]
         if self._form.sample is not None:
             deviations = np.exp(np.float32(0.5) * np.clip(variances, *_LOG_VARIANCES))
             latents = latents + deviations * self._noise(latents.shape)
@@ -89,12 +92,14 @@ class Posterior:
             latents = (latents - mean) / scale
             if variances.size:
                 variances = variances - 2 * np.log(scale)
-        return np.concatenate([latents, variances], axis=1) if self._form.with_variance else latents
+        return np.concatenate([latents, variances], axis=-3) if self._form.with_variance else latents
 
     def _noise(self, shape: tuple[int, ...]) -> Array:
         assert self._form.sample is not None
-        drawn = [noise(self._form.sample, self._index + i, shape[1:]) for i in range(shape[0])]
-        return np.stack(drawn) if drawn else np.zeros(shape, np.float32)
+        drawn = [noise(self._form.sample, self._index + i, shape[-3:]) for i in range(shape[0])]
+        return (
+            np.stack(drawn).reshape(-1, *(1,) * (len(shape) - 4), *shape[-3:]) if drawn else np.zeros(shape, np.float32)
+        )
 
 
 def noise(seed: int, index: int, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -17,21 +18,33 @@ from vidtok_runtime.streaming.graph_calls import Calls
 from vidtok_runtime.streaming.posterior import scale_of
 
 Array = NDArray[Any]
-# The graph calls of a stream of frames of a height and width, which only the first push tells.
-Start = Callable[[int, int], Calls]
+# The graph calls of a stream of frames of a height and width, in so many clips, which only the first push tells.
+Start = Callable[[int, int, int], Calls]
 # The same for the latents of a stream that holds so many frames; 0 where that changes nothing.
-DecoderStart = Callable[[int, int, int], Calls]
+DecoderStart = Callable[[int, int, int, int], Calls]
+
+
+def clips_axis(clips: int | None) -> tuple[int, ...]:
+    """The shape of the axis of clips, none where there is one clip without such an axis; raises InputError."""
+    return () if clips is None else (whole("clips", clips, 1),)
 
 
 class EncoderStream:
     """Frames `[T, H, W, 3]` in, latents `[t, C, h, w]` float32 or indices `[t, h, w]` int32 out.
 
     The first frame is repeated in front and, by `finish`, the last one behind, as the manifest says. `both`: log
-    variances come behind the channels of the latents.
+    variances come behind the channels of the latents. clips: so many side by side, as frames `[T, N, H, W, 3]`, which
+    come out as `[t, N, ...]`.
     """
 
     def __init__(
-        self, stream: StreamSpec, start: Start, notes: FrameNotes | None = None, *, both: bool = False
+        self,
+        stream: StreamSpec,
+        start: Start,
+        notes: FrameNotes | None = None,
+        *,
+        both: bool = False,
+        clips: int | None = None,
     ) -> None:
         self._stream = stream
         self._channels = stream.latent_channels * (2 if both else 1)
@@ -39,6 +52,7 @@ class EncoderStream:
         self._notes = notes or FrameNotes()
         self._calls: Calls | None = None
         self._last: NDArray[np.float32] | None = None
+        self._clips = clips_axis(clips)
         self._shape: tuple[int, ...] | None = None
         self._finished = False
         self.num_frames = 0
@@ -51,22 +65,23 @@ class EncoderStream:
         if self._finished:
             raise InputError("this encoder is finished; ask the tokenizer for a new one")
         frames = as_array(frames, "frames")
-        check_frames(frames)
+        pictures = frames
+        if self._clips:
+            if frames.ndim != 5 or frames.shape[1:2] != self._clips:
+                raise InputError(f"video must be [T, {self._clips[0]}, H, W, 3], got {list(frames.shape)}")
+            pictures = frames.reshape(-1, *frames.shape[2:])
+        check_frames(pictures)
         if self._shape is None:
-            self._notes.look(frames, self._stream)
+            self._notes.look(pictures, self._stream)
             self._shape = frames.shape[1:]
         elif frames.shape[1:] != self._shape:
             raise InputError(f"frames of one stream are all {list(self._shape)}, got {list(frames.shape[1:])}")
-        calls = self._calls = self._calls or self._start(*frames.shape[1:3])
+        height, width = pictures.shape[1:3]
+        calls = self._calls = self._calls or self._start(height, width, math.prod(self._clips))
         stream, out = self._stream, []
         # Piece by piece, so that a long push costs no more float memory than a short one.
         for start in range(0, len(frames), calls.longest):
-            piece = to_network(
-                frames[start : start + calls.longest],
-                stream.side_multiple,
-                square=stream.square,
-                pixel_range=stream.pixel_range,
-            )
+            piece = self._laid_out(frames[start : start + calls.longest])
             if self.num_frames == 0 and stream.front_frames:
                 out += calls.push(piece[:, :, :1].repeat(stream.front_frames, axis=2))
             self.num_frames += piece.shape[2]
@@ -86,18 +101,25 @@ class EncoderStream:
         out = self._calls.push(self._last.repeat(missing, axis=2)) if missing else []
         return self._join(out + self._calls.finish())
 
+    def _laid_out(self, frames: Array) -> NDArray[np.float32]:
+        """As the graphs take them, `N 3 T H W`."""
+        stream = self._stream
+        clips = np.moveaxis(frames, 1, 0) if self._clips else frames[None]
+        options: dict[str, Any] = {"square": stream.square, "pixel_range": stream.pixel_range}
+        return np.concatenate([to_network(clip, stream.side_multiple, **options) for clip in clips])
+
     def _join(self, results: list[Array]) -> Array:
-        indices = self._stream.codebook_size is not None
-        return np.concatenate([self._nothing(), *(r[0] if indices else r[0].transpose(1, 0, 2, 3) for r in results)])
+        in_time = (np.moveaxis(result, -3, 0) for result in results)
+        return np.concatenate([self._nothing(), *(r if self._clips else r[:, 0] for r in in_time)])
 
     def _nothing(self) -> Array:
         multiple = self._stream.spatial_multiple
-        height, width = self._shape[:2] if self._shape else (0, 0)
+        height, width = self._shape[-3:-1] if self._shape else (0, 0)
         height, width = padded_size(height, width, self._stream.side_multiple, square=self._stream.square)
         size = (height // multiple, width // multiple)
         if self._stream.codebook_size is not None:
-            return np.zeros((0, *size), np.int32)
-        return np.zeros((0, self._channels, *size), np.float32)
+            return np.zeros((0, *self._clips, *size), np.int32)
+        return np.zeros((0, *self._clips, self._channels, *size), np.float32)
 
 
 class DecoderStream:
@@ -106,7 +128,8 @@ class DecoderStream:
     The frames of the front padding never come out; with `num_frames`, `height` and `width` the tail and the
     edge padding are cut off, too. Where the manifest names a look-ahead, as many frames wait for the next latent
     or for `finish`; where a surplus is dropped, all wait, since only the end tells how much that is. normalized: the
-    latents are, with the release's mean and scale.
+    latents are, with the release's mean and scale. clips: so many side by side, as latents `[t, N, C, h, w]` or indices
+    `[t, N, h, w]`, which come out as `[T, N, H, W, 3]`.
     """
 
     def __init__(
@@ -119,6 +142,7 @@ class DecoderStream:
         dtype: str = "uint8",
         *,
         normalized: bool = False,
+        clips: int | None = None,
     ) -> None:
         if dtype not in ("uint8", "float32"):
             raise InputError(f"frames are uint8 or float32, got {dtype!r:.60}")
@@ -130,6 +154,7 @@ class DecoderStream:
         self._start = start
         self._calls: Calls | None = None
         self._size: tuple[int, ...] | None = None
+        self._clips = clips_axis(clips)
         self._waiting: list[Array] | None = [] if stream.decoder.drop == SURPLUS else None
         self._finished = False
 
@@ -171,7 +196,7 @@ class DecoderStream:
     def _run(self, data: Array, frames: int) -> list[Array]:
         """What latents of a stream of so many frames complete."""
         height, width = (n * self._stream.spatial_multiple for n in data.shape[-2:])
-        calls = self._calls = self._calls or self._start(height, width, frames)
+        calls = self._calls = self._calls or self._start(height, width, math.prod(self._clips), frames)
         out: list[Array] = []
         for start in range(0, len(data), calls.longest):
             out += map(self._deliver, calls.push(self._taken(data[start : start + calls.longest])))
@@ -185,17 +210,17 @@ class DecoderStream:
         return min(self._stream.frames(latents), groups.frames if groups else sys.maxsize)
 
     def _taken(self, data: Array) -> Array:
-        """In the layout and type of the graphs."""
-        if self._takes_indices:
-            return data[None].astype(np.int32, copy=False)
-        data = data.astype(np.float32, copy=False)
+        """In the layout and type of the graphs: `N t h w`, `N C t h w`."""
+        data = data.astype(np.int32 if self._takes_indices else np.float32, copy=False)
         if self._scale is not None:
             mean, scale = self._scale
             data = data * scale + mean
-        return data.transpose(1, 0, 2, 3)[None]
+        return np.moveaxis(data if self._clips else data[:, None], 0, -3)
 
     def _deliver(self, video: Array) -> Array:
-        frames = from_network(video, self._height, self._width, self._dtype, self._stream.pixel_range)
+        size = self._height, self._width
+        clips = [from_network(one[None], *size, self._dtype, self._stream.pixel_range) for one in video]
+        frames = np.stack(clips, axis=1) if self._clips else clips[0]
         if self._left is not None:
             frames = frames[: self._left]
             self._left -= len(frames)
@@ -206,16 +231,21 @@ class DecoderStream:
         return self._stream.codebook_size is not None
 
     def _check(self, data: Array) -> None:
+        front = "".join(f" {n}," for n in self._clips)
+        inside = data.shape[len(self._clips) + 1 :]
+        one = data.shape[1 : len(self._clips) + 1] == self._clips
         if self._takes_indices:
-            if data.ndim != 3 or not np.issubdtype(data.dtype, np.integer):
-                raise InputError(f"tokens must be integers [t, h, w], got {data.dtype} {list(data.shape)}")
+            if not one or len(inside) != 2 or not np.issubdtype(data.dtype, np.integer):
+                raise InputError(f"tokens must be integers [t,{front} h, w], got {data.dtype} {list(data.shape)}")
             codes = self._stream.codebook_size
             if data.size and codes and not (data.min() >= 0 and data.max() < codes):
                 raise InputError(f"tokens must lie in 0..{codes - 1}, got {data.min()}..{data.max()}")
         else:
             channels = self._stream.latent_channels
-            if data.ndim != 4 or data.shape[1] != channels or not np.issubdtype(data.dtype, np.floating):
-                raise InputError(f"latents must be float [t, {channels}, h, w], got {data.dtype} {list(data.shape)}")
+            if not one or len(inside) != 3 or inside[0] != channels or not np.issubdtype(data.dtype, np.floating):
+                raise InputError(
+                    f"latents must be float [t,{front} {channels}, h, w], got {data.dtype} {list(data.shape)}"
+                )
             if not np.isfinite(data).all():
                 raise InputError("latents hold NaN or infinite values")
         if len(data) == 0:
@@ -240,4 +270,4 @@ class DecoderStream:
         full = [n * self._stream.spatial_multiple for n in self._size or (0, 0)]
         height = full[0] if self._height is None else self._height
         width = full[1] if self._width is None else self._width
-        return np.zeros((0, height, width, 3), self._dtype)
+        return np.zeros((0, *self._clips, height, width, 3), self._dtype)
