@@ -138,7 +138,7 @@ def encode_file(
             bar.update(len(chunk))
         writer.append(*form.parted(stream.finish()))
         info = tok.describe(len(pts), reader.height, reader.width, reader.fps, reader.time_base, gop, form)
-        info = replace(info, display=reader.display).lasting(last_duration)
+        info = replace(info, display=reader.display, resampling=reader.resampling).lasting(last_duration)
         writer.close(info, np.frombuffer(pts, np.int64))
     warn(reader.path, reader.notes())
     return info
