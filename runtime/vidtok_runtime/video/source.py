@@ -40,7 +40,7 @@ class Picture:
     @classmethod
     def of(cls, pixels: NDArray[np.uint8], pts: int, duration: int | None = None) -> Picture:
         """One that is pixels already."""
-        return cls(*pixels.shape[:2], lambda height, width: pixels, False, pts, duration)
+        return cls(pixels.shape[0], pixels.shape[1], lambda height, width: pixels, False, pts, duration)
 
 
 TRANSPARENT = "it has transparency, which is dropped: the colours below it count"
