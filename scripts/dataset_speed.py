@@ -167,7 +167,7 @@ def report(figures: Figures) -> str:
         parts = zip(figures["reading alone"], figures[name], figures[f"{key}, both"], strict=True)
         share = statistics.median(t * (1 / r + 1 / e) for r, e, t in parts)
         lines.append(
-            f"{key:<20}encoding alone {alone_rate:7.1f}  ideal {ideal:7.1f}  both {together:7.1f}  {share:.0%} of the ideal"
+            f"{key:<20}encoding alone {alone_rate:7.1f}  ideal {ideal:7.1f}  both {together:7.1f}  {share:.0%} of it"
             + (f"  {together / peer:.2f}x PyTorch" if peer else "")
         )
     return "\n".join(lines)
