@@ -322,21 +322,23 @@ def dataset(
     """
     import dataset_speed
 
-    known: dict[str, Any] = {"frames/s": {}}
+    known: dict[str, Any] = {"frames/s, cores": {}}
     if figures and figures.is_file():
         known = json.loads(figures.read_bytes())
-    found: dataset_speed.Figures = known["frames/s"]
+    found: dataset_speed.Figures = known["frames/s, cores"]
     with tempfile.TemporaryDirectory() as name:
         if folder is None:
             folder = Path(name)
             dataset_speed.make_clips(folder)
         for measured in dataset_speed.rounds(bundle, folder, size, repeats, copies, torch):
             for what, rate in measured.items():
-                found.setdefault(what, []).append(round(rate, 1))
+                found.setdefault(what, []).append(rate)
     what = f"clips of {bundle} at {size}, frames a second"
     if figures:
         target = PartFile(figures, force=True)
-        target.write_whole(json.dumps({"what": what, "machine": machine(), "frames/s": found}, indent=1).encode())
+        target.write_whole(
+            json.dumps({"what": what, "machine": machine(), "frames/s, cores": found}, indent=1).encode()
+        )
     print(f"{what}: {machine()}\n{dataset_speed.report(found)}")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from vidtok_runtime.bundle.lookup import find_bundle
 from vidtok_runtime.dataset.clips import list_clips
@@ -30,7 +31,9 @@ from vidtok_runtime.video.selection import Selection
 
 CLIPS, FRAMES, HEIGHT, WIDTH = 24, 33, 540, 960
 TORCH_JOB = Path(__file__).with_name("torch_dataset.py")
-Figures = dict[str, list[float]]  # of each thing measured its frames a second, one a round
+Rate = tuple[float, float]  # frames a second, and how many cores were in use
+Figures = dict[str, list[Rate]]  # of each thing measured, one a round
+PYTORCH = {"PyTorch": "torch", "PyTorch, PyAV shrinks": "pyav"}
 
 
 class AtOnce(Tokenizer):
@@ -79,17 +82,17 @@ def _serve(line: Any, what: str, recipe: EncodeRecipe, jobs: list[Job]) -> None:
             worker.take(jobs[0], piece)
     line.send(0)
     line.recv()
-    frames = 0
+    frames, cpu = 0, time.process_time()
     for i, job in enumerate(jobs):
         for piece in before[jobs[i % 2]] if worker else read_clip(recipe, job, 1):
             frames += len(piece.pts) if isinstance(piece, ClipFrames) else 0
             if worker:
                 worker.take(job, piece)
-    line.send(frames)
+    line.send((frames, time.process_time() - cpu))
 
 
-def alone(what: str, recipe: EncodeRecipe, jobs: list[Job], processes: int) -> float:
-    """Frames a second of so many processes that all read, or all encode; from when all are ready."""
+def alone(what: str, recipe: EncodeRecipe, jobs: list[Job], processes: int) -> Rate:
+    """So many processes that all read, or all encode; from when all are ready."""
     context = get_context("spawn")
     lines = []
     for i in range(processes):
@@ -101,30 +104,40 @@ def alone(what: str, recipe: EncodeRecipe, jobs: list[Job], processes: int) -> f
     begin = time.perf_counter()
     for line in lines:
         line.send(None)
-    return sum(line.recv() for line in lines) / (time.perf_counter() - begin)
+    frames, cpu = map(sum, zip(*(line.recv() for line in lines), strict=True))
+    seconds = time.perf_counter() - begin
+    return frames / seconds, cpu / seconds
 
 
-def both(recipe: EncodeRecipe, jobs: list[Job], engine: LocalEngine) -> float:
-    """Frames a second of reading and encoding, from the first clip's end to the last one's."""
+def _used() -> float:
+    """CPU seconds of this process and its children."""
+    me = psutil.Process()
+    return float(sum(sum(one.cpu_times()[:2]) for one in (me, *me.children())))
+
+
+def both(recipe: EncodeRecipe, jobs: list[Job], engine: LocalEngine) -> Rate:
+    """Reading and encoding, from the first clip's end to the last one's."""
     ends, frames = [], []
     for outcome in engine.run(recipe, jobs):
         if outcome.facts is None:
             raise InputError(f"{outcome.clip}: {outcome.reason}")
-        ends.append(time.perf_counter())
+        ends.append((time.perf_counter(), _used()))
         frames.append(outcome.facts["frames"])
-    return float(sum(frames[1:]) / (ends[-1] - ends[0]))
+    seconds, cpu = (last - first for first, last in zip(ends[0], ends[-1], strict=True))
+    return sum(frames[1:]) / seconds, cpu / seconds
 
 
-def pytorch(bundle: str, folder: Path, out: Path, side: int, threads: int) -> float:
-    """Frames a second of the same job in PyTorch, from the first clip's end to the last one's."""
+def pytorch(bundle: str, folder: Path, out: Path, side: int, threads: int, resize: str) -> Rate:
+    """The same job in PyTorch, from the first clip's end to the last one's."""
     weights = next(find_bundle(bundle).folder.glob("*.safetensors"))
-    command = [sys.executable, TORCH_JOB, weights, folder, out, side, threads]
+    command = [sys.executable, TORCH_JOB, weights, folder, out, side, threads, resize]
     done = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
-    return float(done.stdout.split()[-1])
+    rate, used = map(float, done.stdout.split()[-2:])
+    return rate, used
 
 
-def rounds(bundle: str, folder: Path, size: str, repeats: int, copies: int, torch: bool) -> Iterator[dict[str, float]]:
-    """Frames a second of each thing measured, one round after the other."""
+def rounds(bundle: str, folder: Path, size: str, repeats: int, copies: int, torch: bool) -> Iterator[dict[str, Rate]]:
+    """What each thing measured gave, one round after the other."""
     count = cores()
     manifest = find_bundle(bundle)
     precisions = {graph.precision for graph in manifest.graphs if graph.role == "encoder"}
@@ -147,27 +160,29 @@ def rounds(bundle: str, folder: Path, size: str, repeats: int, copies: int, torc
                 key = f"{provider} {precision}"
                 found[f"{key}, alone"] = alone("encode", recipe, jobs(f"{key} alone"), count)
                 found[f"{key}, both"] = both(recipe, jobs(key), LocalEngine(count))
-            if torch:
-                found["PyTorch"] = pytorch(bundle, folder, Path(name), int(size.split("x")[0]), count)
+            for title, resize in PYTORCH.items() if torch else ():
+                found[title] = pytorch(bundle, folder, Path(name), int(size.split("x")[0]), count, resize)
         yield found
 
 
 def report(figures: Figures) -> str:
-    """Medians as a table."""
-    medians = {name: statistics.median(values) for name, values in figures.items()}
-    reading, peer = medians["reading alone"], medians.get("PyTorch")
-    lines = [f"{name:<30}{value:>8.1f} frames/s" for name, value in medians.items() if "," not in name]
-    lines[1] += f"   {medians['engine that answers at once'] / reading:.0%} of reading alone"
-    for name, alone_rate in medians.items():
-        key = name.removesuffix(", alone")
-        if key == name:
-            continue
-        together, ideal = medians[f"{key}, both"], 1 / (1 / reading + 1 / alone_rate)
-        # A round's own figures, since the machine is not as fast in every one.
-        parts = zip(figures["reading alone"], figures[name], figures[f"{key}, both"], strict=True)
-        share = statistics.median(t * (1 / r + 1 / e) for r, e, t in parts)
+    """Medians as a table; `of it` in frames for a second of a core, since other programs take what they take."""
+    rates = {name: statistics.median(rate for rate, _ in values) for name, values in figures.items()}
+    used = {name: statistics.median(cores for _, cores in values) for name, values in figures.items()}
+    each = {name: statistics.median(rate / cores for rate, cores in values) for name, values in figures.items()}
+    lines = [
+        f"{name:<30}{rates[name]:8.1f} frames/s  {used[name]:.2f} cores  {each[name]:.1f} a core" for name in rates
+    ]
+    once, reading = "engine that answers at once", "reading alone"
+    lines.append(
+        f"{once}: {rates[once] / rates[reading]:.0%} of reading alone, a core {each[once] / each[reading]:.0%}"
+    )
+    for name in (name.removesuffix(", both") for name in rates if name.endswith(", both")):
+        both, alone = f"{name}, both", f"{name}, alone"
+        ideals = [1 / (1 / values[reading] + 1 / values[alone]) for values in (rates, each)]
         lines.append(
-            f"{key:<20}encoding alone {alone_rate:7.1f}  ideal {ideal:7.1f}  both {together:7.1f}  {share:.0%} of it"
-            + (f"  {together / peer:.2f}x PyTorch" if peer else "")
+            f"{name}: ideal {ideals[0]:.1f}, reached {rates[both] / ideals[0]:.0%}; a core {ideals[1]:.1f}, "
+            f"reached {each[both] / ideals[1]:.0%}"
+            + "".join(f"; {rates[both] / rates[peer]:.2f}x {peer}" for peer in PYTORCH if peer in rates)
         )
     return "\n".join(lines)
