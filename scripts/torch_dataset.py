@@ -65,10 +65,9 @@ def main(weights: str, folder: str, out: str, side: str, threads: str, resize: s
         ends, frames = [], []
         for i, clip in enumerate(DataLoader(clips, batch_size=None, num_workers=int(threads))):
             np.save(Path(out) / f"{i}.npy", encode(clip[None].float() / 127.5 - 1).latent.numpy())
-            ends.append((time.perf_counter(), used()))
             frames.append(clip.shape[1])
-            if i == len(clips) - 1:
-                break  # before those that read are gone
+            if i in (0, len(clips) - 1):
+                ends.append((time.perf_counter(), used()))  # before those that read are gone
     seconds, cpu = (last - first for first, last in zip(ends[0], ends[-1], strict=True))
     print(sum(frames[1:]) / seconds, cpu / seconds)
 

@@ -19,7 +19,7 @@ from vidtok_runtime.tokens.tokens import TokenInfo, TokenReader
 from vidtok_runtime.video.reader import VideoReader
 from vidtok_runtime.video.source import Opening
 
-_PIECE = 1 << 19  # bytes of frames, or one frame
+_PIECE = 1 << 20  # bytes of frames, or one frame
 
 
 class ClipStart(NamedTuple):
