@@ -4,6 +4,7 @@ python scripts/benchmark.py speed --variant kl-4chn --size 64 --size 128 --json 
 python scripts/benchmark.py start
 python scripts/benchmark.py memory clip.mp4
 python scripts/benchmark.py batch
+python scripts/benchmark.py dataset --json dataset.json
 """
 
 from __future__ import annotations
@@ -335,6 +336,43 @@ def memory(clip: Path, bundle: str, size: str | None, times: int) -> None:
                 peaks.append(int(peak.split()[1]) / 1024)
                 print(f"{provider:<10}{clip.stem} x {count:<4}{peaks[-1]:8.0f} MiB   {summary.partition(': ')[2]}")
             print(f"{provider:<10}long / short: {peaks[-1] / peaks[0]:.3f}")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, path_type=Path, file_okay=False), required=False)
+@click.option("--bundle", default="tiny-kl-16chn", show_default=True, help="A shipped one, with its weights beside it.")
+@click.option("--size", default="128x128", show_default=True, help="As for vidtok-run, a square.")
+@click.option("--repeats", default=3, show_default=True, help="Rounds, in each of which all things have their turn.")
+@click.option("--copies", default=2, show_default=True, help="Times that the clips are done, one after the other.")
+@click.option("--torch/--no-torch", default=True, help="The same job in PyTorch (its compiler takes a minute).")
+@click.option("--json", "figures", type=FILE, help="Also keep the figures in this file, with those of earlier rounds.")
+def dataset(
+    folder: Path | None, bundle: str, size: str, repeats: int, copies: int, torch: bool, figures: Path | None
+) -> None:
+    """A data set: reading alone, encoding alone, both, and the same job in PyTorch, in frames a second on all cores.
+
+    Without FOLDER it makes its clips. The ideal is what reading and encoding allow that share the cores.
+    """
+    import dataset_speed
+
+    known: dict[str, Any] = {"frames/s, cores": {}}
+    if figures and figures.is_file():
+        known = json.loads(figures.read_bytes())
+    found: dataset_speed.Figures = known["frames/s, cores"]
+    with tempfile.TemporaryDirectory() as name:
+        if folder is None:
+            folder = Path(name)
+            dataset_speed.make_clips(folder)
+        for measured in dataset_speed.rounds(bundle, folder, size, repeats, copies, torch):
+            for what, rate in measured.items():
+                found.setdefault(what, []).append(rate)
+    what = f"clips of {bundle} at {size}, frames a second"
+    if figures:
+        target = PartFile(figures, force=True)
+        target.write_whole(
+            json.dumps({"what": what, "machine": machine(), "frames/s, cores": found}, indent=1).encode()
+        )
+    print(f"{what}: {machine()}\n{dataset_speed.report(found)}")
 
 
 if __name__ == "__main__":

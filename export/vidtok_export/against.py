@@ -36,7 +36,7 @@ class Difference:
 
 def read_clip(path: Path, frames: int, size: str | None) -> NDArray[np.uint8]:
     """The first frames of a clip, `T H W 3`; size as for `Selection`. Raises VideoError, InputError."""
-    with VideoReader(path, Selection(size=size)) as reader:
+    with VideoReader(path, Selection(size=size, resampling="rgb")) as reader:
         return np.stack([frame.pixels for frame in islice(reader, frames)])
 
 

@@ -19,8 +19,8 @@ import pytest
 from dataset_runs import OPTIONS, content, dataset, records, writer_of
 
 from vidtok_runtime.dataset.clips import list_clips
+from vidtok_runtime.dataset.job import EncodeRecipe, Job
 from vidtok_runtime.dataset.local import LocalEngine
-from vidtok_runtime.dataset.worker import EncodeRecipe, Job
 from vidtok_runtime.errors import ProviderError
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tools.demo import make_clip

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from dataset_runs import writer_of
 
 from vidtok_runtime.cli import main
+from vidtok_runtime.dataset.job import EncodeRecipe, Job
 from vidtok_runtime.dataset.ray_engine import RayEngine
-from vidtok_runtime.dataset.worker import EncodeRecipe, Job
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.video.writer import VideoWriter
 

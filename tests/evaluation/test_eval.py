@@ -41,7 +41,7 @@ from vidtok_runtime.video.source import Frame
 )
 def test_frames_on_show_at_a_rate(pts: list[int], rate: int, wanted: list[int]) -> None:
     frames = (Frame(np.full((1, 1, 3), p, np.uint8), p) for p in pts)
-    shown = list(Selection(fps=Fraction(rate)).pictures(frames, Fraction(1, 60), pts[0] if pts else 0, "clip"))
+    shown = list(Selection(fps=Fraction(rate)).shown(frames, Fraction(1, 60), pts[0] if pts else 0, "clip"))
     assert [int(frame.pixels[0, 0, 0]) for frame in shown] == wanted
     assert [frame.pts for frame in shown] == list(range(len(wanted)))
 
@@ -51,7 +51,7 @@ def test_figures_are_those_of_the_round_trip(clip: Path, bundle: str) -> None:
     tok = Tokenizer(bundle, provider="cpu", threads=1)
     model, protocol = Model(tok, "m"), Protocol(frames=6, size=32, fps=None)
     row = Evaluation(model, protocol).add(Excerpt(clip, protocol))
-    with VideoReader(clip, Selection(size="32")) as reader:
+    with VideoReader(clip, Selection(size="32", resampling="rgb")) as reader:
         frames = np.stack([frame.pixels for frame in reader])[:6]
     left = (frames.shape[2] - 32) // 2
     frames = frames[:, :, left : left + 32]

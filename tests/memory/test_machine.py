@@ -16,7 +16,7 @@ from dataset_runs import content, dataset
 
 from vidtok_runtime import Tokenizer, machine
 from vidtok_runtime.dataset import local
-from vidtok_runtime.dataset.worker import EncodeRecipe
+from vidtok_runtime.dataset.job import EncodeRecipe
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.machine import cores, free_memory
 from vidtok_runtime.memory.predict import affordable
@@ -161,15 +161,15 @@ def _session(tok: Tokenizer) -> object:
 def test_workers_by_quota(system: FakeSystem, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def engine(workers: int, time_limit: float | None) -> None:
-        asked.append(workers)
+    def engine(workers: int, time_limit: float | None, readers: int, devices: tuple[int, ...]) -> None:
+        asked.append((workers, readers))
         raise InputError("that was to be seen")
 
     monkeypatch.setattr(local, "LocalEngine", engine)
     for quota in ("150000", "300000", "900000"):
         system(V2 | {f"{GROUP}/pod/box/cpu.max": f"{quota} 100000"})
         assert "that was to be seen" in dataset(source, tmp_path / "out").output
-    assert asked == [2, 3, 4]
+    assert asked == [(2, 1), (3, 1), (4, 2)]
 
 
 def test_calls_are_as_long_as_free_memory_allows(system: FakeSystem, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,6 +216,8 @@ def test_workers_share_what_is_free(system: FakeSystem, monkeypatch: pytest.Monk
     system(meminfo(900))
     recipe = EncodeRecipe(lambda: Tokenizer("tiny-kl-16chn", "cpu"), {})
     assert recipe.shared(3).available == 300 * MIB
+    assert recipe.shared(3, aside=600 * MIB).available == 100 * MIB
+    assert recipe.shared(3, aside=1000 * MIB).available == 0
     (machine._ROOT / "proc/meminfo").unlink()
     assert recipe.shared(3).available is None
 
@@ -227,7 +229,7 @@ def test_a_data_set_with_little_memory(
     assert dataset(source, tmp_path / "roomy", "--workers", 2, *size).exit_code == 0
     peak = Tokenizer(None, "cpu", max_memory="1GB").plan("encoder", 64, 85).peak
     assert peak is not None
-    system(meminfo(2 * peak // MIB - 1))  # too little for two workers with whole calls
+    system(meminfo(2 * (peak + local.OF_A_READER) // MIB - 1))  # too little for two workers with whole calls
     result = dataset(source, tmp_path / "tight", "--workers", 2, *size)
     assert result.exit_code == 0, result.output
     assert re.search("vidtok: calls of (4|8|12) frames, since 16 would take more than the", capfd.readouterr().err)

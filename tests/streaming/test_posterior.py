@@ -12,7 +12,7 @@ import pytest
 from commands import run
 
 from vidtok_runtime import Tokenizer, Tokens
-from vidtok_runtime.dataset.worker import form_of
+from vidtok_runtime.dataset.job import form_of
 from vidtok_runtime.errors import InputError, MismatchError
 from vidtok_runtime.streaming.posterior import LatentForm, noise
 from vidtok_runtime.tokens.convert import convert_file

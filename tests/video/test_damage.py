@@ -46,7 +46,7 @@ def test_a_size_that_changes(tmp_path: Path) -> None:
         writer.write(np.zeros((32, 32, 3), np.uint8), 0)
         writer.close()
     with VideoReader(path) as reader:
-        reader._shape = (64, 64, 3)  # as if an earlier frame had been larger
+        reader._size = (64, 64)  # as if an earlier frame had been larger
         with pytest.raises(VideoError, match="changes its frame size"):
             list(reader)
 

@@ -11,7 +11,7 @@ import pytest
 from video_files import make, number_of, numbered, read, round_trip
 
 from vidtok_runtime.errors import InputError
-from vidtok_runtime.video.selection import Selection, fitted
+from vidtok_runtime.video.selection import Selection, placed, resize, scaled_size
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.h264"])
@@ -42,12 +42,16 @@ def test_another_rate(tmp_path: Path, name: str, fps: Fraction, count: int) -> N
 def test_fit() -> None:
     wide = np.zeros((40, 80, 3), np.uint8)
     wide[:, 20:60] = 200
-    padded = fitted(wide, 32, 32, "pad")
+
+    def fitted(fit: str) -> np.ndarray:
+        return placed(resize(wide, *scaled_size(40, 80, (32, 32), fit)), 32, 32)
+
+    padded = fitted("pad")
     assert padded.shape == (32, 32, 3)
     assert padded[:8].max() == padded[24:].max() == 0
     assert padded[16, 16, 0] == 200
-    assert fitted(wide, 32, 32, "crop").min() == 200
-    stretched = fitted(wide, 32, 32, "stretch")
+    assert fitted("crop").min() == 200
+    stretched = fitted("stretch")
     assert stretched[0, 0, 0] == 0
     assert stretched[0, 16, 0] == 200
 

@@ -30,7 +30,7 @@ class HeldClip:
     """A clip in memory: the first `limit` frames at a shorter side of `short_side`. Raises VideoError."""
 
     def __init__(self, path: Path, short_side: int, limit: int) -> None:
-        with VideoReader(path, Selection(size=str(short_side))) as reader:
+        with VideoReader(path, Selection(size=str(short_side), resampling="rgb")) as reader:
             frames = [frame for frame, _ in zip(reader, range(limit), strict=False)]
             self.pixels: Pixels = np.stack([frame.pixels for frame in frames])
             self.times = np.array([float(frame.pts * reader.time_base) for frame in frames])
@@ -48,14 +48,15 @@ class FileClip:
 
     def __init__(self, path: Path, short_side: int) -> None:
         self.path, self._size = path, str(short_side)
-        with VideoReader(path, Selection(size=self._size)) as reader:  # opens, and decodes a frame
+        with VideoReader(path, Selection(size=self._size, resampling="rgb")) as reader:  # opens, and decodes a frame
             self._fps = min(max(reader.fps, Fraction(1, 100)), Fraction(1000))  # what a selection takes
             count = round((reader.frame_count or 1) * self._fps / reader.fps)
             self.times = np.arange(max(1, count)) / float(self._fps)
 
     def take(self, index: NDArray[np.int64]) -> Pixels:
         first = int(index[0])
-        chosen = Selection(Fraction(first) / self._fps or None, fps=self._fps, size=self._size)
+        start = Fraction(first) / self._fps or None
+        chosen = Selection(start, fps=self._fps, size=self._size, resampling="rgb")
         frames: list[Pixels] = []
         with VideoReader(self.path, chosen) as reader:
             for number, frame in enumerate(reader, start=first):

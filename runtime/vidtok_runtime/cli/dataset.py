@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from vidtok_runtime.cli.options import COMMON, FOLDER, command, engine, latents, limit, source
+from vidtok_runtime.cli.options import COMMON, FOLDER, command, engines, latents, limit, source
 from vidtok_runtime.errors import InputError, QuarantineError
 from vidtok_runtime.machine import cores
 from vidtok_runtime.streaming.posterior import LatentForm
@@ -34,7 +34,14 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 )
 @click.argument("place", metavar="IN", type=click.Path(exists=True, path_type=Path))
 @click.argument("out", type=FOLDER)
-@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one a core, at most 4; cuda: 1]")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes that encode.  [default: one a core, at most 4; cuda: 1 a device]",
+)
+@click.option(
+    "--readers", type=click.IntRange(1), help="Processes that read for each of them.  [default: one a core in all]"
+)
 @click.option("--time-limit", type=float, callback=limit, help="Seconds for a clip.  [default: none]")
 @click.option("--retries", type=click.IntRange(0), default=1, show_default=True, help="More tries of a failed clip.")
 @click.option("--again", is_flag=True, help="Try the clips in quarantine again.")
@@ -50,13 +57,15 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @command(*COMMON)
 @latents
 @source
-@engine
+@engines
 def dataset(
     place: Path,
     out: Path,
     half: bool,
     form: LatentForm,
     workers: int | None,
+    readers: int | None,
+    devices: tuple[int, ...],
     time_limit: float | None,
     retries: int,
     kind: str,
@@ -74,24 +83,30 @@ def dataset(
 
     The same command goes on where it was stopped, killed or crashed. A list has a column `file`; its other columns,
     and the .txt and .json beside a clip of a folder or shard, go into index.parquet. Clips that fail are listed with
-    the reason in quarantine.csv, and the exit code is 1. A worker has as many threads as there are cores for each.
+    the reason in quarantine.csv, and the exit code is 1. A worker has as many threads as there are cores for each;
+    other processes read clips ahead of it.
     With --sample every clip draws with a seed of its own, made of SEED and its name, which its token file has.
     """
+    from vidtok_runtime.dataset.job import EncodeRecipe
     from vidtok_runtime.dataset.local import LocalEngine
     from vidtok_runtime.dataset.plan import DatasetPlan, Engine
     from vidtok_runtime.dataset.ray_engine import RayEngine
     from vidtok_runtime.dataset.run import tokenize_dataset
-    from vidtok_runtime.dataset.worker import EncodeRecipe
 
-    if kind == "ray" and time_limit:
-        raise click.UsageError("--time-limit is for local workers; with --engine ray leave it out")
+    for name, value in (("--time-limit", time_limit), ("--readers", readers), ("--device-id", devices != (0,))):
+        if kind == "ray" and value:
+            raise click.UsageError(f"{name} is for local workers; with --engine ray leave it out")
     tok = tokenizer(bundle)
-    workers = workers or (1 if tok.provider == "cuda" else min(4, cores()))
+    workers = workers or (len(devices) if tok.provider == "cuda" else min(4, cores()))
     threads = tok.options.threads or max(1, int(actor_cpus or cores() // workers))
-    runner: Engine = LocalEngine(workers, time_limit)
+    runner: Engine = LocalEngine(workers, time_limit, readers or max(1, cores() // workers), devices)
     if kind == "ray":
         gpus = float(tok.provider == "cuda") if actor_gpus is None else actor_gpus
         runner = RayEngine(workers, threads if actor_cpus is None else actor_cpus, gpus, batch_size)
+    chosen = asdict(selection)
+    resampling = chosen.pop("resampling")
+    if selection.size is not None:  # else nothing is resampled
+        chosen["size"] = f"{selection.size} by {resampling}"
     settings = {
         "family": tok.manifest.family,
         "name": tok.manifest.name,
@@ -101,7 +116,7 @@ def dataset(
         "groups": None if tok.stream.groups is None else asdict(tok.stream.groups),
         "half": half,
         **asdict(form),
-        **{name: None if value is None else str(value) for name, value in asdict(selection).items()},
+        **{name: None if value is None else str(value) for name, value in chosen.items()},
         "opening": [opening.damage.value, opening.raw, *map("=".join, opening.options)],
         **({} if opening.stream is None else {"stream": opening.stream}),
     }

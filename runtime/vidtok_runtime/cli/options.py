@@ -81,6 +81,14 @@ def limit(_: click.Context, __: click.Parameter, value: float | None) -> float |
     return value
 
 
+def _devices(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
+    """Numbers of devices: 0 or 0,1,2."""
+    numbers = value.split(",")
+    if not all(number.isascii() and number.isdecimal() for number in numbers) or len(set(numbers)) < len(numbers):
+        raise click.BadParameter(f"give numbers of devices, each once, like 0,1, got {value}")
+    return tuple(map(int, numbers))
+
+
 def _memory(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
     """Bytes; refuse what is no amount before any work starts."""
     from vidtok_runtime.memory.predict import parse_memory
@@ -101,7 +109,6 @@ COMMON = [
 ENGINE = [
     click.option("--provider", type=click.Choice(["auto", *PROVIDERS]), default="auto", show_default=True),
     click.option("--precision", help="fp32, int8 or fp16, as the bundle offers.  [default: the bundle's first]"),
-    click.option("--device-id", default=0, show_default=True, help="Number of the CUDA device."),
     click.option(
         "--provider-option", "engine_pairs", multiple=True, callback=_pairs, help="KEY=VALUE for the engine; repeat."
     ),
@@ -111,6 +118,16 @@ ENGINE = [
     ),
     click.option("--max-memory", callback=_memory, help="Shorter calls, then tiles, to stay below, as 4GB."),
 ]
+DEVICE = click.option("--device-id", default=0, show_default=True, help="Number of the CUDA device.")
+DEVICES = click.option(
+    "--device-id",
+    "devices",
+    default="0",
+    show_default=True,
+    metavar="N[,N...]",
+    callback=_devices,
+    help="Numbers of the CUDA devices, which workers take in turns.",
+)
 LATENTS = [
     click.option("--half", is_flag=True, help="Store latents as float16 (tokens are exact anyway)."),
     click.option(
@@ -215,17 +232,25 @@ def command(*options: Callable[..., Any]) -> Callable[[Callable[..., None]], Cal
 
 def engine(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options of an engine, and give `function` a `tokenizer(bundle)` made of them."""
+    return _add([DEVICE, *ENGINE], _with_tokenizer(function))
 
+
+def engines(function: Callable[..., None]) -> Callable[..., None]:
+    """As `engine`, where several devices may be named, whose numbers `function` gets as `devices`."""
+    return _add([DEVICES, *ENGINE], _with_tokenizer(function))
+
+
+def _with_tokenizer(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def call(
         *args: Any,
         provider: str,
         precision: str | None,
-        device_id: int,
         engine_pairs: tuple[tuple[str, str], ...],
         threads: int | None,
         window: int | None,
         max_memory: int | None,
+        device_id: int = 0,
         **kwargs: Any,
     ) -> None:
         options: dict[str, Any] = {
@@ -238,7 +263,7 @@ def engine(function: Callable[..., None]) -> Callable[..., None]:
         }
         function(*args, tokenizer=functools.partial(Tokenizer, provider=provider, **options), **kwargs)
 
-    return _add(ENGINE, call)
+    return call
 
 
 def latents(function: Callable[..., None]) -> Callable[..., None]:

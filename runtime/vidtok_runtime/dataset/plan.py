@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from vidtok_runtime.dataset.worker import EncodeRecipe, Job, Outcome
+from vidtok_runtime.dataset.job import EncodeRecipe, Job, Outcome
 
 
 class Engine(Protocol):

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from vidtok_runtime.dataset.worker import EncodeRecipe, Job, Outcome, Worker
+from vidtok_runtime.dataset.job import EncodeRecipe, Job, Outcome
+from vidtok_runtime.dataset.worker import Worker
 from vidtok_runtime.errors import ProviderError
 from vidtok_runtime.machine import cores
 

@@ -17,10 +17,10 @@ from tqdm import tqdm
 from vidtok_runtime.bundle.manifest import sha256_of
 from vidtok_runtime.dataset.clips import ClipEntry, list_clips, token_names
 from vidtok_runtime.dataset.index import index_missing, write_index, write_quarantine
+from vidtok_runtime.dataset.job import EncodeRecipe, Job, Outcome
 from vidtok_runtime.dataset.ledger import Ledger
 from vidtok_runtime.dataset.plan import DatasetPlan, Engine, Summary
 from vidtok_runtime.dataset.shards import ShardSample, Tars
-from vidtok_runtime.dataset.worker import EncodeRecipe, Job, Outcome
 from vidtok_runtime.errors import OutputError
 from vidtok_runtime.files import is_file, part_stem
 from vidtok_runtime.lists import few

@@ -71,7 +71,9 @@ class Excerpt:
 
     def _reader(self) -> VideoReader:
         size = str(self.protocol.size) if self.protocol.size else None
-        return VideoReader(self.path, Selection(fps=self.protocol.fps, size=size), Opening(stream=self.protocol.stream))
+        # As all figures so far were measured.
+        selection = Selection(fps=self.protocol.fps, size=size, resampling="rgb")
+        return VideoReader(self.path, selection, Opening(stream=self.protocol.stream))
 
     def __iter__(self) -> Iterator[Frame]:
         bytes_needed = 3 * (self.protocol.frames or _MAX_KEPT) * self.height * self.width

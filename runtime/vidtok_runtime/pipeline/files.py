@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import pathlib
 import tempfile
-from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -19,13 +18,14 @@ from tqdm import tqdm
 
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.files import is_file
+from vidtok_runtime.pipeline.clip_encoder import ClipEncoder, ClipFacts
 from vidtok_runtime.quality.metrics import Quality
 from vidtok_runtime.streaming.posterior import LatentForm
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tokens.edit import frame_range
 from vidtok_runtime.tokens.info import TokenInfo
 from vidtok_runtime.tokens.segments import joined, segments_in
-from vidtok_runtime.tokens.tokens import TokenReader, TokenWriter
+from vidtok_runtime.tokens.tokens import TokenReader
 from vidtok_runtime.video.audio import AudioCopy
 from vidtok_runtime.video.reader import VideoReader
 from vidtok_runtime.video.selection import Selection
@@ -121,25 +121,15 @@ def encode_file(
 
     gop, form: as `Tokenizer.encode` takes them.
     """
-    form = form or LatentForm()
     with (
         VideoReader(clip, selection, opening) as reader,
-        TokenWriter(out, tok.stream.codebook_size, half=half, force=force) as writer,
+        ClipEncoder(tok, out, reader.height, reader.width, half=half, gop=gop, form=form, force=force) as encoder,
         progress(reader.frame_count, "encode", quiet) as bar,
     ):
-        stream = tok.encoder(gop, **vars(form))
-        pts = array("q")  # the one thing that grows: eight bytes a frame
-        last_duration = None
-        step = tok.plan("encoder", reader.height, reader.width).chunk * tok.stream.time_factor
-        for chunk in _chunks(reader, step):
-            writer.append(*form.parted(stream.push(np.stack([frame.pixels for frame in chunk]))))
-            pts.extend(frame.pts for frame in chunk)
-            last_duration = chunk[-1].duration
+        for chunk in _chunks(reader, encoder.step):
+            encoder.push(np.stack([frame.pixels for frame in chunk]), [frame.pts for frame in chunk])
             bar.update(len(chunk))
-        writer.append(*form.parted(stream.finish()))
-        info = tok.describe(len(pts), reader.height, reader.width, reader.fps, reader.time_base, gop, form)
-        info = replace(info, display=reader.display).lasting(last_duration)
-        writer.close(info, np.frombuffer(pts, np.int64))
+        info = encoder.finish(ClipFacts.of(reader, chunk[-1].duration))
     warn(reader.path, reader.notes())
     return info
 

@@ -82,7 +82,7 @@ class SegmentFolder:
         self._writer.append(self._stream.finish())
         reader, count = self._reader, len(self._pts)
         info = self._tok.describe(count, reader.height, reader.width, reader.fps, reader.time_base)
-        info = replace(info, display=reader.display).lasting(self._last_duration)
+        info = replace(info, display=reader.display, resampling=reader.resampling).lasting(self._last_duration)
         self._writer.close(info, np.frombuffer(self._pts, np.int64))
         self._writer, self._pts = None, array("q")
         self._number += 1

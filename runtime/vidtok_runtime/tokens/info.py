@@ -77,6 +77,7 @@ class TokenInfo:
     normalized: bool = False
     display: Display | None = None  # pixel shape and colours of the clip
     last_duration: int | None = None  # units of time_base that the last frame is shown; None: 1/fps
+    resampling: str | None = None  # by which frames got their size, as `Selection` names it; None: they had it
 
     def to_metadata(self) -> dict[str, str]:
         """Strings for the safetensors header."""
@@ -116,6 +117,7 @@ class TokenInfo:
             normalized="normalized" in metadata and not old and bool(_integer(values, "normalized", 1)),
             display=Display.parse(values.text("display")) if "display" in metadata else None,
             last_duration=_integer(values, "last_duration", 1) if "last_duration" in metadata else None,
+            resampling=values.text("resampling") if "resampling" in metadata else None,
         )
         info._check()
         return info

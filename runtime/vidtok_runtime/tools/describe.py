@@ -141,6 +141,8 @@ def _tokens(reader: TokenReader, verify: bool) -> str:
         reader.kind: f"{reader.dtype} {list(reader.shape)}",
         "checksum": reader.checksum,
     }
+    if info.resampling is not None:
+        rows["resampling"] = f"of {info.resampling}"
     if reader.has_variance:
         rows["log variance"] = "of each latent"
     if info.sampled is not None:

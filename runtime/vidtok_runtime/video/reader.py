@@ -11,10 +11,13 @@ from os import PathLike, fspath
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vidtok_runtime.errors import VideoError
 from vidtok_runtime.files import is_folder
-from vidtok_runtime.video.selection import Selection, fit_size, fitted
-from vidtok_runtime.video.source import Frame, Opening, Source
+from vidtok_runtime.video.selection import Selection, fit_size, placed, resize, scaled_size
+from vidtok_runtime.video.source import Frame, Opening, Picture, Source
 from vidtok_runtime.video.source_camera import Camera
 from vidtok_runtime.video.source_container import ContainerSource
 from vidtok_runtime.video.source_images import ImageFolder, open_file
@@ -63,8 +66,8 @@ class VideoReader:
     """Frames of a source in display order, turned upright, as the selection asks for; to be iterated once.
 
     On the source's clock, in seconds: `origin` is when the times of the frames are 0, and `span` the start and the
-    end that were asked for. Raises VideoError when the source is no video, holds no frame, or is damaged in a way
-    that `opening` does not allow.
+    end that were asked for. `resampling`: that of `Selection` by which frames get their size, None: they have it.
+    Raises VideoError when the source is no video, holds no frame, or is damaged in a way that `opening` does not allow.
     """
 
     def __init__(
@@ -84,16 +87,16 @@ class VideoReader:
 
     def _start(self) -> None:
         source, chosen = self._source, self.selection
-        frames = source.frames()
-        first = next(frames, None)
+        pictures = source.pictures()
+        first = next(pictures, None)
         if first is None:
             raise VideoError(f"{self.path} holds no frames")
-        self._shape = first.pixels.shape
-        own = self._shape[0], self._shape[1]
+        own = self._size = first.height, first.width
         self.height, self.width = fit_size(chosen.size, *own)
         self.display = source.display
         if chosen.any_shape and chosen.fit == "stretch":
             self.display = self.display.resized(own, (self.height, self.width))
+        self.resampling = self._scaled(first)[1]
         self.live, self.replays, self.sound = source.live, source.replays, source.sound
         self.fps = chosen.fps or source.fps
         self.time_base = 1 / chosen.fps if chosen.fps else source.time_base
@@ -107,7 +110,7 @@ class VideoReader:
         wanted = first.pts + int((chosen.start or 0) / source.time_base)
         self._first = first.pts
         entered = wanted > first.pts and source.seek(wanted)
-        self._frames = source.frames() if entered else itertools.chain([first], frames)
+        self._pictures = source.pictures() if entered else itertools.chain([first], pictures)
 
     @property
     def frame_count(self) -> int | None:
@@ -125,17 +128,35 @@ class VideoReader:
         return self._source.notes()
 
     def __iter__(self) -> Iterator[Frame]:
-        nothing = True
-        for frame in self.selection.pictures(self._frames, self._source.time_base, self._first, self.path):
-            if frame.pixels.shape != self._shape and not self.selection.any_shape:
+        last: Picture | None = None
+        for picture in self.selection.shown(self._pictures, self._source.time_base, self._first, self.path):
+            if (picture.height, picture.width) != self._size and not self.selection.any_shape:
                 raise VideoError(
                     f"{self.path} changes its frame size in the middle; cut it there first, or give --size WIDTHxHEIGHT"
                 )
-            nothing = False
-            pixels = fitted(frame.pixels, self.height, self.width, self.selection.fit)
-            yield Frame(pixels, frame.pts, frame.duration)
-        if nothing:
+            if last is None or picture.draw is not last.draw:  # else it is shown once more
+                pixels = self._drawn(picture)
+            last = picture
+            yield Frame(pixels, picture.pts, picture.duration)
+        if last is None:
             raise VideoError(f"{self.path} has no frame in the time that was asked for")
+
+    def _scaled(self, picture: Picture) -> tuple[tuple[int, int], str | None]:
+        """Height and width that a picture gets, before it is cropped or padded, and by which resampling."""
+        own = picture.height, picture.width
+        height, width = scaled_size(*own, (self.height, self.width), self.selection.fit)
+        if (height, width) == own:
+            return own, None
+        shrinks = picture.shrinks and height <= own[0] and width <= own[1]
+        return (height, width), self.selection.resampling if shrinks else "rgb"
+
+    def _drawn(self, picture: Picture) -> NDArray[np.uint8]:
+        size, resampling = self._scaled(picture)
+        if resampling == "rgb":
+            pixels = resize(picture.draw(picture.height, picture.width), *size)
+        else:
+            pixels = picture.draw(*size)
+        return placed(pixels, self.height, self.width)
 
     def close(self) -> None:
         self._source.close()

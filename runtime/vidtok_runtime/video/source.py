@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
@@ -23,6 +23,26 @@ class Frame:
     duration: int | None = None
 
 
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a source before it becomes pixels, upright `height` by `width`; times as those of a Frame.
+
+    draw: gives uint8 `H W 3` RGB; where the source `shrinks`, of any height and width up to its own, else of its own.
+    """
+
+    height: int
+    width: int
+    draw: Callable[[int, int], NDArray[np.uint8]]
+    shrinks: bool
+    pts: int
+    duration: int | None = None
+
+    @classmethod
+    def of(cls, pixels: NDArray[np.uint8], pts: int, duration: int | None = None) -> Picture:
+        """One that is pixels already."""
+        return cls(pixels.shape[0], pixels.shape[1], lambda height, width: pixels, False, pts, duration)
+
+
 TRANSPARENT = "it has transparency, which is dropped: the colours below it count"
 
 
@@ -39,13 +59,14 @@ class Opening:
     """How a source is opened.
 
     raw: `WxH:FORMAT:FPS` of frames without header; options: FFmpeg's, by name; stream: FFmpeg's number of the video
-    stream to take, None for its own choice.
+    stream to take, None for its own choice; threads: that decode, None for one on each core that may be used.
     """
 
     damage: Damage = Damage.REFUSED
     raw: str | None = None
     options: tuple[tuple[str, str], ...] = ()
     stream: int | None = None
+    threads: int | None = None
 
 
 class Source(Protocol):
@@ -59,7 +80,7 @@ class Source(Protocol):
 
     @property
     def display(self) -> Display:
-        """How the pictures are meant to be shown; known after the first frame."""
+        """How the pictures are meant to be shown; known after the first one."""
         ...
 
     @property
@@ -67,14 +88,14 @@ class Source(Protocol):
         """Frames promised by the source, or estimated from its duration; None when neither is known."""
         ...
 
-    def frames(self) -> Iterator[Frame]:
-        """Frames from here on, upright, `pts` rising."""
+    def pictures(self) -> Iterator[Picture]:
+        """Pictures from here on, `pts` rising."""
         ...
 
     def seek(self, pts: int) -> bool:
         """Prepare for the frames from the one on show at `pts` on.
 
-        True: `frames`, called anew, begins at or before it. False: the source goes on where it is.
+        True: `pictures`, called anew, begins at or before it. False: the source goes on where it is.
         """
         ...
 

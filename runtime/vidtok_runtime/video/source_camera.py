@@ -12,7 +12,7 @@ import numpy as np
 
 from vidtok_runtime.errors import VideoError
 from vidtok_runtime.video.display import Display
-from vidtok_runtime.video.source import Frame
+from vidtok_runtime.video.source import Picture
 
 
 class Camera:
@@ -35,7 +35,7 @@ class Camera:
             raise VideoError(f"no camera {index} can be opened; see that it is plugged in, free and yours to read")
         self.fps = Fraction(self._capture.get(cv2.CAP_PROP_FPS) or 30).limit_denominator(1001)
 
-    def frames(self) -> Iterator[Frame]:
+    def pictures(self) -> Iterator[Picture]:
         began: float | None = None
         pts = -1
         while True:
@@ -45,7 +45,7 @@ class Camera:
             now = time.monotonic()
             began = now if began is None else began
             pts = max(pts + 1, round((now - began) / self.time_base))
-            yield Frame(np.ascontiguousarray(pixels[:, :, ::-1]), pts)
+            yield Picture.of(np.ascontiguousarray(pixels[:, :, ::-1]), pts)
 
     def seek(self, pts: int) -> bool:
         """Time passes; what lies before the start is thrown away."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from av.format import Flags
 
 from vidtok_runtime.errors import InputError, VideoError
 from vidtok_runtime.files import is_file
+from vidtok_runtime.machine import cores
 from vidtok_runtime.video.colour import ToRgb
 from vidtok_runtime.video.display import Display
 from vidtok_runtime.video.ending import Ending
 from vidtok_runtime.video.entry import entry
 from vidtok_runtime.video.film import Film, find_film, is_animated_webp, transparent
-from vidtok_runtime.video.source import TRANSPARENT, Damage, Frame, Opening
+from vidtok_runtime.video.source import TRANSPARENT, Damage, Opening, Picture
 from vidtok_runtime.video.timestamps import Timestamps
 
 NETWORK_TIMEOUT = 30.0  # seconds without an answer
@@ -39,6 +41,11 @@ def raw_options(raw: str) -> dict[str, str]:
     return {"video_size": size, "pixel_format": pixel_format, "framerate": fps}
 
 
+def _threads(count: int) -> int:
+    """As many as FFmpeg takes for so many cores; it knows nothing of quotas."""
+    return min(count + 1, 16) if count > 1 else 1
+
+
 class ContainerSource:
     """The film (see `find_film`) in what FFmpeg calls by a URL: `file:NAME`, `pipe:0`, `rtsp://...`. Raises VideoError.
 
@@ -55,12 +62,13 @@ class ContainerSource:
         self._url = url
         self._opening = opening
         self._timeout = NETWORK_TIMEOUT if scheme not in ("file", "pipe") else None
+        self._threads = opening.threads or _threads(cores())
         self._container = self._open()
         self._stream, crop = self._film(self._container)
         self.fps = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
         self.time_base = Fraction(self._stream.time_base or 1 / self.fps)
         self.sound = bool(self._container.streams.audio)
-        self._convert = ToRgb(crop)
+        self._convert = ToRgb(crop, threads=self._threads)
         self._missing = ""
         self._alpha = alpha
         self._key: int | None = None  # where the source was entered behind its start
@@ -95,6 +103,7 @@ class ContainerSource:
             raise
         # Threads that decode a frame each would hold as many frames back.
         film.stream.thread_type = "SLICE" if self.live else "AUTO"
+        film.stream.thread_count = self._threads
         return film
 
     @property
@@ -134,9 +143,9 @@ class ContainerSource:
                 return True
         return False
 
-    def frames(self) -> Iterator[Frame]:
+    def pictures(self) -> Iterator[Picture]:
         held: tuple[Any, int] | None = None
-        for raw, pts in self._clock.rising(self._pictures()):
+        for raw, pts in self._clock.rising(self._decoded_pictures()):
             if held is not None:
                 shown = pts - held[1]
                 if 2 * shown > 3 * self._step:
@@ -144,19 +153,20 @@ class ContainerSource:
                     self._lost += round(shown / self._step) - 1
                 # What is no longer on show when the wanted frames begin need not be converted.
                 if self.replays and (self._wanted is None or pts > self._wanted):
-                    yield self._frame(*held, shown)
+                    yield self._picture(*held, shown)
             held = raw, pts
             if not self.replays:  # where frames come late, none waits for the next
-                yield self._frame(*held, None)
+                yield self._picture(*held, None)
         self._check_end()
         if held is not None and self.replays:
             shown = self._ending.shown(held[0]) if held[0].pts == held[1] and not self._missing else 0
-            yield self._frame(*held, shown)
+            yield self._picture(*held, shown)
 
-    def _frame(self, raw: Any, pts: int, duration: int | None) -> Frame:
-        return Frame(self._convert(raw, self._stream.sample_aspect_ratio), pts, duration or None)
+    def _picture(self, raw: Any, pts: int, duration: int | None) -> Picture:
+        height, width = self._convert.look(raw, self._stream.sample_aspect_ratio)
+        return Picture(height, width, partial(self._convert, raw), self._convert.shrinks(raw), pts, duration or None)
 
-    def _pictures(self) -> Iterator[tuple[Any, int | None]]:
+    def _decoded_pictures(self) -> Iterator[tuple[Any, int | None]]:
         """Frames as they are decoded, each with its own time."""
         for packet in self._packets():
             failure = "it is damaged" if packet.is_corrupt else ""

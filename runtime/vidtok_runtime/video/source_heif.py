@@ -16,7 +16,7 @@ from vidtok_runtime.video.colour import ToRgb, cut
 from vidtok_runtime.video.display import Display
 from vidtok_runtime.video.film import check_decoder
 from vidtok_runtime.video.heif import Heif
-from vidtok_runtime.video.source import TRANSPARENT, Frame
+from vidtok_runtime.video.source import TRANSPARENT, Picture
 
 _MAX_PIXELS = 1 << 28
 
@@ -41,8 +41,8 @@ class HeifPicture:
             reason = getattr(error, "strerror", None) or error
             raise VideoError(f"{path} cannot be opened as an image: {reason}") from error
 
-    def frames(self) -> Iterator[Frame]:
-        yield Frame(self._oriented(self._whole()), 0)
+    def pictures(self) -> Iterator[Picture]:
+        yield Picture.of(self._oriented(self._whole()), 0)
 
     def _whole(self) -> NDArray[np.uint8]:
         layout = self._layout
@@ -80,7 +80,8 @@ class HeifPicture:
                 for raw in packet.decode():
                     if raw.is_corrupt:
                         raise VideoError(f"{self._path} is broken: a picture is damaged; repair or re-download it")
-                    yield packet.stream.id, convert(raw, packet.stream.sample_aspect_ratio)
+                    convert.look(raw, packet.stream.sample_aspect_ratio)
+                    yield packet.stream.id, convert(raw)
         except av.FFmpegError as error:
             raise VideoError(f"{self._path} is broken: {error.strerror}; repair or re-download it") from error
         quarters = sum(values[0] for kind, *values in self._layout.steps if kind == "irot")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 from vidtok_runtime.errors import VideoError
 from vidtok_runtime.video.display import Display
 from vidtok_runtime.video.heif import read_heif
-from vidtok_runtime.video.source import Frame, Opening, Source
+from vidtok_runtime.video.source import Opening, Picture, Source
 from vidtok_runtime.video.source_container import ContainerSource
 from vidtok_runtime.video.source_heif import HeifPicture
 
@@ -60,20 +61,20 @@ class ImageFolder:
     def frame_count(self) -> int:
         return len(self._paths)
 
-    def frames(self) -> Iterator[Frame]:
+    def pictures(self) -> Iterator[Picture]:
         while self._next < len(self._paths):
             index, self._next = self._next, self._next + 1
             source = open_file(str(self._paths[index]), self._opening)
             try:
-                frame = next(source.frames(), None)
+                picture = next(source.pictures(), None)
                 self.display = source.display
                 for note in source.notes():
                     self._notes[note] = self._notes.get(note, 0) + 1
             finally:
                 source.close()
-            if frame is None:
+            if picture is None:
                 raise VideoError(f"{self._paths[index]} holds no picture")
-            yield Frame(frame.pixels, index, 1)
+            yield replace(picture, pts=index, duration=1)
 
     def seek(self, pts: int) -> bool:
         self._next = min(pts, len(self._paths) - 1)

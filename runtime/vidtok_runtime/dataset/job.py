@@ -1,0 +1,91 @@
+"""What there is to do with a clip, and what became of it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vidtok_runtime.bundle.manifest import sha256_of
+from vidtok_runtime.errors import OutputError, VidtokError
+from vidtok_runtime.lists import plain_name
+from vidtok_runtime.machine import free_memory
+from vidtok_runtime.streaming.posterior import LatentForm
+from vidtok_runtime.tokenizer import Tokenizer
+from vidtok_runtime.tokens.tokens import TokenInfo
+
+_OF_THE_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
+
+
+@dataclass(frozen=True)
+class EncodeRecipe:
+    """How clips become tokens: makes the tokenizer of a worker, and the keywords of `encode_file`.
+
+    Latents that are drawn get a seed for each clip, made of that in `form` and the clip's name: clips of one data set
+    do not share their noise.
+    available: bytes that calls of a worker stay within by being shorter, None where that is not known.
+    """
+
+    tokenizer: Callable[..., Tokenizer]
+    encode: Mapping[str, Any]
+    available: int | None = None
+
+    def shared(self, workers: int, aside: int = 0) -> EncodeRecipe:
+        """For so many workers on this machine: each gets its part of the memory that is free now, less that aside."""
+        free = free_memory()
+        return self if free is None else replace(self, available=max(0, free - aside) // workers)
+
+    def on(self, device_id: int) -> EncodeRecipe:
+        """The same on a device of this number."""
+        return replace(self, tokenizer=partial(self.tokenizer, device_id=device_id))
+
+
+class Job(NamedTuple):
+    """A clip of this name, from `url` into the file `target`."""
+
+    clip: str
+    url: str
+    target: Path
+
+
+class Outcome(NamedTuple):
+    """What became of a clip: facts about its file, or why there is none. fatal: no other clip will do better."""
+
+    clip: str
+    facts: dict[str, Any] | None = None
+    reason: str = ""
+    fatal: bool = False
+
+
+def failure(job: Job, error: Exception) -> Outcome:
+    """What becomes of a clip with an error: of this clip, or of all that would be written."""
+    if isinstance(error, OutputError):
+        fatal = getattr(error.__cause__, "errno", None) not in _OF_THE_NAME
+        return Outcome(job.clip, None, plain_name(str(error)), fatal)
+    reason = str(error) if isinstance(error, VidtokError) else f"{type(error).__name__}: {error}"
+    return Outcome(job.clip, None, reason.replace(job.url, job.clip))
+
+
+def done(job: Job, info: TokenInfo) -> Outcome:
+    """The outcome of a clip whose file is there."""
+    facts = {
+        "size": job.target.stat().st_size,
+        "sha256": sha256_of(job.target),
+        "frames": info.num_frames,
+        "height": info.height,
+        "width": info.width,
+        "fps": None if info.fps is None else str(info.fps),
+    }
+    return Outcome(job.clip, facts)
+
+
+def form_of(clip: str, form: LatentForm | None) -> LatentForm | None:
+    """The form of a clip's latents: with a seed of its own, the first four bytes of the SHA-256 of seed and name."""
+    if form is None or form.sample is None:
+        return form
+    digest = hashlib.sha256(f"{form.sample} {clip}".encode("utf-8", "surrogateescape")).digest()
+    return replace(form, sample=int.from_bytes(digest[:4], "big"))

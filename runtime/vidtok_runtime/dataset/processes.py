@@ -1,0 +1,92 @@
+"""What the processes of a data set do: some read clips, one encodes what they read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from tqdm import tqdm
+
+from vidtok_runtime.dataset.feed import Ahead, receive
+from vidtok_runtime.dataset.job import EncodeRecipe
+from vidtok_runtime.dataset.reading import ClipFrames, ClipStart, read_clip
+from vidtok_runtime.dataset.worker import Worker
+from vidtok_runtime.errors import VidtokError
+
+
+def serve_reader(line: Connection, feed: Connection, recipe: EncodeRecipe) -> None:
+    """Say None when a job may come; read it, into `feed`.
+
+    The next one may come only when all of this one is at the other end: what a reader dies of is then no other clip's
+    fault.
+    """
+    import cv2
+
+    _of_its_parent()
+    cv2.setNumThreads(1)  # there are as many readers as it needs
+    ahead = Ahead(feed)
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone
+        while True:
+            line.send(None)
+            job = line.recv()
+            for piece in read_clip(recipe, job, threads=1):
+                ahead.put(job, piece)
+            ahead.drain()
+
+
+def serve_engine(line: Connection, feeds: Sequence[Connection], recipe: EncodeRecipe) -> None:
+    """Say None when ready (or what is wrong), then which of the clips in the feeds it is at, and outcomes."""
+    _of_its_parent()
+    try:
+        worker = Worker(recipe)
+    except VidtokError as error:
+        line.send(str(error))
+        return
+    line.send(None)
+    open_feeds, at = list(feeds), None
+    begun: dict[Connection, None] = {}  # those amid a clip, the oldest first
+    with contextlib.suppress(OSError):  # the parent is gone
+        while open_feeds:
+            ready = wait(open_feeds)
+            # A clip that is begun goes first: others begin only when the engine would wait, and few states are held.
+            feed: Any = next((one for one in begun if one in ready), ready[0])
+            try:
+                job, piece = receive(feed)
+            except EOFError:
+                open_feeds.remove(feed)
+                begun.pop(feed, None)
+                continue
+            if job != at:
+                line.send(job)
+                at = job
+            outcome = worker.take(job, piece)
+            if outcome:
+                line.send(outcome)
+            if isinstance(piece, ClipStart):
+                begun[feed] = None
+            elif not isinstance(piece, ClipFrames):
+                begun.pop(feed, None)
+
+
+def _of_its_parent() -> None:
+    """Leave signals to the parent, and end with it."""
+    # What goes to all of a group, as Ctrl-C does, is for the parent, which ends its workers.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    tqdm.set_lock(threading.RLock())  # its own is shared between processes and left behind by one that is killed
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """End with the parent, even if that is killed: nobody would take note of what is done here."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

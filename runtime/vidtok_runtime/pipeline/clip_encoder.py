@@ -1,0 +1,95 @@
+"""Frames of one clip into a token file, as they come."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from os import PathLike
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtok_runtime.streaming.posterior import LatentForm
+from vidtok_runtime.tokenizer import Tokenizer
+from vidtok_runtime.tokens.tokens import TokenInfo, TokenWriter
+from vidtok_runtime.video.display import Display
+from vidtok_runtime.video.reader import VideoReader
+
+
+class ClipFacts(NamedTuple):
+    """What a token file says of its clip, known when all of it is read; last_duration: in units of the time base."""
+
+    fps: Fraction
+    time_base: Fraction
+    display: Display
+    resampling: str | None
+    last_duration: int | None
+
+    @classmethod
+    def of(cls, reader: VideoReader, last_duration: int | None) -> ClipFacts:
+        """Those of a reader that has come to its end."""
+        return cls(reader.fps, reader.time_base, reader.display, reader.resampling, last_duration)
+
+
+class ClipEncoder:
+    """Tokenizes frames in calls of `step` frames, however they come; the file appears when all of it is there.
+
+    gop, form: as `Tokenizer.encode` takes them. Raises InputError, OutputError.
+    """
+
+    def __init__(
+        self,
+        tok: Tokenizer,
+        out: str | PathLike[str],
+        height: int,
+        width: int,
+        *,
+        half: bool = False,
+        gop: int | None = None,
+        form: LatentForm | None = None,
+        force: bool = False,
+    ) -> None:
+        self._tok, self._gop, self._size = tok, gop, (height, width)
+        self._form = form or LatentForm()
+        self.step = tok.plan("encoder", height, width).chunk * tok.stream.time_factor
+        self._stream = tok.encoder(gop, **vars(self._form))
+        self._writer = TokenWriter(out, tok.stream.codebook_size, half=half, force=force)
+        self._pts = array("q")  # the one thing that grows: eight bytes a frame
+        self._waiting = np.zeros((0, height, width, 3), np.uint8)
+
+    def push(self, pixels: NDArray[np.uint8], pts: Sequence[int]) -> None:
+        """Take frames `n H W 3`, whose times are `pts`."""
+        self._pts.extend(pts)
+        if len(self._waiting):
+            pixels = np.concatenate([self._waiting, pixels])
+        whole = len(pixels) - len(pixels) % self.step
+        for start in range(0, whole, self.step):
+            self._encode(pixels[start : start + self.step])
+        self._waiting = pixels[whole:]
+
+    def _encode(self, pixels: NDArray[np.uint8]) -> None:
+        self._writer.append(*self._form.parted(self._stream.push(pixels)))
+
+    def finish(self, facts: ClipFacts) -> TokenInfo:
+        """Encode what waits, and give the file its name."""
+        if len(self._waiting):
+            self._encode(self._waiting)
+        self._writer.append(*self._form.parted(self._stream.finish()))
+        info = self._tok.describe(len(self._pts), *self._size, facts.fps, facts.time_base, self._gop, self._form)
+        info = replace(info, display=facts.display, resampling=facts.resampling).lasting(facts.last_duration)
+        self._writer.close(info, np.frombuffer(self._pts, np.int64))
+        return info
+
+    def __enter__(self) -> ClipEncoder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove what was written of a file that is not finished."""
+        self._writer.discard()
