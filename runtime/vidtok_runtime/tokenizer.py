@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import math
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.arguments import as_array, frame_rate, whole
-from vidtok_runtime.bundle.graph_entry import ROLES, GraphEntry
+from vidtok_runtime.bundle.graph_entry import ROLES
 from vidtok_runtime.bundle.lookup import find_bundle
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.bundle.stream_spec import SURPLUS, Groups, StreamSpec
@@ -29,15 +27,15 @@ from vidtok_runtime.engines.load import load_chain
 from vidtok_runtime.engines.provider_options import engine_options
 from vidtok_runtime.engines.registry import PROVIDERS, choose_provider
 from vidtok_runtime.errors import InputError, MismatchError
-from vidtok_runtime.memory.planner import CallPlan, Planner
-from vidtok_runtime.memory.predict import affordable, parse_memory, tells_stages
-from vidtok_runtime.streaming.geometry import FrameNotes, check_frames, padded_size
+from vidtok_runtime.memory.planner import CallPlan
+from vidtok_runtime.memory.plans import Plans, shortened
+from vidtok_runtime.memory.predict import parse_memory
+from vidtok_runtime.streaming.geometry import FrameNotes, check_frames
 from vidtok_runtime.streaming.graph_calls import Calls
 from vidtok_runtime.streaming.groups import DecoderGroups, EncoderGroups
 from vidtok_runtime.streaming.posterior import LatentForm, Posterior
 from vidtok_runtime.streaming.stream import DecoderStream, EncoderStream
 from vidtok_runtime.streaming.tiled_graph import in_tiles
-from vidtok_runtime.streaming.tiles import Tiling
 from vidtok_runtime.tokens.tokens import TokenInfo, Tokens
 
 # Of the process, since a lock of its own would keep a Tokenizer from being pickled.
@@ -78,15 +76,15 @@ class Tokenizer:
         self._asked_window = window
         self._stream = self.manifest.stream if window is None else self._in_windows(window)
         self.max_memory = None if max_memory is None else parse_memory(max_memory)
-        self.available: int | None = None  # bytes without a limit; None: what is free at the first call
         self.options = Options(threads, device_id)
         self.provider = choose_provider(provider)
         self.options = replace(self.options, provider_options=engine_options(self.provider, provider_options))
-        self.precision = self._entries("encoder", precision)[0].precision
+        graphs = PROVIDERS[self.provider].graphs or self.provider
+        self.precision = self.manifest.chain("encoder", graphs, precision)[0].precision
+        self._entries = partial(self.manifest.chain, provider=graphs, precision=self.precision)
         self._said = {self.precision}  # precisions of tokens that need no (further) word
         self._loaded: dict[str, GraphChain] = {}
-        self._plans: dict[object, CallPlan] = {}
-        self._told = False
+        self.plans = Plans(self.manifest, self.provider, self.max_memory, self._entries)
         self._notes = FrameNotes()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -197,7 +195,7 @@ class Tokenizer:
 
     def _encoder(self, gop: int | None, form: LatentForm, clips: int | None) -> EncoderStream | EncoderGroups:
         stream = replace(self._stream, groups=self._groups(gop))
-        form.check(self.manifest, self._entries("encoder", self.precision)[-1])
+        form.check(self.manifest, self._entries("encoder")[-1])
 
         def start() -> EncoderStream:
             chain = self._chain("encoder")
@@ -283,7 +281,7 @@ class Tokenizer:
         with _BOOKS:
             try:
                 roles = tuple(dict.fromkeys([*self._loaded, role]))
-                return self._planned(roles, role, stream, height, width, clips)
+                return self.plans.plan(roles, role, stream, height, width, clips)
             except InputError:
                 if not self._drop_others(role):
                     raise
@@ -294,44 +292,10 @@ class Tokenizer:
         try:
             with _BOOKS:
                 for role in ROLES:
-                    self._planned(ROLES, role, self._stream, height, width)
+                    self.plans.plan(ROLES, role, self._stream, height, width)
         except InputError:
             return False
         return True
-
-    def _planned(
-        self, roles: tuple[str, ...], role: str, stream: StreamSpec, height: int, width: int, clips: int = 1
-    ) -> CallPlan:
-        """The plan of one role while streams of several run."""
-        multiple = stream.spatial_multiple
-        tall, wide = padded_size(height, width, stream.side_multiple, square=stream.square)
-        size, chunks = (tall // multiple, wide // multiple), _chunks(stream, role)
-        key = (size, chunks, roles, clips)
-        if key not in self._plans:
-            chains = {r: self._entries(r, self.precision) for r in roles}
-            self._plans[key] = self._choose(chains, chunks, *size, clips)
-        return self._plans[key]
-
-    def _choose(
-        self, chains: Mapping[str, Sequence[GraphEntry]], chunks: range, height: int, width: int, clips: int
-    ) -> CallPlan:
-        """The plan for frames of a size in latents, and a line about it."""
-        if self.max_memory is not None:
-            planner = Planner(self.manifest, chains, self.provider, self.max_memory, chunks, clips=clips)
-            plan = planner.choose(height, width)
-            print(f"vidtok: {planner.text(plan)}", file=sys.stderr)
-            return plan
-        if self.available is None:
-            self.available = affordable(self.provider)
-        longest = CallPlan(chunks[-1], {role: Tiling.whole(height, width) for role in chains})
-        if self.available is None or not all(map(tells_stages, chains.values())):
-            return longest
-        planner = Planner(self.manifest, chains, self.provider, self.available, chunks, free=True, clips=clips)
-        plan = planner.choose(height, width)
-        if (plan.in_tiles or plan.chunk < longest.chunk) and not self._told:
-            print(f"vidtok: {planner.why(plan)}", file=sys.stderr)
-            self._told = True
-        return plan
 
     def describe(
         self,
@@ -428,10 +392,8 @@ class Tokenizer:
         beside: str | None = None,
     ) -> Calls:
         """The graph calls of a stream of clips of frames of a size, of which a decoder's holds so many."""
-        plan, calls = self.plan(chain.role, height, width, stream.groups, clips), stream.calls(chain.role)
-        group = stream.group_length(chain.role)
-        if calls.max is not None and not calls.exact:
-            calls = replace(calls, max=min(calls.max, plan.chunk * _unit(stream, chain.role)))
+        plan = self.plan(chain.role, height, width, stream.groups, clips)
+        calls, group = shortened(stream, chain.role, plan.chunk), stream.group_length(chain.role)
         if chain.role == "decoder":
             calls = replace(calls, drop=stream.dropped(frames))
         return Calls(in_tiles(chain, plan.tiles[chain.role], stream.spatial_multiple), calls, group, beside)
@@ -458,9 +420,6 @@ class Tokenizer:
                 del self._loaded[other]
             return bool(others)
 
-    def _entries(self, role: str, precision: str | None) -> tuple[GraphEntry, ...]:
-        return self.manifest.chain(role, PROVIDERS[self.provider].graphs or self.provider, precision)
-
     def _chain(self, role: str) -> GraphChain:
         with _BOOKS:
             if role in self._loaded:
@@ -468,18 +427,3 @@ class Tokenizer:
         chain = load_chain(self.manifest, role, self.provider, self.precision, self.options)
         with _BOOKS:
             return self._loaded.setdefault(role, chain).fresh()
-
-
-def _unit(stream: StreamSpec, role: str) -> int:
-    """Frames or latents, whichever the calls of a role are counted in, of a latent."""
-    return stream.time_factor if role == "encoder" else 1
-
-
-def _chunks(stream: StreamSpec, role: str) -> range:
-    """Latents that a call may have."""
-    calls, unit = stream.calls(role), _unit(stream, role)
-    longest = stream.groups.latents if calls.max is None and stream.groups else -(-(calls.max or 1) // unit)
-    step = calls.multiple // math.gcd(calls.multiple, unit)
-    if calls.max is None or calls.exact or step > longest:  # what cannot be cut
-        return range(longest, longest + 1)
-    return range(step, longest + 1, step)

@@ -19,7 +19,7 @@ class Worker:
     def __init__(self, recipe: EncodeRecipe) -> None:
         self._recipe = recipe
         self._tok = recipe.tokenizer()
-        self._tok.available = recipe.available
+        self._tok.plans.available = recipe.available
         # Loads the graphs now: what is wrong with them is no clip's fault.
         self._tok.encoder(**vars(recipe.encode.get("form") or LatentForm()))
         self._begun: dict[str, ClipEncoder] = {}
