@@ -230,7 +230,7 @@ def test_a_data_set_with_little_memory(
     peak = Tokenizer(None, "cpu", max_memory="1GB").plan("encoder", 64, 85).peak
     assert peak is not None
     system(meminfo(2 * (peak + local.OF_A_READER) // MIB - 1))  # too little for two workers with whole calls
-    result = dataset(source, tmp_path / "tight", "--workers", 2, *size)
+    result = dataset(source, tmp_path / "tight", "--workers", 2, "--readers", 1, *size)
     assert result.exit_code == 0, result.output
     assert re.search("vidtok: calls of (4|8|12) frames, since 16 would take more than the", capfd.readouterr().err)
     found, wanted = content(tmp_path / "tight"), content(tmp_path / "roomy")

@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.engines.stateful import StatefulGraph
 from vidtok_runtime.errors import BundleError, InputError
 from vidtok_runtime.memory.planner import Planner
+from vidtok_runtime.memory.plans import Plans
 from vidtok_runtime.memory.predict import Counts, format_memory, parse_memory
 from vidtok_runtime.pipeline.files import reconstruct_file
 from vidtok_runtime.streaming.tiled_graph import margin_of
@@ -105,11 +107,8 @@ def test_too_little_says_what_would_fit(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_where_nothing_was_measured_the_prediction_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     measured, tok = limited("100GB", "encoder"), limited("100GB", "encoder")
-    tok.provider = "cuda"
-    tok.manifest = replace(
-        tok.manifest, graphs=tuple(replace(g, providers=(*g.providers, "cuda")) for g in tok.manifest.graphs)
-    )
-    plan = tok.plan("encoder", 64, 64)
+    entries = partial(tok.manifest.chain, provider="cuda", precision=None)
+    plan = Plans(tok.manifest, "cuda", tok.max_memory, entries).plan(("encoder",), "encoder", tok.stream, 64, 64)
     assert plan.peak == pytest.approx(1.5 * measured.plan("encoder", 64, 64).peak, abs=1)
     assert "at the peak (unmeasured on cuda): calls of 16 frames" in capsys.readouterr().err
 
