@@ -17,9 +17,10 @@ ARROWS = rooms.graph()
 # Lowest first; what stands on one floor does not import each other.
 FLOORS = {
     "vidtok_runtime": [
-        {"errors"},
+        {"errors", "remote"},
         {"lists", "locks", "machine", "arguments"},
         {"files", "checked_json"},
+        {"places"},
         {"bundle", "video"},
         {"engines"},
         {"streaming"},

@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from vidtok_runtime.cli.options import COMMON, FOLDER, command, engine, latents, limit, source
+from vidtok_runtime.cli.options import ANY_FOLDER, COMMON, PlaceType, command, engine, latents, limit, source
 from vidtok_runtime.errors import InputError, QuarantineError
 from vidtok_runtime.machine import cores
+from vidtok_runtime.remote import Place
 from vidtok_runtime.streaming.posterior import LatentForm
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.video.selection import Selection
@@ -32,8 +33,8 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
     epilog="Examples: vidtok-run dataset clips/ tokens/; vidtok-run dataset list.csv tokens/ --size 256 --workers 4; "
     "vidtok-run dataset shards/ tokens/ --tar 1000 --shard $SLURM_ARRAY_TASK_ID/8"
 )
-@click.argument("place", metavar="IN", type=click.Path(exists=True, path_type=Path))
-@click.argument("out", type=FOLDER)
+@click.argument("place", metavar="IN", type=PlaceType(exists=True, path_type=Path))
+@click.argument("out", type=ANY_FOLDER)
 @click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one a core, at most 4; cuda: 1]")
 @click.option("--time-limit", type=float, callback=limit, help="Seconds for a clip.  [default: none]")
 @click.option("--retries", type=click.IntRange(0), default=1, show_default=True, help="More tries of a failed clip.")
@@ -52,8 +53,8 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @source
 @engine
 def dataset(
-    place: Path,
-    out: Path,
+    place: Place,
+    out: Place,
     half: bool,
     form: LatentForm,
     workers: int | None,

@@ -19,10 +19,11 @@ from vidtok_runtime.cli.ending import endings, second_signal_ends, time_limit
 from vidtok_runtime.engines.registry import PROVIDERS
 from vidtok_runtime.errors import InputError, VidtokError
 from vidtok_runtime.files import PartFile
+from vidtok_runtime.remote import Place, place_of
 from vidtok_runtime.streaming.posterior import LatentForm
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.video.reader import Kind, kind_of
-from vidtok_runtime.video.selection import FITS, Selection
+from vidtok_runtime.video.selection import FITS, Selection, parse_seconds
 from vidtok_runtime.video.source import Damage, Opening
 from vidtok_runtime.video.source_container import raw_options
 from vidtok_runtime.video.writer import CODECS, STDOUT, STREAMS, Output
@@ -43,15 +44,10 @@ def rate(_: click.Context, __: click.Parameter, value: str | None) -> Fraction |
 
 def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> Fraction | None:
     """A time: 90, 1:30 or 0:01:30.5."""
-    if value is None:
-        return None
     try:
-        parts = [Fraction(part) for part in value.split(":")]
-    except (ValueError, ZeroDivisionError):
-        parts = []
-    if not 1 <= len(parts) <= 3 or min(parts) < 0:
-        raise click.BadParameter(f"{value!r} is no time; give seconds, MM:SS or HH:MM:SS, like 90, 1:30 or 0:01:30.5")
-    return sum((part * 60**i for i, part in enumerate(reversed(parts))), Fraction(0))
+        return None if value is None else parse_seconds(value)
+    except InputError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def _pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -91,9 +87,20 @@ def _memory(_: click.Context, __: click.Parameter, value: str | None) -> int | N
         raise click.BadParameter(str(error)) from error
 
 
+class PlaceType(click.Path):
+    """A path, or a URL that fsspec opens."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and "://" in value:
+            return place_of(value)
+        return super().convert(value, param, ctx)
+
+
 FILE = click.Path(path_type=Path, dir_okay=False)
+ANY_FILE = PlaceType(path_type=Path, dir_okay=False)
 GIVEN = click.Path(path_type=Path, dir_okay=False, exists=True)
 FOLDER = click.Path(path_type=Path, file_okay=False)
+ANY_FOLDER = PlaceType(path_type=Path, file_okay=False)
 COMMON = [
     click.option("--bundle", help="Bundle folder or shipped name.  [default: tiny-kl-16chn; decode: found by hash]"),
     click.option("--quiet", is_flag=True, help="No progress bar and no summary."),
@@ -294,13 +301,13 @@ def written(function: Callable[..., None]) -> Callable[..., None]:
     return _add(OUTPUT, call)
 
 
-def target_of(place: str, out: Path | None, suffix: str, *, force: bool) -> Path:
+def target_of(place: str, out: Place | None, suffix: str, *, force: bool) -> Place:
     """The output named, or the one beside a file or folder; raises UsageError where there is no beside.
 
     Raises OutputError when it is there already or cannot be, before an engine is loaded.
     """
     if out is None:
-        if kind_of(place) in (Kind.STDIN, Kind.ADDRESS, Kind.CAMERA) or not Path(place).name:
+        if kind_of(place) in (Kind.STDIN, Kind.REMOTE, Kind.ADDRESS, Kind.CAMERA) or not Path(place).name:
             raise click.UsageError(f"{place} gives the output no name; give one with --out")
         out = Path(place).with_suffix(suffix)
     if str(out) != STDOUT:
@@ -308,6 +315,6 @@ def target_of(place: str, out: Path | None, suffix: str, *, force: bool) -> Path
     return out
 
 
-def say(text: str, out: Path) -> None:
+def say(text: str, out: Place) -> None:
     """Print to stdout, or to stderr where stdout is the output."""
     click.echo(text, err=str(out) == STDOUT)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from vidtok_runtime.dataset.worker import EncodeRecipe, Job, Outcome
+from vidtok_runtime.remote import Place
 
 
 class Engine(Protocol):
@@ -47,4 +47,4 @@ class Summary:
     quarantined: int
     frames: int
     seconds: float
-    quarantine: Path
+    quarantine: Place

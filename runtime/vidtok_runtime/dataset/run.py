@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -22,15 +20,17 @@ from vidtok_runtime.dataset.plan import DatasetPlan, Engine, Summary
 from vidtok_runtime.dataset.shards import ShardSample, Tars
 from vidtok_runtime.dataset.worker import EncodeRecipe, Job, Outcome
 from vidtok_runtime.errors import OutputError
-from vidtok_runtime.files import is_file, part_stem
+from vidtok_runtime.files import sweep_parts
 from vidtok_runtime.lists import few
+from vidtok_runtime.places import sizes_at
+from vidtok_runtime.remote import Place
 
 _log = logging.getLogger(__name__)
 
 
 def tokenize_dataset(
-    place: Path,
-    out: Path,
+    place: Place,
+    out: Place,
     recipe: EncodeRecipe,
     engine: Engine,
     settings: Mapping[str, Any],
@@ -56,7 +56,7 @@ def tokenize_dataset(
 class _Run:
     """One part of a data set, with its ledger held."""
 
-    def __init__(self, clips: Sequence[ClipEntry], out: Path, ledger: Ledger, plan: DatasetPlan, quiet: bool) -> None:
+    def __init__(self, clips: Sequence[ClipEntry], out: Place, ledger: Ledger, plan: DatasetPlan, quiet: bool) -> None:
         self._out, self._ledger, self._plan, self._quiet = out, ledger, plan, quiet
         self._numbers = {clip.name: number for number, clip in enumerate(clips)}
         files = token_names([clip for clip in clips if not clip.fault], ledger.planned)
@@ -95,9 +95,9 @@ class _Run:
             quarantine=self._quarantine,
         )
 
-    def _target(self, name: str) -> Path:
+    def _target(self, name: str) -> Place:
         # Files that go into a tar wait in a folder of their own.
-        return self._out / ("waiting" if self._plan.per_tar else "") / self._files[name]
+        return self._out / (f"waiting/{self._files[name]}" if self._plan.per_tar else self._files[name])
 
     def _write_plan(self) -> None:
         """Say which files will be made before any is: what is found at their places later is a killed run's."""
@@ -105,38 +105,45 @@ class _Run:
         places = [self._target(name) for name in new]
         if len(new) == len(self._clips):
             places += [*self._tars.paths(), self._index, self._quarantine]
-        for place in places:
-            if os.path.lexists(place):
-                raise OutputError(
-                    f"{place} exists already and is not of this data set; move it away, or name another folder"
-                )
+        for place in self._sizes(places):
+            raise OutputError(
+                f"{place} exists already and is not of this data set; move it away, or name another folder"
+            )
         if new:
             self._ledger.append(*({"planned": name, "file": self._files[name]} for name in new))
 
+    def _sizes(self, places: Sequence[Place]) -> dict[Place, int | None]:
+        try:
+            return sizes_at(places, self._out)
+        except OSError as error:
+            raise OutputError(f"{self._out} cannot be looked at: {error.strerror}") from error
+
     def _sweep(self) -> None:
         """Remove what killed processes left half-written."""
-        ours = {*map(self._target, self._clips), *self._tars.paths(), self._index, self._quarantine}
-        begun = {path.with_name(part_stem(path)) for path in ours}
-        for part in self._out.rglob("*.part"):
-            if part.with_name(part.name.rsplit(".", 2)[0]) in begun:
-                with contextlib.suppress(OSError):
-                    part.unlink()
+        sweep_parts(self._out, {*map(self._target, self._clips), *self._tars.paths(), self._index, self._quarantine})
 
     def _check_finished(self) -> None:
         """Forget clips and tars whose file is not what was recorded; they are done again."""
         ledger = self._ledger
-        for tar in [t for t in ledger.packed if not self._intact(self._out / t, ledger.packed[t])]:
-            for name in ledger.packed.pop(tar)["clips"]:
+        tars = {self._out / name: record for name, record in ledger.packed.items()}
+        for tar in self._altered(tars):
+            for name in ledger.packed.pop(tar.name)["clips"]:
                 ledger.done.pop(name, None)
-        for name in self._clips.keys() & ledger.done.keys() - self._tars.packed().keys():
-            if not self._intact(self._target(name), ledger.done[name]):
-                self._target(name).unlink(missing_ok=True)
-                del ledger.done[name]
+        alone = self._clips.keys() & ledger.done.keys() - self._tars.packed().keys()
+        names = {self._target(name): name for name in alone}
+        for file in self._altered({file: ledger.done[name] for file, name in names.items()}):
+            file.unlink(missing_ok=True)
+            del ledger.done[names[file]]
 
-    def _intact(self, path: Path, record: Mapping[str, Any]) -> bool:
-        if not is_file(path) or path.stat().st_size != record["size"]:
-            return False
-        return not self._plan.verify or sha256_of(path) == record["sha256"]
+    def _altered(self, records: Mapping[Place, Mapping[str, Any]]) -> list[Place]:
+        """Files that are not what was recorded of them."""
+        sizes = self._sizes(list(records))
+
+        def intact(path: Place, record: Mapping[str, Any]) -> bool:
+            same = sizes.get(path) == record["size"]
+            return same and (not self._plan.verify or sha256_of(path) == record["sha256"])
+
+        return [path for path, record in records.items() if not intact(path, record)]
 
     def _look_at_failures(self) -> None:
         failed = self._ledger.failed
@@ -150,7 +157,9 @@ class _Run:
     def _left(self) -> list[Job]:
         over = self._ledger.done.keys() | self._failed
         return [
-            Job(name, clip.piece.url(), self._target(name)) for name, clip in self._clips.items() if name not in over
+            Job(name, clip.piece.url(), self._target(name), clip.part)
+            for name, clip in self._clips.items()
+            if name not in over
         ]
 
     def _work(self, recipe: EncodeRecipe, engine: Engine) -> None:

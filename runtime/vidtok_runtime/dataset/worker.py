@@ -6,17 +6,21 @@ import errno
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from vidtok_runtime.bundle.manifest import sha256_of
+from vidtok_runtime.dataset.part import WHOLE, ClipPart
 from vidtok_runtime.errors import MismatchError, OutputError, TokenFileError, VidtokError
 from vidtok_runtime.files import is_file
 from vidtok_runtime.lists import plain_name
 from vidtok_runtime.machine import free_memory
+from vidtok_runtime.places import make_folder, size_of
+from vidtok_runtime.remote import Place, RemotePath
 from vidtok_runtime.streaming.posterior import LatentForm
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tokens.tokens import TokenInfo, TokenReader
+from vidtok_runtime.video.selection import Selection
+from vidtok_runtime.video.source import Opening
 
 _OF_THE_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 
@@ -41,11 +45,12 @@ class EncodeRecipe:
 
 
 class Job(NamedTuple):
-    """A clip of this name, from `url` into the file `target`."""
+    """A clip of this name, from `url` (see `Piece.url`) or a part of it into the file `target`."""
 
     clip: str
     url: str
-    target: Path
+    target: Place
+    part: ClipPart = WHOLE
 
 
 class Outcome(NamedTuple):
@@ -90,13 +95,20 @@ class Worker:
         info = self._finished(job.target)
         if info is None:
             try:
-                job.target.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(job.target.parent)
             except OSError as error:
                 raise OutputError(f"the folder {job.target.parent} cannot be made: {error.strerror}") from error
-            encode = {**self._encode, "form": form_of(job.clip, self._encode.get("form"))}
-            info = encode_file(self._tok, job.url, job.target, force=True, quiet=True, **encode)
+            chosen = {
+                "form": form_of(job.clip, self._encode.get("form")),
+                "selection": job.part.selection(self._encode.get("selection") or Selection()),
+                "opening": job.part.opening(self._encode.get("opening") or Opening()),
+            }
+            encode = {**self._encode, **chosen}
+            remote = RemotePath.parse(job.url)  # https://, too, by ranges
+            source = remote if "://" in remote.url and remote.scheme != "file" else job.url
+            info = encode_file(self._tok, source, job.target, force=True, quiet=True, **encode)
         return {
-            "size": job.target.stat().st_size,
+            "size": size_of(job.target),
             "sha256": sha256_of(job.target),
             "frames": info.num_frames,
             "height": info.height,
@@ -104,7 +116,7 @@ class Worker:
             "fps": None if info.fps is None else str(info.fps),
         }
 
-    def _finished(self, target: Path) -> TokenInfo | None:
+    def _finished(self, target: Place) -> TokenInfo | None:
         if not is_file(target):
             return None
         try:

@@ -12,6 +12,7 @@ from av.format import Flags
 
 from vidtok_runtime.errors import InputError, VideoError
 from vidtok_runtime.files import is_file
+from vidtok_runtime.remote import RemotePath
 from vidtok_runtime.video.colour import ToRgb
 from vidtok_runtime.video.display import Display
 from vidtok_runtime.video.ending import Ending
@@ -42,16 +43,19 @@ def raw_options(raw: str) -> dict[str, str]:
 class ContainerSource:
     """The film (see `find_film`) in what FFmpeg calls by a URL: `file:NAME`, `pipe:0`, `rtsp://...`. Raises VideoError.
 
+    Or in a file of a store, read by ranges.
+
     Packets that are damaged or cannot be decoded are an error or are left out and counted, as `opening` says; so are
     missing frames at the end, where the header promises a number of frames or a duration. alpha: another stream is
     known to hold its opacity.
     """
 
-    def __init__(self, url: str, opening: Opening, *, alpha: bool = False) -> None:
-        scheme = url.partition(":")[0].lower()
-        self.path = "stdin" if scheme == "pipe" else url.removeprefix("file:")
+    def __init__(self, url: str | RemotePath, opening: Opening, *, alpha: bool = False) -> None:
+        scheme = "file" if isinstance(url, RemotePath) else url.partition(":")[0].lower()
+        self.path = "stdin" if scheme == "pipe" else str(url).removeprefix("file:")
         self.live = scheme in _LIVE
-        self.replays = scheme == "file" and is_file(Path(self.path))  # a named pipe is read as stdin is
+        # A named pipe is read as stdin is.
+        self.replays = isinstance(url, RemotePath) or (scheme == "file" and is_file(Path(self.path)))
         self._url = url
         self._opening = opening
         self._timeout = NETWORK_TIMEOUT if scheme not in ("file", "pipe") else None
@@ -75,10 +79,14 @@ class ContainerSource:
         if self._opening.raw is not None:
             kind, options = "rawvideo", {**options, **raw_options(self._opening.raw)}
         try:
-            if "\0" in self._url:
+            if "\0" in str(self._url):
                 raise OSError("a name holds no NUL byte")
             container = av.open(
-                self._url, format=kind, options=options, timeout=self._timeout, metadata_errors="replace"
+                self._url.open() if isinstance(self._url, RemotePath) else self._url,
+                format=kind,
+                options=options,
+                timeout=self._timeout,
+                metadata_errors="replace",
             )
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
