@@ -123,7 +123,7 @@ def _row(folder: Place, line: int, name: str, columns: dict[str, str]) -> ListRo
     elif scheme and scheme != "file":
         return ListRow(line, RemotePath(text_of(name)), columns)
     else:
-        return ListRow(line, _file(folder, name.removeprefix("file://")), columns)
+        return ListRow(line, _file(Path("/") if scheme else folder, name.removeprefix("file://")), columns)
     return ListRow(line, folder, columns, fault)
 
 

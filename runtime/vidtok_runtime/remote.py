@@ -153,7 +153,8 @@ class RemotePath:
             with self._system() as (system, path):
                 bucket = str(path).partition("/")[0]
                 if not system.exists(bucket):
-                    raise FileNotFoundError(errno.ENOENT, f"the bucket {bucket} does not exist; create it first")
+                    system.ls(bucket)  # says so where access is denied
+                    raise FileNotFoundError(errno.ENOENT, "the specified bucket does not exist; create it first")
 
     def write_bytes(self, content: bytes, *, force: bool = True) -> None:
         """Make the object of these bytes; raises FileExistsError where it is there already, without `force`."""
@@ -284,7 +285,8 @@ def read_all(paths: list[RemotePath]) -> list[bytes]:
 
 
 def _said(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:_LONGEST]
+    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return str(text).splitlines()[0][:_LONGEST]
 
 
 def _listed(schemes: set[str]) -> str:

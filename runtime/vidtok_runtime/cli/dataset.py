@@ -40,6 +40,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @click.option("--retries", type=click.IntRange(0), default=1, show_default=True, help="More tries of a failed clip.")
 @click.option("--again", is_flag=True, help="Try the clips in quarantine again.")
 @click.option("--verify", is_flag=True, help="Check the hash of finished files, not their size only.")
+@click.option("--scenes", is_flag=True, help="Cut clips where shots change; each shot becomes a clip.")
 @click.option(
     "--shard", callback=_shard, default="0/1", show_default=True, help="Part I of N of the clips, 0 <= I < N."
 )
@@ -105,6 +106,8 @@ def dataset(
         **{name: None if value is None else str(value) for name, value in asdict(selection).items()},
         "opening": [opening.damage.value, opening.raw, *map("=".join, opening.options)],
         **({} if opening.stream is None else {"stream": opening.stream}),
+        **({"tone map": True} if opening.tone_map else {}),
+        **({"scenes": True} if options["scenes"] else {}),
     }
     made = functools.partial(tokenizer, tok.manifest.folder.absolute(), provider=tok.provider, threads=threads)
     plan = DatasetPlan(tries=retries + 1, **options)

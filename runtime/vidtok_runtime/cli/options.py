@@ -26,6 +26,7 @@ from vidtok_runtime.video.reader import Kind, kind_of
 from vidtok_runtime.video.selection import FITS, Selection, parse_seconds
 from vidtok_runtime.video.source import Damage, Opening
 from vidtok_runtime.video.source_container import raw_options
+from vidtok_runtime.video.tone_map import check_tone_map
 from vidtok_runtime.video.writer import CODECS, STDOUT, STREAMS, Output
 
 
@@ -154,6 +155,7 @@ SOURCE = [
     click.option("--size", help="Resize first: WIDTHxHEIGHT, or the shorter side in pixels."),
     click.option("--fit", type=click.Choice(FITS), default="stretch", show_default=True, help="Into WIDTHxHEIGHT."),
     STREAM,
+    click.option("--tone-map", is_flag=True, help="Map HDR to ordinary brightness and colours, where FFmpeg can."),
     click.option("--raw", metavar="WxH[:FORMAT[:FPS]]", help="The input is raw frames, like 320x240:rgb24:25."),
     click.option("--input-option", "pairs", multiple=True, callback=_pairs, help="KEY=VALUE for FFmpeg; repeat."),
     click.option("--keep-going", is_flag=True, help="Take what is there of a truncated clip."),
@@ -273,7 +275,9 @@ def source(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options of a source, and give `function` the `selection` and the `opening` made of them."""
 
     @functools.wraps(function)
-    def call(*args: Any, stream: int | None, raw: str | None, pairs: Any, keep_going: bool, **kwargs: Any) -> None:
+    def call(
+        *args: Any, stream: int | None, tone_map: bool, raw: str | None, pairs: Any, keep_going: bool, **kwargs: Any
+    ) -> None:
         chosen = {name: kwargs.pop(name) for name in ("start", "end", "fps", "size", "fit")}
         try:
             selection = Selection(**chosen)
@@ -281,7 +285,9 @@ def source(function: Callable[..., None]) -> Callable[..., None]:
                 raw_options(raw)
         except InputError as error:
             raise click.UsageError(str(error)) from error
-        opening = Opening(Damage.ACCEPTED if keep_going else Damage.COUNTED, raw, pairs, stream)
+        if tone_map:
+            check_tone_map()
+        opening = Opening(Damage.ACCEPTED if keep_going else Damage.COUNTED, raw, pairs, stream, tone_map)
         function(*args, selection=selection, opening=opening, **kwargs)
 
     return _add(SOURCE, call)

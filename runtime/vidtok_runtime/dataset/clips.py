@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 VIDEOS = {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"}
 VIDEOS |= {".ogv", ".ts", ".webm", ".wmv", ".y4m"}
-PICTURES = {".avif", ".bmp", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+PICTURES = {".avif", ".bmp", ".exr", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _NOTES = (".txt", ".json")  # beside a clip, as webdataset has them: its caption, its metadata
 _LONGEST_NOTE = 1 << 24  # bytes
 # A column with one of these words in its name, and not one of these names, seems to ask for a part of a clip.
@@ -57,8 +57,8 @@ class Piece(NamedTuple):
 class ClipEntry:
     """A clip: its `name` in the data set (a path with `/`), where it is, and what is known about it.
 
-    part: what is taken of the file. notes: the files beside it by suffix. fault: why it cannot be read, as far as that
-    is known without trying.
+    part: what is taken of the file, which alone is called `source`. notes: the files beside it by suffix. fault: why
+    it cannot be read, as far as that is known without trying.
     """
 
     name: str
@@ -67,6 +67,7 @@ class ClipEntry:
     notes: Mapping[str, Piece] = field(default_factory=dict)
     fault: str = ""
     part: ClipPart = WHOLE
+    source: str = ""
 
     def metadata(self) -> tuple[dict[str, str], list[str]]:
         """Columns of the list, the text beside the clip as `caption` and the entries of the JSON beside it.
@@ -172,9 +173,10 @@ def _of_list(path: Place) -> Iterator[ClipEntry]:
         name = _name(row.file, path.parent)
         if row.file.suffix.lower() == ".tar":
             for clip in _of_shard(row.file, name.with_suffix("")):
-                yield replace(clip, name=part.named(clip.name), columns=row.columns, part=part)
+                yield replace(clip, name=part.named(clip.name), columns=row.columns, part=part, source=clip.name)
         else:
-            yield ClipEntry(part.named(plain_name(str(name))), Piece(row.file), row.columns, part=part)
+            source = plain_name(str(name))
+            yield ClipEntry(part.named(source), Piece(row.file), row.columns, part=part, source=source)
 
 
 def _name(file: Place, folder: Place) -> PurePosixPath:

@@ -20,6 +20,7 @@ _HOLDS: dict[str, dict[str, type]] = {
     "planned": {"file": str},
     "done": {"file": str, "sha256": str, "size": int, "frames": int, "height": int, "width": int},
     "failed": {"tries": int, "reason": str},
+    "cut": {"at": list},
     "packed": {"clips": list, "sha256": str, "size": int},
 }
 
@@ -29,13 +30,15 @@ class Ledger:
 
     One JSON object a line, the later one counts: `settings` first, then `planned` (a clip and its file, before any
     work), `done` (a clip with its file's size and SHA-256), `failed` (a clip with tries and reason), `packed` (a tar
-    of tokens). A last line without an end is what a kill left behind and is dropped. Raises OutputError.
+    of tokens), `cut` (when shots of a clip begin, in seconds). A last line without an end is what a kill left behind
+    and is dropped. Raises OutputError.
     """
 
     def __init__(self, folder: Place, tag: str, settings: Mapping[str, Any]) -> None:
         self.planned: dict[str, str] = {}
         self.done: dict[str, Record] = {}
         self.failed: dict[str, Record] = {}
+        self.cuts: dict[str, list[str]] = {}
         self.packed: dict[str, Record] = {}
         self._settings = json.loads(json.dumps(settings))
         self._folder = folder
@@ -78,6 +81,8 @@ class Ledger:
             self.failed.pop(key, None)
         elif kind == "failed":
             self.failed[key] = record
+        elif kind == "cut":
+            self.cuts[key] = record["at"]
         else:
             self.packed[key] = record
 

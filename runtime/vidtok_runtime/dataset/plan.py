@@ -22,7 +22,8 @@ class Engine(Protocol):
 class DatasetPlan:
     """How to go about it: part `shard[0]` of `shard[1]`, tries of a clip, clips a tar (None: a file a clip).
 
-    again: try clips in quarantine again; verify: check the hash of every finished file, not its size only.
+    again: try clips in quarantine again; verify: check the hash of every finished file, not its size only;
+    scenes: cut clips where shots change.
     """
 
     shard: tuple[int, int] = (0, 1)
@@ -30,6 +31,7 @@ class DatasetPlan:
     per_tar: int | None = None
     again: bool = False
     verify: bool = False
+    scenes: bool = False
 
     @property
     def tag(self) -> str:

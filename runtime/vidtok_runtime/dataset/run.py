@@ -17,6 +17,7 @@ from vidtok_runtime.dataset.clips import ClipEntry, list_clips, token_names
 from vidtok_runtime.dataset.index import index_missing, write_index, write_quarantine
 from vidtok_runtime.dataset.ledger import Ledger
 from vidtok_runtime.dataset.plan import DatasetPlan, Engine, Summary
+from vidtok_runtime.dataset.scenes import cut_at_scenes
 from vidtok_runtime.dataset.shards import ShardSample, Tars
 from vidtok_runtime.dataset.worker import EncodeRecipe, Job, Outcome
 from vidtok_runtime.errors import OutputError
@@ -50,19 +51,31 @@ def tokenize_dataset(
         names = sha256("\n".join(clip.name for clip in clips).encode()).hexdigest()
         settings |= {"clips a tar": plan.per_tar, "shards": plan.shard[1], "clips": names}
     with contextlib.closing(Ledger(out, plan.tag, settings)) as ledger:
-        return _Run(clips, out, ledger, plan, quiet).do(recipe, engine)
+        ours = dict(list(enumerate(clips))[plan.shard[0] :: plan.shard[1]])
+        others = [clip for number, clip in enumerate(clips) if number not in ours]
+        keyed = {f"{number:09d}": clip for number, clip in ours.items()}
+        if plan.scenes:
+            keyed = cut_at_scenes(keyed, ledger, recipe, out, quiet=quiet)
+        return _Run(keyed, others, out, ledger, plan, quiet).do(recipe, engine)
 
 
 class _Run:
-    """One part of a data set, with its ledger held."""
+    """One part of a data set, with its ledger held: clips by their keys in tars, and those of the other parts."""
 
-    def __init__(self, clips: Sequence[ClipEntry], out: Place, ledger: Ledger, plan: DatasetPlan, quiet: bool) -> None:
+    def __init__(
+        self,
+        ours: Mapping[str, ClipEntry],
+        others: Sequence[ClipEntry],
+        out: Place,
+        ledger: Ledger,
+        plan: DatasetPlan,
+        quiet: bool,
+    ) -> None:
         self._out, self._ledger, self._plan, self._quiet = out, ledger, plan, quiet
-        self._numbers = {clip.name: number for number, clip in enumerate(clips)}
-        files = token_names([clip for clip in clips if not clip.fault], ledger.planned)
-        ours = clips[plan.shard[0] :: plan.shard[1]]
-        self._clips = {clip.name: clip for clip in ours if not clip.fault}
-        self._unreadable = [clip for clip in ours if clip.fault]
+        self._keys = {clip.name: key for key, clip in ours.items()}
+        files = token_names([clip for clip in [*others, *ours.values()] if not clip.fault], ledger.planned)
+        self._clips = {clip.name: clip for clip in ours.values() if not clip.fault}
+        self._unreadable = [clip for clip in ours.values() if clip.fault]
         self._files = {name: files[name] for name in self._clips}
         self._tars = Tars(out, self._ledger, list(self._clips), plan.per_tar, plan.tag, self._sample)
         self._index, self._quarantine = (
@@ -199,15 +212,12 @@ class _Run:
 
     def _sample(self, name: str, own_file: bool) -> ShardSample:
         facts = {**self._metadata(name), **self._facts(name)}
-        return ShardSample(self._key(name), self._target(name) if own_file else None, facts)
+        return ShardSample(self._keys[name], self._target(name) if own_file else None, facts)
 
     def _metadata(self, name: str) -> dict[str, str]:
         found, faults = self._clips[name].metadata()
         self._oddities |= dict.fromkeys(faults)
         return found
-
-    def _key(self, name: str) -> str:
-        return f"{self._numbers[name]:09d}"
 
     def _write_tables(self) -> None:
         failed = [self._ledger.failed[name] for name in self._clips if name in self._failed]
@@ -220,6 +230,6 @@ class _Run:
         tars, rows = self._tars.packed(), []
         for name in self._clips:
             if name in self._ledger.done:
-                place = {"tar": tars[name], "file": f"{self._key(name)}.safetensors"} if name in tars else {}
+                place = {"tar": tars[name], "file": f"{self._keys[name]}.safetensors"} if name in tars else {}
                 rows.append(({**self._facts(name), **place}, self._metadata(name)))
         write_index(self._index, rows)

@@ -52,6 +52,21 @@ class Job(NamedTuple):
     target: Place
     part: ClipPart = WHOLE
 
+    @property
+    def source(self) -> str | RemotePath:
+        """What a VideoReader takes; https://, too, by ranges."""
+        remote = RemotePath.parse(self.url)
+        return remote if "://" in remote.url and remote.scheme != "file" else self.url
+
+    def keywords(self, encode: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of `encode_file` for this clip, from those for all."""
+        return {
+            **encode,
+            "form": form_of(self.clip, encode.get("form")),
+            "selection": self.part.selection(encode.get("selection") or Selection()),
+            "opening": self.part.opening(encode.get("opening") or Opening()),
+        }
+
 
 class Outcome(NamedTuple):
     """What became of a clip: facts about its file, or why there is none. fatal: no other clip will do better."""
@@ -98,15 +113,8 @@ class Worker:
                 make_folder(job.target.parent)
             except OSError as error:
                 raise OutputError(f"the folder {job.target.parent} cannot be made: {error.strerror}") from error
-            chosen = {
-                "form": form_of(job.clip, self._encode.get("form")),
-                "selection": job.part.selection(self._encode.get("selection") or Selection()),
-                "opening": job.part.opening(self._encode.get("opening") or Opening()),
-            }
-            encode = {**self._encode, **chosen}
-            remote = RemotePath.parse(job.url)  # https://, too, by ranges
-            source = remote if "://" in remote.url and remote.scheme != "file" else job.url
-            info = encode_file(self._tok, source, job.target, force=True, quiet=True, **encode)
+            encode = job.keywords(self._encode)
+            info = encode_file(self._tok, job.source, job.target, force=True, quiet=True, **encode)
         return {
             "size": size_of(job.target),
             "sha256": sha256_of(job.target),

@@ -39,13 +39,14 @@ class Opening:
     """How a source is opened.
 
     raw: `WxH:FORMAT:FPS` of frames without header; options: FFmpeg's, by name; stream: FFmpeg's number of the video
-    stream to take, None for its own choice.
+    stream to take, None for its own choice; tone_map: HDR pictures become ordinary ones.
     """
 
     damage: Damage = Damage.REFUSED
     raw: str | None = None
     options: tuple[tuple[str, str], ...] = ()
     stream: int | None = None
+    tone_map: bool = False
 
 
 class Source(Protocol):

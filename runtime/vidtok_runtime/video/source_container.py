@@ -20,6 +20,7 @@ from vidtok_runtime.video.entry import entry
 from vidtok_runtime.video.film import Film, find_film, is_animated_webp, transparent
 from vidtok_runtime.video.source import TRANSPARENT, Damage, Frame, Opening
 from vidtok_runtime.video.timestamps import Timestamps
+from vidtok_runtime.video.tone_map import HDR, ToneMap
 
 NETWORK_TIMEOUT = 30.0  # seconds without an answer
 _LIVE = ("rtsp", "rtsps", "rtp", "udp", "tcp", "rtmp", "rtmps")
@@ -65,6 +66,8 @@ class ContainerSource:
         self.time_base = Fraction(self._stream.time_base or 1 / self.fps)
         self.sound = bool(self._container.streams.audio)
         self._convert = ToRgb(crop)
+        self._tone_map = ToneMap() if opening.tone_map else None
+        self._hdr = ""
         self._missing = ""
         self._alpha = alpha
         self._key: int | None = None  # where the source was entered behind its start
@@ -101,6 +104,8 @@ class ContainerSource:
         except VideoError:
             container.close()
             raise
+        if film.stream.codec_context.name == "exr":  # light as it is; screens want sRGB
+            film.stream.codec_context.options = {"apply_trc": "iec61966_2_1"}
         # Threads that decode a frame each would hold as many frames back.
         film.stream.thread_type = "SLICE" if self.live else "AUTO"
         return film
@@ -162,6 +167,7 @@ class ContainerSource:
             yield self._frame(*held, shown)
 
     def _frame(self, raw: Any, pts: int, duration: int | None) -> Frame:
+        raw = self._tone_map(raw) if self._tone_map else raw
         return Frame(self._convert(raw, self._stream.sample_aspect_ratio), pts, duration or None)
 
     def _pictures(self) -> Iterator[tuple[Any, int | None]]:
@@ -184,6 +190,7 @@ class ContainerSource:
                 self._decoded += 1
                 self._interlaced += raw.interlaced_frame
                 self._alpha |= transparent(packet, raw)
+                self._hdr = HDR.get(int(raw.color_trc), self._hdr)
                 yield raw, raw.pts
 
     def _packets(self) -> Iterator[Any]:
@@ -273,6 +280,8 @@ class ContainerSource:
             lines.append(f"{self._interlaced} frames are interlaced and taken as they are, both fields in one picture")
         if self._alpha:
             lines.append(TRANSPARENT)
+        if self._hdr and not self._tone_map:
+            lines.append(f"it is HDR ({self._hdr}) and taken as it is coded, which looks pale; --tone-map maps it")
         return lines
 
     def close(self) -> None:

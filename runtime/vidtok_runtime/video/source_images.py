@@ -15,7 +15,21 @@ from vidtok_runtime.video.source import Frame, Opening, Source
 from vidtok_runtime.video.source_container import ContainerSource
 from vidtok_runtime.video.source_heif import HeifPicture
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".heic", ".heif"}
+SUFFIXES = {
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".avif",
+    ".exr",
+    ".heic",
+    ".heif",
+}
 
 
 def open_file(path: str | RemotePath, opening: Opening) -> Source:
