@@ -58,7 +58,8 @@ class S3Server:
         self.before(asked)
         if self.denied(asked):
             respond("403 Forbidden", [("Content-Type", "application/xml")])
-            return [b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"]
+            said = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+            return [] if asked.method == "HEAD" else [said]
         answer = b"".join(self._app(environ, respond))
         if asked.method == "GET" and asked.path.count("/") > 1:
             self.served += len(answer)

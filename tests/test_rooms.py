@@ -34,6 +34,7 @@ FLOORS = {
     ],
     "vidtok_ref": [
         {"errors", "torchscript_file"},
+        {"token_dataset"},
         {"streaming", "weights"},
         {"layers", "regularizers"},
         {"tokenizer"},
