@@ -24,8 +24,8 @@ _PLAIN_SCHEMES = {"file", "local"}
 _WHOLE_OBJECTS = {"abfs", "abfss", "az", "gcs", "gs", "hf", "memory", "s3", "s3a"}
 _BUCKETS = {"gcs", "gs", "s3", "s3a"}  # the first name is that of something which must be there already
 _PIECE = 16 << 20  # bytes of a file that is sent in pieces; stores take 10,000 of them
-# How a file is read: eight blocks are kept, or what was asked for and a little more.
-_AHEAD: dict[str, Any] = {"block_size": 1 << 20, "cache_type": "background", "cache_options": {"maxblocks": 8}}
+# How a file is read: sixteen blocks are kept, or what was asked for and a little more.
+_AHEAD: dict[str, Any] = {"block_size": 1 << 18, "cache_type": "background", "cache_options": {"maxblocks": 16}}
 _PIECEMEAL: dict[str, Any] = {"block_size": 1 << 14, "cache_type": "bytes"}
 _EXTRA = {"aiohttp", "fsspec", "s3fs"}
 _AT_ONCE = 16  # small files read at the same time

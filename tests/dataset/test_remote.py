@@ -313,9 +313,7 @@ def test_what_goes_wrong(s3: S3Server, source: Path, tmp_path: Path, monkeypatch
     monkeypatch.setitem(os.environ, "AWS_MAX_ATTEMPTS", "1")
     assert "check the network" in message("dataset", f"{ROOT}/in", tmp_path / "out")
     s3fs.S3FileSystem.clear_instance_cache()
-    import fsspec.registry
-
-    monkeypatch.delitem(fsspec.registry._registry, "s3", raising=False)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     monkeypatch.setitem(sys.modules, "s3fs", None)
     assert "s3:// needs s3fs; pip install 'vidtok-onnx[remote]'" in message("dataset", f"{ROOT}/in", tmp_path / "out")
 

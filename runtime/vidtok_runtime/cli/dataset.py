@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from vidtok_runtime.cli.options import ANY_FOLDER, COMMON, PlaceType, command, engine, latents, limit, source
+from vidtok_runtime.cli.options import ANY_FILE, ANY_FOLDER, COMMON, PlaceType, command, engine, latents, limit, source
+from vidtok_runtime.dataset.progress import STYLES
 from vidtok_runtime.errors import InputError, QuarantineError
 from vidtok_runtime.machine import cores
 from vidtok_runtime.remote import Place
@@ -40,6 +41,8 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @click.option("--retries", type=click.IntRange(0), default=1, show_default=True, help="More tries of a failed clip.")
 @click.option("--again", is_flag=True, help="Try the clips in quarantine again.")
 @click.option("--verify", is_flag=True, help="Check the hash of finished files, not their size only.")
+@click.option("--progress", type=click.Choice(STYLES), default="bar", show_default=True, help="json: a line a clip.")
+@click.option("--metrics", type=ANY_FILE, help="File for figures of the run, in Prometheus' format.")
 @click.option("--scenes", is_flag=True, help="Cut clips where shots change; each shot becomes a clip.")
 @click.option(
     "--shard", callback=_shard, default="0/1", show_default=True, help="Part I of N of the clips, 0 <= I < N."

@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from vidtok_runtime.dataset.progress import Standing
 from vidtok_runtime.dataset.worker import EncodeRecipe, Job, Outcome
 from vidtok_runtime.remote import Place
 
@@ -23,7 +24,7 @@ class DatasetPlan:
     """How to go about it: part `shard[0]` of `shard[1]`, tries of a clip, clips a tar (None: a file a clip).
 
     again: try clips in quarantine again; verify: check the hash of every finished file, not its size only;
-    scenes: cut clips where shots change.
+    scenes: cut clips where shots change; progress, metrics: see `Progress`.
     """
 
     shard: tuple[int, int] = (0, 1)
@@ -32,6 +33,8 @@ class DatasetPlan:
     again: bool = False
     verify: bool = False
     scenes: bool = False
+    progress: str = "bar"
+    metrics: Place | None = None
 
     @property
     def tag(self) -> str:
@@ -40,13 +43,7 @@ class DatasetPlan:
 
 
 @dataclass(frozen=True)
-class Summary:
-    """Clips of this part, those finished by now and by this run, those that failed; frames and seconds of this run."""
+class Summary(Standing):
+    """What a run came to, and the list of clips that failed."""
 
-    clips: int
-    done: int
-    done_now: int
-    quarantined: int
-    frames: int
-    seconds: float
     quarantine: Place

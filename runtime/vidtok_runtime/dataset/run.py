@@ -7,16 +7,16 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
-
-from tqdm import tqdm
 
 from vidtok_runtime.bundle.manifest import sha256_of
 from vidtok_runtime.dataset.clips import ClipEntry, list_clips, token_names
 from vidtok_runtime.dataset.index import index_missing, write_index, write_quarantine
 from vidtok_runtime.dataset.ledger import Ledger
 from vidtok_runtime.dataset.plan import DatasetPlan, Engine, Summary
+from vidtok_runtime.dataset.progress import Progress, Standing
 from vidtok_runtime.dataset.scenes import cut_at_scenes
 from vidtok_runtime.dataset.shards import ShardSample, Tars
 from vidtok_runtime.dataset.worker import EncodeRecipe, Job, Outcome
@@ -98,14 +98,16 @@ class _Run:
         self._write_tables()
         if self._oddities:
             _log.warning("captions and attributes: %s", few(list(self._oddities)))
-        return Summary(
+        return Summary(**asdict(self._standing()), quarantine=self._quarantine)
+
+    def _standing(self) -> Standing:
+        return Standing(
             clips=len(self._clips) + len(self._unreadable),
-            done=len(self._clips) - len(self._failed),
+            done=len(self._clips.keys() & self._ledger.done.keys()),
             done_now=self._done_now,
             quarantined=len(self._failed) + len(self._unreadable),
             frames=self._frames,
             seconds=time.monotonic() - self._begin,
-            quarantine=self._quarantine,
         )
 
     def _target(self, name: str) -> Place:
@@ -179,18 +181,17 @@ class _Run:
         left = self._left()
         for name in self._clips.keys() - {job.clip for job in left}:
             self._tars.over(name)
-        begun = len(self._clips) - len(left)
-        with tqdm(total=len(self._clips), initial=begun, unit="clip", disable=self._quiet) as bar:
+        style = None if self._quiet else self._plan.progress
+        with contextlib.closing(Progress(style, self._plan.metrics, self._standing())) as progress:
             while left:  # once, and again for clips that may still succeed
                 with contextlib.closing(engine.run(recipe, left)) as outcomes:
                     for outcome in outcomes:
-                        bar.update(self._take(outcome))
-                        rate = self._frames / (time.monotonic() - self._begin)
-                        bar.set_postfix_str(f"{rate:.1f} frames/s, {len(self._failed)} in quarantine")
+                        self._take(outcome)
+                        progress.show(self._standing())
                 left = self._left()
 
-    def _take(self, outcome: Outcome) -> bool:
-        """Record an outcome; True when it is the clip's last."""
+    def _take(self, outcome: Outcome) -> None:
+        """Record an outcome."""
         name, ledger = outcome.clip, self._ledger
         if outcome.fatal:
             raise OutputError(outcome.reason)
@@ -198,14 +199,13 @@ class _Run:
             tries = ledger.failed[name]["tries"] + 1 if name in ledger.failed else 1
             ledger.append({"failed": name, "tries": tries, "reason": outcome.reason})
             if tries < self._plan.tries:
-                return False
+                return
             self._failed.add(name)
         else:
             ledger.append({"done": name, "file": self._files[name], **outcome.facts})
             self._done_now += 1
             self._frames += outcome.facts["frames"]
         self._tars.over(name)
-        return True
 
     def _facts(self, name: str) -> dict[str, Any]:
         return {"clip": name, **{key: value for key, value in self._ledger.done[name].items() if key != "done"}}

@@ -42,7 +42,7 @@ def cut_at_scenes(
         for clip, cuts in zip(left, pool.map(lambda job: find_cuts(job, recipe), jobs), strict=True):
             ledger.append({"cut": clip.name, "at": list(map(str, cuts))})
             bar.update()
-    found = {}
+    found: dict[str, ClipEntry] = {}
     for key, clip in keyed.items():
         parts = _parts(clip, ledger.cuts.get(clip.name, []))
         found |= {f"{key}-{number:04d}": part for number, part in enumerate(parts)} if parts[1:] else {key: clip}
