@@ -3,7 +3,8 @@
 On this machine kills come at random moments; with S3 (moto's server, on the loopback) just before a random request that
 would change the store, or just after it, and whatever is there then must be whole.
 
-python scripts/kill_dataset.py 100
+python scripts/kill_dataset.py 100         # kills, on the four targets together
+python scripts/kill_dataset.py 100 20      # with 20 clips
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 from vidtok_runtime.video.writer import VideoWriter
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-CLIPS = 60
+CLIPS = int(sys.argv[2]) if len(sys.argv) > 2 else 60
 OPTIONS = ["--quiet", "--provider", "cpu", "--workers", "2", "--threads", "1"]
 COMMAND = [sys.executable, "-m", "vidtok_runtime.cli", "dataset"]
 
@@ -57,6 +58,11 @@ def check(out: Path, expected: dict[str, bytes]) -> None:
     assert sorted(times.values()) == [1] * CLIPS, times.most_common(3)
 
 
+def below(objects: dict[str, bytes], name: str) -> dict[str, bytes]:
+    """The objects of a data set."""
+    return {key.removeprefix(f"{name}/"): data for key, data in objects.items() if key.startswith(f"{name}/")}
+
+
 def kill_on_s3(place: Path, kills: int, layout: list[str], expected: dict[str, bytes]) -> str:
     """Kill at requests; what there is to say about it."""
     from s3_server import BUCKET, Request, s3_server
@@ -82,7 +88,7 @@ def kill_on_s3(place: Path, kills: int, layout: list[str], expected: dict[str, b
             setattr(server, when, kill)
             code = process.wait()
             setattr(server, when, lambda _: None)
-            found = {key.removeprefix(f"{name}/"): data for key, data in server.keys().items() if key.startswith(name)}
+            found = below(server.keys(), name)
             final = {key: data for key, data in found.items() if not key.startswith(("ledger", "waiting/"))}
             assert final.items() <= expected.items(), [key for key in final if final[key] != expected.get(key)]
             if code == 0:
@@ -111,6 +117,8 @@ def main(kills: int) -> None:
             subprocess.run([*command, str(folder / f"whole{len(layout)}"), *options, *layout], check=True)
             undisturbed = time.monotonic() - begin
             expected = content(folder / f"whole{len(layout)}")
+            said = kill_on_s3(folder / "in", kills // 4, layout, expected)
+            print(f"S3, {' '.join(layout) or 'a file a clip'}: {said}", flush=True)
             done = finished = unhurt = 0
             out = folder / f"out{len(layout)}-0"
             while done < kills // 4:
@@ -136,8 +144,6 @@ def main(kills: int) -> None:
                 f"({unhurt} files when the last kill came), all equal to an undisturbed run",
                 flush=True,
             )
-            said = kill_on_s3(folder / "in", kills // 4, layout, expected)
-            print(f"S3, {' '.join(layout) or 'a file a clip'}: {said}", flush=True)
 
 
 if __name__ == "__main__":
