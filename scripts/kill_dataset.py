@@ -1,6 +1,10 @@
 """Kill `vidtok-run dataset` at random until so many kills are done; every data set must end as an undisturbed one.
 
-python scripts/kill_dataset.py 100
+On this machine kills come at random moments; with S3 (moto's server, on the loopback) just before a random request that
+would change the store, or just after it, and whatever is there then must be whole.
+
+python scripts/kill_dataset.py 100         # kills, on the four targets together
+python scripts/kill_dataset.py 100 20      # with 20 clips
 """
 
 from __future__ import annotations
@@ -20,7 +24,10 @@ import numpy as np
 
 from vidtok_runtime.video.writer import VideoWriter
 
-CLIPS = 60
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+CLIPS = int(sys.argv[2]) if len(sys.argv) > 2 else 60
+OPTIONS = ["--quiet", "--provider", "cpu", "--workers", "2", "--threads", "1"]
+COMMAND = [sys.executable, "-m", "vidtok_runtime.cli", "dataset"]
 
 
 def make_clips(folder: Path) -> None:
@@ -51,22 +58,70 @@ def check(out: Path, expected: dict[str, bytes]) -> None:
     assert sorted(times.values()) == [1] * CLIPS, times.most_common(3)
 
 
+def below(objects: dict[str, bytes], name: str) -> dict[str, bytes]:
+    """The objects of a data set."""
+    return {key.removeprefix(f"{name}/"): data for key, data in objects.items() if key.startswith(f"{name}/")}
+
+
+def kill_on_s3(place: Path, kills: int, layout: list[str], expected: dict[str, bytes]) -> str:
+    """Kill at requests; what there is to say about it."""
+    from s3_server import BUCKET, Request, s3_server
+
+    chance = random.Random(1)
+    with s3_server() as server:
+        done = finished = 0
+        steps = 2 * CLIPS  # about as many requests as a run makes that change the store
+        while done < kills:
+            name = f"out{finished}"
+            command = [*COMMAND, str(place), f"s3://{BUCKET}/{name}", *OPTIONS, *layout]
+            at, when = chance.randrange(steps), chance.choice(["before", "after"])
+            process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+            seen = 0
+
+            def kill(asked: Request, process: subprocess.Popen[bytes] = process, at: int = at) -> None:
+                nonlocal seen
+                seen += asked.writes
+                if asked.writes and seen == at + 1:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+
+            setattr(server, when, kill)
+            code = process.wait()
+            setattr(server, when, lambda _: None)
+            found = below(server.keys(), name)
+            final = {key: data for key, data in found.items() if not key.startswith(("ledger", "waiting/"))}
+            assert final.items() <= expected.items(), [key for key in final if final[key] != expected.get(key)]
+            if code == 0:
+                assert final == expected, final.keys() ^ expected.keys()
+                finished += 1
+            else:
+                assert code == -signal.SIGKILL, code
+                done += 1
+        subprocess.run(command, check=True)
+        final = {
+            key.removeprefix(f"{name}/"): data for key, data in server.keys().items() if key.startswith(f"{name}/")
+        }
+        assert {key: data for key, data in final.items() if not key.startswith("ledger")} == expected
+        return f"{done} kills over {finished + 1} data sets of {CLIPS} clips, all equal to an undisturbed run"
+
+
 def main(kills: int) -> None:
     """Print how many kills and data sets there were."""
     chance = random.Random(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_clips(folder / "in")
-        command = [sys.executable, "-m", "vidtok_runtime.cli", "dataset", str(folder / "in")]
-        options = ["--quiet", "--provider", "cpu", "--workers", "2", "--threads", "1"]
+        command, options = [*COMMAND, str(folder / "in")], OPTIONS
         for layout in ([], ["--tar", "7"]):
             begin = time.monotonic()
             subprocess.run([*command, str(folder / f"whole{len(layout)}"), *options, *layout], check=True)
             undisturbed = time.monotonic() - begin
             expected = content(folder / f"whole{len(layout)}")
+            said = kill_on_s3(folder / "in", kills // 4, layout, expected)
+            print(f"S3, {' '.join(layout) or 'a file a clip'}: {said}", flush=True)
             done = finished = unhurt = 0
             out = folder / f"out{len(layout)}-0"
-            while done < kills // 2:
+            while done < kills // 4:
                 process = subprocess.Popen(
                     [*command, str(out), *options, *layout], start_new_session=True, stderr=subprocess.DEVNULL
                 )

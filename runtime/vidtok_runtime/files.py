@@ -7,8 +7,9 @@ import logging
 import os
 import secrets
 import stat
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from hashlib import sha256
 from os import PathLike
 from pathlib import Path, PurePath
@@ -16,6 +17,7 @@ from typing import BinaryIO
 
 from vidtok_runtime.errors import OutputError
 from vidtok_runtime.lists import few
+from vidtok_runtime.remote import Place, RemotePath, place_of
 
 _log = logging.getLogger(__name__)
 _KEPT = 40  # letters of a target's name in that of its part
@@ -59,18 +61,31 @@ def is_hidden(path: PurePath) -> bool:
     return path.name.startswith(".") or "__MACOSX" in path.parts
 
 
-def is_file(path: Path) -> bool:
+def is_file(path: Place) -> bool:
     """Whether a regular file is there: no folder, pipe or device, and no name that cannot be one."""
+    if isinstance(path, RemotePath):
+        return path.is_file()
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (OSError, ValueError):  # too long a name, or a NUL in it
         return False
 
 
-def is_pipe(path: Path) -> bool:
+def sweep_parts(folder: Place, targets: Collection[Place]) -> None:
+    """Remove the parts of targets below a folder that killed processes left there; in a store there are none."""
+    if isinstance(folder, RemotePath):
+        return
+    begun = {path.with_name(part_stem(path)) for path in targets}
+    for part in folder.rglob("*.part"):
+        if part.with_name(part.name.rsplit(".", 2)[0]) in begun:
+            with contextlib.suppress(OSError):
+                part.unlink()
+
+
+def is_pipe(path: Place) -> bool:
     """Whether there is a named pipe; False also for names that cannot be any."""
     try:
-        return path.is_fifo()
+        return isinstance(path, Path) and path.is_fifo()
     except (OSError, ValueError):
         return False
 
@@ -83,7 +98,7 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def part_stem(path: Path) -> str:
+def part_stem(path: Place) -> str:
     """What the name of a part begins with: the target's, which is cut where it is long, as names have a limit."""
     name = path.name
     return name if len(name) <= _KEPT else f"{name[:_KEPT]}~{sha256(os.fsencode(name)).hexdigest()[:8]}"
@@ -105,32 +120,50 @@ def discard_parts() -> None:
 class PartFile:
     """A target written beside itself under a name ending in `.part` and renamed when complete.
 
+    The part of a target in a store lies in the folder for temporary files and is sent when complete.
     Of two writers without `force` the first to finish wins; the other one's file does not appear. `force` replaces
     regular files and nothing else: no folder, link, device or pipe. Raises OutputError when the target exists (without
     `force`), may not be replaced, or cannot be written.
     """
 
-    def __init__(self, path: str | PathLike[str], *, force: bool = False) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | PathLike[str] | RemotePath, *, force: bool = False) -> None:
+        self.path = place_of(path)
         self.force = force
+        if isinstance(self.path, RemotePath):
+            folder = Path(tempfile.gettempdir())
+            self._check_remote(self.path)
+        else:
+            folder = self.path.parent
+            self._check(self.path)
+        # Random, since process ids repeat across containers.
+        self.part = folder / f"{part_stem(self.path)}.{os.getpid()}-{secrets.token_hex(4)}.part"
+        self._file: BinaryIO | None = None
+
+    def _check(self, path: Path) -> None:
         try:
-            mode = self.path.lstat().st_mode
+            mode = path.lstat().st_mode
         except (FileNotFoundError, NotADirectoryError):
             mode = None
         except (OSError, ValueError) as error:  # a name that cannot be one
             raise self.failure(error) from error
-        if mode is not None and not force:
+        if mode is not None and not self.force:
             raise self._exists()
-        if is_folder(self.path):
-            raise OutputError(f"{self.path} is a folder; name a file")
+        if is_folder(path):
+            raise OutputError(f"{path} is a folder; name a file")
         if mode is not None and not stat.S_ISREG(mode):
             what = "a link" if stat.S_ISLNK(mode) else "a device, pipe or socket"
-            raise OutputError(f"{self.path} is {what}, and only regular files are replaced; name another output")
-        if not is_folder(self.path.parent):
-            raise OutputError(f"the folder {self.path.parent} does not exist; create it first")
-        # Random, since process ids repeat across containers.
-        self.part = self.path.with_name(f"{part_stem(self.path)}.{os.getpid()}-{secrets.token_hex(4)}.part")
-        self._file: BinaryIO | None = None
+            raise OutputError(f"{path} is {what}, and only regular files are replaced; name another output")
+        if not is_folder(path.parent):
+            raise OutputError(f"the folder {path.parent} does not exist; create it first")
+
+    def _check_remote(self, path: RemotePath) -> None:
+        try:
+            path.check_target()
+            taken = not self.force and path.is_file()
+        except OSError as error:
+            raise self.failure(error) from error
+        if taken:
+            raise self._exists()
 
     def open(self) -> None:
         """Create the part for writing."""
@@ -182,12 +215,11 @@ class PartFile:
                 os.fsync(self._file.fileno())
                 self._file.close()
                 self._file = None
-            with _turn:
-                if self.force:
-                    os.replace(self.part, self.path)
-                else:
-                    self._name()
-                _parts.discard(self.part)
+            if isinstance(self.path, RemotePath):
+                self.path.send(self.part, force=self.force)
+                self.discard()
+            else:
+                self._name(self.path)
         except FileExistsError as error:
             self.discard()
             raise self._exists() from error
@@ -195,16 +227,24 @@ class PartFile:
             self.discard()
             raise self.failure(error) from error
 
-    def _name(self) -> None:
-        """Give the part the target's name unless something has it; raises FileExistsError, OSError."""
+    def _name(self, path: Path) -> None:
+        """Give the part the target's name, without `force` only if nothing has it; raises FileExistsError, OSError."""
+        with _turn:
+            if self.force:
+                os.replace(self.part, path)
+            else:
+                self._link(path)
+            _parts.discard(self.part)
+
+    def _link(self, path: Path) -> None:
         try:
-            os.link(self.part, self.path)
+            os.link(self.part, path)
             self.part.unlink()
         except FileExistsError:
             raise
         except OSError:  # a file system without links: an empty file holds the name until it is replaced
-            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            os.replace(self.part, self.path)
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            os.replace(self.part, path)
 
     def discard(self) -> None:
         """Remove the part, if it is still there."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vidtok_runtime.errors import InputError
+from vidtok_runtime.remote import FFMPEG_SCHEMES, Place, RemotePath
 
 # UTF-32 before UTF-16, whose mark UTF-32's begins with.
 _MARKS = (
@@ -22,7 +23,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _LONGEST_FIELD = 2**31 - 1  # letters; what fits a C long everywhere
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -32,7 +33,7 @@ class ListRow:
     """A row: the number of its first line, the file that it names, its other columns; `fault`: why it names none."""
 
     line: int
-    file: Path
+    file: Place
     columns: dict[str, str]
     fault: str = ""
 
@@ -46,10 +47,11 @@ class FileList:
     oddities: list[str] = field(default_factory=list)
 
 
-def read_list(path: Path) -> FileList:
+def read_list(path: Place) -> FileList:
     """A `.csv` list with a column `file`, or a list with a name a line; empty rows are left out. Raises InputError.
 
-    Paths are taken from the list's folder. Text that is not UTF-8 and has no byte order mark is taken as Latin-1.
+    Names are URLs, or paths that are taken from the list's folder.
+    Text that is not UTF-8 and has no byte order mark is taken as Latin-1.
     """
     try:
         lines = _lines(_decoded(path.read_bytes()))
@@ -110,21 +112,26 @@ def _records(lines: Sequence[str]) -> Iterator[tuple[int, list[str], bool]]:
             first += 1
 
 
-def _row(folder: Path, line: int, name: str, columns: dict[str, str]) -> ListRow:
+def _row(folder: Place, line: int, name: str, columns: dict[str, str]) -> ListRow:
+    scheme = found[1].lower() if (found := _ADDRESS.match(name)) else ""
     if not name:
         fault = "it names no file"
     elif "\0" in name:
         fault = "its name has a NUL in it, as no file's has"
-    elif _ADDRESS.match(name):
-        fault = f"{text_of(name)} is an address, and lists are of files; download it first"
+    elif scheme in FFMPEG_SCHEMES - {"http", "https"}:
+        fault = f"{text_of(name)} is a stream, and lists are of files; record it first"
+    elif scheme and scheme != "file":
+        return ListRow(line, RemotePath(text_of(name)), columns)
     else:
-        return ListRow(line, _file(folder, name), columns)
+        return ListRow(line, _file(Path("/") if scheme else folder, name.removeprefix("file://")), columns)
     return ListRow(line, folder, columns, fault)
 
 
-def _file(folder: Path, name: str) -> Path:
+def _file(folder: Place, name: str) -> Place:
     """The file of a name, byte by byte; if there is none, of the name as another system would write it."""
     text = text_of(name)
+    if isinstance(folder, RemotePath):
+        return folder / text
     ways = [name, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD")), text.replace("\\", "/")]
     paths = [Path(os.path.normpath(folder / way)) for way in dict.fromkeys(ways)]
     return next(filter(os.path.lexists, paths), paths[0]) if len(paths) > 1 else paths[0]

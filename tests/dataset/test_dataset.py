@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -157,3 +158,20 @@ def test_names_of_token_files() -> None:
     early = {"a.mp4": "a.safetensors"}
     assert named("a.mov", "a.mp4", planned=early) == ["a.mov.safetensors", "a.safetensors"]
     assert named("a.mov", planned=early) == ["a.mov.safetensors"]
+
+
+def test_progress_for_programs(source: Path, undisturbed: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(undisturbed, tmp_path / "out")
+    metrics = tmp_path / "vidtok.prom"
+    options = [option for option in OPTIONS if option != "--quiet"]
+    for _ in range(2):
+        result = run("dataset", source, out, *options, "--progress", "json", "--metrics", metrics)
+        assert result.exit_code == 0, result.output
+    (line,) = map(json.loads, result.stderr.splitlines())
+    assert (line["clips"], line["done"], line["done_now"], line["quarantined"], line["frames"]) == (7, 7, 0, 0, 0)
+    values = dict(line.split() for line in metrics.read_text().splitlines() if not line.startswith("#"))
+    assert (values["vidtok_dataset_clips"], values["vidtok_dataset_done"]) == ("7", "7")
+    (out / "b.safetensors").unlink()
+    result = run("dataset", source, out, *options, "--progress", "json", "--metrics", metrics)
+    lines = [json.loads(line) for line in result.stderr.splitlines()]
+    assert [(line["done"], line["frames"] > 0) for line in lines] == [(6, False), (7, True)]

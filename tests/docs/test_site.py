@@ -41,7 +41,7 @@ def test_every_page_is_there(site: Path) -> None:
     assert len(pages) > 15
     for page in pages:
         assert (site / page).with_suffix(".html").is_file()
-    assert (site / "examples/token_windows.py").is_file()
+    assert (site / "examples/diffusers_adapter.py").is_file()
     assert not list(site.rglob("hooks.py"))
 
 

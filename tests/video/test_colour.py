@@ -16,6 +16,7 @@ from video_files import CPU, PICTURES, difference, make, read
 
 from vidtok_runtime.tools.demo import synthetic_frame
 from vidtok_runtime.video.display import Display
+from vidtok_runtime.video.source import Opening
 from vidtok_runtime.video.writer import Output, VideoWriter
 
 MATRICES = {1: (0.2126, 0.0722), 6: (0.299, 0.114), 5: (0.299, 0.114), 9: (0.2627, 0.0593), 7: (0.212, 0.087)}
@@ -133,3 +134,34 @@ def test_decoded_frames_do_not_wait_for_the_garbage_collector(tmp_path: Path) ->
         assert gc.collect() < len(PICTURES)
     finally:
         gc.enable()
+
+
+def test_hdr_is_said_and_mapped_where_ffmpeg_can(tmp_path: Path) -> None:
+    said = {"colorspace": 9, "color_range": 1, "color_primaries": 9, "color_trc": 16}
+    path = make(tmp_path / "a.mp4", context=said)
+    _, _, reader = read(path)
+    assert reader.notes() == ["it is HDR (PQ) and taken as it is coded, which looks pale; --tone-map maps it"]
+    if "zscale" in av.filter.filters_available:
+        mapped, _, reader = read(path, None, Opening(tone_map=True))
+        assert (reader.display.transfer, reader.display.primaries, reader.notes()) == (1, 1, [])
+        assert mapped[0].std() > 0
+    else:
+        result = run("encode", path, "-o", tmp_path / "t.safetensors", "--tone-map", *CPU)
+        assert result.exit_code == 1
+        assert "--tone-map needs FFmpeg's filter zscale, which the FFmpeg of PyAV here lacks" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_exr_is_linear_light(tmp_path: Path) -> None:
+    path = tmp_path / "a.exr"
+    with av.open(str(path), "w", format="image2", options={"update": "1"}) as file:
+        stream = file.add_stream("exr", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 16, 16, "gbrpf32le"
+        frame = av.VideoFrame(16, 16, "gbrpf32le")
+        for plane in frame.planes:
+            plane.update(np.full((16, plane.line_size // 4), 0.5, "<f4").tobytes())
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    found, _, _ = read(path)
+    assert np.abs(found[0].astype(int) - 188).max() <= 1  # sRGB of half the light
+    assert len(read(tmp_path)[0]) == 1

@@ -39,15 +39,21 @@ class Material:
     skipped: list[str] = field(default_factory=list)
 
 
-def _rows(table: Path, quiet: bool) -> list[ListRow]:
+def _rows(table: Path, quiet: bool) -> list[tuple[Path, dict[str, str]]]:
+    """Files on this machine and what is said of them."""
     try:
         listed = read_list(table)
     except InputError as error:
         raise DataError(str(error)) from error
-    odd = [*listed.oddities, *(f"line {row.line} is left out: {row.fault}" for row in listed.rows if row.fault)]
+    faults = {row.line: row.fault or _elsewhere(row) for row in listed.rows}
+    odd = [*listed.oddities, *(f"line {line} is left out: {fault}" for line, fault in faults.items() if fault)]
     if odd and not quiet:
         tqdm.write(f"{table}: {few(odd)}")
-    return [row for row in listed.rows if not row.fault]
+    return [(row.file, row.columns) for row in listed.rows if not row.fault and isinstance(row.file, Path)]
+
+
+def _elsewhere(row: ListRow) -> str:
+    return "" if isinstance(row.file, Path) else f"{row.file} is an address; download it first"
 
 
 def _entry(path: Path, row: dict[str, str]) -> Entry:
@@ -59,7 +65,7 @@ def _sources(folder: Path, quiet: bool) -> dict[Path, dict[str, str]]:
     for parent in (folder, *folder.resolve().parents[:2]):
         table = parent / "SOURCES.csv"
         if table.is_file():
-            rows = [(row.file.resolve(), row.columns) for row in _rows(table, quiet)]
+            rows = [(file.resolve(), columns) for file, columns in _rows(table, quiet)]
             return {path if os.path.lexists(path) else Path(path.name): columns for path, columns in rows}
     return {}
 
@@ -91,7 +97,7 @@ def list_files(data: Path, part: DataPart, quiet: bool = False) -> list[Entry]:
             if not is_hidden(path.relative_to(data))
         ]
     elif data.suffix.lower() == ".csv":
-        entries = [_entry(row.file, row.columns) for row in _rows(data, quiet)]
+        entries = [_entry(file, columns) for file, columns in _rows(data, quiet)]
     else:
         raise DataError(f"{data} is neither a folder nor a .csv list; give one of these")
     if part.skip_notes and not quiet and not any(entry.note for entry in entries):

@@ -15,6 +15,7 @@ from vidtok_runtime.bundle.stream_spec import StreamSpec, stream_spec
 from vidtok_runtime.checked_json import Fields, parse_json
 from vidtok_runtime.errors import BundleError
 from vidtok_runtime.files import is_file
+from vidtok_runtime.remote import Place
 
 FORMAT = "vidtok-bundle"
 FORMAT_VERSION = 2
@@ -69,7 +70,7 @@ class Manifest:
         return found
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: Place) -> str:
     """SHA-256 of a file, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

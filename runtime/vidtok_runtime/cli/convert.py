@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 
 from vidtok_runtime.cli.options import (
+    ANY_FILE,
     COMMON,
-    FILE,
     FOLDER,
     FORCE,
     GIVEN,
     RANGE,
+    PlaceType,
     command,
     engine,
     latents,
@@ -23,6 +24,8 @@ from vidtok_runtime.cli.options import (
     target_of,
     written,
 )
+from vidtok_runtime.places import size_of
+from vidtok_runtime.remote import Place
 from vidtok_runtime.streaming.posterior import LatentForm
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.video.selection import Selection
@@ -35,7 +38,7 @@ from vidtok_runtime.video.writer import Output
     "ffmpeg -i clip.mp4 -f yuv4mpegpipe - | vidtok-run encode - -o clip.safetensors"
 )
 @click.argument("clip")
-@click.option("-o", "--out", type=FILE, help="Token file.  [default: CLIP with the suffix .safetensors]")
+@click.option("-o", "--out", type=ANY_FILE, help="Token file.  [default: CLIP with the suffix .safetensors]")
 @click.option("--gop", type=click.IntRange(1), help="Start anew every so many latents: seekable; causal models only.")
 @command(FORCE, *COMMON)
 @latents
@@ -44,7 +47,7 @@ from vidtok_runtime.video.writer import Output
 @engine
 def encode(
     clip: str,
-    out: Path | None,
+    out: Place | None,
     half: bool,
     form: LatentForm,
     gop: int | None,
@@ -57,7 +60,8 @@ def encode(
 ) -> None:
     """Encode CLIP into a token file.
 
-    CLIP is a video, an image, a folder of images, an address (rtsp://, http://), a camera's number, or - for stdin.
+    CLIP is a video, an image, a folder of images, an address (rtsp://, http://, s3://), a camera's number, or - for
+    stdin. The token file, too, may be in a store (extra `remote`).
     """
     from vidtok_runtime.pipeline.files import encode_file
 
@@ -76,19 +80,19 @@ def encode(
         quiet=quiet,
     )
     if not quiet:
-        click.echo(f"{out}: {info.num_frames} frames of {info.width}x{info.height}, {out.stat().st_size:,} bytes")
+        click.echo(f"{out}: {info.num_frames} frames of {info.width}x{info.height}, {size_of(out):,} bytes")
 
 
 @click.command(epilog="Example: vidtok-run decode clip.safetensors -o part.mp4 --start 2.5 --end 75f")
-@click.argument("tokens", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=FILE, help="Video; - is stdout.  [default: TOKENS with the suffix .decoded.mp4]")
+@click.argument("tokens", type=PlaceType(path_type=Path))
+@click.option("-o", "--out", type=ANY_FILE, help="Video; - is stdout.  [default: TOKENS with the suffix .decoded.mp4]")
 @command(*RANGE, FORCE, *COMMON)
 @limited
 @written
 @engine
 def decode(
-    tokens: Path,
-    out: Path | None,
+    tokens: Place,
+    out: Place | None,
     output: Output,
     start: str | None,
     end: str | None,
@@ -116,7 +120,7 @@ def decode(
 
 @click.command(epilog="Example: vidtok-run reconstruct clip.mp4 --side-by-side --bundle tiny-fsq-32768")
 @click.argument("clip")
-@click.option("-o", "--out", type=FILE, help="Video; - is stdout.  [default: CLIP with the suffix .recon.mp4]")
+@click.option("-o", "--out", type=ANY_FILE, help="Video; - is stdout.  [default: CLIP with the suffix .recon.mp4]")
 @click.option("--side-by-side", is_flag=True, help="Put the original on the left.")
 @command(FORCE, *COMMON)
 @limited
@@ -125,7 +129,7 @@ def decode(
 @engine
 def reconstruct(
     clip: str,
-    out: Path | None,
+    out: Place | None,
     side_by_side: bool,
     selection: Selection,
     opening: Opening,

@@ -10,9 +10,11 @@ from typing import Any
 
 import click
 
-from vidtok_runtime.cli.options import COMMON, FOLDER, command, engines, latents, limit, source
+from vidtok_runtime.cli.options import ANY_FILE, ANY_FOLDER, COMMON, PlaceType, command, engines, latents, limit, source
+from vidtok_runtime.dataset.progress import STYLES
 from vidtok_runtime.errors import InputError, QuarantineError
 from vidtok_runtime.machine import cores
+from vidtok_runtime.remote import Place
 from vidtok_runtime.streaming.posterior import LatentForm
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.video.selection import Selection
@@ -32,8 +34,8 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
     epilog="Examples: vidtok-run dataset clips/ tokens/; vidtok-run dataset list.csv tokens/ --size 256 --workers 4; "
     "vidtok-run dataset shards/ tokens/ --tar 1000 --shard $SLURM_ARRAY_TASK_ID/8"
 )
-@click.argument("place", metavar="IN", type=click.Path(exists=True, path_type=Path))
-@click.argument("out", type=FOLDER)
+@click.argument("place", metavar="IN", type=PlaceType(exists=True, path_type=Path))
+@click.argument("out", type=ANY_FOLDER)
 @click.option(
     "--workers",
     type=click.IntRange(1),
@@ -46,6 +48,9 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @click.option("--retries", type=click.IntRange(0), default=1, show_default=True, help="More tries of a failed clip.")
 @click.option("--again", is_flag=True, help="Try the clips in quarantine again.")
 @click.option("--verify", is_flag=True, help="Check the hash of finished files, not their size only.")
+@click.option("--progress", type=click.Choice(STYLES), default="bar", show_default=True, help="json: a line a clip.")
+@click.option("--metrics", type=ANY_FILE, help="File for figures of the run, in Prometheus' format.")
+@click.option("--scenes", is_flag=True, help="Cut clips where shots change; each shot becomes a clip.")
 @click.option(
     "--shard", callback=_shard, default="0/1", show_default=True, help="Part I of N of the clips, 0 <= I < N."
 )
@@ -59,8 +64,8 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @source
 @engines
 def dataset(
-    place: Path,
-    out: Path,
+    place: Place,
+    out: Place,
     half: bool,
     form: LatentForm,
     workers: int | None,
@@ -119,6 +124,8 @@ def dataset(
         **{name: None if value is None else str(value) for name, value in chosen.items()},
         "opening": [opening.damage.value, opening.raw, *map("=".join, opening.options)],
         **({} if opening.stream is None else {"stream": opening.stream}),
+        **({"tone map": True} if opening.tone_map else {}),
+        **({"scenes": True} if options["scenes"] else {}),
     }
     made = functools.partial(tokenizer, tok.manifest.folder.absolute(), provider=tok.provider, threads=threads)
     plan = DatasetPlan(tries=retries + 1, **options)

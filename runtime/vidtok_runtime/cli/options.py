@@ -19,12 +19,14 @@ from vidtok_runtime.cli.ending import endings, second_signal_ends, time_limit
 from vidtok_runtime.engines.registry import PROVIDERS
 from vidtok_runtime.errors import InputError, VidtokError
 from vidtok_runtime.files import PartFile
+from vidtok_runtime.remote import Place, place_of
 from vidtok_runtime.streaming.posterior import LatentForm
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.video.reader import Kind, kind_of
-from vidtok_runtime.video.selection import FITS, Selection
+from vidtok_runtime.video.selection import FITS, Selection, parse_seconds
 from vidtok_runtime.video.source import Damage, Opening
 from vidtok_runtime.video.source_container import raw_options
+from vidtok_runtime.video.tone_map import check_tone_map
 from vidtok_runtime.video.writer import CODECS, STDOUT, STREAMS, Output
 
 
@@ -43,15 +45,10 @@ def rate(_: click.Context, __: click.Parameter, value: str | None) -> Fraction |
 
 def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> Fraction | None:
     """A time: 90, 1:30 or 0:01:30.5."""
-    if value is None:
-        return None
     try:
-        parts = [Fraction(part) for part in value.split(":")]
-    except (ValueError, ZeroDivisionError):
-        parts = []
-    if not 1 <= len(parts) <= 3 or min(parts) < 0:
-        raise click.BadParameter(f"{value!r} is no time; give seconds, MM:SS or HH:MM:SS, like 90, 1:30 or 0:01:30.5")
-    return sum((part * 60**i for i, part in enumerate(reversed(parts))), Fraction(0))
+        return None if value is None else parse_seconds(value)
+    except InputError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def _pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -99,9 +96,20 @@ def _memory(_: click.Context, __: click.Parameter, value: str | None) -> int | N
         raise click.BadParameter(str(error)) from error
 
 
+class PlaceType(click.Path):
+    """A path, or a URL that fsspec opens."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and "://" in value:
+            return place_of(value)
+        return super().convert(value, param, ctx)
+
+
 FILE = click.Path(path_type=Path, dir_okay=False)
+ANY_FILE = PlaceType(path_type=Path, dir_okay=False)
 GIVEN = click.Path(path_type=Path, dir_okay=False, exists=True)
 FOLDER = click.Path(path_type=Path, file_okay=False)
+ANY_FOLDER = PlaceType(path_type=Path, file_okay=False)
 COMMON = [
     click.option("--bundle", help="Bundle folder or shipped name.  [default: tiny-kl-16chn; decode: found by hash]"),
     click.option("--quiet", is_flag=True, help="No progress bar and no summary."),
@@ -164,6 +172,7 @@ SOURCE = [
     click.option("--size", help="Resize first: WIDTHxHEIGHT, or the shorter side in pixels."),
     click.option("--fit", type=click.Choice(FITS), default="stretch", show_default=True, help="Into WIDTHxHEIGHT."),
     STREAM,
+    click.option("--tone-map", is_flag=True, help="Map HDR to ordinary brightness and colours, where FFmpeg can."),
     click.option("--raw", metavar="WxH[:FORMAT[:FPS]]", help="The input is raw frames, like 320x240:rgb24:25."),
     click.option("--input-option", "pairs", multiple=True, callback=_pairs, help="KEY=VALUE for FFmpeg; repeat."),
     click.option("--keep-going", is_flag=True, help="Take what is there of a truncated clip."),
@@ -291,7 +300,9 @@ def source(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options of a source, and give `function` the `selection` and the `opening` made of them."""
 
     @functools.wraps(function)
-    def call(*args: Any, stream: int | None, raw: str | None, pairs: Any, keep_going: bool, **kwargs: Any) -> None:
+    def call(
+        *args: Any, stream: int | None, tone_map: bool, raw: str | None, pairs: Any, keep_going: bool, **kwargs: Any
+    ) -> None:
         chosen = {name: kwargs.pop(name) for name in ("start", "end", "fps", "size", "fit")}
         try:
             selection = Selection(**chosen)
@@ -299,7 +310,9 @@ def source(function: Callable[..., None]) -> Callable[..., None]:
                 raw_options(raw)
         except InputError as error:
             raise click.UsageError(str(error)) from error
-        opening = Opening(Damage.ACCEPTED if keep_going else Damage.COUNTED, raw, pairs, stream)
+        if tone_map:
+            check_tone_map()
+        opening = Opening(Damage.ACCEPTED if keep_going else Damage.COUNTED, raw, pairs, stream, tone_map)
         function(*args, selection=selection, opening=opening, **kwargs)
 
     return _add(SOURCE, call)
@@ -319,13 +332,13 @@ def written(function: Callable[..., None]) -> Callable[..., None]:
     return _add(OUTPUT, call)
 
 
-def target_of(place: str, out: Path | None, suffix: str, *, force: bool) -> Path:
+def target_of(place: str, out: Place | None, suffix: str, *, force: bool) -> Place:
     """The output named, or the one beside a file or folder; raises UsageError where there is no beside.
 
     Raises OutputError when it is there already or cannot be, before an engine is loaded.
     """
     if out is None:
-        if kind_of(place) in (Kind.STDIN, Kind.ADDRESS, Kind.CAMERA) or not Path(place).name:
+        if kind_of(place) in (Kind.STDIN, Kind.REMOTE, Kind.ADDRESS, Kind.CAMERA) or not Path(place).name:
             raise click.UsageError(f"{place} gives the output no name; give one with --out")
         out = Path(place).with_suffix(suffix)
     if str(out) != STDOUT:
@@ -333,6 +346,6 @@ def target_of(place: str, out: Path | None, suffix: str, *, force: bool) -> Path
     return out
 
 
-def say(text: str, out: Path) -> None:
+def say(text: str, out: Place) -> None:
     """Print to stdout, or to stderr where stdout is the output."""
     click.echo(text, err=str(out) == STDOUT)

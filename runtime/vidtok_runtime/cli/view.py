@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from vidtok_runtime.cli.options import COMMON, FILE, FORCE, command, engine, limited, source, target_of
+from vidtok_runtime.remote import Place
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.video.selection import Selection
 from vidtok_runtime.video.source import Damage, Opening
@@ -26,7 +27,7 @@ from vidtok_runtime.video.source import Damage, Opening
 @engine
 def view(
     place: str,
-    out: Path | None,
+    out: Place | None,
     original: str | None,
     frames: int,
     selection: Selection,

@@ -7,44 +7,47 @@ import logging
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
+from vidtok_runtime.dataset.part import PARTS, WHOLE, ClipPart
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.files import files_in, is_file, is_hidden, is_pipe
 from vidtok_runtime.lists import few, plain_name, read_list, text_of, whole_characters
+from vidtok_runtime.places import read_range
+from vidtok_runtime.remote import Place, RemotePath, part_url
 
 _log = logging.getLogger(__name__)
 
 VIDEOS = {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"}
 VIDEOS |= {".ogv", ".ts", ".webm", ".wmv", ".y4m"}
-PICTURES = {".avif", ".bmp", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+PICTURES = {".avif", ".bmp", ".exr", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _NOTES = (".txt", ".json")  # beside a clip, as webdataset has them: its caption, its metadata
 _LONGEST_NOTE = 1 << 24  # bytes
-# A column with one of these words in its name seems to ask for a part of a clip.
+# A column with one of these words in its name, and not one of these names, seems to ask for a part of a clip.
 _OF_A_PART = {"start", "begin", "end", "stop", "segment", "segments", "timestamp", "timestamps"}
 
 
 class Piece(NamedTuple):
     """A file, or the part of a tar file that is one."""
 
-    path: Path
+    path: Place
     offset: int = 0
     size: int | None = None
 
     def url(self) -> str:
-        """What FFmpeg opens."""
+        """What FFmpeg opens, or fsspec."""
         if self.size is None:
             return str(self.path)
-        return f"subfile,,start,{self.offset},end,{self.offset + self.size},,:file://{self.path}"
+        whole = str(self.path) if isinstance(self.path, RemotePath) else f"file://{self.path}"
+        return part_url(whole, self.offset, self.size)
 
     def read(self) -> bytes:
         """The content; raises OSError, and ValueError where it is too long to be a note."""
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            content = file.read(_LONGEST_NOTE + 1 if self.size is None else min(self.size, _LONGEST_NOTE + 1))
+        longest = _LONGEST_NOTE + 1 if self.size is None else min(self.size, _LONGEST_NOTE + 1)
+        content = read_range(self.path, self.offset, self.offset + longest)
         if len(content) > _LONGEST_NOTE:
             raise ValueError(f"it has more than {_LONGEST_NOTE:,} bytes")
         return content
@@ -54,7 +57,8 @@ class Piece(NamedTuple):
 class ClipEntry:
     """A clip: its `name` in the data set (a path with `/`), where it is, and what is known about it.
 
-    notes: the files beside it by suffix. fault: why it cannot be read, as far as that is known without trying.
+    part: what is taken of the file, which alone is called `source`. notes: the files beside it by suffix. fault: why
+    it cannot be read, as far as that is known without trying.
     """
 
     name: str
@@ -62,6 +66,8 @@ class ClipEntry:
     columns: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, Piece] = field(default_factory=dict)
     fault: str = ""
+    part: ClipPart = WHOLE
+    source: str = ""
 
     def metadata(self) -> tuple[dict[str, str], list[str]]:
         """Columns of the list, the text beside the clip as `caption` and the entries of the JSON beside it.
@@ -97,23 +103,26 @@ def _noted(suffix: str, content: bytes) -> dict[str, str]:
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
 
-def list_clips(place: Path) -> list[ClipEntry]:
+def list_clips(place: Place) -> list[ClipEntry]:
     """Clips of a folder, of a list (`.csv` with a column `file`, or `.txt`), or of a `.tar`, in order.
 
     Of a folder the videos and pictures are taken, of one with shards those inside. Raises InputError.
     """
     place = place.absolute()  # workers may run elsewhere
     suffix = place.suffix.lower()
-    if place.is_dir():
-        clips = list(_of_folder(place))
-    elif not is_file(place):
-        raise InputError(f"{place} is neither a folder nor a file")
-    elif suffix == ".tar":
-        clips = list(_of_shard(place, PurePosixPath(place.stem)))
-    elif suffix in (".csv", ".txt"):
-        clips = list(_of_list(place))
-    else:
-        raise InputError(f"{place} is neither a folder nor a list (.csv, .txt) nor a shard (.tar)")
+    try:
+        if place.is_dir():
+            clips = list(_of_folder(place))
+        elif not is_file(place):
+            raise InputError(f"{place} is neither a folder nor a file")
+        elif suffix == ".tar":
+            clips = list(_of_shard(place, PurePosixPath(place.stem)))
+        elif suffix in (".csv", ".txt"):
+            clips = list(_of_list(place))
+        else:
+            raise InputError(f"{place} is neither a folder nor a list (.csv, .txt) nor a shard (.tar)")
+    except OSError as error:
+        raise InputError(f"{place} cannot be read: {error.strerror}") from error
     if not clips:
         raise InputError(f"{place} holds no clips ({' '.join(sorted(VIDEOS | PICTURES))})")
     faults = [f"{clip.name}: {clip.fault}" for clip in clips if clip.fault]
@@ -127,11 +136,12 @@ def list_clips(place: Path) -> list[ClipEntry]:
     return clips
 
 
-def _of_folder(folder: Path) -> Iterator[ClipEntry]:
-    files = [path for path in files_in(folder) if not is_hidden(path.relative_to(folder))]
+def _of_folder(folder: Place) -> Iterator[ClipEntry]:
+    found: Iterable[Place] = folder.files() if isinstance(folder, RemotePath) else files_in(folder)
+    files = [path for path in found if not is_hidden(path.relative_to(folder))]  # type: ignore[arg-type]
     known = set(files)
     for path in files:
-        relative = PurePosixPath(path.relative_to(folder).as_posix())
+        relative = PurePosixPath(path.relative_to(folder))  # type: ignore[arg-type]
         if path.suffix.lower() == ".tar":
             yield from _of_shard(path, relative.with_suffix(""))
         elif path.suffix.lower() in VIDEOS | PICTURES:
@@ -139,30 +149,43 @@ def _of_folder(folder: Path) -> Iterator[ClipEntry]:
             yield ClipEntry(plain_name(str(relative)), Piece(path), notes=notes)
 
 
-def _of_list(path: Path) -> Iterator[ClipEntry]:
+def _of_list(path: Place) -> Iterator[ClipEntry]:
     table = read_list(path)
     if table.oddities:
         _log.warning("%s: %s", path, few(table.oddities))
-    asking = [column for column in table.columns if not _OF_A_PART.isdisjoint(_words(column))]
+    asking = [column for column in table.columns if column not in PARTS and not _OF_A_PART.isdisjoint(_words(column))]
     if asking:
         _log.warning(
-            "%s: clips are taken whole: the columns %s only go into the index; cut the clips first to have parts",
+            "%s: the columns %s only go into the index; parts of clips are chosen by columns named %s",
             path,
             ", ".join(asking),
+            ", ".join(PARTS),
         )
     for row in table.rows:
         fault = row.fault or ("a pipe is no file; a data set is made of files" if is_pipe(row.file) else "")
+        try:
+            part = ClipPart.of(row.columns)
+        except InputError as error:
+            fault = fault or str(error)
         if fault:
             yield ClipEntry(f"line {row.line}", Piece(row.file), row.columns, fault=fault)
             continue
-        # Outside the list's folder the whole path is the name, so that it does not depend on the other rows.
-        inside = row.file.is_relative_to(path.parent)
-        name = PurePosixPath(*(row.file.relative_to(path.parent).parts if inside else row.file.parts[1:]))
+        name = _name(row.file, path.parent)
         if row.file.suffix.lower() == ".tar":
             for clip in _of_shard(row.file, name.with_suffix("")):
-                yield replace(clip, columns=row.columns)
+                yield replace(clip, name=part.named(clip.name), columns=row.columns, part=part, source=clip.name)
         else:
-            yield ClipEntry(plain_name(str(name)), Piece(row.file), row.columns)
+            source = plain_name(str(name))
+            yield ClipEntry(part.named(source), Piece(row.file), row.columns, part=part, source=source)
+
+
+def _name(file: Place, folder: Place) -> PurePosixPath:
+    """From the list's folder on; outside of it the whole path, so that it does not depend on the other rows."""
+    if isinstance(file, RemotePath):
+        inside = isinstance(folder, RemotePath) and file.is_relative_to(folder)
+        return file.relative_to(folder) if inside else file.path  # type: ignore[arg-type]
+    inside = isinstance(folder, Path) and file.is_relative_to(folder)
+    return PurePosixPath(*(file.relative_to(folder).parts if inside else file.parts[1:]))  # type: ignore[arg-type]
 
 
 def _words(column: str) -> list[str]:
@@ -170,18 +193,19 @@ def _words(column: str) -> list[str]:
     return [word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+", column)]
 
 
-def _of_shard(path: Path, name: PurePosixPath) -> Iterator[ClipEntry]:
+def _of_shard(path: Place, name: PurePosixPath) -> Iterator[ClipEntry]:
     """Clips of a webdataset tar: members of one key are a sample, of which the video (or picture) is the clip."""
     samples: dict[str, dict[str, Piece]] = {}
     try:
-        with tarfile.open(path, "r:") as tar:
+        with _headers(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 if member.isreg() and not member.issparse() and not is_hidden(PurePosixPath(member.name)):
                     key, suffix = _split(member.name)
                     samples.setdefault(key, {})[suffix] = Piece(path, member.offset_data, member.size)
                 tar.members = []  # type: ignore[attr-defined] # else it keeps every header
     except (tarfile.TarError, OSError) as error:
-        raise InputError(f"{path} is no plain tar file that can be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} is no plain tar file that can be read: {reason}") from error
     for key, sample in samples.items():
         clip = min((s for s in sample if "." + s.rpartition(".")[2] in VIDEOS | PICTURES), key=_rank, default=None)
         if clip is None:
@@ -192,6 +216,11 @@ def _of_shard(path: Path, name: PurePosixPath) -> Iterator[ClipEntry]:
             continue
         notes = {suffix: sample[suffix[1:]] for suffix in _NOTES if suffix[1:] in sample}
         yield ClipEntry(str(PurePosixPath(named)), sample[clip], notes=notes)
+
+
+def _headers(path: Place) -> BinaryIO:
+    """A file of which little is read here and there."""
+    return path.open(ahead=False) if isinstance(path, RemotePath) else path.open("rb")
 
 
 def _split(member: str) -> tuple[str, str]:

@@ -6,10 +6,10 @@ import csv
 import importlib.util
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from vidtok_runtime.files import PartFile
+from vidtok_runtime.remote import Place
 
 
 def index_missing() -> str | None:
@@ -19,7 +19,7 @@ def index_missing() -> str | None:
     return None
 
 
-def write_index(path: Path, rows: Sequence[tuple[Mapping[str, Any], Mapping[str, str]]]) -> None:
+def write_index(path: Place, rows: Sequence[tuple[Mapping[str, Any], Mapping[str, str]]]) -> None:
     """Write facts and metadata of every clip as Parquet; raises OutputError.
 
     Metadata are text; where they have the name of a fact, `given_` goes in front.
@@ -39,7 +39,7 @@ def write_index(path: Path, rows: Sequence[tuple[Mapping[str, Any], Mapping[str,
     PartFile(path, force=True).write_whole(buffer.getvalue())
 
 
-def write_quarantine(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_quarantine(path: Place, rows: Sequence[Mapping[str, Any]]) -> None:
     """CSV with the columns clip, tries and reason; no file where nothing failed. Raises OutputError."""
     if not rows:
         path.unlink(missing_ok=True)

@@ -7,16 +7,20 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from vidtok_runtime.bundle.manifest import sha256_of
+from vidtok_runtime.dataset.part import WHOLE, ClipPart
 from vidtok_runtime.errors import OutputError, VidtokError
 from vidtok_runtime.lists import plain_name
 from vidtok_runtime.machine import free_memory
+from vidtok_runtime.places import size_of
+from vidtok_runtime.remote import Place, RemotePath
 from vidtok_runtime.streaming.posterior import LatentForm
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tokens.tokens import TokenInfo
+from vidtok_runtime.video.selection import Selection
+from vidtok_runtime.video.source import Opening
 
 _OF_THE_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 
@@ -45,11 +49,23 @@ class EncodeRecipe:
 
 
 class Job(NamedTuple):
-    """A clip of this name, from `url` into the file `target`."""
+    """A clip of this name, from `url` (see `Piece.url`) or a part of it into the file `target`."""
 
     clip: str
     url: str
-    target: Path
+    target: Place
+    part: ClipPart = WHOLE
+
+    @property
+    def source(self) -> str | RemotePath:
+        """What a VideoReader takes; https://, too, by ranges."""
+        remote = RemotePath.parse(self.url)
+        return remote if "://" in remote.url and remote.scheme != "file" else self.url
+
+    def asked(self, recipe: EncodeRecipe) -> tuple[Selection, Opening]:
+        """What is read of this clip, and how it is opened: its own part, else what the recipe says for all."""
+        selection, opening = (recipe.encode.get(name) for name in ("selection", "opening"))
+        return self.part.selection(selection or Selection()), self.part.opening(opening or Opening())
 
 
 class Outcome(NamedTuple):
@@ -73,7 +89,7 @@ def failure(job: Job, error: Exception) -> Outcome:
 def done(job: Job, info: TokenInfo) -> Outcome:
     """The outcome of a clip whose file is there."""
     facts = {
-        "size": job.target.stat().st_size,
+        "size": size_of(job.target),
         "sha256": sha256_of(job.target),
         "frames": info.num_frames,
         "height": info.height,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from vidtok_runtime.checked_json import parse_json, shown
+from vidtok_runtime.dataset.journal import FileJournal, ObjectJournal
 from vidtok_runtime.errors import OutputError
-from vidtok_runtime.locks import lock
+from vidtok_runtime.remote import Place, RemotePath
 
 Record = dict[str, Any]
 
@@ -20,6 +20,7 @@ _HOLDS: dict[str, dict[str, type]] = {
     "planned": {"file": str},
     "done": {"file": str, "sha256": str, "size": int, "frames": int, "height": int, "width": int},
     "failed": {"tries": int, "reason": str},
+    "cut": {"at": list},
     "packed": {"clips": list, "sha256": str, "size": int},
 }
 
@@ -29,44 +30,30 @@ class Ledger:
 
     One JSON object a line, the later one counts: `settings` first, then `planned` (a clip and its file, before any
     work), `done` (a clip with its file's size and SHA-256), `failed` (a clip with tries and reason), `packed` (a tar
-    of tokens). A last line without an end is what a kill left behind and is dropped. Raises OutputError.
+    of tokens), `cut` (when shots of a clip begin, in seconds). A last line without an end is what a kill left behind
+    and is dropped. Raises OutputError.
     """
 
-    def __init__(self, folder: Path, tag: str, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Place, tag: str, settings: Mapping[str, Any]) -> None:
         self.planned: dict[str, str] = {}
         self.done: dict[str, Record] = {}
         self.failed: dict[str, Record] = {}
+        self.cuts: dict[str, list[str]] = {}
         self.packed: dict[str, Record] = {}
         self._settings = json.loads(json.dumps(settings))
-        self.path = folder / f"ledger{tag}.jsonl"
+        self._folder = folder
         self._settled = False
+        self._journal = ObjectJournal(folder, tag) if isinstance(folder, RemotePath) else FileJournal(folder, tag)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            # Without a buffer nothing is left that closing would try to write again.
-            self._file = self.path.open("a+b", buffering=0)
-        except OSError as error:
-            raise OutputError(f"{folder} cannot hold a ledger: {error.strerror}") from error
-        try:
-            if not lock(self._file.fileno(), self.path):
-                raise OutputError(f"{self.path} is in use by another run; wait for it, or give every run its --shard")
-            self._read()
+            for path, own, content in self._journal.contents():
+                self._take(path, own, content)
+            if not self._settled:
+                self.append({"settings": self._settings})
         except BaseException:
-            self._file.close()
+            self.close()
             raise
 
-    def _read(self) -> None:
-        for path in sorted(self.path.parent.glob("ledger*.jsonl")):
-            try:
-                content = path.read_bytes()
-                if path == self.path:
-                    self._file.truncate(content.rfind(b"\n") + 1)
-            except OSError as error:
-                raise OutputError(f"{path} cannot be read: {error.strerror}") from error
-            self._take(path, content)
-        if not self._settled:
-            self.append({"settings": self._settings})
-
-    def _take(self, path: Path, content: bytes) -> None:
+    def _take(self, path: Place, own: bool, content: bytes) -> None:
         for number, line in enumerate(content.split(b"\n")[:-1], 1):
             try:
                 record = _checked(parse_json(line))
@@ -75,7 +62,7 @@ class Ledger:
                     f"{path} is damaged in line {number}: {error}; remove the line, and its clip is looked at again"
                 ) from error
             self._apply(record)
-            self._settled |= path == self.path and "settings" in record
+            self._settled |= own and "settings" in record
 
     def _apply(self, record: Record) -> None:
         kind = next(iter(record))
@@ -84,7 +71,7 @@ class Ledger:
             for name in sorted(key.keys() | self._settings.keys()):
                 if key.get(name) != self._settings.get(name):
                     raise OutputError(
-                        f"{self.path.parent} was begun with {name} {key.get(name)}, not {self._settings.get(name)}; "
+                        f"{self._folder} was begun with {name} {key.get(name)}, not {self._settings.get(name)}; "
                         "give what it was begun with, or another folder"
                     )
         elif kind == "planned":
@@ -94,24 +81,20 @@ class Ledger:
             self.failed.pop(key, None)
         elif kind == "failed":
             self.failed[key] = record
+        elif kind == "cut":
+            self.cuts[key] = record["at"]
         else:
             self.packed[key] = record
 
     def append(self, *records: Record) -> None:
         """Write records and make them durable; raises OutputError."""
-        content = b"".join(json.dumps(record).encode() + b"\n" for record in records)
-        try:
-            while content:  # a disk that is nearly full takes a part
-                content = content[self._file.write(content) :]
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
+        self._journal.append(b"".join(json.dumps(record).encode() + b"\n" for record in records))
         for record in records:
             self._apply(record)
 
     def close(self) -> None:
         """Let others have it."""
-        self._file.close()
+        self._journal.close()
 
 
 def _checked(record: object) -> Record:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from vidtok_runtime.dataset.job import EncodeRecipe, Job, Outcome
+from vidtok_runtime.dataset.progress import Standing
+from vidtok_runtime.remote import Place
 
 
 class Engine(Protocol):
@@ -22,7 +23,8 @@ class Engine(Protocol):
 class DatasetPlan:
     """How to go about it: part `shard[0]` of `shard[1]`, tries of a clip, clips a tar (None: a file a clip).
 
-    again: try clips in quarantine again; verify: check the hash of every finished file, not its size only.
+    again: try clips in quarantine again; verify: check the hash of every finished file, not its size only;
+    scenes: cut clips where shots change; progress, metrics: see `Progress`.
     """
 
     shard: tuple[int, int] = (0, 1)
@@ -30,6 +32,9 @@ class DatasetPlan:
     per_tar: int | None = None
     again: bool = False
     verify: bool = False
+    scenes: bool = False
+    progress: str = "bar"
+    metrics: Place | None = None
 
     @property
     def tag(self) -> str:
@@ -38,13 +43,7 @@ class DatasetPlan:
 
 
 @dataclass(frozen=True)
-class Summary:
-    """Clips of this part, those finished by now and by this run, those that failed; frames and seconds of this run."""
+class Summary(Standing):
+    """What a run came to, and the list of clips that failed."""
 
-    clips: int
-    done: int
-    done_now: int
-    quarantined: int
-    frames: int
-    seconds: float
-    quarantine: Path
+    quarantine: Place

@@ -9,15 +9,16 @@ import os
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vidtok_runtime.dataset.job import EncodeRecipe, Job, Outcome
+from vidtok_runtime.dataset.part import ClipPart
 from vidtok_runtime.dataset.worker import Worker
 from vidtok_runtime.errors import ProviderError
 from vidtok_runtime.machine import cores
+from vidtok_runtime.remote import place_of
 
 _DEATHS = 2  # times that a batch may lose its actor and be given to another
 
@@ -70,11 +71,8 @@ class RayEngine:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.max_errored_blocks = -1  # batches that cannot be saved must not end the others
-        # Names as bytes, since a table holds no text that is not UTF-8.
-        rows = [
-            {"clip": job.clip, "url": os.fsencode(job.url), "target": os.fsencode(job.target.absolute())}
-            for job in jobs
-        ]
+        # As JSON, since a table holds no text that is not UTF-8.
+        rows = [{"job": json.dumps([job.clip, job.url, str(job.target.absolute()), job.part])} for job in jobs]
         blocks = -(-len(rows) // self.batch)  # a task a batch, so that its rows come when they are there
         with warnings.catch_warnings():
             # The limit of retries is a deprecated option; without it, a clip that kills its actor is tried for ever.
@@ -101,6 +99,6 @@ class _Actor:
         self._worker = Worker(recipe.shared(min(actors, here)))
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        rows = zip(batch["clip"], batch["url"], batch["target"], strict=True)
-        jobs = (Job(str(clip), os.fsdecode(url), Path(os.fsdecode(target))) for clip, url, target in rows)
+        said = (json.loads(str(text)) for text in batch["job"])
+        jobs = (Job(clip, url, place_of(target), ClipPart(*part)) for clip, url, target, part in said)
         return {"outcome": np.array([json.dumps(self._worker.attempt(job)) for job in jobs])}

@@ -17,7 +17,6 @@ from vidtok_runtime.pipeline.clip_encoder import ClipFacts
 from vidtok_runtime.pipeline.files import warn
 from vidtok_runtime.tokens.tokens import TokenInfo, TokenReader
 from vidtok_runtime.video.reader import VideoReader
-from vidtok_runtime.video.source import Opening
 
 _PIECE = 1 << 20  # bytes of frames, or one frame
 
@@ -48,8 +47,8 @@ def read_clip(recipe: EncodeRecipe, job: Job, threads: int | None) -> Iterator[R
         if is_file(job.target) and (info := _finished(recipe, job)):
             yield done(job, info)
             return
-        opening = replace(recipe.encode.get("opening") or Opening(), threads=threads)
-        with VideoReader(job.url, recipe.encode.get("selection"), opening) as reader:
+        selection, opening = job.asked(recipe)
+        with VideoReader(job.source, selection, replace(opening, threads=threads)) as reader:
             yield ClipStart(reader.height, reader.width)
             frames, count = iter(reader), max(1, _PIECE // (3 * reader.height * reader.width))
             last: int | None = None

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from vidtok_runtime.bundle.manifest import sha256_of
 from vidtok_runtime.dataset.clips import ClipEntry, list_clips, token_names
@@ -20,17 +17,21 @@ from vidtok_runtime.dataset.index import index_missing, write_index, write_quara
 from vidtok_runtime.dataset.job import EncodeRecipe, Job, Outcome
 from vidtok_runtime.dataset.ledger import Ledger
 from vidtok_runtime.dataset.plan import DatasetPlan, Engine, Summary
+from vidtok_runtime.dataset.progress import Progress, Standing
+from vidtok_runtime.dataset.scenes import cut_at_scenes
 from vidtok_runtime.dataset.shards import ShardSample, Tars
 from vidtok_runtime.errors import OutputError
-from vidtok_runtime.files import is_file, part_stem
+from vidtok_runtime.files import sweep_parts
 from vidtok_runtime.lists import few
+from vidtok_runtime.places import sizes_at
+from vidtok_runtime.remote import Place
 
 _log = logging.getLogger(__name__)
 
 
 def tokenize_dataset(
-    place: Path,
-    out: Path,
+    place: Place,
+    out: Place,
     recipe: EncodeRecipe,
     engine: Engine,
     settings: Mapping[str, Any],
@@ -50,19 +51,31 @@ def tokenize_dataset(
         names = sha256("\n".join(clip.name for clip in clips).encode()).hexdigest()
         settings |= {"clips a tar": plan.per_tar, "shards": plan.shard[1], "clips": names}
     with contextlib.closing(Ledger(out, plan.tag, settings)) as ledger:
-        return _Run(clips, out, ledger, plan, quiet).do(recipe, engine)
+        ours = dict(list(enumerate(clips))[plan.shard[0] :: plan.shard[1]])
+        others = [clip for number, clip in enumerate(clips) if number not in ours]
+        keyed = {f"{number:09d}": clip for number, clip in ours.items()}
+        if plan.scenes:
+            keyed = cut_at_scenes(keyed, ledger, recipe, out, quiet=quiet)
+        return _Run(keyed, others, out, ledger, plan, quiet).do(recipe, engine)
 
 
 class _Run:
-    """One part of a data set, with its ledger held."""
+    """One part of a data set, with its ledger held: clips by their keys in tars, and those of the other parts."""
 
-    def __init__(self, clips: Sequence[ClipEntry], out: Path, ledger: Ledger, plan: DatasetPlan, quiet: bool) -> None:
+    def __init__(
+        self,
+        ours: Mapping[str, ClipEntry],
+        others: Sequence[ClipEntry],
+        out: Place,
+        ledger: Ledger,
+        plan: DatasetPlan,
+        quiet: bool,
+    ) -> None:
         self._out, self._ledger, self._plan, self._quiet = out, ledger, plan, quiet
-        self._numbers = {clip.name: number for number, clip in enumerate(clips)}
-        files = token_names([clip for clip in clips if not clip.fault], ledger.planned)
-        ours = clips[plan.shard[0] :: plan.shard[1]]
-        self._clips = {clip.name: clip for clip in ours if not clip.fault}
-        self._unreadable = [clip for clip in ours if clip.fault]
+        self._keys = {clip.name: key for key, clip in ours.items()}
+        files = token_names([clip for clip in [*others, *ours.values()] if not clip.fault], ledger.planned)
+        self._clips = {clip.name: clip for clip in ours.values() if not clip.fault}
+        self._unreadable = [clip for clip in ours.values() if clip.fault]
         self._files = {name: files[name] for name in self._clips}
         self._tars = Tars(out, self._ledger, list(self._clips), plan.per_tar, plan.tag, self._sample)
         self._index, self._quarantine = (
@@ -85,19 +98,21 @@ class _Run:
         self._write_tables()
         if self._oddities:
             _log.warning("captions and attributes: %s", few(list(self._oddities)))
-        return Summary(
+        return Summary(**asdict(self._standing()), quarantine=self._quarantine)
+
+    def _standing(self) -> Standing:
+        return Standing(
             clips=len(self._clips) + len(self._unreadable),
-            done=len(self._clips) - len(self._failed),
+            done=len(self._clips.keys() & self._ledger.done.keys()),
             done_now=self._done_now,
             quarantined=len(self._failed) + len(self._unreadable),
             frames=self._frames,
             seconds=time.monotonic() - self._begin,
-            quarantine=self._quarantine,
         )
 
-    def _target(self, name: str) -> Path:
+    def _target(self, name: str) -> Place:
         # Files that go into a tar wait in a folder of their own.
-        return self._out / ("waiting" if self._plan.per_tar else "") / self._files[name]
+        return self._out / (f"waiting/{self._files[name]}" if self._plan.per_tar else self._files[name])
 
     def _write_plan(self) -> None:
         """Say which files will be made before any is: what is found at their places later is a killed run's."""
@@ -105,38 +120,45 @@ class _Run:
         places = [self._target(name) for name in new]
         if len(new) == len(self._clips):
             places += [*self._tars.paths(), self._index, self._quarantine]
-        for place in places:
-            if os.path.lexists(place):
-                raise OutputError(
-                    f"{place} exists already and is not of this data set; move it away, or name another folder"
-                )
+        for place in self._sizes(places):
+            raise OutputError(
+                f"{place} exists already and is not of this data set; move it away, or name another folder"
+            )
         if new:
             self._ledger.append(*({"planned": name, "file": self._files[name]} for name in new))
 
+    def _sizes(self, places: Sequence[Place]) -> dict[Place, int | None]:
+        try:
+            return sizes_at(places, self._out)
+        except OSError as error:
+            raise OutputError(f"{self._out} cannot be looked at: {error.strerror}") from error
+
     def _sweep(self) -> None:
         """Remove what killed processes left half-written."""
-        ours = {*map(self._target, self._clips), *self._tars.paths(), self._index, self._quarantine}
-        begun = {path.with_name(part_stem(path)) for path in ours}
-        for part in self._out.rglob("*.part"):
-            if part.with_name(part.name.rsplit(".", 2)[0]) in begun:
-                with contextlib.suppress(OSError):
-                    part.unlink()
+        sweep_parts(self._out, {*map(self._target, self._clips), *self._tars.paths(), self._index, self._quarantine})
 
     def _check_finished(self) -> None:
         """Forget clips and tars whose file is not what was recorded; they are done again."""
         ledger = self._ledger
-        for tar in [t for t in ledger.packed if not self._intact(self._out / t, ledger.packed[t])]:
-            for name in ledger.packed.pop(tar)["clips"]:
+        tars = {self._out / name: record for name, record in ledger.packed.items()}
+        for tar in self._altered(tars):
+            for name in ledger.packed.pop(tar.name)["clips"]:
                 ledger.done.pop(name, None)
-        for name in self._clips.keys() & ledger.done.keys() - self._tars.packed().keys():
-            if not self._intact(self._target(name), ledger.done[name]):
-                self._target(name).unlink(missing_ok=True)
-                del ledger.done[name]
+        alone = self._clips.keys() & ledger.done.keys() - self._tars.packed().keys()
+        names = {self._target(name): name for name in alone}
+        for file in self._altered({file: ledger.done[name] for file, name in names.items()}):
+            file.unlink(missing_ok=True)
+            del ledger.done[names[file]]
 
-    def _intact(self, path: Path, record: Mapping[str, Any]) -> bool:
-        if not is_file(path) or path.stat().st_size != record["size"]:
-            return False
-        return not self._plan.verify or sha256_of(path) == record["sha256"]
+    def _altered(self, records: Mapping[Place, Mapping[str, Any]]) -> list[Place]:
+        """Files that are not what was recorded of them."""
+        sizes = self._sizes(list(records))
+
+        def intact(path: Place, record: Mapping[str, Any]) -> bool:
+            same = sizes.get(path) == record["size"]
+            return same and (not self._plan.verify or sha256_of(path) == record["sha256"])
+
+        return [path for path, record in records.items() if not intact(path, record)]
 
     def _look_at_failures(self) -> None:
         failed = self._ledger.failed
@@ -150,25 +172,26 @@ class _Run:
     def _left(self) -> list[Job]:
         over = self._ledger.done.keys() | self._failed
         return [
-            Job(name, clip.piece.url(), self._target(name)) for name, clip in self._clips.items() if name not in over
+            Job(name, clip.piece.url(), self._target(name), clip.part)
+            for name, clip in self._clips.items()
+            if name not in over
         ]
 
     def _work(self, recipe: EncodeRecipe, engine: Engine) -> None:
         left = self._left()
         for name in self._clips.keys() - {job.clip for job in left}:
             self._tars.over(name)
-        begun = len(self._clips) - len(left)
-        with tqdm(total=len(self._clips), initial=begun, unit="clip", disable=self._quiet) as bar:
+        style = None if self._quiet else self._plan.progress
+        with contextlib.closing(Progress(style, self._plan.metrics, self._standing())) as progress:
             while left:  # once, and again for clips that may still succeed
                 with contextlib.closing(engine.run(recipe, left)) as outcomes:
                     for outcome in outcomes:
-                        bar.update(self._take(outcome))
-                        rate = self._frames / (time.monotonic() - self._begin)
-                        bar.set_postfix_str(f"{rate:.1f} frames/s, {len(self._failed)} in quarantine")
+                        self._take(outcome)
+                        progress.show(self._standing())
                 left = self._left()
 
-    def _take(self, outcome: Outcome) -> bool:
-        """Record an outcome; True when it is the clip's last."""
+    def _take(self, outcome: Outcome) -> None:
+        """Record an outcome."""
         name, ledger = outcome.clip, self._ledger
         if outcome.fatal:
             raise OutputError(outcome.reason)
@@ -176,29 +199,25 @@ class _Run:
             tries = ledger.failed[name]["tries"] + 1 if name in ledger.failed else 1
             ledger.append({"failed": name, "tries": tries, "reason": outcome.reason})
             if tries < self._plan.tries:
-                return False
+                return
             self._failed.add(name)
         else:
             ledger.append({"done": name, "file": self._files[name], **outcome.facts})
             self._done_now += 1
             self._frames += outcome.facts["frames"]
         self._tars.over(name)
-        return True
 
     def _facts(self, name: str) -> dict[str, Any]:
         return {"clip": name, **{key: value for key, value in self._ledger.done[name].items() if key != "done"}}
 
     def _sample(self, name: str, own_file: bool) -> ShardSample:
         facts = {**self._metadata(name), **self._facts(name)}
-        return ShardSample(self._key(name), self._target(name) if own_file else None, facts)
+        return ShardSample(self._keys[name], self._target(name) if own_file else None, facts)
 
     def _metadata(self, name: str) -> dict[str, str]:
         found, faults = self._clips[name].metadata()
         self._oddities |= dict.fromkeys(faults)
         return found
-
-    def _key(self, name: str) -> str:
-        return f"{self._numbers[name]:09d}"
 
     def _write_tables(self) -> None:
         failed = [self._ledger.failed[name] for name in self._clips if name in self._failed]
@@ -211,6 +230,6 @@ class _Run:
         tars, rows = self._tars.packed(), []
         for name in self._clips:
             if name in self._ledger.done:
-                place = {"tar": tars[name], "file": f"{self._key(name)}.safetensors"} if name in tars else {}
+                place = {"tar": tars[name], "file": f"{self._keys[name]}.safetensors"} if name in tars else {}
                 rows.append(({**self._facts(name), **place}, self._metadata(name)))
         write_index(self._index, rows)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from vidtok_runtime.bundle.manifest import sha256_of
 from vidtok_runtime.dataset.ledger import Ledger
 from vidtok_runtime.files import PartFile
+from vidtok_runtime.places import remove, size_of
+from vidtok_runtime.remote import Place
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class ShardSample:
     """A clip in a tar: `KEY.safetensors` and `KEY.json`; `content` None: taken over from the tar as it is."""
 
     key: str
-    content: Path | None
+    content: Place | None
     facts: Mapping[str, Any]
 
 
@@ -33,7 +33,7 @@ class Tars:
 
     def __init__(
         self,
-        out: Path,
+        out: Place,
         ledger: Ledger,
         names: Sequence[str],
         per_tar: int | None,
@@ -49,7 +49,7 @@ class Tars:
         self._tar_of = {name: tar for tar, clips in self._clips.items() for name in clips}
         self._waiting = {tar: set(clips) for tar, clips in self._clips.items()}
 
-    def paths(self) -> list[Path]:
+    def paths(self) -> list[Place]:
         """All of them, written or not."""
         return list(self._clips)
 
@@ -66,7 +66,7 @@ class Tars:
         if not self._waiting[tar]:
             self._pack(tar)
 
-    def _pack(self, tar: Path) -> None:
+    def _pack(self, tar: Place) -> None:
         record = self._ledger.packed.get(tar.name, {"clips": []})
         finished = [name for name in self._clips[tar] if name in self._ledger.done]
         if finished != record["clips"]:
@@ -75,15 +75,10 @@ class Tars:
         for name in finished:  # recorded: their own files may go
             file = self._sample(name, True).content
             assert file is not None
-            file.unlink(missing_ok=True)
-            for folder in file.parents:
-                if folder == self._out:
-                    break
-                with contextlib.suppress(OSError):  # not empty
-                    folder.rmdir()
+            remove(file, self._out)
 
 
-def pack(path: Path, samples: Sequence[ShardSample]) -> dict[str, Any]:
+def pack(path: Place, samples: Sequence[ShardSample]) -> dict[str, Any]:
     """Write a tar, whose bytes depend on the samples only; returns its size and SHA-256. Raises OutputError.
 
     Samples without a file of their own are copied from the tar that is there.
@@ -103,12 +98,12 @@ def pack(path: Path, samples: Sequence[ShardSample]) -> dict[str, Any]:
         part.commit()
     finally:
         part.discard()
-    return {"size": path.stat().st_size, "sha256": sha256_of(path)}
+    return {"size": size_of(path), "sha256": sha256_of(path)}
 
 
-def _contents(path: Path) -> dict[str, bytes]:
+def _contents(path: Place) -> dict[str, bytes]:
     found = {}
-    with tarfile.open(path, "r:") as tar:
+    with path.open("rb") as whole, tarfile.open(fileobj=whole, mode="r:") as tar:
         for member in tar:
             key, _, suffix = member.name.partition(".")
             file = tar.extractfile(member)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vidtok_runtime.dataset.job import EncodeRecipe, Job, Outcome, done, failure, form_of
 from vidtok_runtime.dataset.reading import ClipFrames, ClipStart, Reading, read_clip
 from vidtok_runtime.errors import OutputError
+from vidtok_runtime.places import make_folder
 from vidtok_runtime.streaming.posterior import LatentForm
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Worker:
             return piece
         if isinstance(piece, ClipStart):
             try:
-                job.target.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(job.target.parent)
             except OSError as error:
                 raise OutputError(f"the folder {job.target.parent} cannot be made: {error.strerror}") from error
             self._begun[job.clip] = ClipEncoder(

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.remote import RemotePath
 from vidtok_runtime.streaming.posterior import LatentForm
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tokens.tokens import TokenInfo, TokenWriter
@@ -44,7 +45,7 @@ class ClipEncoder:
     def __init__(
         self,
         tok: Tokenizer,
-        out: str | PathLike[str],
+        out: str | PathLike[str] | RemotePath,
         height: int,
         width: int,
         *,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pathlib
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +19,7 @@ from vidtok_runtime.errors import InputError
 from vidtok_runtime.files import is_file
 from vidtok_runtime.pipeline.clip_encoder import ClipEncoder, ClipFacts
 from vidtok_runtime.quality.metrics import Quality
+from vidtok_runtime.remote import RemotePath, place_of
 from vidtok_runtime.streaming.posterior import LatentForm
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tokens.edit import frame_range
@@ -32,7 +32,7 @@ from vidtok_runtime.video.selection import Selection
 from vidtok_runtime.video.source import Frame, Opening
 from vidtok_runtime.video.writer import Output, VideoWriter
 
-Path = str | PathLike[str]
+Path = str | PathLike[str] | RemotePath
 Array = NDArray[Any]
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ def decode_file(
     Size, length and timestamps are the clip's own. A part reads and decodes the latents that it needs, no others, so
     that the checksum is compared only for the whole. Raises TokenFileError, MismatchError, OutputError, InputError.
     """
-    readers = [TokenReader(path) for path in segments_in(tokens)]
+    readers = [TokenReader(path) for path in segments_in(place_of(tokens))]
     info = joined(readers)
     if len(readers) > 1 and (start, end) != (None, None):
         raise InputError(f"{tokens} is a folder of segments; name the one segment to decode a part of")
@@ -216,7 +216,7 @@ def reconstruct_file(
         progress(reader.frame_count, "reconstruct", quiet) as bar,
     ):
         size = reader.height, reader.width
-        if tok.fits_both(*size) or not is_file(pathlib.Path(clip)):
+        if tok.fits_both(*size) or not (reader.replays and is_file(place_of(clip))):
             pairs = round_trip(tok, reader, *size)
         else:
             pairs = _in_two_passes(tok, clip, selection, opening, reader, quiet)

@@ -8,7 +8,6 @@ import re
 import struct
 from collections.abc import Iterator
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,21 +17,24 @@ from vidtok_runtime.bundle.manifest import VARIANCE
 from vidtok_runtime.checked_json import Fields, parse_json, shown
 from vidtok_runtime.errors import TokenFileError
 from vidtok_runtime.files import is_file
+from vidtok_runtime.places import read_range, size_of
+from vidtok_runtime.remote import RemotePath, place_of
 from vidtok_runtime.tokens.info import DTYPES, FORMAT, READ_VERSIONS, TokenInfo, rising
 
 Array = NDArray[Any]
-_MAX_HEADER = 2**20  # bytes; ours has 2,048
+_MAX_HEADER = 2**20  # bytes
+_OUR_HEADER = 2048
 _PIECE = 2**20  # bytes read at once where the whole does not matter
 
 
 class TokenReader:
     """A token file whose numbers are read piece by piece. Raises TokenFileError."""
 
-    def __init__(self, path: str | PathLike[str]) -> None:
-        self.path = Path(path)
-        if not is_file(self.path):
-            raise TokenFileError(f"{self.path} is no file; make one with vidtok-run encode")
+    def __init__(self, path: str | PathLike[str] | RemotePath) -> None:
+        self.path = place_of(path)
         try:
+            if not is_file(self.path):
+                raise TokenFileError(f"{self.path} is no file; make one with vidtok-run encode")
             self._read_header()
         except TokenFileError:
             raise
@@ -42,15 +44,15 @@ class TokenReader:
             raise TokenFileError(f"{self.path} is not a sound token file: {error}; encode the clip again") from error
 
     def _read_header(self) -> None:
-        total = self.path.stat().st_size
-        with self.path.open("rb") as file:
-            prefix = file.read(8)
-            if len(prefix) < 8:
-                raise TokenFileError(f"{self.path} is no token file: it has {total} bytes")
-            (room,) = struct.unpack("<Q", prefix)
-            if room > min(total, _MAX_HEADER):
-                raise TokenFileError(f"{self.path} is truncated or no token file; encode the clip again")
-            header = Fields(parse_json(file.read(room)), "the header")
+        total = size_of(self.path)
+        start = read_range(self.path, 0, _OUR_HEADER)
+        if len(start) < 8:
+            raise TokenFileError(f"{self.path} is no token file: it has {total} bytes")
+        (room,) = struct.unpack("<Q", start[:8])
+        if room > min(total, _MAX_HEADER):
+            raise TokenFileError(f"{self.path} is truncated or no token file; encode the clip again")
+        more = read_range(self.path, len(start), 8 + room) if 8 + room > len(start) else b""
+        header = Fields(parse_json((start + more)[8 : 8 + room]), "the header")
         metadata = header.mapping("__metadata__")
         if metadata.get("format") != FORMAT:
             raise TokenFileError(
@@ -113,14 +115,13 @@ class TokenReader:
         dtype = np.dtype(DTYPES[code])
         row = math.prod(shape[1:])
         try:
-            with self.path.open("rb") as file:
-                file.seek(self._start + offset + start * row * dtype.itemsize)
-                data = np.fromfile(file, dtype, (stop - start) * row)
+            first, last = (self._start + offset + at * row * dtype.itemsize for at in (start, stop))
+            content = read_range(self.path, first, last) if last > first else b""
         except OSError as error:
             raise self._failure(error) from error
-        if len(data) != (stop - start) * row:
+        if len(content) != last - first:
             raise TokenFileError(f"{self.path} became shorter while it was read; start again")
-        return data.reshape(stop - start, *shape[1:])
+        return np.frombuffer(content, dtype).reshape(stop - start, *shape[1:])
 
     def read(self, start: int = 0, stop: int | None = None) -> Array:
         """Latents `[t, C, h, w]` float32 or indices `[t, h, w]` int32 of the range."""

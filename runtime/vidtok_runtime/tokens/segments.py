@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import overload
 
 from vidtok_runtime.errors import OutputError, TokenFileError
 from vidtok_runtime.files import is_folder
 from vidtok_runtime.locks import lock
+from vidtok_runtime.remote import Place, RemotePath
 from vidtok_runtime.tokens.tokens import TokenInfo, TokenReader
 
 _DIGITS = 8
@@ -22,13 +24,19 @@ def segment_path(folder: Path, number: int) -> Path:
     return folder / f"segment-{number:0{_DIGITS}d}.safetensors"
 
 
-def segment_number(path: Path) -> int:
+def segment_number(path: Place) -> int:
     """Inverse of `segment_path`."""
     return int(path.stem.removeprefix("segment-"))
 
 
-def segments_in(place: str | PathLike[str]) -> list[Path]:
+@overload
+def segments_in(place: RemotePath) -> list[RemotePath]: ...
+@overload
+def segments_in(place: str | PathLike[str]) -> list[Path]: ...
+def segments_in(place: str | PathLike[str] | RemotePath) -> Sequence[Place]:
     """The complete segments of a folder in order, or the one token file; raises TokenFileError when there are none."""
+    if isinstance(place, RemotePath):
+        return [place]
     path = Path(place)
     if not is_folder(path):
         return [path]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.remote import RemotePath
 from vidtok_runtime.tokens.info import TokenInfo
 from vidtok_runtime.tokens.reader import TokenReader
 from vidtok_runtime.tokens.writer import TokenWriter
@@ -63,7 +64,7 @@ class Tokens:
         variances = None if self.log_variance is None else self.log_variance[latents]
         return Tokens(self.data[latents], info, self.pts[start:end], variances)
 
-    def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
+    def save(self, path: str | PathLike[str] | RemotePath, *, force: bool = False) -> None:
         """Write a token file (float32 latents, or indices); raises OutputError."""
         with TokenWriter(path, self.info.codebook_size, force=force) as writer:
             writer.append(self.data, self.log_variance)
@@ -71,7 +72,7 @@ class Tokens:
             writer.close(self.info, pts)
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Tokens:
+    def load(cls, path: str | PathLike[str] | RemotePath) -> Tokens:
         """Read a whole token file and check its checksum; raises TokenFileError."""
         reader = TokenReader(path)
         reader.verify()

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from vidtok_runtime.bundle.manifest import VARIANCE
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.files import PartFile
+from vidtok_runtime.remote import RemotePath
 from vidtok_runtime.tokens.info import DTYPES, TokenInfo, rising, storage_dtype
 
 Array = NDArray[Any]
@@ -32,7 +33,12 @@ class TokenWriter:
     """Appends latents or indices to a token file that appears under its name only when complete."""
 
     def __init__(
-        self, path: str | PathLike[str], codebook_size: int | None, *, half: bool = False, force: bool = False
+        self,
+        path: str | PathLike[str] | RemotePath,
+        codebook_size: int | None,
+        *,
+        half: bool = False,
+        force: bool = False,
     ) -> None:
         self._name = "latent" if codebook_size is None else "indices"
         self._codes = codebook_size
@@ -67,7 +73,7 @@ class TokenWriter:
             raise InputError(f"log variances of {list(variances.shape)} do not go with tokens of {list(data.shape)}")
         try:
             if self._variances is None:
-                self._variances = cast(BinaryIO, tempfile.TemporaryFile(dir=self._part.path.parent))  # noqa: SIM115
+                self._variances = cast(BinaryIO, tempfile.TemporaryFile(dir=self._part.part.parent))  # noqa: SIM115
             self._variances.write(np.ascontiguousarray(variances, DTYPES[self._type]).tobytes())
         except OSError as error:
             raise self._part.failure(error) from error

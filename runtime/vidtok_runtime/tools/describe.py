@@ -12,6 +12,7 @@ from vidtok_runtime.bundle.manifest import Manifest, check_file
 from vidtok_runtime.bundle.stream_spec import Groups
 from vidtok_runtime.errors import TokenFileError
 from vidtok_runtime.files import is_file, is_folder
+from vidtok_runtime.places import size_of
 from vidtok_runtime.quality.bits_per_pixel import BITS_COUNTED, bits_per_number, bits_per_pixel
 from vidtok_runtime.tokens.segments import has_segments, joined, segment_number, segments_in
 from vidtok_runtime.tokens.tokens import TokenInfo, TokenReader
@@ -97,7 +98,7 @@ def _others(precision: str) -> str:
 
 def _about(readers: list[TokenReader], info: TokenInfo) -> dict[str, object]:
     """What one file and many segments have in common."""
-    size = sum(reader.path.stat().st_size for reader in readers)
+    size = sum(size_of(reader.path) for reader in readers)
     pixels = info.num_frames, info.height, info.width
     bits = bits_per_number(info.codebook_size) * sum(math.prod(reader.shape) for reader in readers)
     made = sorted({f"{reader.info.provider}, {reader.info.precision}" for reader in readers})

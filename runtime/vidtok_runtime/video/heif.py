@@ -10,11 +10,11 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import BinaryIO
 
 from vidtok_runtime.errors import VideoError
 from vidtok_runtime.files import is_file
+from vidtok_runtime.remote import place_of
 
 _MAX_BYTES = 1 << 24  # of the box that describes the items
 _LAYOUT_BYTES = 12  # of a grid, at most
@@ -68,10 +68,10 @@ class _Reader:
 
 def read_heif(path: str) -> Heif | None:
     """Describe the primary picture of a file; None for other files. Raises VideoError where it is not well-formed."""
-    if not is_file(Path(path)):
-        return None  # a pipe would lose what is read here
     try:
-        with Path(path).open("rb") as file:
+        if not is_file(place_of(path)):
+            return None  # a pipe would lose what is read here
+        with place_of(path).open("rb") as file:
             meta, film = _meta(file)
     except (OSError, ValueError, OverflowError):  # it cannot be opened, or a size leads out of every file
         return None  # who opens it next says why
@@ -199,7 +199,7 @@ def _layout(boxes: dict[bytes, bytes], wanted: int, path: str) -> bytes:
         if item == wanted and method == 1:
             return b"".join(boxes[b"idat"][at : at + length] for at, length in parts)
         if item == wanted and method == 0:
-            with Path(path).open("rb") as file:
+            with place_of(path).open("rb") as file:
                 return b"".join(_piece(file, at, length) for at, length in parts)
     raise ValueError("the item is nowhere")
 

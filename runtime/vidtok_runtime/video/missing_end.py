@@ -6,8 +6,9 @@ import os
 import re
 import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO
+
+from vidtok_runtime.remote import place_of
 
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 _BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"sidx", b"meta", b"pnot", b"uuid"}
@@ -22,7 +23,7 @@ class _CutError(Exception):
 def missing_end(path: str) -> str | None:
     """What the file should have and has not, in words; an empty text for a whole file, None where it cannot be told."""
     try:
-        with Path(path).open("rb") as file:
+        with place_of(path).open("rb") as file:
             start = file.read(12)
             file.seek(0)
             for begins, look in _LOOKS:
@@ -38,8 +39,16 @@ def missing_end(path: str) -> str | None:
         return None
 
 
+def _size(file: BinaryIO) -> int:
+    at = file.tell()
+    try:
+        return file.seek(0, os.SEEK_END)
+    finally:
+        file.seek(at)
+
+
 def _beyond(file: BinaryIO, end: int) -> int:
-    return max(0, end - os.fstat(file.fileno()).st_size)
+    return max(0, end - _size(file))
 
 
 def _take(file: BinaryIO, count: int) -> bytes:
@@ -78,7 +87,7 @@ def _matroska(file: BinaryIO) -> int | None:
 
 def _boxes(file: BinaryIO) -> int | None:
     """MP4 and its kin: boxes one after the other (ISO/IEC 14496-12, section 4.2)."""
-    at, size = 0, os.fstat(file.fileno()).st_size
+    at, size = 0, _size(file)
     while at < size:
         file.seek(at)
         head = file.read(16)
@@ -95,7 +104,7 @@ def _boxes(file: BinaryIO) -> int | None:
 
 def _riff(file: BinaryIO) -> int | None:
     """AVI (of several pieces above a gigabyte) and WebP."""
-    at, size = 0, os.fstat(file.fileno()).st_size
+    at, size = 0, _size(file)
     while at + 8 <= size:
         file.seek(at)
         name, length = struct.unpack("<4sI", file.read(8))

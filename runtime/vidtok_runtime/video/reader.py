@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vidtok_runtime.errors import VideoError
 from vidtok_runtime.files import is_folder
+from vidtok_runtime.remote import RemotePath, is_remote
 from vidtok_runtime.video.selection import Selection, fit_size, placed, resize, scaled_size
 from vidtok_runtime.video.source import Frame, Opening, Picture, Source
 from vidtok_runtime.video.source_camera import Camera
@@ -29,14 +30,20 @@ class Kind(Enum):
     FILE = "file"
     FOLDER = "folder"
     CAMERA = "camera"
+    REMOTE = "remote"
     ADDRESS = "address"
     STDIN = "stdin"
 
 
 def kind_of(place: str) -> Kind:
-    """What a name names: `-` is stdin, a number that is no file's name a camera, `scheme://...` an address."""
+    """What a name names: `-` is stdin, a number that is no file's name a camera, `scheme://...` an address.
+
+    What FFmpeg does not open (s3://, hf://) is remote: a file that fsspec reads by ranges.
+    """
     if place == "-":
         return Kind.STDIN
+    if is_remote(place):
+        return Kind.REMOTE
     if "://" in place:
         return Kind.ADDRESS
     if is_folder(Path(place)):
@@ -46,10 +53,14 @@ def kind_of(place: str) -> Kind:
     return Kind.FILE
 
 
-def open_source(place: str | PathLike[str], fps: Fraction | None, opening: Opening) -> Source:
+def open_source(place: str | PathLike[str] | RemotePath, fps: Fraction | None, opening: Opening) -> Source:
     """The source that a name names; fps: of a folder of images. Raises VideoError."""
+    if isinstance(place, RemotePath):
+        return open_file(place, opening)
     name = fspath(place)
     match kind_of(name):
+        case Kind.REMOTE:
+            return open_file(RemotePath.parse(name), opening)
         case Kind.FOLDER:
             return ImageFolder(name, fps, opening)
         case Kind.CAMERA:
@@ -72,11 +83,11 @@ class VideoReader:
 
     def __init__(
         self,
-        place: str | PathLike[str],
+        place: str | PathLike[str] | RemotePath,
         selection: Selection | None = None,
         opening: Opening | None = None,
     ) -> None:
-        self.path = fspath(place)
+        self.path = str(place) if isinstance(place, RemotePath) else fspath(place)
         self.selection = selection or Selection()
         self._source = open_source(place, self.selection.fps, opening or Opening())
         try:

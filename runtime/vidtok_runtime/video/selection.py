@@ -111,6 +111,17 @@ def _at_rate(
         yield from repeated(shown, Fraction(shown.pts + (shown.duration or 1)))
 
 
+def parse_seconds(text: str) -> Fraction:
+    """A time: 90, 1:30 or 0:01:30.5; raises InputError."""
+    try:
+        parts = [Fraction(part) for part in text.split(":")]
+    except (ValueError, ZeroDivisionError):
+        parts = []
+    if not 1 <= len(parts) <= 3 or min(parts) < 0:
+        raise InputError(f"{text!r} is no time; give seconds, MM:SS or HH:MM:SS, like 90, 1:30 or 0:01:30.5")
+    return sum((part * 60**i for i, part in enumerate(reversed(parts))), Fraction(0))
+
+
 def fit_size(size: str | None, height: int, width: int) -> tuple[int, int]:
     """Height and width asked for by `WxH`, or by `N` for the shorter side; None keeps the clip's own."""
     if size is None:

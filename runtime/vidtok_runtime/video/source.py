@@ -59,7 +59,8 @@ class Opening:
     """How a source is opened.
 
     raw: `WxH:FORMAT:FPS` of frames without header; options: FFmpeg's, by name; stream: FFmpeg's number of the video
-    stream to take, None for its own choice; threads: that decode, None for one on each core that may be used.
+    stream to take, None for its own choice; threads: that decode, None for one on each core that may be used; tone_map:
+    HDR pictures become ordinary ones.
     """
 
     damage: Damage = Damage.REFUSED
@@ -67,6 +68,7 @@ class Opening:
     options: tuple[tuple[str, str], ...] = ()
     stream: int | None = None
     threads: int | None = None
+    tone_map: bool = False
 
 
 class Source(Protocol):

@@ -14,6 +14,7 @@ from av.format import Flags
 from vidtok_runtime.errors import InputError, VideoError
 from vidtok_runtime.files import is_file
 from vidtok_runtime.machine import cores
+from vidtok_runtime.remote import RemotePath
 from vidtok_runtime.video.colour import ToRgb
 from vidtok_runtime.video.display import Display
 from vidtok_runtime.video.ending import Ending
@@ -21,6 +22,7 @@ from vidtok_runtime.video.entry import entry
 from vidtok_runtime.video.film import Film, find_film, is_animated_webp, transparent
 from vidtok_runtime.video.source import TRANSPARENT, Damage, Opening, Picture
 from vidtok_runtime.video.timestamps import Timestamps
+from vidtok_runtime.video.tone_map import HDR, ToneMap
 
 NETWORK_TIMEOUT = 30.0  # seconds without an answer
 _LIVE = ("rtsp", "rtsps", "rtp", "udp", "tcp", "rtmp", "rtmps")
@@ -49,16 +51,19 @@ def _threads(count: int) -> int:
 class ContainerSource:
     """The film (see `find_film`) in what FFmpeg calls by a URL: `file:NAME`, `pipe:0`, `rtsp://...`. Raises VideoError.
 
+    Or in a file of a store, read by ranges.
+
     Packets that are damaged or cannot be decoded are an error or are left out and counted, as `opening` says; so are
     missing frames at the end, where the header promises a number of frames or a duration. alpha: another stream is
     known to hold its opacity.
     """
 
-    def __init__(self, url: str, opening: Opening, *, alpha: bool = False) -> None:
-        scheme = url.partition(":")[0].lower()
-        self.path = "stdin" if scheme == "pipe" else url.removeprefix("file:")
+    def __init__(self, url: str | RemotePath, opening: Opening, *, alpha: bool = False) -> None:
+        scheme = "file" if isinstance(url, RemotePath) else url.partition(":")[0].lower()
+        self.path = "stdin" if scheme == "pipe" else str(url).removeprefix("file:")
         self.live = scheme in _LIVE
-        self.replays = scheme == "file" and is_file(Path(self.path))  # a named pipe is read as stdin is
+        # A named pipe is read as stdin is.
+        self.replays = isinstance(url, RemotePath) or (scheme == "file" and is_file(Path(self.path)))
         self._url = url
         self._opening = opening
         self._timeout = NETWORK_TIMEOUT if scheme not in ("file", "pipe") else None
@@ -69,6 +74,8 @@ class ContainerSource:
         self.time_base = Fraction(self._stream.time_base or 1 / self.fps)
         self.sound = bool(self._container.streams.audio)
         self._convert = ToRgb(crop, threads=self._threads)
+        self._tone_map = ToneMap() if opening.tone_map else None
+        self._hdr = ""
         self._missing = ""
         self._alpha = alpha
         self._key: int | None = None  # where the source was entered behind its start
@@ -83,10 +90,14 @@ class ContainerSource:
         if self._opening.raw is not None:
             kind, options = "rawvideo", {**options, **raw_options(self._opening.raw)}
         try:
-            if "\0" in self._url:
+            if "\0" in str(self._url):
                 raise OSError("a name holds no NUL byte")
             container = av.open(
-                self._url, format=kind, options=options, timeout=self._timeout, metadata_errors="replace"
+                self._url.open() if isinstance(self._url, RemotePath) else self._url,
+                format=kind,
+                options=options,
+                timeout=self._timeout,
+                metadata_errors="replace",
             )
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
@@ -101,6 +112,8 @@ class ContainerSource:
         except VideoError:
             container.close()
             raise
+        if film.stream.codec_context.name == "exr":  # light as it is; screens want sRGB
+            film.stream.codec_context.options = {"apply_trc": "iec61966_2_1"}
         # Threads that decode a frame each would hold as many frames back.
         film.stream.thread_type = "SLICE" if self.live else "AUTO"
         film.stream.thread_count = self._threads
@@ -163,6 +176,7 @@ class ContainerSource:
             yield self._picture(*held, shown)
 
     def _picture(self, raw: Any, pts: int, duration: int | None) -> Picture:
+        raw = self._tone_map(raw) if self._tone_map else raw
         height, width = self._convert.look(raw, self._stream.sample_aspect_ratio)
         return Picture(height, width, partial(self._convert, raw), self._convert.shrinks(raw), pts, duration or None)
 
@@ -186,6 +200,7 @@ class ContainerSource:
                 self._decoded += 1
                 self._interlaced += raw.interlaced_frame
                 self._alpha |= transparent(packet, raw)
+                self._hdr = HDR.get(int(raw.color_trc), self._hdr)
                 yield raw, raw.pts
 
     def _packets(self) -> Iterator[Any]:
@@ -275,6 +290,8 @@ class ContainerSource:
             lines.append(f"{self._interlaced} frames are interlaced and taken as they are, both fields in one picture")
         if self._alpha:
             lines.append(TRANSPARENT)
+        if self._hdr and not self._tone_map:
+            lines.append(f"it is HDR ({self._hdr}) and taken as it is coded, which looks pale; --tone-map maps it")
         return lines
 
     def close(self) -> None:

@@ -9,21 +9,37 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidtok_runtime.errors import VideoError
+from vidtok_runtime.remote import RemotePath
 from vidtok_runtime.video.display import Display
 from vidtok_runtime.video.heif import read_heif
 from vidtok_runtime.video.source import Opening, Picture, Source
 from vidtok_runtime.video.source_container import ContainerSource
 from vidtok_runtime.video.source_heif import HeifPicture
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".heic", ".heif"}
+SUFFIXES = {
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".avif",
+    ".exr",
+    ".heic",
+    ".heif",
+}
 
 
-def open_file(path: str, opening: Opening) -> Source:
+def open_file(path: str | RemotePath, opening: Opening) -> Source:
     """A picture or a film; raises VideoError."""
-    heif = read_heif(path) if opening.stream is None else None
+    heif = read_heif(str(path)) if opening.stream is None else None
     if heif is not None and not heif.film:
-        return HeifPicture(path, heif)
-    return ContainerSource(f"file:{path}", opening, alpha=heif is not None and heif.alpha)
+        return HeifPicture(str(path), heif)
+    url = path if isinstance(path, RemotePath) else f"file:{path}"
+    return ContainerSource(url, opening, alpha=heif is not None and heif.alpha)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

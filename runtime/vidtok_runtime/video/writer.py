@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from os import PathLike, fspath
+from os import PathLike
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vidtok_runtime.errors import InputError, OutputError
 from vidtok_runtime.files import PartFile
+from vidtok_runtime.remote import RemotePath
 from vidtok_runtime.video.audio import AudioCopy
 from vidtok_runtime.video.colour import FromRgb
 from vidtok_runtime.video.display import Display
@@ -83,7 +84,7 @@ class VideoWriter:
 
     def __init__(
         self,
-        path: str | PathLike[str],
+        path: str | PathLike[str] | RemotePath,
         fps: Fraction | None = None,
         time_base: Fraction | None = None,
         *,
@@ -93,7 +94,7 @@ class VideoWriter:
         force: bool = False,
     ) -> None:
         output = output or Output()
-        self._target = None if fspath(path) == STDOUT else PartFile(path, force=force)
+        self._target = None if str(path) == STDOUT else PartFile(path, force=force)
         self._suffix = self._target.path.suffix.lower() if self._target else ""
         self._codec = CODECS[output.codec] if self._target else STREAMS[output.stdout]
         self._options = dict(self._codec.options)

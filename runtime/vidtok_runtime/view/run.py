@@ -10,6 +10,7 @@ from vidtok_runtime.errors import InputError
 from vidtok_runtime.files import PartFile
 from vidtok_runtime.pipeline.files import decoded_frames, progress, round_trip, warn
 from vidtok_runtime.quality.metrics import Pixels
+from vidtok_runtime.remote import Place
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tokens.segments import joined, segments_in
 from vidtok_runtime.tokens.tokens import TokenReader
@@ -23,7 +24,7 @@ from vidtok_runtime.view.study import Study
 FORMATS: dict[str, Callable[[Study], bytes]] = {".html": page, ".png": sheet}
 
 
-def target_for(out: Path, *, force: bool) -> PartFile:
+def target_for(out: Place, *, force: bool) -> PartFile:
     """The file to write; raises InputError for a suffix that is no report's, OutputError when it may not be written."""
     if out.suffix.lower() not in FORMATS:
         raise InputError(f"{out}: a report is {' or '.join(FORMATS)}, by its suffix")
@@ -33,7 +34,7 @@ def target_for(out: Path, *, force: bool) -> PartFile:
 def view_clip(
     tok: Tokenizer,
     clip: str,
-    out: Path,
+    out: Place,
     count: int,
     selection: Selection | None = None,
     opening: Opening | None = None,
@@ -60,7 +61,7 @@ def view_clip(
 def view_tokens(
     tok: Tokenizer,
     tokens: Path,
-    out: Path,
+    out: Place,
     count: int,
     original: str | None = None,
     selection: Selection | None = None,
