@@ -312,7 +312,7 @@ def source(function: Callable[..., None]) -> Callable[..., None]:
             raise click.UsageError(str(error)) from error
         if tone_map:
             check_tone_map()
-        opening = Opening(Damage.ACCEPTED if keep_going else Damage.COUNTED, raw, pairs, stream, tone_map)
+        opening = Opening(Damage.ACCEPTED if keep_going else Damage.COUNTED, raw, pairs, stream, tone_map=tone_map)
         function(*args, selection=selection, opening=opening, **kwargs)
 
     return _add(SOURCE, call)
