@@ -29,7 +29,7 @@ class _Reader:
 class Team:
     """One process that encodes and some that read for it; when one of them dies, all are ended.
 
-    left: jobs that were begun when the team ended and are no fault's of their own; None while it works.
+    left: jobs that were begun when it ended, without that at fault; None while it works.
     """
 
     def __init__(self, recipe: EncodeRecipe, readers: int, time_limit: float | None) -> None:
