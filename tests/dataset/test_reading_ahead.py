@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 from dataset_runs import content, dataset, writer_of
 
-from vidtok_runtime.dataset import processes
+from vidtok_runtime.dataset import processes, team
 from vidtok_runtime.dataset.feed import Ahead, receive, send
 from vidtok_runtime.dataset.job import EncodeRecipe, Job, Outcome
 from vidtok_runtime.dataset.local import LocalEngine
 from vidtok_runtime.dataset.reading import ClipFrames, ClipStart, Reading, read_clip
+from vidtok_runtime.errors import ProviderError
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.video.selection import Selection
 
@@ -184,6 +185,18 @@ def test_options(source: Path, tmp_path: Path) -> None:
 
 def plain() -> Tokenizer:
     return Tokenizer(provider="cpu", threads=1)
+
+
+def test_readers_that_cannot_start(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No clip is at fault, and to start them again would not help."""
+    monkeypatch.setattr(team, "serve_reader", vanish)
+    with pytest.raises(ProviderError, match="a process that reads died at its start: exit code 3"):
+        list(LocalEngine(1).run(EncodeRecipe(plain, {}), [Job("b", str(source / "b.mp4"), tmp_path / "b.st")]))
+    assert not active_children()
+
+
+def vanish(*_: object) -> None:
+    os._exit(3)
 
 
 def has_open(pid: int | None, path: Path) -> bool:

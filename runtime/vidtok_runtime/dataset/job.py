@@ -39,9 +39,12 @@ class EncodeRecipe:
     available: int | None = None
 
     def shared(self, workers: int, aside: int = 0) -> EncodeRecipe:
-        """For so many workers on this machine: each gets its part of the memory that is free now, less that aside."""
+        """For so many workers on this machine: each gets its part of the memory that is free now, less that aside.
+
+        At least half of it goes to the workers.
+        """
         free = free_memory()
-        return self if free is None else replace(self, available=max(0, free - aside) // workers)
+        return self if free is None else replace(self, available=max(free - aside, free // 2) // workers)
 
     def on(self, device_id: int) -> EncodeRecipe:
         """The same on a device of this number."""

@@ -18,18 +18,21 @@ from vidtok_runtime.errors import ProviderError
 
 
 class _Reader:
-    """jobs: those that were given and have no outcome, the oldest first; free: whether another may be given."""
+    """jobs: those that were given and have no outcome, the oldest first; free: whether another may be given.
+
+    started: whether it has ever been free.
+    """
 
     def __init__(self, process: BaseProcess, line: Connection) -> None:
         self.process, self.line = process, line
         self.jobs: dict[str, Job] = {}
-        self.free = False
+        self.free = self.started = False
 
 
 class Team:
     """One process that encodes and some that read for it; when one of them dies, all are ended.
 
-    left: jobs that were begun when the team ended and are no fault's of their own; None while it works.
+    left: jobs that were begun when it ended, without that at fault; None while it works.
     """
 
     def __init__(self, recipe: EncodeRecipe, readers: int, time_limit: float | None) -> None:
@@ -92,8 +95,12 @@ class Team:
             if self.left is None and reader.line in spoken:
                 try:
                     reader.line.recv()
-                    reader.free = True
+                    reader.free = reader.started = True
                 except (EOFError, OSError):
+                    if not reader.started:
+                        raise ProviderError(
+                            f"a process that reads died at its start: {_death(reader.process)}"
+                        ) from None
                     newest = None if reader.free else next(reversed(reader.jobs.values()), None)
                     yield from self._stop(newest, f"the process that read it died: {_death(reader.process)}")
         if self.left is None and self.ends and time.monotonic() > self.ends:
