@@ -68,9 +68,9 @@ def test_odd_rows_cost_no_other_row(tmp_path: Path) -> None:
         (7, "f.mp4", {"caption": '"He said'}),
     ]
     assert [oddity.split(" has ")[0] for oddity in read_list(path).oddities] == ["line 2", "line 5", "line 7"]
-    path.write_bytes(b"file,caption\nhttps://host/a.mp4,x\nb\0.mp4,x\n,x\nc.mp4,x\n")
+    path.write_bytes(b"file,caption\nrtsp://host/a,x\nb\0.mp4,x\n,x\nc.mp4,x\n")
     assert [(row.line, row.fault[:26]) for row in read_list(path).rows] == [
-        (2, "https://host/a.mp4 is an a"),
+        (2, "rtsp://host/a is a stream,"),
         (3, "its name has a NUL in it, "),
         (4, "it names no file"),
         (5, ""),
@@ -131,18 +131,18 @@ def test_a_set_with_everything_odd_about_it(source: Path, tmp_path: Path) -> Non
 def test_what_a_list_asks_in_vain(source: Path, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes((source / "a.mp4").read_bytes())
     table = tmp_path / "list.csv"
-    table.write_text("file,start,clipEnd,restart,caption\na.mp4,0,0.2,0,x\nhttps://127.0.0.1:1/b.mp4,0,1,0,y\n")
+    table.write_text("file,start,clipEnd,restart,caption\na.mp4,,0.2,0,x\nrtsp://127.0.0.1:1/b,0,1,0,y\n")
     result = dataset(table, tmp_path / "out", "--workers", 1)
     assert result.exit_code == 1
     first, second, last = result.stderr.splitlines()
-    assert "the columns start, clipEnd only go into the index" in first
-    assert "line 3: https://127.0.0.1:1/b.mp4 is an address" in second
+    assert "the columns clipEnd only go into the index" in first
+    assert "line 3: rtsp://127.0.0.1:1/b is a stream" in second
     assert "1 of 2 clips could not be tokenized" in last
     (failure,) = csv.DictReader((tmp_path / "out/quarantine.csv").open())
     assert (failure["clip"], failure["tries"]) == ("line 3", "0")
     assert (tmp_path / "out/a.safetensors").is_file()
-    table.write_text("file\nhttps://127.0.0.1:1/b.mp4\n")
-    with pytest.raises(InputError, match=r"line 2: https://.* is an address"):
+    table.write_text("file\nrtsp://127.0.0.1:1/b\n")
+    with pytest.raises(InputError, match=r"line 2: rtsp://.* is a stream"):
         list_clips(table)
 
 
