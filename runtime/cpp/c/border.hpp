@@ -9,18 +9,8 @@
 
 namespace vidtok::c {
 
-/// The text that vidtok_error() gives to this thread.
-inline thread_local std::string latest_error;
-
-inline vidtok_status failed(vidtok_status status, const char* what) noexcept {
-    try {
-        latest_error = what;
-        for (char& c : latest_error) c = static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    } catch (...) {
-        latest_error.clear();
-    }
-    return status;
-}
+/// Keeps the text for vidtok_error() of this thread; returns the status.
+vidtok_status failed(vidtok_status status, const char* what) noexcept;
 
 /// What became of an action.
 template <class Action>

@@ -4,10 +4,6 @@
 
 using namespace vidtok::c;
 
-const char* vidtok_version(void) { return VIDTOK_VERSION; }
-
-const char* vidtok_error(void) { return latest_error.c_str(); }
-
 vidtok_status vidtok_tokenizer_open(const char* folder, const vidtok_options* options, vidtok_tokenizer** tokenizer) {
     return guarded([&] {
         need(folder, "folder");

@@ -1,7 +1,16 @@
 // ONNX Runtime on the CPU. A state's two tensors change places after every call; nothing is copied.
 #pragma once
 
+#if defined(__MINGW32__)  // words of Microsoft's compiler that the header takes for granted on Windows
+#define _Return_type_success_(condition)
+#ifndef _stdcall
+#define _stdcall __attribute__((stdcall))
+#endif
+#endif
 #include <onnxruntime_cxx_api.h>
+#if defined(__MINGW32__)
+#undef _Return_type_success_
+#endif
 
 #include <cstdlib>
 #include <cstring>

@@ -1,0 +1,110 @@
+"""C, Rust, Go and Java on the installed libvidtok: each codes the kit with its own streams."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from c_program import CPP, Coder, needs, onnxruntime
+from cases import KIT, Case, every_case, read_cases
+from cpp_program import ROOT, bash
+from filelock import FileLock
+
+pytest_plugins = ["c_builds"]
+pytestmark = pytest.mark.slow
+SOURCES = {"rust": "**/*.rs", "go": "**/*.go", "java": "**/*.java"}
+
+
+@pytest.fixture(scope="session")
+def paths(prefix: Path) -> dict[str, str]:
+    """What programs need to be built with the installed library, and to find it and the engine."""
+    needs("pkg-config")
+    return {
+        "PKG_CONFIG_PATH": str(prefix / "lib/pkgconfig"),
+        "LD_LIBRARY_PATH": str(prefix / "lib"),
+        "VIDTOK_ONNXRUNTIME": str(onnxruntime()),
+    }
+
+
+@pytest.fixture(scope="session")
+def c(paths: dict[str, str], shared: Path) -> Coder:
+    needs("cc")
+    with FileLock(shared / "c.lock"):
+        words = f"cc -std=c99 -pedantic -Wall -Wextra -Werror {CPP}/c/examples/coder.c -o coder"
+        bash(f"{words} $(pkg-config --cflags --libs vidtok)", shared, **paths)
+    return Coder([str(shared / "coder")], paths)
+
+
+@pytest.fixture(scope="session")
+def rust(paths: dict[str, str], shared: Path) -> Coder:
+    """By Debian's compiler where it is, which is the oldest that the crate promises."""
+    needs("cargo")
+    if Path("/usr/bin/cargo").is_file():
+        paths = {**paths, "PATH": f"/usr/bin{os.pathsep}{os.environ['PATH']}"}
+    with FileLock(shared / "rust.lock"):
+        folder = ROOT / "runtime/rust"
+        bash("cargo build --offline --locked --example coder", folder, **paths, CARGO_TARGET_DIR=str(shared / "rust"))
+    return Coder([str(shared / "rust/debug/examples/coder")], paths)
+
+
+@pytest.fixture(scope="session")
+def go(paths: dict[str, str], shared: Path) -> Coder:
+    needs("go", "cc")
+    with FileLock(shared / "go.lock"):
+        bash(f"go vet ./... && go build -o {shared}/coder-go ./cmd/coder", ROOT / "runtime/go", **paths, GOFLAGS="-mod=mod")
+    return Coder([str(shared / "coder-go")], paths)
+
+
+@pytest.fixture(scope="session")
+def java(paths: dict[str, str], shared: Path) -> Coder:
+    """Built by the commands of runtime/java/README.md."""
+    needs("javac", "java", "cc")
+    work = shared / "java"
+    with FileLock(shared / "java.lock"):
+        if not work.exists():
+            shutil.copytree(ROOT / "runtime/java", work)
+            build = (work / "README.md").read_text().split("```bash\n")[1].split("```")[0]
+            bash(build, work, **paths)
+    words = ["java", "-Xshare:auto", f"-Djava.library.path={work}", "-cp", str(work / "classes"), "Coder"]
+    return Coder(words, paths)
+
+
+@pytest.fixture(params=["c", "rust", "go", "java"])
+def coder(request: pytest.FixtureRequest) -> Coder:
+    return request.getfixturevalue(request.param)
+
+
+@every_case
+def test_every_case(case: Case, coder: Coder, tmp_path: Path) -> None:
+    coder.check(case, tmp_path)
+
+
+def test_errors_are_the_library_s(coder: Coder, tmp_path: Path) -> None:
+    case = read_cases()[0]
+    _, height, width = case.size
+    out = tmp_path / "clip.safetensors"
+    encode = ("encode", case.bundle, case.input, out, width, height, 25, 1)
+    assert "manifest.json" in coder.run("encode", tmp_path, *encode[2:], code=1)
+    other = KIT / "kl-causal-v1.1"
+    assert "were made by" in coder.run("decode", other, case.tokens, tmp_path / "x.f32", 1, code=1)
+    coder.run(*encode)
+    before = out.read_bytes()
+    assert "exists already" in coder.run(*encode, code=1)
+    assert out.read_bytes() == before
+    out.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    assert "checksum" in coder.run("decode", case.bundle, out, tmp_path / "y.f32", 1, code=1)
+
+
+@pytest.mark.parametrize("name", ["rust", "go"])
+def test_the_language_s_own_checks(name: str, paths: dict[str, str], shared: Path, request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue(name)
+    folder = ROOT / "runtime" / name
+    if name == "go":
+        needs("gofmt")
+        assert subprocess.run(["gofmt", "-l", "."], cwd=folder, capture_output=True, text=True).stdout == ""
+    else:
+        unsafe = [file.name for file in folder.rglob("src/*.rs") if "unsafe {" in file.read_text()]
+        assert unsafe == ["sys.rs"]
