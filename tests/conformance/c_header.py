@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 HEADER = Path(__file__).parents[2] / "runtime/cpp/include/vidtok.h"
+FUNCTION = r"VIDTOK_API ([\w ]+?\*?) ?(\w+)\((.*?)\);"
 NUMBERS: dict[str, Any] = {
     "size_t": C.c_size_t,
     "int32_t": C.c_int32,
@@ -18,7 +19,7 @@ NUMBERS: dict[str, Any] = {
 }
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A status other than VIDTOK_OK, by its name, and the text of vidtok_error()."""
 
     def __init__(self, status: str, text: str) -> None:
@@ -38,8 +39,8 @@ class Header:
             fields = [self._split(line) for line in body.split(";") if line.strip()]
             self._types[name] = type(name, (C.Structure,), {"_fields_": fields})
         self.functions = {
-            match[2]: (self._type(match[1]), [self._split(word)[1] for word in match[3].split(",") if word != "void"])
-            for match in re.finditer(r"VIDTOK_API ([\w ]+?\*?) ?(vidtok_\w+)\((.*?)\);", text, flags=re.DOTALL)
+            name: (self._type(result), [self._split(word)[1] for word in given.split(",") if word != "void"])
+            for result, name, given in re.findall(FUNCTION, text, flags=re.DOTALL)
         }
 
     def _split(self, declaration: str) -> tuple[str, Any]:
@@ -75,12 +76,12 @@ class Library:
             function.restype, function.argtypes = result, arguments
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """Call `vidtok_<name>`; raises Refused for a status that is not VIDTOK_OK, returns what is not a status."""
+        """Call `vidtok_<name>`; raises RefusedError for a status that is not VIDTOK_OK, returns what is not a status."""
         result = getattr(self._library, f"vidtok_{name}")(*arguments)
         if self.header.functions[f"vidtok_{name}"][0] is not C.c_int32:
             return result
         if result:
-            raise Refused(self.header.statuses[result], self._library.vidtok_error().decode())
+            raise RefusedError(self.header.statuses[result], self._library.vidtok_error().decode())
         return None
 
     def open(self, name: str, *arguments: Any) -> C.c_void_p:

@@ -48,10 +48,11 @@ def build_library(name: str, *options: str) -> Path:
     """A folder with libvidtok, built once for all processes of a run; options: of CMake."""
     needs("cmake")
     folder = BUILD / name
-    words = f"-DVIDTOK_C=ON -DCMAKE_UNITY_BUILD=ON -DVIDTOK_PROGRAMS=OFF -DONNXRUNTIME_ROOT='{headers()}' {' '.join(options)}"
+    quick = "-DCMAKE_BUILD_TYPE=Test -DCMAKE_UNITY_BUILD=ON"  # a third of the time
+    words = f"-DVIDTOK_C=ON -DVIDTOK_PROGRAMS=OFF -DONNXRUNTIME_ROOT='{headers()}' {' '.join(options)}"
     with FileLock(f"{folder}.lock"):
         bash(
-            f"cmake -S '{CPP}' -B '{folder}' -DCMAKE_BUILD_TYPE=Test {words}\ncmake --build '{folder}'",
+            f"cmake -S '{CPP}' -B '{folder}' {quick} {words}\ncmake --build '{folder}'",
             CXXFLAGS=os.environ.get("CXXFLAGS", "-O1"),
         )
     return folder

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from c_header import HEADER, Header, Library, Refused
+from c_header import HEADER, Header, Library, RefusedError
 from c_program import needs, onnxruntime
 from cases import KIT, Case, every_case, pieces, read_cases
 from cpp_program import leftovers
@@ -162,7 +162,7 @@ def test_tiles_are_whole_frames(api: Library, open_tokenizer: Callable[..., C.c_
     tiled = encode(api, open_tokenizer(KL, max_tile=100), clip, [2, 3])
     assert whole.shape == tiled.shape
     assert np.abs(whole - tiled).max() < 1e-5 * np.abs(whole).max()
-    with pytest.raises(Refused, match="INPUT_ERROR.*pixels at least"):
+    with pytest.raises(RefusedError, match=r"INPUT_ERROR.*pixels at least"):
         api.open("encoder_open", open_tokenizer(KL, max_tile=1), 0)
 
 
@@ -173,7 +173,7 @@ def test_refusals(api: Library, open_tokenizer: Callable[..., C.c_void_p], tmp_p
     clip = np.zeros((2, 8, 8, 3), np.uint8)
 
     def refused(status: str, text: str, name: str, *arguments: Any) -> None:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(RefusedError) as caught:
             api.call(name, *arguments)
         assert caught.value.status == f"VIDTOK_{status}"
         assert text in caught.value.text
@@ -243,7 +243,7 @@ def test_altered_bundles(api: Library, open_tokenizer: Callable[..., C.c_void_p]
     shutil.copytree(FSQ, bundle)
     graph = bundle / "encoder.local.onnx"
     graph.write_bytes(graph.read_bytes()[:-1] + b"x")
-    with pytest.raises(Refused, match="BUNDLE_ERROR.*bündel/encoder.local.onnx is altered"):
+    with pytest.raises(RefusedError, match=r"BUNDLE_ERROR.*bündel/encoder.local.onnx is altered"):
         api.open("encoder_open", open_tokenizer(bundle), 0)
 
 
@@ -253,7 +253,7 @@ def test_threads_open_streams_of_one_tokenizer(api: Library, open_tokenizer: Cal
 
     def work(i: int) -> tuple[bytes, bytes]:
         name = f"absent-{i}"
-        with pytest.raises(Refused, match=name):  # its own text, whatever other threads fail at
+        with pytest.raises(RefusedError, match=name):  # its own text, whatever other threads fail at
             api.open("reader_open", name.encode())
         found = encode(api, tokenizer, clip, case.pushes[i % len(case.pushes)])
         return found.tobytes(), decode(api, tokenizer, case.tokens, case.pulls[0]).tobytes()

@@ -8,14 +8,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from c_program import CPP, Coder, needs, onnxruntime
+from c_program import CPP, Coder, build_library, needs, onnxruntime
 from cases import KIT, Case, every_case, read_cases
 from cpp_program import ROOT, bash
 from filelock import FileLock
 
 pytest_plugins = ["c_builds"]
 pytestmark = pytest.mark.slow
-SOURCES = {"rust": "**/*.rs", "go": "**/*.go", "java": "**/*.java"}
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +38,15 @@ def c(paths: dict[str, str], shared: Path) -> Coder:
 
 
 @pytest.fixture(scope="session")
+def c_openvino(c: Coder) -> Coder:
+    """The same program with a library that has the module for OpenVINO beside it."""
+    openvino = pytest.importorskip("openvino")
+    folder = build_library("c-openvino", f"-DOpenVINO_DIR='{openvino.__path__[0]}/cmake'")
+    own = {key: value for key, value in c.environment.items() if key != "VIDTOK_ONNXRUNTIME"}
+    return Coder(c.command, {**own, "LD_LIBRARY_PATH": str(folder), "VIDTOK_PROVIDER": "openvino"})
+
+
+@pytest.fixture(scope="session")
 def rust(paths: dict[str, str], shared: Path) -> Coder:
     """By Debian's compiler where it is, which is the oldest that the crate promises."""
     needs("cargo")
@@ -54,7 +62,12 @@ def rust(paths: dict[str, str], shared: Path) -> Coder:
 def go(paths: dict[str, str], shared: Path) -> Coder:
     needs("go", "cc")
     with FileLock(shared / "go.lock"):
-        bash(f"go vet ./... && go build -o {shared}/coder-go ./cmd/coder", ROOT / "runtime/go", **paths, GOFLAGS="-mod=mod")
+        bash(
+            f"go vet ./... && go build -o {shared}/coder-go ./cmd/coder",
+            ROOT / "runtime/go",
+            **paths,
+            GOFLAGS="-mod=mod",
+        )
     return Coder([str(shared / "coder-go")], paths)
 
 
@@ -72,7 +85,7 @@ def java(paths: dict[str, str], shared: Path) -> Coder:
     return Coder(words, paths)
 
 
-@pytest.fixture(params=["c", "rust", "go", "java"])
+@pytest.fixture(params=["c", "c_openvino", "rust", "go", "java"])
 def coder(request: pytest.FixtureRequest) -> Coder:
     return request.getfixturevalue(request.param)
 
@@ -99,7 +112,9 @@ def test_errors_are_the_library_s(coder: Coder, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["rust", "go"])
-def test_the_language_s_own_checks(name: str, paths: dict[str, str], shared: Path, request: pytest.FixtureRequest) -> None:
+def test_the_language_s_own_checks(
+    name: str, paths: dict[str, str], shared: Path, request: pytest.FixtureRequest
+) -> None:
     request.getfixturevalue(name)
     folder = ROOT / "runtime" / name
     if name == "go":

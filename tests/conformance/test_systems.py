@@ -39,9 +39,7 @@ def engine(system: str, name: str) -> Path:
 def cross_build(name: str, compiler: str) -> Path:
     """A folder with libvidtok and the program coder for a system of runtime/cpp/cmake."""
     needs(compiler)
-    folder = build_library(
-        name, "-DVIDTOK_OPENVINO=OFF", f"-DCMAKE_TOOLCHAIN_FILE='{CPP}/cmake/{name}.cmake'"
-    )
+    folder = build_library(name, "-DVIDTOK_OPENVINO=OFF", f"-DCMAKE_TOOLCHAIN_FILE='{CPP}/cmake/{name}.cmake'")
     unicode = "-municode" if "mingw" in compiler else ""
     with FileLock(f"{folder}.lock"):
         bash(f"{compiler} -std=c99 -Wall -Werror {unicode} -I{CPP}/include {CODER} -o coder.bin -L. -lvidtok", folder)
@@ -116,14 +114,20 @@ def test_names_and_refusals(coder: Coder, tmp_path: Path) -> None:
     assert not leftovers(folder)
 
 
-@pytest.mark.parametrize(("compiler", "option"), [("x86_64-w64-mingw32-g++-posix", "-static"), ("aarch64-linux-gnu-g++", "-static")])
-def test_readers_judge_every_refusal_alike(compiler: str, option: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("compiler", "option"), [("x86_64-w64-mingw32-g++-posix", "-static"), ("aarch64-linux-gnu-g++", "-static")]
+)
+def test_readers_judge_every_refusal_alike(
+    compiler: str, option: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     needs(compiler)
     coder: Coder = request.getfixturevalue("windows" if "mingw" in compiler else "arm64")
     for name in ("refusals", "tiles"):
         bash(f"{compiler} -std=c++17 -O1 {option} -I{CPP}/include {CPP}/tests/{name}.cpp -o {tmp_path}/{name}.exe")
     words = [word for word in coder.command[:-1] if not word.startswith("LD_LIBRARY_PATH")]
-    judge = Coder([*(word for word in words if word != "-E"), str(tmp_path / "refusals.exe")], coder.environment, coder.name_of)
+    judge = Coder(
+        [*(word for word in words if word != "-E"), str(tmp_path / "refusals.exe")], coder.environment, coder.name_of
+    )
     judge.run(KIT)
     tiles = Coder([*judge.command[:-1], str(tmp_path / "tiles.exe")], coder.environment, coder.name_of)
     tiles.run(KIT / "tiles.json")

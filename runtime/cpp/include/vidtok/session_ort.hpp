@@ -2,15 +2,12 @@
 #pragma once
 
 #if defined(__MINGW32__)  // words of Microsoft's compiler that the header takes for granted on Windows
-#define _Return_type_success_(condition)
+#include <sal.h>
 #ifndef _stdcall
 #define _stdcall __attribute__((stdcall))
 #endif
 #endif
 #include <onnxruntime_cxx_api.h>
-#if defined(__MINGW32__)
-#undef _Return_type_success_
-#endif
 
 #include <cstdlib>
 #include <cstring>
