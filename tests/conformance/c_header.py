@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 HEADER = Path(__file__).parents[2] / "runtime/cpp/include/vidtok.h"
-FUNCTION = r"VIDTOK_API ([\w ]+?\*?) ?(\w+)\((.*?)\);"
+FUNCTION = r"VIDTOK_API ([\w ]+?\*?) ?(vidtok_\w+)\((.*?)\);"
 NUMBERS: dict[str, Any] = {
     "size_t": C.c_size_t,
     "int32_t": C.c_int32,
@@ -76,7 +76,7 @@ class Library:
             function.restype, function.argtypes = result, arguments
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """Call `vidtok_<name>`; raises RefusedError for a status that is not VIDTOK_OK, returns what is not a status."""
+        """Call `vidtok_<name>`; raises RefusedError for a status of a failure, returns what is no status."""
         result = getattr(self._library, f"vidtok_{name}")(*arguments)
         if self.header.functions[f"vidtok_{name}"][0] is not C.c_int32:
             return result

@@ -84,7 +84,7 @@ class Coder:
     def check(self, case: Case, folder: Path) -> None:
         """Tokens, token file and frames of a case, pushed in pieces of two lengths."""
         frames, height, width = case.size
-        for chunk in (1, frames):
+        for chunk in sorted({1, frames}):
             tokens, video = folder / f"{chunk}.safetensors", folder / f"{chunk}.f32"
             self.run("encode", case.bundle, case.input, tokens, width, height, case.fps.numerator, chunk)
             case.check_token_file(tokens)
