@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from cpp_program import BUILD, ROOT, bash, environment
 from filelock import FileLock
 
 CPP = ROOT / "runtime/cpp"
+PAGE_C = re.findall(r"```bash\n(.*?)```", (ROOT / "docs/c-api.md").read_text(), re.DOTALL)  # headers, build, use
 NATIVE = ROOT / "runtime/web/node_modules/onnxruntime-node/bin/napi-v6"
 
 
@@ -48,11 +50,10 @@ def build_library(name: str, *options: str) -> Path:
     """A folder with libvidtok, built once for all processes of a run; options: of CMake."""
     needs("cmake")
     folder = BUILD / name
-    quick = "-DCMAKE_BUILD_TYPE=Test -DCMAKE_UNITY_BUILD=ON"  # a third of the time
     words = f"-DVIDTOK_C=ON -DVIDTOK_PROGRAMS=OFF -DONNXRUNTIME_ROOT='{headers()}' {' '.join(options)}"
     with FileLock(f"{folder}.lock"):
         bash(
-            f"cmake -S '{CPP}' -B '{folder}' {quick} {words}\ncmake --build '{folder}'",
+            f"cmake -S '{CPP}' -B '{folder}' -DCMAKE_BUILD_TYPE=Test {words}\ncmake --build '{folder}'",
             CXXFLAGS=os.environ.get("CXXFLAGS", "-O1"),
         )
     return folder

@@ -8,10 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from c_program import CPP, Coder, build_library, needs, onnxruntime
+from c_program import CPP, PAGE_C, Coder, build_library, needs, onnxruntime
 from cases import KIT, Case, every_case, read_cases
 from cpp_program import ROOT, bash
 from filelock import FileLock
+
+from vidtok_runtime.bundle.lookup import find_bundle
 
 pytest_plugins = ["c_builds"]
 pytestmark = pytest.mark.slow
@@ -109,6 +111,14 @@ def test_errors_are_the_library_s(coder: Coder, tmp_path: Path) -> None:
     assert out.read_bytes() == before
     out.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
     assert "checksum" in coder.run("decode", case.bundle, out, tmp_path / "y.f32", 1, code=1)
+
+
+def test_the_program_of_the_page(paths: dict[str, str], prefix: Path, tmp_path: Path) -> None:
+    needs("cc")
+    (tmp_path / "app.c").write_text((ROOT / "docs/c-api.md").read_text().split("```c\n")[1].split("```")[0])
+    (tmp_path / "tiny-kl-16chn").symlink_to(find_bundle("tiny-kl-16chn").folder)
+    lines = PAGE_C[2].replace("/path/to/libonnxruntime.so.1", paths["VIDTOK_ONNXRUNTIME"])
+    assert bash(lines, tmp_path, PREFIX=str(prefix)).stdout == "6 latents\n"
 
 
 @pytest.mark.parametrize("name", ["rust", "go"])

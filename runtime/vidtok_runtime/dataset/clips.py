@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from vidtok_runtime.errors import InputError
-from vidtok_runtime.files import files_in, is_file, is_hidden, is_pipe
+from vidtok_runtime.files import files_in, is_below, is_file, is_hidden, is_pipe
 from vidtok_runtime.lists import few, plain_name, read_list, text_of, whole_characters
 
 _log = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ def _of_shard(path: Path, name: PurePosixPath) -> Iterator[ClipEntry]:
         if clip is None:
             continue
         named = plain_name(f"{name}/{key}.{clip}")
-        if PurePosixPath(key).is_absolute() or ".." in PurePosixPath(key).parts:
+        if not is_below(f"{key}.{clip}"):
             yield ClipEntry(named, sample[clip], fault="its name leads out of its folder; name it otherwise in the tar")
             continue
         notes = {suffix: sample[suffix[1:]] for suffix in _NOTES if suffix[1:] in sample}
