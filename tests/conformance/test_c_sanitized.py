@@ -49,10 +49,10 @@ def test_threads(shared: Path, tmp_path: Path) -> None:
     program = compiled(shared, "threads", "thread", SOURCES / "tests/threads.c")
     case = next(case for case in read_cases() if case.name == "fsq-causal")
     _, height, width = case.size
-    # The engine was not built for this sanitizer, which sees its memory but not how its threads wait for each other.
+    # The engine was not built for this sanitizer, which so sees a part of how its locks are taken and let go.
     ignored = tmp_path / "ignored"
-    ignored.write_text("called_from_lib:libonnxruntime\nrace:libonnxruntime\n")
-    options = f"suppressions={ignored} halt_on_error=1"
+    ignored.write_text("called_from_lib:libonnxruntime\n")
+    options = f"suppressions={ignored} halt_on_error=1 report_mutex_bugs=0"
     said = bash(
         f"{program} {case.bundle} {case.input} {width} {height}",
         TSAN_OPTIONS=options,
