@@ -59,7 +59,8 @@ VIDTOK_API const char* vidtok_version(void);
 VIDTOK_API const char* vidtok_error(void);
 
 /* Load ONNX Runtime (1.20 or newer) from a file, once for the process, before a tokenizer with the provider "cpu" is
- * opened. Without this call the library is looked for beside libvidtok, then by its usual name where the system looks. */
+ * opened. Without this call the library is what the variable VIDTOK_ONNXRUNTIME of the environment names, else the one
+ * beside libvidtok, else what the system finds by its usual name. */
 VIDTOK_API vidtok_status vidtok_load_onnxruntime(const char* path);
 
 /* ---- A bundle on an engine ---- */
