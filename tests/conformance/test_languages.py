@@ -121,6 +121,34 @@ def test_the_program_of_the_page(paths: dict[str, str], prefix: Path, tmp_path: 
     assert bash(lines, tmp_path, PREFIX=str(prefix)).stdout == "6 latents\n"
 
 
+GO = """package main
+import ("fmt"; "os"; "vidtok")
+func run() error {{
+{}}}
+func main() {{ if run() != nil {{ os.Exit(1) }} }}
+"""
+
+
+@pytest.mark.parametrize("name", ["rust", "go"])
+def test_the_example_of_the_readme(
+    name: str, paths: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue(name)
+    work = tmp_path / name
+    shutil.copytree(ROOT / "runtime" / name, work)
+    (work / "tiny-kl-16chn").symlink_to(find_bundle("tiny-kl-16chn").folder)
+    code = (work / "README.md").read_text().split(f"```{name}\n")[1].split("```")[0]
+    if name == "rust":
+        (work / "examples/readme.rs").write_text(code)
+        said = bash("cargo run -q --offline --example readme", work, **paths).stdout
+        assert sum(int(line.split()[0]) for line in said.splitlines()) == 20
+    else:
+        (work / "cmd/readme").mkdir()
+        (work / "cmd/readme/main.go").write_text(GO.format(code))
+        said = bash("head -c 129600 /dev/zero | go run ./cmd/readme", work, **paths).stdout
+        assert sum(map(int, said.split())) == 6  # latents of 20 frames
+
+
 @pytest.mark.parametrize("name", ["rust", "go"])
 def test_the_language_s_own_checks(
     name: str, paths: dict[str, str], shared: Path, request: pytest.FixtureRequest
