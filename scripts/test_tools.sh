@@ -11,5 +11,5 @@ debian() {  # a Debian package, where this is Debian and we may install
     echo "no Node modules: the tests of the JavaScript runtime and its page skip; install Node 20 with npm"
 command -v chromium > /dev/null || { apt-get update -qq 2> /dev/null && debian chromium; } ||
     echo "no Chromium: the tests of the page in a browser skip; install the package chromium"
-[ -n "${ONNXRUNTIME_ROOT:-}" ] || debian libonnxruntime-dev ||
-    echo "no ONNX Runtime headers: the tests of the C++ program on that engine skip; docs/cpp.md says where they are"
+[ -n "${ONNXRUNTIME_ROOT:-}" ] || debian libonnxruntime-dev || scripts/onnxruntime_headers.sh ||
+    echo "no ONNX Runtime headers: the tests of the C API and of C++ on that engine skip; docs/cpp.md says where they are"

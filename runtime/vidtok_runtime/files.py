@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import secrets
 import stat
 import tempfile
@@ -12,7 +13,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from hashlib import sha256
 from os import PathLike
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO
 
 from vidtok_runtime.errors import OutputError
@@ -21,6 +22,9 @@ from vidtok_runtime.remote import Place, RemotePath, place_of
 
 _log = logging.getLogger(__name__)
 _KEPT = 40  # letters of a target's name in that of its part
+_ODD_ON_WINDOWS = re.compile(
+    r'[\x00-\x1f<>:"\\|?*]|[ .]$|^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)', re.IGNORECASE
+)
 
 
 def files_in(place: Path) -> list[Path]:
@@ -96,6 +100,18 @@ def is_folder(path: Path) -> bool:
         return stat.S_ISDIR(path.stat().st_mode)
     except (OSError, ValueError):
         return False
+
+
+def is_below(name: str, *, windows: bool = os.name == "nt") -> bool:
+    """Whether a name with slashes that a stranger chose, put behind a folder, names a file below that folder.
+
+    On Windows a backslash, a drive, a stream of a file (`a:b`), a device (`aux.mp4`) and a name that the system would
+    shorten (`a .`) lead elsewhere.
+    """
+    parts = PurePosixPath(name).parts
+    if not parts or parts[0].startswith("/") or ".." in parts or "\0" in name:
+        return False
+    return not windows or not any(_ODD_ON_WINDOWS.search(part) for part in parts)
 
 
 def part_stem(path: Place) -> str:

@@ -12,6 +12,7 @@ from dataset_runs import content, dataset, records
 
 from vidtok_runtime.dataset.clips import list_clips
 from vidtok_runtime.errors import InputError
+from vidtok_runtime.files import is_below
 
 
 def test_parts_of_a_data_set(source: Path, undisturbed: Path, tmp_path: Path) -> None:
@@ -93,3 +94,27 @@ def test_a_shard_that_leads_out(tmp_path: Path) -> None:
             tar.addfile(tarfile.TarInfo(name))
         with pytest.raises(InputError, match="leads out of its folder"):
             list_clips(tmp_path / "s.tar")
+
+
+def test_names_below_a_folder() -> None:
+    for name in ("clip.mp4", "a/b.c/d e.mp4", "...mp4", "auxiliary.mp4", "com10.mp4", "con-1.mp4", "kitchen é.mp4"):
+        assert is_below(name, windows=True)
+    for name in ("", ".", "../x", "a/../x", "/x", "a\0b"):
+        assert not is_below(name, windows=False)
+        assert not is_below(name, windows=True)
+    for name in (
+        "..\\x",
+        "a\\x",
+        "C:/x",
+        "C:x",
+        "a:b.mp4",
+        "aux.mp4",
+        "a/NUL",
+        "com1 .mp4",
+        "lpt².x",
+        "a ",
+        "a./x",
+        "?",
+    ):
+        assert is_below(name, windows=False)
+        assert not is_below(name, windows=True), name

@@ -25,7 +25,9 @@ FrameReader::FrameReader(const vidtok::fs::path& path, const RawFormat& raw) : p
     total = static_cast<std::size_t>((vidtok::fs::file_size(path) - start) / (buffer_.size() + marker));
 }
 
-void FrameReader::fail(const std::string& what) const { throw InputError(path_.string() + ": " + what); }
+void FrameReader::fail(const std::string& what) const {
+    throw InputError(vidtok::detail::text_of(path_) + ": " + what);
+}
 
 std::string FrameReader::line() {
     std::string text;
@@ -37,7 +39,7 @@ std::string FrameReader::line() {
 }
 
 void FrameReader::read_header(const RawFormat& raw) {
-    const std::string suffix = path_.extension().string();
+    const std::string suffix = vidtok::detail::text_of(path_.extension());
     if (suffix == ".rgb") {
         if (raw.width == 0) throw FormatError("frames without a header need --size WIDTHxHEIGHT");
         width = raw.width;

@@ -51,9 +51,9 @@ public:
 
 private:
     static std::string checked(const vidtok::fs::path& path) {
-        const std::string suffix = path.extension().string();
+        const std::string suffix = vidtok::detail::text_of(path.extension());
         if (suffix != ".y4m" && suffix != ".rgb" && suffix != ".f32") {
-            throw vidtok::InputError(path.string() + ": frames are written as .y4m, .rgb or .f32");
+            throw vidtok::InputError(vidtok::detail::text_of(path) + ": frames are written as .y4m, .rgb or .f32");
         }
         return suffix;
     }

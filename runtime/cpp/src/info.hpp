@@ -23,7 +23,7 @@ inline void line(const char* name, const std::string& value) { std::printf("%-12
 inline void describe_bundle(const vidtok::Manifest& m, bool verify) {
     if (verify) vidtok::check_files(m, m.graphs);
     const vidtok::StreamSpec& stream = m.stream;
-    line("bundle", m.folder.string());
+    line("bundle", vidtok::detail::text_of(m.folder));
     line("family", m.family);
     line("name", m.name);
     line("weights", m.weights_sha256.substr(0, 16));
@@ -47,7 +47,7 @@ inline void describe_bundle(const vidtok::Manifest& m, bool verify) {
 inline void describe_tokens(const vidtok::TokenReader& reader, bool verify) {
     const vidtok::TokenInfo& info = reader.info();
     if (verify) reader.verify();
-    line("token file", reader.path().string());
+    line("token file", vidtok::detail::text_of(reader.path()));
     line("family", info.family);
     line("name", info.name);
     line("weights", info.weights_sha256.substr(0, 16));

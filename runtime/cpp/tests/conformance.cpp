@@ -138,7 +138,7 @@ int main(int argc, char** argv) {
         const vidtok::Json json = vidtok::parse_json(vidtok::read_whole(file, std::size_t{1} << 24));
         const Fields kit(json, "the kit");
         if (kit.text("format") != "vidtok-conformance" || kit.integer("version", 0, 1000) != 1) {
-            throw vidtok::InputError(file.string() + " is no conformance kit of version 1");
+            throw vidtok::InputError(vidtok::detail::text_of(file) + " is no conformance kit of version 1");
         }
         const std::string provider = argc > 2 ? argv[2] : built_in().front();
         const std::size_t max_tile = argc > 3 ? std::stoul(argv[3]) : 0;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <fstream>
 
 namespace {
 
@@ -83,11 +84,12 @@ bool judge(const path& kit, const path& work, const Fields& one) {
         vidtok::fs::copy((kit / name).parent_path(), target.parent_path());
     }
     const std::string content = content_of(kit / name, one);
-    vidtok::File file(std::fopen(target.c_str(), "wb"));
-    if (!file || std::fwrite(content.data(), 1, content.size(), file.get()) != content.size()) {
-        throw vidtok::OutputError(target.string() + " cannot be written");
+    std::ofstream file(target, std::ios::binary);
+    file.write(content.data(), static_cast<std::streamsize>(content.size()));
+    file.close();
+    if (!file) {
+        throw vidtok::OutputError(vidtok::detail::text_of(target) + " cannot be written");
     }
-    file.reset();
     const std::optional<std::string> found = refused(target, (kit / name).parent_path());
     if (found.has_value() == (one.text("verdict") == "refuse")) return true;
     std::printf("%s: %s, must be: %s (%s)\n", text(one, "name").c_str(), found ? found->c_str() : "accept",
@@ -104,9 +106,9 @@ int main(int argc, char** argv) {
         const vidtok::Json json = vidtok::parse_json(vidtok::read_whole(file, max_bytes));
         const Fields all(json, "the file");
         if (all.text("format") != "vidtok-refusals" || all.integer("version", 0, 1000) != 1) {
-            throw vidtok::InputError(file.string() + " has no refusals of version 1");
+            throw vidtok::InputError(vidtok::detail::text_of(file) + " has no refusals of version 1");
         }
-        const path work = vidtok::fs::temp_directory_path() / ("vidtok-refusals-" + std::to_string(getpid()));
+        const path work = vidtok::fs::temp_directory_path() / ("vidtok-refusals-" + vidtok::detail::process_id());
         int wrong = 0;
         const std::vector<Fields> cases = all.rows("cases");
         for (const Fields& one : cases) wrong += !judge(kit, work, one);

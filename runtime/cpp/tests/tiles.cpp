@@ -117,7 +117,7 @@ int main(int argc, char** argv) {
         const vidtok::Json json = vidtok::parse_json(vidtok::read_whole(file, std::size_t{1} << 24));
         const vidtok::Fields all(json, "the file");
         if (all.text("format") != "vidtok-tiles" || all.integer("version", 0, 1000) != 1) {
-            throw vidtok::InputError(file.string() + " has no cuts of version 1");
+            throw vidtok::InputError(vidtok::detail::text_of(file) + " has no cuts of version 1");
         }
         const std::vector<vidtok::Fields> table = all.rows("axes");
         const int cuts = wrong_cuts(table);

@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 from vidtok_runtime.dataset.part import PARTS, WHOLE, ClipPart
 from vidtok_runtime.errors import InputError
-from vidtok_runtime.files import files_in, is_file, is_hidden, is_pipe
+from vidtok_runtime.files import files_in, is_below, is_file, is_hidden, is_pipe
 from vidtok_runtime.lists import few, plain_name, read_list, text_of, whole_characters
 from vidtok_runtime.places import read_range
 from vidtok_runtime.remote import Place, RemotePath, part_url
@@ -211,7 +211,7 @@ def _of_shard(path: Place, name: PurePosixPath) -> Iterator[ClipEntry]:
         if clip is None:
             continue
         named = plain_name(f"{name}/{key}.{clip}")
-        if PurePosixPath(key).is_absolute() or ".." in PurePosixPath(key).parts:
+        if not is_below(f"{key}.{clip}"):
             yield ClipEntry(named, sample[clip], fault="its name leads out of its folder; name it otherwise in the tar")
             continue
         notes = {suffix: sample[suffix[1:]] for suffix in _NOTES if suffix[1:] in sample}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 from vidtok_runtime.checked_json import parse_json, shown
 from vidtok_runtime.dataset.journal import FileJournal, ObjectJournal
 from vidtok_runtime.errors import OutputError
+from vidtok_runtime.files import is_below
 from vidtok_runtime.remote import Place, RemotePath
 
 Record = dict[str, Any]
@@ -112,7 +112,7 @@ def _checked(record: object) -> Record:
         raise ValueError("clips of packed are no names")
     if type(record.get("fps", "")) not in (str, type(None)):
         raise ValueError(f"fps is {shown(record['fps'])}")
-    file = PurePosixPath(record[kind] if kind == "packed" else record.get("file", "x"))
-    if file.is_absolute() or not file.name or ".." in file.parts or "\0" in str(file):
-        raise ValueError(f"{shown(str(file))} is no file of the data set")
+    file = record[kind] if kind == "packed" else record.get("file", "x")
+    if not is_below(file):
+        raise ValueError(f"{shown(file)} is no file of the data set")
     return record

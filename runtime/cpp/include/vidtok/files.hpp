@@ -1,13 +1,6 @@
-// Files read in pieces, and outputs that appear under their name only when complete. For POSIX systems.
+// Files read in pieces, and outputs that appear under their name only when complete.
 #pragma once
 
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <filesystem>
-#include <memory>
 #include <mutex>
 #include <random>
 #include <set>
@@ -16,15 +9,9 @@
 
 #include "error.hpp"
 #include "sha256.hpp"
+#include "system.hpp"
 
 namespace vidtok {
-
-namespace fs = std::filesystem;
-
-struct CloseFile {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-};
-using File = std::unique_ptr<std::FILE, CloseFile>;
 
 /// Whether a regular file is there, or a link to one.
 inline bool is_file(const fs::path& path) {
@@ -35,7 +22,7 @@ inline bool is_file(const fs::path& path) {
 /// A regular file opened for reading; throws FormatError with the system's reason.
 inline File open_file(const fs::path& path) {
     if (!is_file(path)) throw FormatError("it is no file");
-    File file(std::fopen(path.c_str(), "rb"));
+    File file = detail::open_to_read(path);
     if (!file) throw FormatError(std::strerror(errno));
     return file;
 }
@@ -62,7 +49,7 @@ inline std::string read_whole(const fs::path& path, std::uintmax_t most) {
 /// SHA-256 of a file from a byte on, read in pieces; throws FormatError.
 inline std::string sha256_of(const fs::path& path, std::size_t from = 0) {
     const File file = open_file(path);
-    if (fseeko(file.get(), static_cast<off_t>(from), SEEK_SET) != 0) throw FormatError(std::strerror(errno));
+    if (!detail::seek(file.get(), from)) throw FormatError(std::strerror(errno));
     Sha256 hash;
     std::vector<unsigned char> piece(std::size_t{1} << 20);
     while (const std::size_t count = read_some(file.get(), piece.data(), piece.size()))
@@ -94,21 +81,23 @@ public:
         std::error_code error;
         const fs::file_status there = fs::symlink_status(path_, error);
         if (fs::exists(there) && !force_) throw exists();
-        if (fs::is_directory(path_, error)) throw OutputError(path_.string() + " is a folder; name a file");
+        if (fs::is_directory(path_, error)) throw OutputError(detail::text_of(path_) + " is a folder; name a file");
         if (fs::exists(there) && !fs::is_regular_file(there)) {
             const std::string what = fs::is_symlink(there) ? "a link" : "a device, pipe or socket";
-            throw OutputError(path_.string() + " is " + what + ", and only regular files are replaced; name another output");
+            throw OutputError(detail::text_of(path_) + " is " + what +
+                              ", and only regular files are replaced; name another output");
         }
         const fs::path folder = path_.has_parent_path() ? path_.parent_path() : fs::path(".");
         if (!fs::is_directory(folder, error)) {
-            throw OutputError("the folder " + folder.string() + " does not exist; create it first");
+            throw OutputError("the folder " + detail::text_of(folder) + " does not exist; create it first");
         }
         // Random, since process ids repeat across containers; cut, since the name may be as long as names can be.
         std::random_device random;
-        const std::string own = std::to_string(getpid()) + "-" + std::to_string(random());
-        part_ = folder / (path_.filename().string().substr(0, 50) + "." + own + ".part");
+        const std::string own = detail::process_id() + "-" + std::to_string(random());
+        part_ = folder / path_.filename().native().substr(0, 50);
+        part_ += "." + own + ".part";
         const std::lock_guard<std::mutex> turn(detail::parts_turn);
-        file_.reset(std::fopen(part_.c_str(), "wbx"));
+        file_ = detail::create_new(part_);
         if (!file_) throw failure();
         detail::parts.insert(part_);
     }
@@ -130,13 +119,13 @@ public:
 
     /// Write at a byte offset instead of the end.
     void write_at(std::size_t offset, const std::string& content) {
-        if (fseeko(file_.get(), static_cast<off_t>(offset), SEEK_SET) != 0) throw failure();
+        if (!detail::seek(file_.get(), offset)) throw failure();
         write(content.data(), content.size());
     }
 
     /// Make the file durable and give it the target's name.
     void commit() {
-        if (std::fflush(file_.get()) != 0 || fsync(fileno(file_.get())) != 0) throw failure();
+        if (!detail::make_durable(file_.get())) throw failure();
         if (std::fclose(file_.release()) != 0) throw failure();
         const std::lock_guard<std::mutex> turn(detail::parts_turn);
         std::error_code error;
@@ -146,17 +135,20 @@ public:
             fs::create_hard_link(part_, path_, error);  // fails where something has the name
             if (error == std::errc::file_exists) throw exists();
             if (error) {  // a file system without links: an empty file holds the name until it is replaced
-                const File holder(std::fopen(path_.c_str(), "wbx"));
-                if (!holder) throw errno == EEXIST ? exists() : failure();
+                if (!detail::create_new(path_)) throw errno == EEXIST ? exists() : failure();
                 fs::rename(part_, path_, error);
             }
         }
-        if (error) throw OutputError(path_.string() + " cannot be written: " + error.message());
+        if (error) throw OutputError(detail::text_of(path_) + " cannot be written: " + error.message());
     }
 
 private:
-    OutputError exists() const { return OutputError(path_.string() + " exists already; give --force to replace it"); }
-    OutputError failure() const { return OutputError(path_.string() + " cannot be written: " + std::strerror(errno)); }
+    OutputError exists() const {
+        return OutputError(detail::text_of(path_) + " exists already; give --force to replace it");
+    }
+    OutputError failure() const {
+        return OutputError(detail::text_of(path_) + " cannot be written: " + std::strerror(errno));
+    }
 
     fs::path path_;
     bool force_;

@@ -7,6 +7,12 @@
 
 namespace vidtok {
 
+/// A pixel of -1..1 as 0..255, rounded to the nearest, halves to even; what is beyond, or NaN, is an end.
+inline std::uint8_t to_byte(float pixel) {
+    if (!(pixel > -1.0F)) return 0;
+    return pixel < 1.0F ? static_cast<std::uint8_t>(std::nearbyint((pixel + 1.0F) * 127.5F)) : 255;
+}
+
 /// Frames `[T, H, W, 3]`, RGB, float in -1..1.
 struct Frames {
     std::size_t count = 0;
@@ -14,11 +20,10 @@ struct Frames {
     std::size_t width = 0;
     std::vector<float> pixels;
 
-    /// The same as 0..255, rounded to the nearest, halves to even.
+    /// The same as 0..255.
     std::vector<std::uint8_t> to_uint8() const {
         std::vector<std::uint8_t> bytes(pixels.size());
-        std::transform(pixels.begin(), pixels.end(), bytes.begin(),
-                       [](float x) { return static_cast<std::uint8_t>(std::nearbyint((x + 1.0F) * 127.5F)); });
+        std::transform(pixels.begin(), pixels.end(), bytes.begin(), to_byte);
         return bytes;
     }
 };

@@ -45,7 +45,7 @@ struct Manifest {
             for (const std::string& name : entry.providers) offered += " " + name;
         }
         if (found.empty()) {
-            throw BundleError(folder.string() + " has no " + precision + (precision.empty() ? "" : " ") + role +
+            throw BundleError(detail::text_of(folder) + " has no " + precision + (precision.empty() ? "" : " ") + role +
                               " graph for " + provider + "; it offers " + offered);
         }
         return found;
@@ -147,12 +147,12 @@ inline Manifest read_fields(const fs::path& folder, const Fields& raw) {
 inline fs::path place_of(const Manifest& manifest, const std::string& file) {
     fs::path path = manifest.folder / file;
     if (!is_file(path)) {
-        throw BundleError(manifest.folder.string() + " is incomplete: " + file +
+        throw BundleError(detail::text_of(manifest.folder) + " is incomplete: " + file +
                           " is missing; export the bundle again");
     }
     std::error_code error;
     if (fs::canonical(path, error).parent_path() != fs::canonical(manifest.folder, error)) {
-        throw BundleError(path.string() + " is a link out of the bundle; copy the file into its place");
+        throw BundleError(detail::text_of(path) + " is a link out of the bundle; copy the file into its place");
     }
     return path;
 }
@@ -161,7 +161,7 @@ inline fs::path place_of(const Manifest& manifest, const std::string& file) {
 inline fs::path checked_place_of(const Manifest& manifest, const std::string& file, const std::string& sha256) {
     fs::path path = place_of(manifest, file);
     if (sha256_of(path) != sha256) {
-        throw BundleError(path.string() +
+        throw BundleError(detail::text_of(path) +
                           " is altered: its SHA-256 is not the manifest's; copy or export the bundle again");
     }
     return path;
@@ -173,22 +173,24 @@ inline fs::path checked_place_of(const Manifest& manifest, const std::string& fi
 inline Manifest read_manifest(const fs::path& folder) {
     const fs::path path = folder / "manifest.json";
     if (!is_file(path)) {
-        throw BundleError(folder.string() + " is not a bundle: it has no manifest.json; make one with vidtok-export");
+        throw BundleError(detail::text_of(folder) +
+                          " is not a bundle: it has no manifest.json; make one with vidtok-export");
     }
     Manifest manifest;
     try {
         const Json json = parse_json(read_whole(path, std::size_t{1} << 24));
         const Fields raw(json, "the manifest");
         if (raw.text("format") != "vidtok-bundle") {
-            throw BundleError(path.string() + " is not a bundle manifest: its format is '" + raw.text("format") + "'");
+            throw BundleError(detail::text_of(path) + " is not a bundle manifest: its format is '" +
+                              raw.text("format") + "'");
         }
         if (const auto version = raw.integer("format_version", 0, 1000000); version != 2) {
-            throw BundleError(path.string() + " has format version " + std::to_string(version) +
+            throw BundleError(detail::text_of(path) + " has format version " + std::to_string(version) +
                               ", this runtime reads 2; export again or update vidtok-onnx");
         }
         manifest = detail::read_fields(folder, raw);
     } catch (const FormatError& error) {
-        throw BundleError(path.string() + " is damaged: " + error.what() + "; export the bundle again");
+        throw BundleError(detail::text_of(path) + " is damaged: " + error.what() + "; export the bundle again");
     }
     for (const GraphEntry& graph : manifest.graphs) detail::place_of(manifest, graph.file);
     for (const WeightsFile& weights : manifest.weights_files) detail::place_of(manifest, weights.file);
@@ -205,7 +207,7 @@ inline void check_files(const Manifest& manifest, const std::vector<GraphEntry>&
         try {
             used.merge(check_onnx_file(detail::checked_place_of(manifest, graph.file, graph.sha256), sizes));
         } catch (const FormatError& error) {
-            throw BundleError((manifest.folder / graph.file).string() + " cannot be used: " + error.what() +
+            throw BundleError(detail::text_of(manifest.folder / graph.file) + " cannot be used: " + error.what() +
                               "; export the bundle again");
         }
     }
@@ -216,7 +218,7 @@ inline void check_files(const Manifest& manifest, const std::vector<GraphEntry>&
             if (fs::file_size(path) != weights.size) throw FormatError("its size is not the manifest's");
             detail::checked_place_of(manifest, weights.file, weights.sha256);
         } catch (const FormatError& error) {
-            throw BundleError(path.string() + " cannot be used: " + error.what() + "; export the bundle again");
+            throw BundleError(detail::text_of(path) + " cannot be used: " + error.what() + "; export the bundle again");
         }
     }
 }

@@ -141,7 +141,7 @@ inline LoadedChain load_chain(const Manifest& manifest, const std::vector<GraphE
         auto graph = std::make_shared<LoadedGraph>();
         graph->entry = entry;
         graph->session = engine.load(path);
-        const std::string where = path.string() + " does not fit its manifest";
+        const std::string where = detail::text_of(path) + " does not fit its manifest";
         detail::check_ports(where, entry.all_inputs(), graph->session->inputs());
         detail::check_ports(where, entry.all_outputs(), graph->session->outputs());
         chain.push_back(std::move(graph));

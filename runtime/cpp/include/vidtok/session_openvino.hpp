@@ -113,11 +113,11 @@ public:
             // One for the process: the CPU plugin gives the thread that loads it a stack for signals and unmaps it with
             // the last Core; dropped by another thread, the next signal on that stack would kill the process.
             static ov::Core core;
-            const std::shared_ptr<ov::Model> graph = core.read_model(path.string());
+            const std::shared_ptr<ov::Model> graph = core.read_model(detail::text_of(path));
             reduce_means(*graph);
             model_ = core.compile_model(graph, "CPU", settings);
         } catch (const std::exception& error) {
-            throw BundleError("OpenVINO cannot load " + path.string() + ": " + last_line(error.what()));
+            throw BundleError("OpenVINO cannot load " + detail::text_of(path) + ": " + last_line(error.what()));
         }
     }
 

@@ -1,6 +1,12 @@
 // ONNX Runtime on the CPU. A state's two tensors change places after every call; nothing is copied.
 #pragma once
 
+#if defined(__MINGW32__)  // words of Microsoft's compiler that the header takes for granted on Windows
+#include <sal.h>
+#ifndef _stdcall
+#define _stdcall __attribute__((stdcall))
+#endif
+#endif
 #include <onnxruntime_cxx_api.h>
 
 #include <cstdlib>
@@ -151,7 +157,7 @@ public:
                 add(outputs_, results_.back(), session_.GetOutputTypeInfo(i));
             }
         } catch (const Ort::Exception& error) {
-            throw BundleError("ONNX Runtime cannot load " + path.string() + ": " + first_line(error.what()));
+            throw BundleError("ONNX Runtime cannot load " + detail::text_of(path) + ": " + first_line(error.what()));
         }
     }
 
@@ -172,7 +178,7 @@ private:
 
     /// Without the reports to the library's makers, which write an id and a record of its use to the home folder.
     static Ort::Env quiet_env() {
-        setenv("ORT_DISABLE_TELEMETRY", "1", 0);
+        set_if_absent("ORT_DISABLE_TELEMETRY", "1");
         return Ort::Env(ORT_LOGGING_LEVEL_ERROR, "vidtok");
     }
 

@@ -152,19 +152,20 @@ struct TokenInfo {
     void check_bundle(const Manifest& manifest) const {
         if (family != manifest.family || name != manifest.name || weights_sha256 != manifest.weights_sha256) {
             throw MismatchError("these tokens were made by " + name + " (" + family + ") with weights " +
-                                weights_sha256.substr(0, 12) + ", the bundle " + manifest.folder.string() + " is " +
-                                manifest.name + " (" + manifest.family + ") with weights " +
+                                weights_sha256.substr(0, 12) + ", the bundle " +
+                                detail::text_of(manifest.folder) + " is " + manifest.name + " (" +
+                                manifest.family + ") with weights " +
                                 manifest.weights_sha256.substr(0, 12) + "; name the bundle that made them");
         }
         const StreamSpec& stream = manifest.stream;
         if (time_factor != stream.time_factor || front_frames != stream.front_frames ||
             look_ahead != stream.look_ahead() || !(length == stream.length) || codebook_size != stream.codebook_size ||
             !stream.allows(groups)) {
-            throw MismatchError("these tokens do not count frames or codes as the bundle " + manifest.folder.string() +
-                                " does");
+            throw MismatchError("these tokens do not count frames or codes as the bundle " +
+                                detail::text_of(manifest.folder) + " does");
         }
         if (normalized && !stream.latent_scale) {
-            throw MismatchError("these latents are normalized, but the bundle " + manifest.folder.string() +
+            throw MismatchError("these latents are normalized, but the bundle " + detail::text_of(manifest.folder) +
                                 " has no mean and scale of latents; export it again");
         }
     }

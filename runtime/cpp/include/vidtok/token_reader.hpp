@@ -11,7 +11,7 @@ namespace vidtok {
 class TokenReader {
 public:
     explicit TokenReader(fs::path path) : path_(std::move(path)) {
-        if (!is_file(path_)) throw TokenFileError(path_.string() + " is no file; make one with vidtok encode");
+        if (!is_file(path_)) throw TokenFileError(detail::text_of(path_) + " is no file; make one with vidtok encode");
         guarded([&] { read_header(); });
     }
 
@@ -80,7 +80,7 @@ private:
         try {
             action();
         } catch (const FormatError& error) {
-            throw TokenFileError(path_.string() + " is not a sound token file: " + error.what() +
+            throw TokenFileError(detail::text_of(path_) + " is not a sound token file: " + error.what() +
                                  "; encode the clip again");
         }
     }
@@ -182,7 +182,7 @@ private:
     std::vector<Number> load(const Place& place, std::size_t from, std::size_t count) const {
         const File file = open_file(path_);
         const auto offset = start_ + static_cast<std::uint64_t>(place.start) + from * sizeof(Number);
-        if (fseeko(file.get(), static_cast<off_t>(offset), SEEK_SET) != 0) throw FormatError(std::strerror(errno));
+        if (!detail::seek(file.get(), offset)) throw FormatError(std::strerror(errno));
         std::vector<Number> numbers(count);
         if (read_some(file.get(), numbers.data(), count * sizeof(Number)) != count * sizeof(Number)) {
             throw FormatError("it became shorter while it was read");

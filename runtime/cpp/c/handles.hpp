@@ -1,0 +1,93 @@
+// What the handles of vidtok.h hold.
+#pragma once
+
+#include <vidtok/token_reader.hpp>
+#include <vidtok/token_writer.hpp>
+#include <vidtok/tokenizer.hpp>
+
+#include <mutex>
+
+#include "border.hpp"
+
+namespace vidtok::c {
+
+/// A tokenizer that several threads may ask for streams; its streams hold it, too.
+struct SharedTokenizer {
+    Tokenizer tokenizer;
+    std::mutex turn;  // of opening a stream, which may load graphs
+
+    /// A new stream, by an action that gets the tokenizer.
+    template <class Action>
+    auto open(Action action) {
+        const std::lock_guard<std::mutex> one_at_a_time(turn);
+        return action(tokenizer);
+    }
+};
+
+/// As C sees tokens that stay where they are.
+inline vidtok_tokens view(const Tokens& tokens) {
+    return {tokens.count,
+            tokens.channels,
+            tokens.height,
+            tokens.width,
+            tokens.latent.empty() ? nullptr : tokens.latent.data(),
+            tokens.indices.empty() ? nullptr : tokens.indices.data()};
+}
+
+/// A copy of tokens out of C, each number of which is there; throws InputError.
+inline Tokens copy(const vidtok_tokens& given) {
+    Tokens tokens;
+    if (given.count == 0) return tokens;
+    if ((given.latent == nullptr) == (given.indices == nullptr)) {
+        throw InputError("tokens have either latent or indices, not both and not neither");
+    }
+    constexpr std::size_t most = std::size_t{1} << 40;
+    std::size_t size = 1;
+    for (const std::size_t length : {given.count, given.channels, given.height, given.width}) {
+        if (length == 0 || length > most / size) throw InputError("a length of tokens is 0 or too large");
+        size *= length;
+    }
+    tokens.count = given.count;
+    tokens.channels = given.channels;
+    tokens.height = given.height;
+    tokens.width = given.width;
+    if (given.latent != nullptr) tokens.latent.assign(given.latent, given.latent + size);
+    if (given.indices != nullptr) tokens.indices.assign(given.indices, given.indices + size);
+    return tokens;
+}
+
+}  // namespace vidtok::c
+
+struct vidtok_tokenizer {
+    std::shared_ptr<vidtok::c::SharedTokenizer> shared;
+};
+
+struct vidtok_encoder {
+    std::shared_ptr<vidtok::c::SharedTokenizer> shared;
+    std::optional<std::size_t> gop;
+    vidtok::Encoder encoder;
+    vidtok::c::Stream stream = {};
+    std::size_t height = 0;
+    std::size_t width = 0;
+    bool finished = false;
+    vidtok::Tokens latest = {};
+};
+
+struct vidtok_decoder {
+    std::shared_ptr<vidtok::c::SharedTokenizer> shared;
+    vidtok::Decoder decoder;
+    vidtok::c::Stream stream = {};
+    vidtok::Frames latest = {};
+};
+
+struct vidtok_reader {
+    vidtok::TokenReader reader;
+    vidtok::Tokens latest = {};
+    std::vector<std::int64_t> pts = {};
+};
+
+struct vidtok_writer {
+    std::shared_ptr<vidtok::c::SharedTokenizer> shared;
+    vidtok::TokenWriter writer;
+    vidtok::c::Stream stream = {};
+};

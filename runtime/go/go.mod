@@ -1,0 +1,3 @@
+module vidtok
+
+go 1.19

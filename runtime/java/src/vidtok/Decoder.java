@@ -1,0 +1,45 @@
+package vidtok;
+
+import java.util.Iterator;
+import java.util.NoSuchElementException;
+
+/** A stream of tokens to frames. */
+public final class Decoder extends Handle {
+    Decoder(long address) {
+        super(address, Native::freeDecoder);
+    }
+
+    /** Take any number of tokens; gives every frame that is complete, perhaps none. */
+    public Frames push(Tokens tokens) {
+        return Native.pushTokens(address(), tokens.sizes(), tokens.latent(), tokens.indices());
+    }
+
+    /** End the stream; gives what waited. */
+    public Frames finish() {
+        return Native.finishDecoder(address());
+    }
+
+    /** Frames as tokens come, to the end of the stream, which then is closed. */
+    public Iterator<Frames> over(Iterator<Tokens> tokens) {
+        return new Iterator<>() {
+            private boolean ended;
+
+            @Override
+            public boolean hasNext() {
+                return !ended;
+            }
+
+            @Override
+            public Frames next() {
+                if (ended) throw new NoSuchElementException();
+                if (tokens.hasNext()) return push(tokens.next());
+                ended = true;
+                try {
+                    return finish();
+                } finally {
+                    close();
+                }
+            }
+        };
+    }
+}

@@ -1,0 +1,45 @@
+package vidtok;
+
+import java.util.Iterator;
+import java.util.NoSuchElementException;
+
+/** A stream of frames to tokens. */
+public final class Encoder extends Handle {
+    Encoder(Tokenizer tokenizer, long gop) {
+        super(Native.openEncoder(tokenizer.address(), gop), Native::freeEncoder);
+    }
+
+    /** Take whole frames {@code [T, H, W, 3]} of 0..255; gives every latent that is complete, perhaps none. */
+    public Tokens push(byte[] rgb, int height, int width) {
+        long frame = 3L * height * width;
+        if (height < 1 || width < 1 || rgb.length % frame != 0) {
+            throw new IllegalArgumentException(rgb.length + " bytes are no whole frames of " + width + "x" + height);
+        }
+        return Native.pushFrames(address(), rgb, (int) (rgb.length / frame), height, width);
+    }
+
+    /** End the stream; gives what is left. */
+    public Tokens finish() {
+        return Native.finishEncoder(address());
+    }
+
+    /** Tokens as frames come, each item one or more whole frames, to the end of the stream. */
+    public Iterator<Tokens> over(Iterator<byte[]> clip, int height, int width) {
+        return new Iterator<>() {
+            private boolean ended;
+
+            @Override
+            public boolean hasNext() {
+                return !ended;
+            }
+
+            @Override
+            public Tokens next() {
+                if (ended) throw new NoSuchElementException();
+                if (clip.hasNext()) return push(clip.next(), height, width);
+                ended = true;
+                return finish();
+            }
+        };
+    }
+}
