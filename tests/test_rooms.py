@@ -32,7 +32,7 @@ FLOORS = {
         {"cli"},
     ],
     "vidtok_ref": [
-        {"errors", "torchscript_file"},
+        {"errors", "archives"},
         {"streaming", "weights"},
         {"layers", "regularizers"},
         {"tokenizer"},

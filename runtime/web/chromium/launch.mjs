@@ -13,15 +13,19 @@ const FLAGS = [
   '--use-fake-device-for-media-stream',
   '--use-fake-ui-for-media-stream',
 ]
+/** A graphics adapter that computes on the CPU. */
+export const SOFTWARE_GPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader']
 
 /**
  * Calls `use` with a page on `address`, and prints what it returns as JSON.
  * @param {string} address
  * @param {import('playwright-core').BrowserContextOptions} options
  * @param {(page: import('playwright-core').Page) => Promise<unknown>} use
+ * @param {string[]} flags of the browser, besides those that it always gets
  */
-export async function onPage(address, options, use) {
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, headless: true, args: FLAGS })
+export async function onPage(address, options, use, flags = []) {
+  const args = [...FLAGS, ...flags]
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, headless: true, args })
   try {
     const context = await browser.newContext(options)
     /** @type {string[]} */
