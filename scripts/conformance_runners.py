@@ -86,7 +86,8 @@ def chromium(provider: str) -> Run:
             finally:
                 server.terminate()
         for case in cases:
-            tokens, video = folder / f"{case.name}.0.safetensors", folder / f"{case.name}.0.f32"  # of the first chunking
+            first = folder / f"{case.name}.0"  # of the first chunking
+            tokens, video = first.with_name(f"{first.name}.safetensors"), first.with_name(f"{first.name}.f32")
             yield Tokens.load(tokens).data, case.read_frames(video)
 
     return run

@@ -250,21 +250,21 @@ HOSTILE = {
 
 
 # What is wrong with numbers and opcodes is so in a checkpoint, too, which has a dictionary in the place of the module.
-ALIKE = re.compile("lacks|hold -?[0-9]|lie within|size is none|axes|a tensor in a way|opcode (FRAME|EXT)|storage in a way")
+ALIKE = re.compile("lacks|hold -?[0-9]|lie within|size is none|axes|a tensor in a|opcode (FRAME|EXT)|storage in a way")
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_descriptions_of_checkpoints(archive: Path, tmp_path: Path, name: str) -> None:
     """Names stay names there: what would make or call something gives neither an object nor a tensor."""
-    module, said = HOSTILE[name]
-    pickled = module.replace(b"c__torch__\nM\n)\x81", b"").replace(b"ub.", b"u.")
+    pickled, said = HOSTILE[name]
+    pickled = pickled.replace(b"c__torch__\nM\n)\x81", b"").replace(b"ub.", b"u.")
     path = rewritten(archive, tmp_path / "bad.pt", pickled=pickled)
-    try:
+    if ALIKE.search(said):
+        with pytest.raises(ValueError, match=re.escape(said)):
+            read_saved(path)
+        return
+    with contextlib.suppress(*UNREADABLE):
         found = read_saved(path)
-    except UNREADABLE as error:
-        assert "\n" not in str(error)
-    else:
-        assert not ALIKE.search(said)
         if isinstance(found, dict) and name != "one name twice":
             assert not isinstance(found.get("w"), Tensor | int)
 

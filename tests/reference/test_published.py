@@ -62,9 +62,15 @@ FORMS: dict[str, tuple[str, Callable[[Weights], dict[str, Any]]]] = {
         lambda w: {"state_dict": OrderedDict(w | {"video_discriminator.model.weight": torch.ones(2)})},
     ),
     "open-sora-1.2": ("model.pt", in_parallel),
-    "open-sora-plan-1.2": ("checkpoint.ckpt", lambda w: {"state_dict": {"gen_model": in_parallel(w), "dics_model": {}}}),
+    "open-sora-plan-1.2": (
+        "checkpoint.ckpt",
+        lambda w: {"state_dict": {"gen_model": in_parallel(w), "dics_model": {}}},
+    ),
     "cv-vae": ("vae3d.ckpt", lambda w: {"state_dict": w}),
-    "magvit2-open": ("video_128_262144.ckpt", lambda w: {"state_dict": averaged(w) | {"loss.d.weight": torch.ones(1)}}),
+    "magvit2-open": (
+        "video_128_262144.ckpt",
+        lambda w: {"state_dict": averaged(w) | {"loss.d.weight": torch.ones(1)}},
+    ),
 }
 
 

@@ -80,7 +80,7 @@ class _Modules(Description):
                 return items
             case (_, (value, str())) if name == _TYPED:
                 return value
-        raise ValueError("its data.pkl calls what is no function of TorchScript, or calls it in a way that is not known")
+        raise ValueError("its data.pkl calls what is no function of TorchScript, or calls one in an unknown way")
 
 
 def _tensors(module: _Module) -> Iterator[tuple[str, Tensor]]:

@@ -77,4 +77,4 @@ async function inPage({ row, input, file, pushes, pulls, provider }) {
   return { safetensors: text(made), f32: text(concat(parts).data) }
 }
 
-await onPage(address, {}, everyCase, provider === 'webgpu' ? SOFTWARE_GPU : [])
+await onPage(address, {}, everyCase, provider === 'webgpu' ? SOFTWARE_GPU : undefined)

@@ -4,7 +4,6 @@ import { chromium } from 'playwright-core'
 
 const FLAGS = [
   '--no-sandbox',
-  '--disable-gpu',
   '--disable-quic',
   '--no-first-run',
   '--disable-background-networking',
@@ -13,6 +12,7 @@ const FLAGS = [
   '--use-fake-device-for-media-stream',
   '--use-fake-ui-for-media-stream',
 ]
+const NO_GPU = ['--disable-gpu']
 /** A graphics adapter that computes on the CPU. */
 export const SOFTWARE_GPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader']
 
@@ -21,10 +21,10 @@ export const SOFTWARE_GPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swi
  * @param {string} address
  * @param {import('playwright-core').BrowserContextOptions} options
  * @param {(page: import('playwright-core').Page) => Promise<unknown>} use
- * @param {string[]} flags of the browser, besides those that it always gets
+ * @param {string[]} graphics the browser's flags of the adapter that WebGPU gets
  */
-export async function onPage(address, options, use, flags = []) {
-  const args = [...FLAGS, ...flags]
+export async function onPage(address, options, use, graphics = NO_GPU) {
+  const args = [...FLAGS, ...graphics]
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, headless: true, args })
   try {
     const context = await browser.newContext(options)
