@@ -63,9 +63,15 @@ def _write_graph(graph: Graph, folder: Path, *, weights_file: bool) -> tuple[dic
 
 def missing_kernels(model: onnx.ModelProto) -> dict[str, tuple[str, ...]]:
     """Of each engine the names of nodes that it has no kernel for."""
-    # ONNX Runtime 1.30 has no transposed convolution of video for WebGPU, and says so only when it is called.
-    transposed = tuple(node.name for node in model.graph.node if node.op_type == "ConvTranspose")
-    return {"webgpu": transposed} if transposed else {}
+    # ONNX Runtime 1.30 has neither transposed convolutions of video for WebGPU nor those of groups of channels, and says
+    # so only when it is called.
+    missing = tuple(
+        node.name
+        for node in model.graph.node
+        if node.op_type == "ConvTranspose"
+        or (node.op_type == "Conv" and any(a.name == "group" and a.i > 1 for a in node.attribute))
+    )
+    return {"webgpu": missing} if missing else {}
 
 
 def in_chunks(spec: StreamSpec, chunk: int) -> StreamSpec:

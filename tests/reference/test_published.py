@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from argparse import Namespace
@@ -83,6 +84,27 @@ def test_what_projects_publish(name: str, tmp_path: Path, beside: dict[str, Any]
     found, wanted = (build(name, given, released_config=config) for given in (tmp_path / file, weights))
     assert weights_sha256(found) == weights_sha256(wanted)
     assert "absent_settings" not in sys.modules
+
+
+# Keys that a published `config.json` has beside those of the network.
+FOLDERS: dict[str, dict[str, Any]] = {
+    "open-sora-1.2": {"model_type": "VideoAutoencoder", "architectures": ["VideoAutoencoderPipeline"], "vae_2d": {}},
+    "open-sora-plan-1.2": {"_class_name": "CausalVAEModel", "_diffusers_version": "0.27.2", "lr": 1e-5},
+    "cv-vae": {"_class_name": "CVVAEModel", "_diffusers_version": "0.27.2"},
+}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_folders_that_projects_publish(name: str, tmp_path: Path, beside: dict[str, Any]) -> None:
+    weights, _, config = read_vector(REFERENCE / "peers" / name / "vector.safetensors")
+    file, form = FORMS[name]
+    torch.save(form(weights) | beside, tmp_path / file)
+    settings = tmp_path / "config.json"
+    settings.write_text(json.dumps(config | FOLDERS[name]))
+    assert weights_sha256(build(name, tmp_path)) == weights_sha256(build(name, weights, released_config=config))
+    settings.write_text(json.dumps(config | {"_class_name": "AutoencoderKLWan"}))
+    with pytest.raises(ModelError, match="of AutoencoderKLWan, which is of Wan, not of "):
+        build(name, tmp_path)
 
 
 def test_a_running_average_is_what_open_sora_plan_uses(tmp_path: Path, beside: dict[str, Any]) -> None:
