@@ -86,7 +86,8 @@ def _cells(entry: Entry) -> list[str]:
 
 
 COLUMNS = (
-    *("system", "variant", "regularizer", "calls", "parity", "bits per pixel", "parameters (M)", "paper", "operations (T)"),
+    *("system", "variant", "regularizer", "calls", "parity"),
+    *("bits per pixel", "parameters (M)", "paper", "operations (T)"),
     *(cell for name, _ in QUALITY.values() for cell in (name, "paper")),
     *("encoding, frames/s", "decoding, frames/s", "peak MiB, encoding / decoding", "missing"),
 )
@@ -102,7 +103,8 @@ def markdown(report: dict[str, Any]) -> str:
         f"{report['threads']} threads of {machine['processor']}.\n\n"
         f"Columns called *paper* are {report['published']['source']} (MCL-JCV; {report['published']['protocol']}), all "
         "others were measured here. Operations: multiply-adds of the reference for a clip, encoding and decoding "
-        "together. Parity: the largest difference from the reference in float64, over all engines. Frames/s: calls of the graphs behind the first, arrays in and out; every peak is of a process of "
+        "together. Parity: the largest difference from the reference in float64, over all engines. "
+        "Frames/s: calls of the graphs behind the first, arrays in and out; every peak is of a process of "
         "its own.\n\n"
         f"{line(COLUMNS)}{line('-' for _ in COLUMNS)}{rows}\n" + "".join(f"- {note}\n" for note in report["notes"])
     )

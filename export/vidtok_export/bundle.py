@@ -63,8 +63,8 @@ def _write_graph(graph: Graph, folder: Path, *, weights_file: bool) -> tuple[dic
 
 def missing_kernels(model: onnx.ModelProto) -> dict[str, tuple[str, ...]]:
     """Of each engine the names of nodes that it has no kernel for."""
-    # ONNX Runtime 1.30 has neither transposed convolutions of video for WebGPU nor those of groups of channels, and says
-    # so only when it is called.
+    # ONNX Runtime 1.30 has neither transposed convolutions of video for WebGPU nor those of groups of channels, and
+    # says so only when it is called.
     missing = tuple(
         node.name
         for node in model.graph.node
