@@ -56,7 +56,7 @@ def _parity(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return _NONE
     frames = f"frames {max(row['video_max_diff'] for row in rows):.0e}"
-    if count := sum(row["tokens"] for row in rows):
+    if count := sum(row.get("tokens", 0) for row in rows):  # latents have none
         return f"{sum(row['tokens_differing'] for row in rows)} of {count:,} tokens, {frames}"
     return f"latents {max(row['latent_max_diff'] for row in rows):.0e}, {frames}"
 
