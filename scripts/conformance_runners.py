@@ -72,20 +72,25 @@ def program(*command: str, options: tuple[str, ...] = ()) -> Run:
     return run
 
 
-def chromium(cases: list[Case], folder: Path) -> Results:
+def chromium(provider: str) -> Run:
     """The page of `vidtok-run serve` in a headless Chromium, which `runtime/web/chromium/kit.mjs` drives."""
-    bundles = {case.bundle for case in cases if case.bundle.name not in shipped_names()}
-    serve = [sys.executable, "-m", "vidtok_runtime.cli", "serve", *map(str, sorted(bundles)), "--port", "0"]
-    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            address = server.stdout.readline().split()[0]
-            _call("node", WEB / "chromium/kit.mjs", address, cases[0].input.parent, folder)
-        finally:
-            server.terminate()
-    for case in cases:
-        tokens, video = folder / f"{case.name}.0.safetensors", folder / f"{case.name}.0.f32"  # of the first chunking
-        yield Tokens.load(tokens).data, case.read_frames(video)
+
+    def run(cases: list[Case], folder: Path) -> Results:
+        bundles = {case.bundle for case in cases if case.bundle.name not in shipped_names()}
+        serve = [sys.executable, "-m", "vidtok_runtime.cli", "serve", *map(str, sorted(bundles)), "--port", "0"]
+        with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
+            try:
+                address = server.stdout.readline().split()[0]
+                _call("node", WEB / "chromium/kit.mjs", address, cases[0].input.parent, folder, provider)
+            finally:
+                server.terminate()
+        for case in cases:
+            first = folder / f"{case.name}.0"  # of the first chunking
+            tokens, video = first.with_name(f"{first.name}.safetensors"), first.with_name(f"{first.name}.f32")
+            yield Tokens.load(tokens).data, case.read_frames(video)
+
+    return run
 
 
 def no_module(name: str) -> str | None:
@@ -115,15 +120,13 @@ def no_web(script: Path, *packages: str) -> str | None:
     return no_program("node")
 
 
+_NO_CHROMIUM = no_web(WEB / "chromium/kit.mjs", "onnxruntime-web", "playwright-core") or no_program(CHROMIUM)
 RUNNERS = [
     Runner("ONNX Runtime", no_module("onnxruntime"), in_process("cpu")),
     Runner("OpenVINO", no_module("openvino"), in_process("openvino")),
     Runner("C++, OpenVINO", no_cpp("openvino"), program(PROGRAM, options=("--provider", "openvino"))),
     Runner("C++, ONNX Runtime", no_cpp("cpu"), program(PROGRAM, options=("--provider", "cpu"))),
     Runner("Node", no_web(NODE_PROGRAM, "onnxruntime-node"), program("node", str(NODE_PROGRAM))),
-    Runner(
-        "Chromium, WASM",
-        no_web(WEB / "chromium/kit.mjs", "onnxruntime-web", "playwright-core") or no_program(CHROMIUM),
-        chromium,
-    ),
+    Runner("Chromium, WASM", _NO_CHROMIUM, chromium("wasm")),
+    Runner("Chromium, WebGPU", _NO_CHROMIUM, chromium("webgpu")),
 ]

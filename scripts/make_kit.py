@@ -28,7 +28,7 @@ from vidtok_ref.families import family_of
 from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.bundle.stream_spec import SURPLUS
-from vidtok_runtime.streaming.geometry import to_network
+from vidtok_runtime.streaming.geometry import from_network, to_network
 from vidtok_runtime.streaming.tiles import cuts
 from vidtok_runtime.tokens.tokens import TokenInfo, Tokens
 
@@ -62,14 +62,14 @@ class KitClip:
 class Spec:
     """A bundle and its cases.
 
-    seed: the first that is tried. gains: of the last convolutions, so that latents spread over many codes and frames
-    stay within their range.
+    seed: the first that is tried. gains: of the last layers, by their names, so that latents spread over many codes and
+    frames stay within their range.
     """
 
     variant: str
     clips: dict[str, KitClip]
     seed: int = 0
-    gains: Mapping[str, float] = field(default_factory=lambda: {"encoder": 3.0, "decoder": 1.0})
+    gains: Mapping[str, float] = field(default_factory=lambda: {"encoder.conv_out": 3.0})
     overrides: dict[str, Any] = field(default_factory=lambda: NARROW)
 
 
@@ -121,7 +121,7 @@ BUNDLES = {
             "cogvideox-exact-one-frame": KitClip((1, 4, 7), [[1]], [[1]]),
         },
         overrides={"channels": (4, 4, 8), "z_channels": 4, "num_res_blocks": 1, "groups": 2},
-        gains={"encoder": 2.0, "decoder": 0.4},
+        gains={"encoder.conv_out": 2.0, "decoder.conv_out": 0.4},
     ),
     # Windows of 17 frames; one of three frames is left.
     "cosmos-windows": Spec(
@@ -132,7 +132,41 @@ BUNDLES = {
         },
         overrides={"ch": 2, "ch_mult": (1, 2), "decoder_mult": (1, 2), "num_res_blocks": 1, "z_channels": 4},
         seed=3,  # windows of many codes
-        gains={"encoder": 1.5, "decoder": 0.2},
+        gains={"encoder.conv_out": 1.5, "decoder.conv_out": 0.2},
+    ),
+    # Windows of 17 frames, always whole; squares whose sides are multiples of 4.
+    "omnitokenizer-squares": Spec(
+        "omnitokenizer",
+        {
+            "omnitokenizer-squares": KitClip((20, 13, 10), [[20], [1, 16, 3], [9, 9, 2]], [[10], [1, 4, 5], [3, 3, 4]]),
+            "omnitokenizer-squares-one-frame": KitClip((1, 7, 9), [[1]], [[5]]),
+        },
+        overrides={
+            "ch": 8,
+            "heads": 2,
+            "head_channels": 8,
+            "patch": 2,
+            "encoder_layers": "tw",
+            "decoder_layers": "t",
+            "temporal_layers": 1,
+            "window": 2,
+            "codes": 16,
+            "code_channels": 3,
+        },
+        seed=15,
+        gains={"decoder.pixels": 0.15},
+    ),
+    # Windows of 9 frames and 3 latents that share one with the window before; one of three frames is left.
+    "open-sora-plan-shared": Spec(
+        "open-sora-plan-1.2",
+        {
+            "open-sora-plan-shared": KitClip((20, 10, 13), [[20], [1, 8, 11], [9, 9, 2]], [[6], [1, 2, 3], [3, 2, 1]]),
+            # No frame is added behind.
+            "open-sora-plan-shared-whole": KitClip((17, 9, 14), [[17], [8, 9]], [[5], [2, 3]]),
+            "open-sora-plan-shared-one-frame": KitClip((1, 4, 7), [[1]], [[1]]),
+        },
+        overrides={"ch": 4, "ch_mult": (1, 1, 1, 2), "num_res_blocks": 1, "groups": 2, "window": 9},
+        gains={"encoder.conv_out": 2.0, "decoder.conv_out": 0.3},
     ),
 }
 
@@ -148,7 +182,7 @@ def clip_of(name: str, clip: KitClip) -> NDArray[np.uint8]:
 def network_input(model: VideoTokenizer, frames: NDArray[np.uint8]) -> Tensor:
     """What the reference takes, in its own precision: `1 3 T H' W'`."""
     spec = model.stream
-    pixels = to_network(frames, spec.spatial_multiple, square=spec.square, pixel_range=spec.pixel_range)
+    pixels = to_network(frames, spec.side_multiple, square=spec.square, pixel_range=spec.pixel_range)
     return torch.from_numpy(pixels).to(next(model.parameters()).dtype)
 
 
@@ -164,9 +198,9 @@ def find_model(spec: Spec) -> VideoTokenizer:
         variant = build(spec.variant, **spec.overrides).config
         weights = random_weights(variant, seed)
         for name, tensor in weights.items():
-            role, layer, *_ = name.split(".")
-            if layer == "conv_out":
-                tensor *= spec.gains[role]
+            for layer, gain in spec.gains.items():
+                if name.startswith(f"{layer}."):
+                    tensor *= gain
         model = build(variant, weights).double()
         model.source = f"scripts/make_kit.py, seed {seed}"
         outputs = (
@@ -212,7 +246,10 @@ def decode(model: VideoTokenizer, tokens: Tokens) -> NDArray[np.float32]:
     regularizer = model.regularization
     latent = regularizer.from_indices(data) if isinstance(regularizer, Quantizer) else data.transpose(1, 2)
     video = model.decode(latent.to(next(model.parameters()).dtype), tokens.num_frames, chunk_of(model))
-    return video[0].permute(1, 2, 3, 0)[:, : tokens.height, : tokens.width].clamp(-1, 1).float().numpy()
+    frames: NDArray[np.float32] = from_network(
+        video.float().numpy(), tokens.height, tokens.width, "float32", model.stream.pixel_range
+    )
+    return frames
 
 
 def write_case(

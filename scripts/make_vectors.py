@@ -18,6 +18,7 @@ from vidtok_export.verify import smooth_video
 from vidtok_ref import VideoTokenizer, build
 from vidtok_ref.families.vidtok.variant import VARIANTS
 from vidtok_ref.regularizers.channel import FiniteScalarQuantizer
+from vidtok_ref.regularizers.vq import NearestCode
 
 # Two evaluation orders of float32 differ by less: no token of a vector may depend on the order.
 MARGIN = 2e-4
@@ -34,11 +35,17 @@ def random_weights(variant: Any, seed: int) -> dict[str, Tensor]:
 
 
 def margin(model: VideoTokenizer, encoder_out: Tensor) -> float:
-    """Smallest distance of what is quantized (in digits) from a rounding threshold; 1 for KL."""
-    if not isinstance(model.regularization, FiniteScalarQuantizer):
-        return 1.0
-    bounded = model.regularization.bound(encoder_out)
-    return float((bounded - bounded.floor() - 0.5).abs().min())
+    """Smallest distance of what is quantized from the border of its cell, of FSQ in digits; 1 for KL."""
+    match model.regularization:
+        case FiniteScalarQuantizer() as quantizer:
+            bounded = quantizer.bound(encoder_out)
+            return float((bounded - bounded.floor() - 0.5).abs().min())
+        case NearestCode() as quantizer:
+            own = quantizer(encoder_out).indices
+            others = (torch.full_like(own, code) for code in range(len(quantizer.codes)))
+            away = [quantizer.distance_to_cell(encoder_out, other)[own != other] for other in others]
+            return float(torch.cat(away).min())
+    return 1.0
 
 
 @torch.no_grad()

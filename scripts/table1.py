@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from table1_report import markdown, picture
+from table1_report import calls, markdown, picture
 from tqdm import tqdm
 
 from vidtok_export.errors import ExportError
@@ -100,7 +100,7 @@ def checkpoint_of(folder: Path, variant: str) -> Path | None:
 
 
 def costs(variant: str, size: int, overrides: dict[str, Any]) -> dict[str, Any]:
-    """Parameters, and multiply-adds of encoding and decoding a clip, of the reference."""
+    """How clips become calls, parameters, and multiply-adds of encoding and decoding a clip, of the reference."""
     import torch
 
     from vidtok_export.operations import clip_multiply_adds
@@ -109,6 +109,7 @@ def costs(variant: str, size: int, overrides: dict[str, Any]) -> dict[str, Any]:
     with torch.device("meta"):
         model = make_model(find_variant(variant, **overrides))
     return {
+        "calls": calls(model.stream),
         "parameters": sum(p.numel() for p in model.parameters()),
         "multiply_adds": clip_multiply_adds(model, FRAMES, size, size),
     }
@@ -226,7 +227,11 @@ def measure_row(row: System, settings: Settings, tick: Callable[[str], object]) 
             return
     tick(f"{name}: export")
     manifest = bundle_of(name, checkpoint, settings)
-    row.measured |= {"licence": manifest.raw["licence"], "weights_sha256": manifest.weights_sha256}
+    row.measured |= {
+        "licence": manifest.raw["licence"],
+        "weights_sha256": manifest.weights_sha256,
+        "parity": manifest.raw.get("parity", {}).get("rows", []),
+    }
     tick(f"{name}: eval")
     found = quality(manifest, settings)
     row.measured |= {"quality": found["result"]}

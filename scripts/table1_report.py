@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from vidtok_runtime.bundle.stream_spec import StreamSpec
 from vidtok_runtime.quality.picture import COLOURS, content, new_figure
 
 Entry = dict[str, Any]  # published, measured, missing
@@ -15,6 +16,17 @@ _NONE = "-"
 def line(cells: Iterable[str]) -> str:
     """A line of a Markdown table."""
     return "| " + " | ".join(cells) + " |\n"
+
+
+def calls(spec: StreamSpec) -> str:
+    """How clips become calls, in words."""
+    if spec.encoder.exact:
+        first, later = spec.encoder.first or spec.encoder.max, spec.encoder.max
+        return f"exact calls of {first}, {later}, {later} ... frames"
+    if (groups := spec.groups) is not None:
+        shared = f" that share {groups.shared_frames}" if groups.shared_frames else ""
+        return f"windows of {groups.frames} frames{shared}"
+    return "streams, calls of any number of latents"
 
 
 def measured_quality(entry: Entry, measure: str) -> float | None:
@@ -39,6 +51,16 @@ def _role(entry: Entry, role: str, key: str) -> float | None:
     return value
 
 
+def _parity(rows: list[dict[str, Any]]) -> str:
+    """Largest differences from the reference over all engines that the export tried, as the manifest has them."""
+    if not rows:
+        return _NONE
+    frames = f"frames {max(row['video_max_diff'] for row in rows):.0e}"
+    if count := sum(row.get("tokens", 0) for row in rows):  # latents have none
+        return f"{sum(row['tokens_differing'] for row in rows)} of {count:,} tokens, {frames}"
+    return f"latents {max(row['latent_max_diff'] for row in rows):.0e}, {frames}"
+
+
 def _cells(entry: Entry) -> list[str]:
     own, told = entry["measured"], entry["published"]
     bits = own["quality"]["mean"]["bits_per_pixel"] if "quality" in own else None
@@ -49,6 +71,8 @@ def _cells(entry: Entry) -> list[str]:
         told["method"],
         f"`{told['variant']}`",
         told.get("regularizer", _NONE),
+        own.get("calls", _NONE),
+        _parity(own.get("parity", [])),
         _text(bits, ".3f"),
         _text(parameters, ".4g"),
         str(told.get("parameters_millions") or _NONE),
@@ -62,7 +86,8 @@ def _cells(entry: Entry) -> list[str]:
 
 
 COLUMNS = (
-    *("system", "variant", "regularizer", "bits per pixel", "parameters (M)", "paper", "operations (T)"),
+    *("system", "variant", "regularizer", "calls", "parity"),
+    *("bits per pixel", "parameters (M)", "paper", "operations (T)"),
     *(cell for name, _ in QUALITY.values() for cell in (name, "paper")),
     *("encoding, frames/s", "decoding, frames/s", "peak MiB, encoding / decoding", "missing"),
 )
@@ -78,7 +103,8 @@ def markdown(report: dict[str, Any]) -> str:
         f"{report['threads']} threads of {machine['processor']}.\n\n"
         f"Columns called *paper* are {report['published']['source']} (MCL-JCV; {report['published']['protocol']}), all "
         "others were measured here. Operations: multiply-adds of the reference for a clip, encoding and decoding "
-        "together. Frames/s: calls of the graphs behind the first, arrays in and out; every peak is of a process of "
+        "together. Parity: the largest difference from the reference in float64, over all engines. "
+        "Frames/s: calls of the graphs behind the first, arrays in and out; every peak is of a process of "
         "its own.\n\n"
         f"{line(COLUMNS)}{line('-' for _ in COLUMNS)}{rows}\n" + "".join(f"- {note}\n" for note in report["notes"])
     )

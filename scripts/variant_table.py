@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from pages import put
 from table1 import published
-from table1_report import line
+from table1_report import calls, line
 
 from vidtok_export.footprint import smallest_input
 from vidtok_export.graph import state_ports
@@ -24,7 +24,6 @@ from vidtok_ref.families import make_model
 from vidtok_ref.families.vidtok.variant import VARIANTS as RELEASED
 from vidtok_ref.families.vidtok.variant import Variant
 from vidtok_runtime.bundle.graph_entry import shape_of
-from vidtok_runtime.bundle.stream_spec import StreamSpec
 
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "docs/variants.md"
@@ -103,17 +102,6 @@ def table() -> str:
         published = {entry["variant"]: entry for entry in csv.DictReader(file)}
     head = line(COLUMNS) + line("-" for _ in COLUMNS)
     return head + "".join(row(v, published.get(v.name, {})) for v in RELEASED.values())
-
-
-def calls(spec: StreamSpec) -> str:
-    """How clips become calls, in words."""
-    if spec.encoder.exact:
-        first, later = spec.encoder.first or spec.encoder.max, spec.encoder.max
-        return f"exact calls of {first}, {later}, {later} ... frames"
-    if (groups := spec.groups) is not None:
-        shared = f" that share {groups.shared_frames}" if groups.shared_frames else ""
-        return f"windows of {groups.frames} frames{shared}"
-    return "streams, calls of any number of latents"
 
 
 def system_row(system: dict[str, Any]) -> str:

@@ -33,7 +33,7 @@ FLOORS = {
         {"cli"},
     ],
     "vidtok_ref": [
-        {"errors", "torchscript_file"},
+        {"errors", "archives"},
         {"token_dataset"},
         {"streaming", "weights"},
         {"layers", "regularizers"},

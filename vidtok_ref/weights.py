@@ -16,11 +16,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from vidtok_ref.archives import is_torchscript, read_saved, read_torchscript
 from vidtok_ref.errors import MisfitError, WeightsError
-from vidtok_ref.torchscript_file import is_torchscript, read_torchscript
 
 T = TypeVar("T")
 
+# Where a checkpoint keeps its state dict, outermost first; a running average is what a release uses that keeps one.
+_STATE_DICTS = ("ema_state_dict", "state_dict", "gen_model")
 # What training puts around a tokenizer: parallel training, and a model of latents that holds its tokenizer.
 _WRAPPERS = ("module.", "first_stage_model.")
 # A released checkpoint also holds the discriminator, the perceptual loss and perhaps a running average.
@@ -60,7 +62,9 @@ def read_weights(path: str | PathLike[str]) -> dict[str, Tensor]:
     except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path} is not a checkpoint that can be read safely: {reason}") from error
-    content = content.get("state_dict", content) if isinstance(content, dict) else content
+    for key in _STATE_DICTS:
+        if isinstance(content, dict) and isinstance(inner := content.get(key), dict) and inner:
+            content = inner
     if not isinstance(content, dict) or not any(isinstance(t, Tensor) for t in content.values()):
         raise WeightsError(f"{path} holds no state dict")
     return _unwrapped({k: t for k, t in content.items() if isinstance(k, str) and isinstance(t, Tensor)})
@@ -72,7 +76,12 @@ def _content(path: Path) -> Any:
         return load_file(path)
     if is_torchscript(path):
         return read_torchscript(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        if not zipfile.is_zipfile(path):
+            raise
+        return read_saved(path)  # objects lie beside the weights
 
 
 def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:

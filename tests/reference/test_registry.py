@@ -54,5 +54,5 @@ def test_what_is_refused() -> None:
         find_variant("wan-2,1")
     with pytest.raises(ModelError, match="unknown override"):
         find_variant("wan-2.1", width=4)
-    with pytest.raises(ModelError, match="no configuration files of its own"):
+    with pytest.raises(ModelError, match="no configuration files of their own"):
         build("kl-4chn", released_config={})

@@ -66,7 +66,7 @@ def test_names_shapes_and_settings_of_the_release(name: str) -> None:
     assert family.own_names(ours) == ours
     for role in ("encoder", "decoder"):
         assert sum(p.numel() for p in getattr(model, role).parameters()) == facts["parameters"][role]
-    assert find_variant(name) == family.from_release(name, facts["config"])
+    assert find_variant(name) == family.config.from_release(name, facts["config"])
 
 
 @every

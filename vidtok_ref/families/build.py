@@ -44,7 +44,7 @@ def build(
     if released_config is not None:
         settings = _read_config(released_config)
         _check_class(family, settings)
-        config = family.from_release(config.name, settings)
+        config = family.config.from_release(config.name, settings)
     config = find_variant(config, **overrides)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -78,8 +78,10 @@ def _read_config(given: str | PathLike[str] | Mapping[str, Any]) -> Mapping[str,
 def _check_class(family: Family, settings: Mapping[str, Any]) -> None:
     """Raise VariantError when a release's configuration says that it is of another family."""
     said = settings.get("_class_name", family.release_class)
-    if said != family.release_class:
-        owners = [f", which is of {other.title}" for other in all_families().values() if other.release_class == said]
+    if said == family.release_class:
+        return
+    owners = [f", which is of {other.title}" for other in all_families().values() if other.release_class == said]
+    if owners or family.release_class:
         raise VariantError(f"this configuration is of {said}{''.join(owners)}, not of {family.title}")
 
 

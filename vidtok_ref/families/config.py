@@ -40,6 +40,11 @@ class FamilyConfig:
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         return cls(**values)
 
+    @classmethod
+    def from_release(cls, name: str, data: Mapping[str, Any]) -> Self:
+        """The configuration called `name` with the settings of a release's own `config.json`; raises VariantError."""
+        raise VariantError(f"there is {cls.kind}, but its releases have no configuration files of their own")
+
 
 def check_settings(name: str, data: Mapping[str, Any], only: Mapping[str, Any]) -> None:
     """Raise VariantError where a release's settings have another value than the only one that is built."""

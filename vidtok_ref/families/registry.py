@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vidtok_ref.errors import VariantError
+from vidtok_ref.errors import VariantError, WeightsError
 
 if TYPE_CHECKING:
     from vidtok_ref.tokenizer import VideoTokenizer
@@ -24,9 +25,10 @@ class Family:
     """One system of tokenizers. A folder of its own gives an instance as `FAMILY` and imports PyTorch only to build.
 
     name: in manifests and token files. title: for people. licence: of the released weights, as far as known.
-    config: the dataclass of its configurations, with `from_dict`. configs: those that were released, by name.
-    release_class: what `_class_name` is in the release's `config.json`, None where it has none. release_library: the
-    library that has the release's own implementation, None where `release` gives none.
+    config: the dataclass of its configurations. configs: those that were released, by name. model: the class in
+    `model.py` that is built from one. published: what `--checkpoint` takes, for people. release_class: what
+    `_class_name` is in the release's `config.json`, None where it has none. release_library: the library that has the
+    release's own implementation, None where `release` gives none.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Family:
     licence: str
     config: type[Any]
     configs: Mapping[str, Any]
+    model: str
+    published: str
     release_class: str | None = None
     release_library: str | None = None
 
@@ -41,21 +45,26 @@ class Family:
         """The inverse of a configuration's `to_dict`; raises VariantError."""
         return self.config.from_dict(data)
 
-    def from_release(self, name: str, data: Mapping[str, Any]) -> Any:
-        """The configuration called `name` with the settings of a release's own `config.json`; raises VariantError."""
-        raise VariantError(f"family {self.name} has no configuration files of its own")
-
     def make(self, config: Any) -> VideoTokenizer:
         """A model with random weights."""
-        raise NotImplementedError
+        made: VideoTokenizer = getattr(self._file("model"), self.model)(config)
+        return made
 
     def find_checkpoint(self, config: Any) -> Path:
         """Where the released weights of a configuration are; raises WeightsError with the ways to give them."""
-        raise NotImplementedError
+        raise WeightsError(
+            f"no weights of {config.name}: give --checkpoint with {self.published}; "
+            "or give --seed N for untrained weights"
+        )
 
     def own_names(self, weights: Mapping[str, T]) -> dict[str, T]:
-        """Tensors by our names, of released ones or of ours; values stay what they are."""
-        return dict(weights)
+        """Tensors by our names, of released ones or of ours; values stay what they are. `checkpoints.py` maps them."""
+        named: dict[str, T] = self._file("checkpoints").own_names(weights)
+        return named
+
+    def _file(self, name: str) -> ModuleType:
+        """A file of the family's own folder."""
+        return importlib.import_module(f"{type(self).__module__}.{name}")
 
     def embedded(self, metadata: Mapping[str, str]) -> Any | None:
         """The configuration that a safetensors file of this family names; None where it is of none or another."""

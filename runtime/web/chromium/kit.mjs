@@ -1,15 +1,17 @@
 /**
- * node kit.mjs ADDRESS KIT FOLDER: every case of the conformance kit in the page, by the served module.
+ * node kit.mjs ADDRESS KIT FOLDER PROVIDER: every case of the conformance kit in the page, by the served module.
+ * PROVIDER: wasm, or webgpu, which runs on Chromium's software adapter.
  * Writes for each chunking NAME.I.safetensors (the tokens of the input) and NAME.I.f32 (the frames of the kit's tokens).
  */
 
 import { readFile, writeFile } from 'node:fs/promises'
-import { onPage } from './launch.mjs'
+import { SOFTWARE_GPU, onPage } from './launch.mjs'
 
-const [address, kit, folder] = process.argv.slice(2)
+const [address, kit, folder, provider] = process.argv.slice(2)
 const { cases } = JSON.parse(await readFile(`${kit}/cases.json`, 'utf8'))
 
-await onPage(address, {}, async (page) => {
+/** @param {import('playwright-core').Page} page */
+async function everyCase(page) {
   const written = []
   for (const row of cases) {
     const input = (await readFile(`${kit}/${row.input}`)).toString('base64')
@@ -17,7 +19,7 @@ await onPage(address, {}, async (page) => {
     for (let i = 0; i < Math.max(row.pushes.length, row.pulls.length); i++) {
       const pushes = row.pushes[Math.min(i, row.pushes.length - 1)]
       const pulls = row.pulls[Math.min(i, row.pulls.length - 1)]
-      const found = await page.evaluate(inPage, { row, input, file, pushes, pulls })
+      const found = await page.evaluate(inPage, { row, input, file, pushes, pulls, provider })
       for (const [suffix, text] of Object.entries(found)) {
         await writeFile(`${folder}/${row.name}.${i}.${suffix}`, Buffer.from(text, 'base64'))
       }
@@ -25,13 +27,13 @@ await onPage(address, {}, async (page) => {
     }
   }
   return written
-})
+}
 
 /**
  * Runs in the page: encodes the input push by push, and decodes the kit's own tokens pull by pull.
- * @param {{ row: any, input: string, file: string, pushes: number[], pulls: number[] }} job
+ * @param {{ row: any, input: string, file: string, pushes: number[], pulls: number[], provider: string }} job
  */
-async function inPage({ row, input, file, pushes, pulls }) {
+async function inPage({ row, input, file, pushes, pulls, provider }) {
   const bytes = (/** @type {string} */ text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0))
   const text = (/** @type {ArrayBufferView} */ data) => {
     const whole = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
@@ -40,8 +42,14 @@ async function inPage({ row, input, file, pushes, pulls }) {
     return btoa(all)
   }
   const { concat, loadTokens, saveTokens, Tokenizer } = await import(String(new URL('/src/index.js', location.href)))
-  const ort = await import(String(new URL('/ort/ort.wasm.min.mjs', location.href)))
-  const tok = await Tokenizer.load(`/bundles/${row.bundle}`, { ort, provider: 'wasm', threads: 1 })
+  const ort = await import(String(new URL(`/ort/ort.${provider}.min.mjs`, location.href)))
+  // One bundle stays loaded, since to load it takes longer than a case.
+  const page = /** @type {{ loaded?: { name: string, tok: any } }} */ (globalThis)
+  if (page.loaded?.name !== row.bundle) {
+    await page.loaded?.tok.dispose()
+    page.loaded = { name: row.bundle, tok: await Tokenizer.load(`/bundles/${row.bundle}`, { ort, provider, threads: 1 }) }
+  }
+  const { tok } = page.loaded
 
   const { height, width, frames, fps } = row
   const [video, size] = [bytes(input), height * width * 3]
@@ -66,6 +74,7 @@ async function inPage({ row, input, file, pushes, pulls }) {
     at += length
   }
   parts.push(await decoder.finish())
-  await tok.dispose()
   return { safetensors: text(made), f32: text(concat(parts).data) }
 }
+
+await onPage(address, {}, everyCase, provider === 'webgpu' ? SOFTWARE_GPU : undefined)

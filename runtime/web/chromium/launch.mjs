@@ -4,7 +4,6 @@ import { chromium } from 'playwright-core'
 
 const FLAGS = [
   '--no-sandbox',
-  '--disable-gpu',
   '--disable-quic',
   '--no-first-run',
   '--disable-background-networking',
@@ -13,15 +12,20 @@ const FLAGS = [
   '--use-fake-device-for-media-stream',
   '--use-fake-ui-for-media-stream',
 ]
+const NO_GPU = ['--disable-gpu']
+/** A graphics adapter that computes on the CPU. */
+export const SOFTWARE_GPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader']
 
 /**
  * Calls `use` with a page on `address`, and prints what it returns as JSON.
  * @param {string} address
  * @param {import('playwright-core').BrowserContextOptions} options
  * @param {(page: import('playwright-core').Page) => Promise<unknown>} use
+ * @param {string[]} graphics the browser's flags of the adapter that WebGPU gets
  */
-export async function onPage(address, options, use) {
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, headless: true, args: FLAGS })
+export async function onPage(address, options, use, graphics = NO_GPU) {
+  const args = [...FLAGS, ...graphics]
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, headless: true, args })
   try {
     const context = await browser.newContext(options)
     /** @type {string[]} */

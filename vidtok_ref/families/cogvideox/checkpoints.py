@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TypeVar
 
-from vidtok_ref.errors import WeightsError
-from vidtok_ref.families.cogvideox.config import CogVideoXConfig
-
 T = TypeVar("T")
-
-RELEASE = "THUDM/CogVideoX-2b"
 
 # Ours by those of diffusers; what is not here is the same in both.
 _OURS = {
@@ -46,12 +40,3 @@ def own_names(weights: Mapping[str, T]) -> dict[str, T]:
         return _ORIGINAL.sub(renamed, name)
 
     return {own_name(of_original(name)): tensor for name, tensor in weights.items()}
-
-
-def find_checkpoint(config: CogVideoXConfig) -> Path:
-    """Raises WeightsError with the ways to give weights: nothing is downloaded for this family."""
-    raise WeightsError(
-        f"no weights of {config.name}: give --checkpoint with the vae folder of {RELEASE} or of another CogVideoX, "
-        "the file diffusion_pytorch_model.safetensors in it, or the original 3d-vae.pt; "
-        "or give --seed N for untrained weights"
-    )

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TypeVar
 
-from vidtok_ref.errors import WeightsError
-from vidtok_ref.families.cosmos.config import CosmosConfig
+from vidtok_ref.families.names import Rule, renamed
 
 T = TypeVar("T")
 
 # Ours by the released ones.
-_OURS = [
+_OURS: list[Rule] = [
     (r"^quant_conv\.", "encoder.quant_conv."),
     (r"^post_quant_conv\.", "decoder.post_quant_conv."),
     (r"\.(conv_in|conv_out|conv1|conv2)\.0\.conv3d\.", r".\1.space."),
@@ -41,15 +39,5 @@ def own_names(weights: Mapping[str, T]) -> dict[str, T]:
     for name, tensor in weights.items():
         if _CONSTANT.fullmatch(name) or ("sample." in name and not used.match(name)):
             continue
-        for pattern, mine in _OURS:
-            name = re.sub(pattern, mine, name)
-        ours[name] = tensor
+        ours[renamed(name, _OURS)] = tensor
     return ours
-
-
-def find_checkpoint(config: CosmosConfig) -> Path:
-    """Raises WeightsError with the ways to give weights: nothing is downloaded for this family."""
-    raise WeightsError(
-        f"no weights of {config.name}: give --checkpoint with the published autoencoder.jit, a folder with encoder.jit "
-        "and decoder.jit, or a .safetensors or PyTorch file of its state dict; or give --seed N for untrained weights"
-    )

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
 from vidtok_ref.families.magvit.config import CONFIGS, MagvitConfig
 from vidtok_ref.families.registry import Family
-
-if TYPE_CHECKING:
-    from vidtok_ref.families.magvit.model import Magvit
-
-T = TypeVar("T")
 
 
 class MagvitFamily(Family):
@@ -23,24 +14,8 @@ class MagvitFamily(Family):
     licence = "Apache-2.0"
     config = MagvitConfig
     configs = CONFIGS
-
-    def from_release(self, name: str, data: Mapping[str, Any]) -> MagvitConfig:
-        return MagvitConfig.from_release(name, data)
-
-    def make(self, config: MagvitConfig) -> Magvit:
-        from vidtok_ref.families.magvit.model import Magvit
-
-        return Magvit(config)
-
-    def find_checkpoint(self, config: MagvitConfig) -> Path:
-        from vidtok_ref.families.magvit.checkpoints import find_checkpoint
-
-        return find_checkpoint(config)
-
-    def own_names(self, weights: Mapping[str, T]) -> dict[str, T]:
-        from vidtok_ref.families.magvit.checkpoints import own_names
-
-        return own_names(weights)
+    model = "Magvit"
+    published = "video_128_262144.ckpt of Open-MAGVIT2, or a .safetensors file of its state dict"
 
 
 FAMILY = MagvitFamily()

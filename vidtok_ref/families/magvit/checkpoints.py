@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TypeVar
 
-from vidtok_ref.errors import WeightsError
-from vidtok_ref.families.magvit.config import MagvitConfig
+from vidtok_ref.families.names import Rule, renamed
 
 T = TypeVar("T")
 
 # Ours by the released ones.
-_OURS = [
+_OURS: list[Rule] = [
     (r"^decoder\.conv_in\.conv_1\.", "decoder.conv_in.conv."),
     (r"\.conv_1\.", "."),
     (r"^decoder\.mid_block\.(\d+)\.", r"decoder.mid_block.block.\1."),
@@ -33,15 +30,5 @@ def own_names(weights: Mapping[str, T]) -> dict[str, T]:
         if name.startswith(_AVERAGED):
             continue
         used = weights.get(_AVERAGED + name.replace(".", ""), tensor)
-        for pattern, mine in _OURS:
-            name = re.sub(pattern, mine, name)
-        ours[name] = used
+        ours[renamed(name, _OURS)] = used
     return ours
-
-
-def find_checkpoint(config: MagvitConfig) -> Path:
-    """Raises WeightsError with the ways to give weights: nothing is downloaded for this family."""
-    raise WeightsError(
-        f"no weights of {config.name}: give --checkpoint with video_128_262144.ckpt of Open-MAGVIT2, or with a "
-        ".safetensors file of its state dict; or give --seed N for untrained weights"
-    )

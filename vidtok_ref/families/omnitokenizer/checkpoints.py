@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TypeVar
 
-from vidtok_ref.errors import WeightsError
-from vidtok_ref.families.omnitokenizer.config import OmniTokenizerConfig
+from vidtok_ref.families.names import Rule, renamed
 
 T = TypeVar("T")
 
@@ -20,7 +18,7 @@ _UNUSED = re.compile(
 )
 
 # Ours by the released ones.
-_OURS = [
+_OURS: list[Rule] = [
     (r"^encoder\.to_patch_emb_first_frame\.", "encoder.embedding.first."),
     (r"^encoder\.to_patch_emb\.", "encoder.embedding.others."),
     (r"^(encoder\.embedding\.\w+)\.1\.", r"\1.norm_in."),
@@ -48,15 +46,5 @@ def own_names(weights: Mapping[str, T]) -> dict[str, T]:
     for name, tensor in weights.items():
         if _UNUSED.match(name):
             continue
-        for pattern, mine in _OURS:
-            name = re.sub(pattern, mine, name)
-        ours[name] = tensor
+        ours[renamed(name, _OURS)] = tensor
     return ours
-
-
-def find_checkpoint(config: OmniTokenizerConfig) -> Path:
-    """Raises WeightsError with the ways to give weights: nothing is downloaded for this family."""
-    raise WeightsError(
-        f"no weights of {config.name}: give --checkpoint with imagenet_k600.ckpt or imagenet_ucf.ckpt of its release, "
-        "or with a .safetensors file of such a state dict; or give --seed N for untrained weights"
-    )

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from vidtok_ref.errors import WeightsError
-from vidtok_ref.families.open_sora.config import LATENT_MEAN, LATENT_STD, OpenSoraConfig
+from vidtok_ref.families.names import Rule, renamed
+from vidtok_ref.families.open_sora.config import LATENT_MEAN, LATENT_STD
 
 T = TypeVar("T")
 
-RELEASE = "hpcai-tech/OpenSora-VAE-v1.2"
-
 # Ours by the released ones; what is not here is the same in both.
-_OURS: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
+_OURS: list[Rule] = [
     (r"^spatial_vae\.module\.(encoder|decoder)\.", r"\1.space."),
     (r"^spatial_vae\.module\.quant_conv\.", "encoder.space.quant_conv."),
     (r"^spatial_vae\.module\.post_quant_conv\.", "decoder.space.post_quant_conv."),
@@ -59,9 +56,7 @@ def own_names(weights: Mapping[str, T]) -> dict[str, T]:
         if name in _SCALE:
             _check_scale(name, tensor)
             continue
-        for pattern, mine in _OURS:
-            name = re.sub(pattern, mine, name)
-        ours[name] = tensor
+        ours[renamed(name, _OURS)] = tensor
     return ours
 
 
@@ -69,11 +64,3 @@ def _check_scale(name: str, found: object) -> None:
     wanted = torch.tensor(_SCALE[name])
     if isinstance(found, Tensor) and not torch.equal(found.flatten().float(), wanted):
         raise WeightsError(f"{name} of these weights is {found.flatten().tolist()}, not {list(_SCALE[name])}")
-
-
-def find_checkpoint(config: OpenSoraConfig) -> Path:
-    """Raises WeightsError with the ways to give weights: nothing is downloaded for this family."""
-    raise WeightsError(
-        f"no weights of {config.name}: give --checkpoint with the folder {RELEASE} or a file in it; "
-        "or give --seed N for untrained weights"
-    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidtok_ref.errors import VariantError
-from vidtok_ref.families.config import FamilyConfig
+from vidtok_ref.families.config import FamilyConfig, check_settings
 from vidtok_runtime.bundle.stream_spec import SURPLUS, CallSpec, Groups, Length, StreamSpec
 
 HALVES_TIME = (False, True, True, False)  # of the levels in time
@@ -70,9 +70,8 @@ class OpenSoraConfig(FamilyConfig):
     def from_release(cls, name: str, data: Mapping[str, Any]) -> OpenSoraConfig:
         """The settings of the release's `config.json`; raises VariantError for what this family does not have."""
         stages = {"": data, "spatial": data.get("spatial", {}), "temporal": data.get("temporal", {})}
-        for (stage, key), only in _ONLY.items():
-            if (found := stages[stage].get(key, only)) != only:
-                raise VariantError(f"{key} of this configuration is {found!r}; {name} is built with {only!r} only")
+        for stage, only in _ONLY.items():
+            check_settings(name, stages[stage], only)
         given = {ours: stages[stage][key] for (stage, key), ours in _RELEASED.items() if key in stages[stage]}
         if given.get("window", 1) is None:
             raise VariantError(
@@ -92,19 +91,16 @@ _RELEASED = {
     ("temporal", "num_groups"): "groups",
     ("", "micro_frame_size"): "window",
 }
-_ONLY: dict[tuple[str, str], Any] = {
-    ("spatial", "in_channels"): 3,
-    ("spatial", "out_channels"): 3,
-    ("spatial", "latent_channels"): Z_CHANNELS,
-    ("spatial", "act_fn"): "silu",
-    ("temporal", "in_out_channels"): Z_CHANNELS,
-    ("temporal", "latent_embed_dim"): Z_CHANNELS,
-    ("temporal", "embed_dim"): Z_CHANNELS,
-    ("temporal", "temporal_downsample"): list(HALVES_TIME[:-1]),
-    ("temporal", "activation_fn"): "swish",
-    ("", "spatial_latent_factor"): FRAME_SCALE,
-    ("", "shift"): list(LATENT_MEAN),
-    ("", "scale"): list(LATENT_STD),
+_ONLY: dict[str, dict[str, Any]] = {
+    "": {"spatial_latent_factor": FRAME_SCALE, "shift": list(LATENT_MEAN), "scale": list(LATENT_STD)},
+    "spatial": {"in_channels": 3, "out_channels": 3, "latent_channels": Z_CHANNELS, "act_fn": "silu"},
+    "temporal": {
+        "in_out_channels": Z_CHANNELS,
+        "latent_embed_dim": Z_CHANNELS,
+        "embed_dim": Z_CHANNELS,
+        "temporal_downsample": list(HALVES_TIME[:-1]),
+        "activation_fn": "swish",
+    },
 }
 
 CONFIGS = {"open-sora-1.2": OpenSoraConfig("open-sora-1.2")}

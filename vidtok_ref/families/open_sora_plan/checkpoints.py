@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+from collections.abc import Mapping
+from typing import TypeVar
 
-from vidtok_ref.errors import WeightsError
-from vidtok_ref.families.open_sora_plan.config import OpenSoraPlanConfig
+from vidtok_ref.families.names import Rule, renamed
 
-RELEASE = "LanguageBind/Open-Sora-Plan-v1.2.0"
+T = TypeVar("T")
 
 # Ours by the released ones; what is not here is the same in both.
-_OURS = [
+_OURS: list[Rule] = [
     (r"^quant_conv\.", "encoder.quant_conv."),
     (r"^post_quant_conv\.", "decoder.post_quant_conv."),
     (r"\.downsample\.conv\.conv\.", ".downsample."),
@@ -20,16 +19,6 @@ _OURS = [
 ]
 
 
-def own_name(name: str) -> str:
-    """Our name of a released tensor, or of one that has it already."""
-    for pattern, ours in _OURS:
-        name = re.sub(pattern, ours, name)
-    return name
-
-
-def find_checkpoint(config: OpenSoraPlanConfig) -> Path:
-    """Raises WeightsError with the ways to give weights: nothing is downloaded for this family."""
-    raise WeightsError(
-        f"no weights of {config.name}: give --checkpoint with the folder vae of {RELEASE} or a file in it; "
-        "or give --seed N for untrained weights"
-    )
+def own_names(weights: Mapping[str, T]) -> dict[str, T]:
+    """Tensors by our names, of released ones or of ours."""
+    return {renamed(name, _OURS): tensor for name, tensor in weights.items()}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TypeVar
 
-from vidtok_ref.errors import WeightsError
 from vidtok_ref.families.registry import Family
 from vidtok_ref.families.taehv.config import CONFIGS, TaehvConfig
 
-if TYPE_CHECKING:
-    from vidtok_ref.families.taehv.model import Taehv
+T = TypeVar("T")
 
 
 class TaehvFamily(Family):
@@ -21,17 +19,11 @@ class TaehvFamily(Family):
     licence = "MIT"
     config = TaehvConfig
     configs = CONFIGS
+    model = "Taehv"
+    published = "the file of its release, such as taehv.pth"
 
-    def make(self, config: TaehvConfig) -> Taehv:
-        from vidtok_ref.families.taehv.model import Taehv
-
-        return Taehv(config)
-
-    def find_checkpoint(self, config: TaehvConfig) -> Path:
-        raise WeightsError(
-            f"no weights of {config.name}: give --checkpoint with {config.name}.pth of its release, or --seed N for "
-            "untrained weights"
-        )
+    def own_names(self, weights: Mapping[str, T]) -> dict[str, T]:
+        return dict(weights)
 
 
 FAMILY = TaehvFamily()

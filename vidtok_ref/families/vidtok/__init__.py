@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vidtok_ref.errors import WeightsError
 from vidtok_ref.families.registry import Family
@@ -13,6 +13,8 @@ from vidtok_ref.families.vidtok.variant import VARIANTS, Variant
 
 if TYPE_CHECKING:
     from vidtok_ref.families.vidtok.model import VidTok
+
+T = TypeVar("T")
 
 
 class VidTokFamily(Family):
@@ -23,16 +25,15 @@ class VidTokFamily(Family):
     licence = "MIT"
     config = Variant
     configs = VARIANTS
-
-    def make(self, config: Variant) -> VidTok:
-        from vidtok_ref.families.vidtok.model import VidTok
-
-        return VidTok(config)
+    model = "VidTok"
 
     def find_checkpoint(self, config: Variant) -> Path:
         from vidtok_ref.families.vidtok.checkpoints import find_checkpoint
 
         return find_checkpoint(config)
+
+    def own_names(self, weights: Mapping[str, T]) -> dict[str, T]:
+        return dict(weights)
 
     def embedded(self, metadata: Mapping[str, str]) -> Variant | None:
         earlier = metadata.get("variant")  # files of the first edition, which knew one family

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from vidtok_ref.families.registry import Family
 from vidtok_ref.families.wan.config import CONFIGS, WanConfig
@@ -12,8 +10,6 @@ from vidtok_ref.families.wan.config import CONFIGS, WanConfig
 if TYPE_CHECKING:
     from vidtok_ref.families.wan.model import Wan
     from vidtok_ref.families.wan.release import ReleasedWan
-
-T = TypeVar("T")
 
 
 class WanFamily(Family):
@@ -24,34 +20,18 @@ class WanFamily(Family):
     licence = "Apache-2.0"
     config = WanConfig
     configs = CONFIGS
+    model = "Wan"
+    published = (
+        "the vae folder of Wan-AI/Wan2.1-T2V-1.3B-Diffusers (wan-2.1) or of Wan-AI/Wan2.2-TI2V-5B-Diffusers (wan-2.2), "
+        "the file diffusion_pytorch_model.safetensors in it, or the original Wan2.1_VAE.pth or Wan2.2_VAE.pth"
+    )
     release_class = "AutoencoderKLWan"
     release_library = "diffusers"
-
-    def from_release(self, name: str, data: Mapping[str, Any]) -> WanConfig:
-        return WanConfig.from_release(name, data)
-
-    def make(self, config: WanConfig) -> Wan:
-        from vidtok_ref.families.wan.model import Wan
-
-        return Wan(config)
-
-    def find_checkpoint(self, config: WanConfig) -> Path:
-        from vidtok_ref.families.wan.checkpoints import find_checkpoint
-
-        return find_checkpoint(config)
 
     def release(self, model: Wan) -> ReleasedWan:
         from vidtok_ref.families.wan.release import ReleasedWan
 
         return ReleasedWan(model)
-
-    def own_names(self, weights: Mapping[str, T]) -> dict[str, T]:
-        from vidtok_ref.families.wan.checkpoints import own_name
-
-        if "encoder.quant_conv.weight" in weights:  # as our own files have them
-            return dict(weights)
-        original = any(name.startswith("encoder.downsamples.") for name in weights)
-        return {own_name(name, original=original): tensor for name, tensor in weights.items()}
 
 
 FAMILY = WanFamily()

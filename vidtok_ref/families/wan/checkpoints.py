@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping
+from typing import TypeVar
 
-from vidtok_ref.errors import WeightsError
-from vidtok_ref.families.wan.config import WanConfig
+from vidtok_ref.families.names import Rule, renamed
 
-# The repository whose folder `vae` holds the weights of a configuration, and the original file.
-_RELEASES = {
-    "wan-2.1": ("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "Wan2.1_VAE.pth"),
-    "wan-2.2": ("Wan-AI/Wan2.2-TI2V-5B-Diffusers", "Wan2.2_VAE.pth"),
-}
+T = TypeVar("T")
 
 # Names of the original checkpoint by those of diffusers; what is not here is the same in both.
-_ORIGINAL: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
+_ORIGINAL: list[Rule] = [
     (r"^conv1\.", "quant_conv."),
     (r"^conv2\.", "post_quant_conv."),
     (r"^(encoder|decoder)\.conv1\.", r"\1.conv_in."),
@@ -45,7 +39,7 @@ _ORIGINAL: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"\.shortcut\.", ".conv_shortcut."),
 ]
 # Ours by those of diffusers.
-_OURS: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
+_OURS: list[Rule] = [
     (r"^quant_conv\.", "encoder.quant_conv."),
     (r"^post_quant_conv\.", "decoder.post_quant_conv."),
     (r"\.norm_out\.", ".head.norm."),
@@ -63,16 +57,12 @@ _OURS: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
 
 def own_name(name: str, *, original: bool) -> str:
     """Our name of a released tensor; original: it is named as in the `.pth` files, not as in diffusers."""
-    for pattern, ours in [*(_ORIGINAL if original else []), *_OURS]:
-        name = re.sub(pattern, ours, name)
-    return name
+    return renamed(name, [*(_ORIGINAL if original else []), *_OURS])
 
 
-def find_checkpoint(config: WanConfig) -> Path:
-    """Raises WeightsError with the ways to give weights: nothing is downloaded for this family."""
-    folder, file = _RELEASES.get(config.name, _RELEASES["wan-2.1"])
-    raise WeightsError(
-        f"no weights of {config.name}: give --checkpoint with the vae folder of {folder}, the file "
-        f"diffusion_pytorch_model.safetensors in it, or the original {file}; "
-        "or give --seed N for untrained weights"
-    )
+def own_names(weights: Mapping[str, T]) -> dict[str, T]:
+    """Tensors by our names, of diffusers, of an original checkpoint, or of ours."""
+    if "encoder.quant_conv.weight" in weights:  # as our own files have them
+        return dict(weights)
+    original = any(name.startswith("encoder.downsamples.") for name in weights)
+    return {own_name(name, original=original): tensor for name, tensor in weights.items()}
