@@ -63,8 +63,9 @@ def _write_graph(graph: Graph, folder: Path, *, weights_file: bool) -> tuple[dic
 
 def missing_kernels(model: onnx.ModelProto) -> dict[str, tuple[str, ...]]:
     """Of each engine the names of nodes that it has no kernel for, or one with wrong results."""
-    # For WebGPU ONNX Runtime 1.30 has neither transposed convolutions of video nor those of channels in groups, but says
-    # so only when it is called. 1.27 computes attention that is off by as much as its values, on a software device.
+    # For WebGPU ONNX Runtime 1.30 has neither transposed convolutions of video nor those of channels in groups, but
+    # says so only when it is called. 1.27 computes attention that is off by as much as its values, on a software
+    # device.
     bad = tuple(
         node.name
         for node in model.graph.node
