@@ -24,6 +24,7 @@ REASONS = {
     "needs the network",
     "needs a camera",
     "needs CUDA",
+    "needs a bucket",
     "needs a cluster",
     "needs real clips",
     "needs released weights",

@@ -92,7 +92,7 @@ def test_altered_bundles_are_refused(build: Build, raw: Path, tmp_path: Path) ->
     for before, after in (
         ('"N 8 2 H W"', '"N 9 2 H W"'),
         ('"float32"', '"float16"'),
-        ("state.00.conv_in", "state.00.conv_out"),
+        ("state.0.conv_in", "state.0.conv_out"),
         ('"axes": "N 3 T H W"', '"axes": "N T/4 H W"'),
         ('"initial": "zeros"', '"initial": "ones"'),
         ('"max": 16', '"max": 17'),

@@ -103,7 +103,8 @@ class Bundle:
         m, f, s = self.stream, self.stream["time_factor"], self.stream["spatial_multiple"]
         low, high = m["pixel_range"]
         x = (frames.astype(np.float32) / np.float32(127.5) - np.float32(1)) * (high - low) / 2 + (high + low) / 2
-        height, width = (-(-n // s) * s for n in x.shape[1:3])
+        multiple = m.get("padding_multiple") or s
+        height, width = (-(-n // multiple) * multiple for n in x.shape[1:3])
         if m["square"]:
             height = width = max(height, width)
         rows = np.minimum(np.arange(height), x.shape[1] - 1)

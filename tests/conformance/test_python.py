@@ -185,8 +185,8 @@ def test_table(table: ModuleType, models: dict[str, VideoTokenizer]) -> None:
     failing = sys.modules["conformance_runners"].program("false")
     runners = [table.Runner("wrong", None, wrong), table.Runner("none", None, failing)]
     lines = table.sections({"kit": cases}, models, runners).splitlines()
-    assert lines[7].startswith(f"| reference, float32 | 0 of {codes} | ")
-    assert lines[8].startswith(f"| wrong | {sum(case.tokens_exact for case in cases)} of {codes}, ")
+    assert lines[7].startswith(f"| reference, float32 | 0 of {codes:,} | ")
+    assert lines[8].startswith(f"| wrong | {sum(case.tokens_exact for case in cases)} of {codes:,}, ")
     assert lines[8].endswith(" away | 0.0e+00 | 0.0e+00 |")
     assert lines[9].startswith("| none | failed")
     codes_only = [case for case in cases if case.tokens_exact and case.size[0] == 1]
@@ -199,7 +199,7 @@ def test_table(table: ModuleType, models: dict[str, VideoTokenizer]) -> None:
 
 def test_the_kit_is_small_and_whole() -> None:
     files = [path for path in KIT.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 2_200_000
+    assert sum(path.stat().st_size for path in files) < 2_700_000
     named = {*(KIT / f"{name}.json" for name in ("cases", "refusals", "tiles")), *(KIT / "version-2").iterdir()}
     for case in json.loads((KIT / "cases.json").read_text())["cases"]:
         named |= {KIT / case[key] for key in ("input", "tokens", "video")}

@@ -19,10 +19,11 @@ _ANY = f"{_NUMBERS} bool"
 # Types of data that the kernels take, of those that graphs here have, for opset 20: docs/OperatorKernels.md of ONNX
 # Runtime, CUDAExecutionProvider, in the edition with Attention of opset 24. Pad is told without integers there.
 KERNELS = {
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Mod", "GreaterOrEqual", "Less"), _NUMBERS),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Mod", "Greater", "GreaterOrEqual", "Less", "Max"), _NUMBERS),
     **dict.fromkeys(("Cast", "Concat", "Equal", "Expand", "Gather", "Identity", "Reshape", "Shape", "Slice"), _ANY),
     **dict.fromkeys(("Split", "Squeeze", "Transpose", "Unsqueeze"), _ANY),
     **dict.fromkeys(("Conv", "ConvTranspose", "Floor", "MatMul", "MultiHeadAttention", "Reciprocal", "Round"), _REAL),
+    **dict.fromkeys(("ArgMax", "Cos", "Gelu", "Gemm", "LayerNormalization", "ReduceL2", "Sin"), _REAL),
     **dict.fromkeys(("Sigmoid", "Softmax", "Sqrt", "Tanh"), _REAL),
     "And": "bool",
     "Clip": f"{_REAL} int64",

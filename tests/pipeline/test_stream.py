@@ -153,7 +153,7 @@ class Live:
     """A live source: frames come at their own pace, whether or not anybody takes them."""
 
     path, fps, time_base, height, width = "live", Fraction(25), Fraction(1, 1000), 16, 16
-    live, replays, frame_count, display = True, False, None, None
+    live, replays, frame_count, display, resampling = True, False, None, None, None
 
     def __init__(self, count: int, pace: float, failure: Exception | None = None) -> None:
         self.count, self.pace, self.failure = count, pace, failure

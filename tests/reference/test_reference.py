@@ -149,7 +149,7 @@ def test_weights_load_strictly_and_safely(tmp_path: Path) -> None:
         build("kl-4chn", {**tensors, "encoder.conv_in.conv.bias": torch.full((8,), torch.nan)}, **NARROW)
     evil = tmp_path / "evil.ckpt"
     torch.save({"state_dict": Path("not a tensor")}, evil)
-    with pytest.raises(ModelError, match="can be read safely"):
+    with pytest.raises(ModelError, match="holds no state dict"):
         build("kl-4chn", evil, **NARROW)
 
 

@@ -11,7 +11,6 @@ from vidtok_runtime.locks import lock
 from vidtok_runtime.remote import Place, RemotePath, read_all
 
 _FULL = 1 << 15  # bytes of an object, after which the next is begun
-_IN_USE = "is in use by another run; wait for it, or give every run its --shard"
 
 
 class FileJournal:
@@ -27,7 +26,7 @@ class FileJournal:
             raise OutputError(f"{folder} cannot hold a ledger: {error.strerror}") from error
         if not lock(self._file.fileno(), self.path):
             self.close()
-            raise OutputError(f"{self.path} {_IN_USE}")
+            raise _in_use(self.path)
 
     def contents(self) -> Iterator[tuple[Place, bool, bytes]]:
         """Every ledger of the folder: its path, whether it is this one, its lines; half a line of this one goes."""
@@ -101,9 +100,13 @@ class ObjectJournal:
                 raise FileExistsError
             self.path.write_bytes(self._lines, force=begun)
         except FileExistsError as error:
-            raise OutputError(f"{self._folder} {_IN_USE}") from error
+            raise _in_use(self._folder) from error
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
         """Nothing stays open between two lines."""
+
+
+def _in_use(place: Place) -> OutputError:
+    return OutputError(f"{place} is in use by another run; wait for it, or give every run its --shard")

@@ -45,11 +45,10 @@ async function inPage({ row, input, file, pushes, pulls, provider }) {
   const ort = await import(String(new URL(`/ort/ort.${provider}.min.mjs`, location.href)))
   // One bundle stays loaded, since to load it takes longer than a case.
   const page = /** @type {{ loaded?: { name: string, tok: any } }} */ (globalThis)
-  if (page.loaded?.name !== row.bundle) {
-    await page.loaded?.tok.dispose()
-    page.loaded = { name: row.bundle, tok: await Tokenizer.load(`/bundles/${row.bundle}`, { ort, provider, threads: 1 }) }
-  }
-  const { tok } = page.loaded
+  const same = page.loaded?.name === row.bundle ? page.loaded : undefined
+  if (!same) await page.loaded?.tok.dispose()
+  const tok = same?.tok ?? (await Tokenizer.load(`/bundles/${row.bundle}`, { ort, provider, threads: 1 }))
+  page.loaded = { name: row.bundle, tok }
 
   const { height, width, frames, fps } = row
   const [video, size] = [bytes(input), height * width * 3]

@@ -104,8 +104,8 @@ test('tiles that cannot be are refused before anything is loaded', async () => {
   const wrong = [
     [toy(2, {}), { maxTile: 512 }, /^the encoder of toy cannot be cut into tiles; leave maxTile out$/],
     [toy(2, {}), { maxTile: 512, roles: ['decoder'] }, /^the decoder of toy cannot be cut/],
-    [KL, { maxTile: 191 }, /^tiles of the decoder of kl-16chn are 192 pixels at least, got 191$/],
-    [KL, { maxTile: NaN }, /^tiles of the encoder of kl-16chn are 144 pixels at least, got NaN$/],
+    [KL, { maxTile: 127 }, /^tiles of the decoder of kl-16chn are 128 pixels at least, got 127$/],
+    [KL, { maxTile: NaN }, /^tiles of the encoder of kl-16chn are 96 pixels at least, got NaN$/],
   ]
   for (const [source, options, message] of wrong) {
     await assert.rejects(Tokenizer.load(source, options), (error) => {
