@@ -79,7 +79,7 @@ class Tokenizer:
         self.options = Options(threads, device_id)
         self.provider = choose_provider(provider)
         self.options = replace(self.options, provider_options=engine_options(self.provider, provider_options))
-        graphs = PROVIDERS[self.provider].graphs or self.provider
+        graphs = PROVIDERS[self.provider].listed_as
         self.precision = self.manifest.chain("encoder", graphs, precision)[0].precision
         self._entries = partial(self.manifest.chain, provider=graphs, precision=self.precision)
         self._said = {self.precision}  # precisions of tokens that need no (further) word

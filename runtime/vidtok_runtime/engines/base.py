@@ -93,6 +93,11 @@ class Provider:
     numbered: bool = True
     tested: bool = True
 
+    @property
+    def listed_as(self) -> str:
+        """The provider by which bundles list the graphs that it takes."""
+        return self.graphs or self.name
+
     def open(self, path: Path, options: Options) -> Session:
         """Load a graph; raises BundleError, ProviderError."""
         return self.load(self, path, options)

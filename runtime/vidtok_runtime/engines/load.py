@@ -18,7 +18,7 @@ from vidtok_runtime.machine import give_back
 def load_chain(manifest: Manifest, role: str, provider: str, precision: str | None, options: Options) -> GraphChain:
     """Load the graphs of a role and check them against the manifest; raises BundleError, ProviderError."""
     row = PROVIDERS[provider]
-    entries = manifest.chain(role, row.graphs or provider, precision)
+    entries = manifest.chain(role, row.listed_as, precision)
     graphs, known = [], set[Path]()
     for entry in entries:
         path, weights = check_file(manifest, entry, known)

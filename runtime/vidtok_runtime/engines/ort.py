@@ -37,7 +37,6 @@ class OrtSession:
         self._device = provider.device
         # On the CPU all outputs are arrays.
         self._resident = options.resident | options.handed_on if self._device == "cuda" else frozenset[str]()
-        choices = []
         if provider.name == "cpu":
             apply_to(settings, options.provider_options)
             choices = list(provider.executions)
@@ -132,11 +131,11 @@ def _devices(name: str) -> list[Any]:
 def _choices(provider: Provider, settings: Any, options: Options) -> list[Any]:
     """What a session takes as `providers`; those of plug-ins go into its settings instead."""
     own = {**provider.settings, **dict(options.provider_options)}
+    if provider.leaves and options.left:
+        settings.add_session_config_entry(provider.leaves, "\n".join(options.left))
     if provider.executions[0] not in ort.get_available_providers():
         settings.add_provider_for_devices(plugin_devices(provider)[:1], own)
         return []
-    if provider.leaves and options.left:
-        settings.add_session_config_entry(provider.leaves, "\n".join(options.left))
     if provider.numbered:
         own["device_id"] = str(options.device_id)
     return [(provider.executions[0], own), *provider.executions[1:]]

@@ -106,7 +106,8 @@ class EncoderStream:
         stream = self._stream
         clips = np.moveaxis(frames, 1, 0) if self._clips else frames[None]
         options: dict[str, Any] = {"square": stream.square, "pixel_range": stream.pixel_range}
-        return np.concatenate([to_network(clip, stream.side_multiple, **options) for clip in clips])
+        videos = [to_network(clip, stream.side_multiple, **options) for clip in clips]
+        return videos[0] if len(videos) == 1 else np.concatenate(videos)  # one is not copied
 
     def _join(self, results: list[Array]) -> Array:
         in_time = (np.moveaxis(result, -3, 0) for result in results)
@@ -220,7 +221,9 @@ class DecoderStream:
     def _deliver(self, video: Array) -> Array:
         size = self._height, self._width
         clips = [from_network(one[None], *size, self._dtype, self._stream.pixel_range) for one in video]
-        frames = np.stack(clips, axis=1) if self._clips else clips[0]
+        frames = clips[0][:, None] if len(clips) == 1 else np.stack(clips, axis=1)  # one is not copied
+        if not self._clips:
+            frames = frames[:, 0]
         if self._left is not None:
             frames = frames[: self._left]
             self._left -= len(frames)
