@@ -112,6 +112,20 @@ def test_a_plug_in_that_does_not_load(tmp_path: Path, monkeypatch: pytest.Monkey
         choose_provider("qnn")
 
 
+def test_a_plug_in_leaves_what_it_has_no_kernel_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    row, settings = PROVIDERS["webgpu"], ort.SessionOptions()
+    given: list[Any] = []
+    stand_in = SimpleNamespace(
+        add_session_config_entry=settings.add_session_config_entry,
+        add_provider_for_devices=lambda devices, own: given.append((devices, own)),
+    )
+    monkeypatch.setattr(sessions, "plugin_devices", lambda _: ["first", "second"])
+    assert sessions._choices(row, stand_in, Options(left=("a", "b"), provider_options=(("x", "1"),))) == []
+    assert given == [(["first"], {"x": "1"})]
+    assert row.leaves is not None
+    assert settings.get_session_config_entry(row.leaves) == "a\nb"
+
+
 @pytest.mark.parametrize("bundle", ["tiny-kl-16chn", "tiny-fsq-32768"])
 def test_webgpu(bundle: str) -> None:
     """The real one, where its package is the one that is found, on whatever Vulkan driver the machine has."""
