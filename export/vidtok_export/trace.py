@@ -13,7 +13,9 @@ from unittest import mock
 import onnx
 import torch
 import torch._dynamo.config
+from onnx_ir.passes import Sequential, common
 from onnxscript import opset20
+from onnxscript.optimizer import fold_constants_ir
 from torch import nn
 from torch.export import ExportedProgram
 
@@ -100,6 +102,18 @@ _TRANSLATIONS: dict[Any, Any] = {
 }
 
 
+# What `torch.onnx` does to a graph once constants are folded, without its rewriting, which takes a fifth of the time of an
+# export: onnxsim comes to the same graphs.
+_TIDY = Sequential(
+    common.RemoveUnusedNodesPass(),
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+    common.DeduplicateInitializersPass(),
+    common.CommonSubexpressionEliminationPass(),
+    common.OutputFixPass(),
+    common.NameFixPass(),
+)
+
+
 def trace(
     module: nn.Module,
     examples: tuple[Any, ...],
@@ -125,8 +139,12 @@ def trace(
             output_names=names[1],
             custom_translation_table=_TRANSLATIONS,
             verbose=False,
+            optimize=False,
         )
         assert program is not None
+        common.InlinePass()(program.model)
+        fold_constants_ir(program.model)
+        _TIDY(program.model)
         return program.model_proto
 
     try:
