@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from vidtok_export.errors import ExportError
 from vidtok_export.footprint import receptive_field, smallest_input, stages
 from vidtok_export.lowering.attention import fuse_attention
 from vidtok_export.lowering.lower import lower
 from vidtok_export.lowering.winograd import write_out
+from vidtok_export.simplify import simplified
 from vidtok_export.trace import trace
 from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.regularizers.kl import DiagonalGaussian
@@ -26,10 +26,6 @@ from vidtok_ref.streaming.state import State as StateTree
 from vidtok_ref.tokenizer import VideoTokenizer
 from vidtok_runtime.bundle.graph_entry import Port, State
 from vidtok_runtime.bundle.stream_spec import StreamSpec
-from vidtok_runtime.engines.telemetry import without_telemetry
-
-with without_telemetry():  # it loads ONNX Runtime
-    import onnxsim
 
 _SYMBOLS = ("N", "T", "H", "W")
 
@@ -208,9 +204,7 @@ def _traced(
         what,
     )
     if simplify:
-        proto, same = onnxsim.simplify(proto)
-        if not same:
-            raise ExportError(f"onnxsim changed what {what} computes; export with --no-simplify")
+        proto = simplified(proto, what)
     used = {name for node in proto.graph.node for name in node.input}
     unused = {flag.name for flag in flags} - used
     for port in [port for port in proto.graph.input if port.name in unused]:

@@ -102,8 +102,8 @@ _TRANSLATIONS: dict[Any, Any] = {
 }
 
 
-# What `torch.onnx` does to a graph once constants are folded, without its rewriting, which takes a fifth of the time of an
-# export: onnxsim comes to the same graphs.
+# What `torch.onnx` does to a graph once constants are folded, without its rewriting, which takes a fifth of the time
+# of an export: onnxsim comes to the same graphs.
 _TIDY = Sequential(
     common.RemoveUnusedNodesPass(),
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
