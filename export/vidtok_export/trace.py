@@ -16,6 +16,8 @@ import torch._dynamo.config
 from onnx_ir.passes import Sequential, common
 from onnxscript import opset20
 from onnxscript.optimizer import fold_constants_ir
+from onnxscript.rewriter import rewrite
+from onnxscript.rewriter.rules.common import remove_optional_bias_from_conv_rule
 from torch import nn
 from torch.export import ExportedProgram
 
@@ -144,6 +146,7 @@ def trace(
         assert program is not None
         common.InlinePass()(program.model)
         fold_constants_ir(program.model)
+        rewrite(program.model, [remove_optional_bias_from_conv_rule])  # a bias of zeros may have a wrong shape
         _TIDY(program.model)
         return program.model_proto
 
