@@ -71,7 +71,7 @@ def running_actors() -> list[psutil.Process]:
 
 
 @pytest.mark.usefixtures("cluster")
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_an_actor_that_is_killed(clips: Path, tmp_path: Path, times: int) -> None:
     good = [clips / f"{i}.mp4" for i in range(3)]
     pipe = tmp_path / "pipe.mp4"  # whoever opens it waits
