@@ -24,6 +24,7 @@ def simplified(model: onnx.ModelProto, what: str) -> onnx.ModelProto:
     put(model.graph, "initializer", [t for t in model.graph.initializer if t.name not in large])
     stand_ins = [helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t, _ in large.values()]
     model.graph.input.extend(stand_ins)
+    found: onnx.ModelProto
     found, same = onnxsim.simplify(model)
     if not same:
         raise ExportError(f"onnxsim changed what {what} computes; export with --no-simplify")
