@@ -51,9 +51,14 @@ class TritonServer:
             time.sleep(0.1)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """End it by a signal; its exit code."""
+        """End it by a signal; its exit code. What runs its models ends with it, as in a container."""
+        models = psutil.Process(self.process.pid).children()
         self.process.send_signal(number)
-        return self.process.wait()
+        code = self.process.wait()
+        for model in models:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                model.kill()
+        return code
 
     @property
     def log(self) -> str:

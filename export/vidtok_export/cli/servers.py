@@ -25,7 +25,7 @@ from vidtok_runtime.engines.registry import PROVIDERS
     type=click.Choice(["onnxruntime", "python"]),
     default="onnxruntime",
     show_default=True,
-    help="What of Triton runs it.",
+    help="Triton's own.",
 )
 @SIZE
 @click.option("--kind", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Where it runs.")

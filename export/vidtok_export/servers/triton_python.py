@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -74,7 +75,7 @@ def _config(name: str, stream: StreamSpec, settings: dict[str, str], kind: str) 
         instances(kind),
         oldest_first(),
         *(
-            block("parameters", [f'key: "{key}"', f'value {{ string_value: "{value}" }}'])
+            block("parameters", [f'key: "{key}"', f"value {{ string_value: {json.dumps(value)} }}"])
             for key, value in settings.items()
         ),
     ]
