@@ -101,6 +101,13 @@ def test_one_line_names_the_extra(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_models_for_the_python_backend_of_triton_need_no_extra(tmp_path: Path) -> None:
+    command = ("triton", "tiny-kl-16chn", "models", "--backend", "python")
+    code, out, lines, loaded = call(tmp_path, "vidtok-export", *command, absent=EXTRAS)
+    assert (code, lines, loaded) == (0, [], [])
+    assert out == "models: kl-16chn_encoder, kl-16chn_decoder\n"
+
+
 @pytest.fixture(scope="module")
 def taken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a clip, tokens of which only the head is read, and outputs that exist."""

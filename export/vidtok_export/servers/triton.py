@@ -1,8 +1,7 @@
-"""A bundle as a model repository of Triton Inference Server, which keeps the states itself (implicit state)."""
+"""A bundle as models of Triton's ONNX Runtime backend; the server keeps the states itself (implicit state)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
@@ -10,21 +9,10 @@ import onnx
 from vidtok_export.servers.client_rules import client_rules
 from vidtok_export.servers.repository import added_to, rules_name
 from vidtok_export.servers.served import Served, served
+from vidtok_export.servers.triton_config import SEQUENCES, TYPES, block, dims, instances, oldest_first, port
 from vidtok_runtime.bundle.graph_entry import Port
 from vidtok_runtime.bundle.manifest import Manifest
 
-KINDS = {"cpu": "KIND_CPU", "gpu": "KIND_GPU"}
-SEQUENCES = 32  # that one instance interleaves; others wait
-_IDLE = 60 * 10**6  # microseconds until a sequence without requests is forgotten
-_TYPES = {
-    "float32": "TYPE_FP32",
-    "float16": "TYPE_FP16",
-    "int32": "TYPE_INT32",
-    "int64": "TYPE_INT64",
-    "uint8": "TYPE_UINT8",
-    "int8": "TYPE_INT8",
-    "bool": "TYPE_BOOL",
-}
 _SEQUENCES = (
     "The requests of a clip are one sequence: a `sequence_id` other than 0 that no other clip has at that time, "
     "`sequence_start` on the first request, `sequence_end` on the last. Send the next request after the answer to "
@@ -73,31 +61,28 @@ def triton_config(model: Served, kind: str, batch: int) -> str:
         'platform: "onnxruntime_onnx"',
         'default_model_filename: "model.onnx"',
         f"max_batch_size: {max_batch}",
-        *(_block("input", _port(port, _unbatched(model.dims(port.axes), max_batch))) for port in data),
-        *(_block("output", _port(port, _unbatched(dims, max_batch))) for port, dims in _outputs(model)),
-        _block("instance_group", [f"kind: {KINDS[kind]}", "count: 1"]),
+        *(block("input", port(p.name, p.dtype, _unbatched(model.dims(p.axes), max_batch))) for p in data),
+        *(block("output", port(p.name, p.dtype, _unbatched(sizes, max_batch))) for p, sizes in _outputs(model)),
+        instances(kind),
     ]
     if model.entry.states:
-        blocks.append(_block("sequence_batching", _sequence(model, max_batch)))
+        blocks.append(oldest_first(*_carried(model, max_batch), candidates=max(SEQUENCES, max_batch)))
     elif max_batch > 1:
         blocks.append("dynamic_batching { }")
     return "\n".join(blocks) + "\n"
 
 
-def _sequence(model: Served, max_batch: int) -> list[str]:
-    """How Triton carries the states; `oldest`, since the states belong to the sequence and not to a batch slot."""
-    lines = [
-        f"max_sequence_idle_microseconds: {_IDLE}",
-        _block("oldest", [f"max_candidate_sequences: {max(SEQUENCES, max_batch)}"]),
-    ]
+def _carried(model: Served, max_batch: int) -> list[str]:
+    """What Triton gives the graph beside the data: the start of a sequence, and the states."""
+    lines = []
     if model.start_flag is not None:
-        control = _block("control", ["kind: CONTROL_SEQUENCE_START", "bool_false_true: [ false, true ]"])
-        lines.append(_block("control_input", [f'name: "{model.start_flag.name}"', control]))
+        control = block("control", ["kind: CONTROL_SEQUENCE_START", "bool_false_true: [ false, true ]"])
+        lines.append(block("control_input", [f'name: "{model.start_flag.name}"', control]))
     for state in model.entry.states:
-        shape = [f"data_type: {_TYPES[state.dtype]}", _dims(_unbatched(model.dims(state.axes), max_batch))]
+        shape = [f"data_type: {TYPES[state.dtype]}", dims(_unbatched(model.dims(state.axes), max_batch))]
         names = [f'input_name: "{state.input}"', f'output_name: "{state.output}"']
-        initial = _block("initial_state", ['name: "zeros"', *shape, "zero_data: true"])
-        lines.append(_block("state", [*names, *shape, initial]))
+        initial = block("initial_state", ['name: "zeros"', *shape, "zero_data: true"])
+        lines.append(block("state", [*names, *shape, initial]))
     return lines
 
 
@@ -110,22 +95,9 @@ def _outputs(model: Served) -> list[tuple[Port, list[int]]]:
     return [(port, declared[port.name]) for port in model.entry.outputs]
 
 
-def _unbatched(dims: list[int], max_batch: int) -> list[int]:
+def _unbatched(sizes: list[int], max_batch: int) -> list[int]:
     """Sizes without N where it is Triton's batch dimension."""
-    return dims[1:] if max_batch else dims
-
-
-def _port(port: Port, dims: list[int]) -> list[str]:
-    return [f'name: "{port.name}"', f"data_type: {_TYPES[port.dtype]}", _dims(dims)]
-
-
-def _dims(dims: list[int]) -> str:
-    return f"dims: [ {', '.join(map(str, dims))} ]"
-
-
-def _block(name: str, lines: Iterable[str]) -> str:
-    inner = "\n".join(lines).replace("\n", "\n  ")
-    return f"{name} {{\n  {inner}\n}}"
+    return sizes[1:] if max_batch else sizes
 
 
 def _readme(models: list[Served], size: tuple[int, int], kind: str) -> str:
