@@ -153,6 +153,20 @@ def test_parts_of_tokens(name: str, start: int, end: int, tmp_path: Path) -> Non
         assert len(part.data) <= tok.stream.groups.latents
 
 
+@pytest.mark.parametrize("name", ["surplus", "shared", "exact"])
+def test_a_buffer_that_is_used_again(name: str, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "b", BY_NAME[name])
+    tok = tokenizer(tmp_path / "b")
+    tokens = tok.encode(make_clip(40))
+    decoder, buffer, frames = tok.decoder(40, dtype="float32"), np.empty_like(tokens.data[:1]), []
+    for latent in tokens.data:
+        buffer[0] = latent
+        frames.append(decoder.push(buffer))
+    frames.append(decoder.finish())
+    buffer[:] = 0
+    np.testing.assert_allclose(np.concatenate(frames), tok.decode(tokens, "float32"), atol=TOLERANCE)
+
+
 def test_a_part_that_begins_in_what_groups_share(tmp_path: Path) -> None:
     part = part_of(tmp_path / "b", BY_NAME["shared"], 40, 20, 25)  # frames 16..32 are the second group
     assert (part.info.skip, len(part.data)) == (4, 5)

@@ -172,7 +172,7 @@ class DecoderStream:
         if len(data) == 0:
             return out[0]
         if self._waiting is not None:
-            self._waiting.append(data)
+            self._waiting.append(data.copy())  # the caller may fill its array anew
         else:
             out += self._run(data, 0)
         return np.concatenate(out)
