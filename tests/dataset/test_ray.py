@@ -51,7 +51,7 @@ def test_the_same_as_local(clips: Path, tmp_path: Path) -> None:
     found = []
     for engine in ("local", "ray"):
         out = tmp_path / engine
-        options = ["--engine", engine, "--provider", "cpu", "--threads", "1", "--batch-size", "2", "--quiet"]
+        options = ["--engine", engine, "--provider", "cpu", "--threads", "1", "--batch", "2", "--quiet"]
         result = CliRunner().invoke(main, ["dataset", str(clips), str(out), *options])
         assert result.exit_code == 1, result.output
         assert "1 of 5 clips could not be tokenized" in result.stderr
@@ -77,6 +77,7 @@ def test_an_actor_that_is_killed(clips: Path, tmp_path: Path, times: int) -> Non
     pipe = tmp_path / "pipe.mp4"  # whoever opens it waits
     os.mkfifo(pipe)
     work = [Job(p.name, str(p), tmp_path / f"out/{p.stem}.safetensors") for p in [pipe, *good[1:]]]
+    recipe = EncodeRecipe(partial(Tokenizer, provider="cpu", threads=1), {})
 
     def kill() -> None:
         for _ in range(times):
@@ -90,14 +91,11 @@ def test_an_actor_that_is_killed(clips: Path, tmp_path: Path, times: int) -> Non
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    outcomes = {
-        o.clip: o
-        for o in RayEngine(actors=1, cpus=1).run(EncodeRecipe(partial(Tokenizer, provider="cpu", threads=1), {}), work)
-    }
+    outcomes = {o.clip: o for o in RayEngine(actors=1, cpus=1).run(recipe, [(job,) for job in work])}
     killer.join(5)
     assert set(outcomes) == {job.clip for job in work}
     lost = {name: outcome.reason for name, outcome in outcomes.items() if outcome.facts is None}
-    assert lost == ({} if times == 1 else {"pipe.mp4": "the actor of its batch died 3 times"})
+    assert lost == ({} if times == 1 else {"pipe.mp4": "the actor that had it died 3 times"})
     made = {job.target.name for job in work if job.clip not in lost}
     assert made <= {p.name for p in (tmp_path / "out").iterdir()}
 
