@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
@@ -122,16 +123,22 @@ def test_a_clip_that_hangs(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_worker_that_is_killed(source: Path, tmp_path: Path) -> None:
-    work = jobs(source, tmp_path)
+    """Of a batch each clip is tried alone then, and that which kills it again has failed."""
+    work = tuple(job for batch in jobs(source, tmp_path) for job in batch)
 
     def kill() -> None:
-        writer = writer_of(work[0][0].url)
-        active_children()[0].kill()
-        os.close(writer)  # not before, or the reader would come to an end
+        for _ in range(2):
+            writer = writer_of(work[0].url)
+            active_children()[0].kill()
+            with suppress(OSError):
+                while True:  # until nobody reads it
+                    os.close(os.open(work[0].url, os.O_WRONLY | os.O_NONBLOCK))
+                    time.sleep(0.01)
+            os.close(writer)  # not before, or the reader would come to an end
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    outcomes = list(LocalEngine(1).run(EncodeRecipe(tiny, {}), work))
+    outcomes = list(LocalEngine(1).run(EncodeRecipe(tiny, {}), [work]))
     killer.join()
     assert outcomes[0].clip == "pipe.mp4"
     assert outcomes[0].facts is None
