@@ -1,10 +1,11 @@
 """Kill `vidtok-run dataset` at random until so many kills are done; every data set must end as an undisturbed one.
 
-On this machine kills come at random moments; with S3 (moto's server, on the loopback) just before a random request that
-would change the store, or just after it, and whatever is there then must be whole.
+The targets are a folder and an S3 server (moto's, on the loopback), each with a file a clip and with tars. In a folder
+kills come at random moments; with S3 just before a random request that would change the store, or just after it, and
+whatever is there then must be whole.
 
-python scripts/kill_dataset.py 100         # kills, on the four targets together
-python scripts/kill_dataset.py 100 20      # with 20 clips
+python scripts/kill_dataset.py 100         # kills of each of the four targets
+python scripts/kill_dataset.py 100 48      # with 48 clips
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ import numpy as np
 from vidtok_runtime.video.writer import VideoWriter
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-CLIPS = int(sys.argv[2]) if len(sys.argv) > 2 else 60
-OPTIONS = ["--quiet", "--provider", "cpu", "--workers", "2", "--threads", "1"]
+CLIPS = int(sys.argv[2]) if len(sys.argv) > 2 else 24
+OPTIONS = ["--quiet", "--provider", "cpu", "--workers", "2", "--threads", "1", "--batch", "4"]
 COMMAND = [sys.executable, "-m", "vidtok_runtime.cli", "dataset"]
 
 
 def make_clips(folder: Path) -> None:
-    """Noise, so that every clip's tokens are its own."""
+    """Noise, so that every clip's tokens are its own; of three lengths, so that some share calls."""
     rng = np.random.default_rng(0)
     for i in range(CLIPS):
         path = folder / f"{i % 3}" / f"{i:03d}.mkv"
         path.parent.mkdir(parents=True, exist_ok=True)
         with VideoWriter(path) as writer:
-            for k in range(int(rng.integers(10, 60))):
-                writer.write(rng.integers(0, 256, (64, 64, 3), np.uint8), k)
+            for k in range(int(rng.choice([9, 17, 33]))):
+                writer.write(rng.integers(0, 256, (32, 32, 3), np.uint8), k)
             writer.close()
 
 
@@ -72,7 +73,7 @@ def kill_on_s3(place: Path, kills: int, layout: list[str], expected: dict[str, b
         done = finished = 0
         steps = 2 * CLIPS  # about as many requests as a run makes that change the store
         while done < kills:
-            name = f"out{finished}"
+            name = f"out{len(layout)}-{finished}"  # servers of one process share their objects
             command = [*COMMAND, str(place), f"s3://{BUCKET}/{name}", *OPTIONS, *layout]
             at, when = chance.randrange(steps), chance.choice(["before", "after"])
             process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
@@ -98,10 +99,8 @@ def kill_on_s3(place: Path, kills: int, layout: list[str], expected: dict[str, b
                 assert code == -signal.SIGKILL, code
                 done += 1
         subprocess.run(command, check=True)
-        final = {
-            key.removeprefix(f"{name}/"): data for key, data in server.keys().items() if key.startswith(f"{name}/")
-        }
-        assert {key: data for key, data in final.items() if not key.startswith("ledger")} == expected
+        found = below(server.keys(), name)
+        assert {key: data for key, data in found.items() if not key.startswith("ledger")} == expected
         return f"{done} kills over {finished + 1} data sets of {CLIPS} clips, all equal to an undisturbed run"
 
 
@@ -117,11 +116,11 @@ def main(kills: int) -> None:
             subprocess.run([*command, str(folder / f"whole{len(layout)}"), *options, *layout], check=True)
             undisturbed = time.monotonic() - begin
             expected = content(folder / f"whole{len(layout)}")
-            said = kill_on_s3(folder / "in", kills // 4, layout, expected)
+            said = kill_on_s3(folder / "in", kills, layout, expected)
             print(f"S3, {' '.join(layout) or 'a file a clip'}: {said}", flush=True)
             done = finished = unhurt = 0
             out = folder / f"out{len(layout)}-0"
-            while done < kills // 4:
+            while done < kills:
                 process = subprocess.Popen(
                     [*command, str(out), *options, *layout], start_new_session=True, stderr=subprocess.DEVNULL
                 )
