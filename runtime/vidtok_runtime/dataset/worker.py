@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 
 from vidtok_runtime.dataset.job import Batch, EncodeRecipe, Job, Outcome, left_of
 from vidtok_runtime.dataset.reading import ClipFrames, ClipStart, Reading, read_batch
@@ -10,26 +13,46 @@ from vidtok_runtime.dataset.together import Together
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.streaming.posterior import LatentForm
 
+_CLOSING = 4  # files that are closed at the same time, since disks and stores are slow to say that all is there
+_WAITING = 16  # and those that may be left open for it
+
 
 class Worker:
-    """One session and the clips that go through it. Raises BundleError, ProviderError."""
+    """One session and the clips that go through it; `say` is told outcomes as they come, in whatever thread.
 
-    def __init__(self, recipe: EncodeRecipe) -> None:
+    The first outcome of a clip counts. Errors become outcomes, so that one clip never stops the others. Raises
+    BundleError, ProviderError.
+    """
+
+    def __init__(self, recipe: EncodeRecipe, say: Callable[[Outcome], None] | None = None) -> None:
         self._recipe = recipe
         self._tok = recipe.tokenizer()
         self._tok.plans.available = recipe.available
         # Loads the graphs now: what is wrong with them is no clip's fault.
         self._tok.encoder(**vars(recipe.encode.get("form") or LatentForm()))
         self._begun: dict[str, Together] = {}  # by the clips of which more is to be read
+        self._outcomes = SimpleQueue[Outcome]()
+        self._say = say or self._outcomes.put
+        self._closers = ThreadPoolExecutor(_CLOSING)
+        self._closing = deque[Future[None]]()
 
     def attempt(self, batch: Batch) -> Iterator[Outcome]:
-        """Read clips and encode them, one piece after the other."""
+        """Read clips and encode them, one piece after the other; outcomes are said here."""
+        left = left_of(batch)
+        self._do(batch)
+        while self._closing:
+            self._closing.popleft().result()
+        while left:
+            outcome = self._outcomes.get()
+            if left.pop(outcome.clip, None):
+                yield outcome
+
+    def _do(self, batch: Batch) -> None:
         import cv2
 
         cv2.setNumThreads(self._tok.options.threads or -1)
-        left = left_of(batch)
         for job, piece in read_batch(self._recipe, batch, self._tok.options.threads):
-            yield from (outcome for outcome in self.take(job, piece) if left.pop(outcome.clip, None))
+            self.take(job, piece)
 
     def has_room(self, start: ClipStart) -> bool:
         """Whether clips fit into the memory beside those that are begun, whatever of them has its next call."""
@@ -40,16 +63,15 @@ class Worker:
             return not begun
         return self._tok.plans.fit_together([*begun, plan])
 
-    def take(self, job: Job, piece: Reading) -> list[Outcome]:
-        """Do the next piece of a clip; returns the outcomes that there are by now, the first one of a clip counts.
-
-        Errors become outcomes, so that one clip never stops the others. Pieces of several clips may come in turns.
-        """
+    def take(self, job: Job, piece: Reading) -> None:
+        """Do the next piece of a clip; pieces of several clips may come in turns."""
         if isinstance(piece, ClipStart):
             clips = Together(self._tok, self._recipe, piece)
             self._begun |= {each.clip: clips for each in piece.batch if not each.over}
         elif job.clip not in self._begun:
-            return [piece] if isinstance(piece, Outcome) else []
+            if isinstance(piece, Outcome):
+                self._say(piece)
+            return
         else:
             clips = self._begun[job.clip]
             if isinstance(piece, ClipFrames):
@@ -57,9 +79,21 @@ class Worker:
             else:
                 del self._begun[job.clip]
                 clips.fail(job, piece) if isinstance(piece, Outcome) else clips.end(job, piece)
-        outcomes, clips.outcomes = clips.outcomes, []
+        self._tell(clips)
+
+    def _tell(self, clips: Together) -> None:
+        """Say what has become of clips by now, and do those alone that have to be."""
+        outcomes, complete = list(clips.outcomes), list(clips.complete)
+        clips.outcomes.clear()
+        clips.complete.clear()
+        for outcome in outcomes:
+            self._say(outcome)
+        for lane in complete:
+            if len(self._closing) == _WAITING:
+                self._closing.popleft().result()
+            self._closing.append(self._closers.submit(lambda lane=lane: self._say(lane.close())))
         if clips.over:
-            alone, clips.alone = clips.alone, []
-            for each in alone:
-                outcomes += self.attempt((each,))
-        return outcomes
+            alone = list(clips.alone)
+            clips.alone.clear()
+            for job in alone:
+                self._do((job,))
