@@ -7,6 +7,7 @@ from functools import cache
 from multiprocessing import Pipe
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from dataset_runs import content, dataset, records
@@ -83,7 +84,7 @@ def tokenize(place: Path, out: Path, batch: int, **plan: object) -> Here:
     return engine
 
 
-def together(place: Path, batch: Batch) -> list[list[str]]:
+def together(batch: Batch) -> list[list[str]]:
     """The clips that share calls."""
     pieces = (piece for _, piece in read_batch(RECIPE, batch, 1))
     starts = [piece.batch for piece in pieces if isinstance(piece, ClipStart)]
@@ -119,7 +120,7 @@ def test_the_same_as_alone(clips: Path, alone: Path, shared: Path, tmp_path: Pat
     same(shared, alone)
     assert len(content(shared)) == len(content(alone)) == 10 + 1  # the index
     engine = tokenize(clips, tmp_path, 5)
-    found = [group for batch in engine.batches for group in together(clips, _anew(batch, tmp_path))]
+    found = [group for batch in engine.batches for group in together(_anew(batch, tmp_path))]
     assert [group for group in found if len(group) > 1] == SHARED
     assert sum(map(len, found)) == 10
 
@@ -185,6 +186,14 @@ def test_processes_make_the_same_files(clips: Path, tmp_path: Path) -> None:
     assert content(tmp_path / "processes") == content(tmp_path / "here")
 
 
+def test_pictures_share_calls(tmp_path: Path) -> None:
+    jobs = []
+    for name in ("a.png", "b.webp", "c.png"):
+        cv2.imwrite(str(tmp_path / name), np.full((16, 24, 3), len(jobs), np.uint8))
+        jobs.append(Job(name, str(tmp_path / name), tmp_path / f"{name}.st"))
+    assert together(tuple(jobs)) == [["a", "b", "c"]]
+
+
 def test_parts_of_clips_and_shards(clips: Path, tmp_path: Path) -> None:
     """Rows of one length share calls, by their order among the clips of a shard."""
     rows = ["0.mkv,0,0.2", "1.mkv,,", "2.mkv,0.2,0.4", "3.mkv,0,0.2", "4.mkv,0.1,0.3", "5.mkv,,"]
@@ -193,7 +202,7 @@ def test_parts_of_clips_and_shards(clips: Path, tmp_path: Path) -> None:
     for shard, groups in (((0, 1), [[0, 2, 4]]), ((0, 2), [[0, 2, 4]]), ((1, 2), [])):
         out = tmp_path / f"{shard}"
         engine = tokenize(table, out, 6, shard=shard)
-        found = [group for batch in engine.batches for group in together(clips, _anew(batch, out))]
+        found = [group for batch in engine.batches for group in together(_anew(batch, out))]
         assert [[int(name[0]) for name in group] for group in found if len(group) > 1] == groups
 
 

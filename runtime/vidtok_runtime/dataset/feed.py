@@ -51,7 +51,7 @@ def in_turn(feeds: Sequence[Connection], has_room: Callable[[ClipStart], bool]) 
                 del held[line]
                 begun[line] = set(left_of(start.batch))
                 yield job, start
-        ready = wait([line for line in lines if line not in held])
+        ready: list[Any] = wait([line for line in lines if line not in held])
         line = next((one for one in begun if one in ready), ready[0])
         try:
             job, piece = receive(line)

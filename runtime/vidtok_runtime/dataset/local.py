@@ -15,7 +15,7 @@ from vidtok_runtime.dataset.team import Team
 # Bytes that such a process takes: frames that wait, and what it has beside them (41 MiB measured at 960x540, more of
 # larger frames).
 OF_A_READER = ROOM + (100 << 20)
-OF_A_CLIP = 20 << 20  # and for each further one that it has open
+OF_A_CLIP = 20 << 20  # and for each further clip that it has open (8 MiB measured at 960x540, 28 at 1920x1080)
 
 
 @dataclass(frozen=True)

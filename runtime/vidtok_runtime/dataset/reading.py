@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.dataset.clips import PICTURES
 from vidtok_runtime.dataset.job import Batch, EncodeRecipe, Job, Outcome, done, failure, left_of
 from vidtok_runtime.errors import MismatchError, TokenFileError
 from vidtok_runtime.files import is_file
@@ -63,8 +65,7 @@ def read_batch(recipe: EncodeRecipe, batch: Batch, threads: int | None) -> Itera
                 if job.clip in left:
                     yield job, failure(job, error)
                 continue
-            # One of unknown length shares calls with no other.
-            about = reader.height, reader.width, reader.frame_count or job.clip
+            about = reader.height, reader.width, _length(reader, job)
             alike.setdefault(about, {})[job._replace(over=job.clip not in left)] = reader
         for readers in alike.values():
             yield from _read(readers)
@@ -76,7 +77,7 @@ def _finished(recipe: EncodeRecipe, job: Job) -> Outcome | None:
     # say so.
     try:
         info = _info_of(recipe, job) if is_file(job.target) else None
-        return info and done(job, info)
+        return None if info is None else done(job, info)
     except Exception as error:
         return failure(job, error)
 
@@ -94,6 +95,11 @@ def _info_of(recipe: EncodeRecipe, job: Job) -> TokenInfo | None:
 def _opened(recipe: EncodeRecipe, job: Job, threads: int | None) -> VideoReader:
     selection, opening = job.asked(recipe)
     return VideoReader(job.source, selection, replace(opening, threads=threads))
+
+
+def _length(reader: VideoReader, job: Job) -> object:
+    """Frames as far as the file tells; what is like no other's length where it tells nothing."""
+    return reader.frame_count or (1 if PurePosixPath(job.clip).suffix.lower() in PICTURES else job.clip)
 
 
 def _read(readers: dict[Job, VideoReader]) -> Iterator[tuple[Job, Reading]]:

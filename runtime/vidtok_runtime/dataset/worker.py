@@ -9,7 +9,7 @@ from queue import SimpleQueue
 
 from vidtok_runtime.dataset.job import Batch, EncodeRecipe, Job, Outcome, left_of
 from vidtok_runtime.dataset.reading import ClipFrames, ClipStart, Reading, read_batch
-from vidtok_runtime.dataset.together import Together
+from vidtok_runtime.dataset.together import Lane, Together
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.streaming.posterior import LatentForm
 
@@ -91,9 +91,12 @@ class Worker:
         for lane in complete:
             if len(self._closing) == _WAITING:
                 self._closing.popleft().result()
-            self._closing.append(self._closers.submit(lambda lane=lane: self._say(lane.close())))
+            self._closing.append(self._closers.submit(self._close, lane))
         if clips.over:
             alone = list(clips.alone)
             clips.alone.clear()
             for job in alone:
                 self._do((job,))
+
+    def _close(self, lane: Lane) -> None:
+        self._say(lane.close())

@@ -108,7 +108,7 @@ class Counts:
         calls: list[tuple[float, int]] = []
         pixels = 3 * clips * frames * whole["H"] * whole["W"]
         beside = PIXEL_COPIES[chain[0].role] * _FLOAT * pixels
-        held = pixels
+        held = 2 * pixels  # bytes: those of a call wait, and about as many come in the meantime
         for graph in chain:
             in_tiles = tiling.count > 1 and graph.part == "local"
             sizes = tile if in_tiles else whole
