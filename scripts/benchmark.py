@@ -344,10 +344,18 @@ def memory(clip: Path, bundle: str, size: str | None, times: int) -> None:
 @click.option("--size", default="128x128", show_default=True, help="As for vidtok-run, a square.")
 @click.option("--repeats", default=3, show_default=True, help="Rounds, in each of which all things have their turn.")
 @click.option("--copies", default=2, show_default=True, help="Times that the clips are done, one after the other.")
+@click.option("--clips", "counts", multiple=True, type=int, default=(1, 2, 4, 8), show_default=True, help="In a call.")
 @click.option("--torch/--no-torch", default=True, help="The same job in PyTorch (its compiler takes a minute).")
 @click.option("--json", "figures", type=FILE, help="Also keep the figures in this file, with those of earlier rounds.")
 def dataset(
-    folder: Path | None, bundle: str, size: str, repeats: int, copies: int, torch: bool, figures: Path | None
+    folder: Path | None,
+    bundle: str,
+    size: str,
+    repeats: int,
+    copies: int,
+    counts: tuple[int, ...],
+    torch: bool,
+    figures: Path | None,
 ) -> None:
     """A data set: reading alone, encoding alone, both, and the same job in PyTorch, in frames a second on all cores.
 
@@ -363,7 +371,7 @@ def dataset(
         if folder is None:
             folder = Path(name)
             dataset_speed.make_clips(folder)
-        for measured in dataset_speed.rounds(bundle, folder, size, repeats, copies, torch):
+        for measured in dataset_speed.rounds(bundle, folder, size, repeats, copies, torch, counts):
             for what, rate in measured.items():
                 found.setdefault(what, []).append(rate)
     what = f"clips of {bundle} at {size}, frames a second"

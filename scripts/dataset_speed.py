@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -18,9 +23,9 @@ import psutil
 
 from vidtok_runtime.bundle.lookup import find_bundle
 from vidtok_runtime.dataset.clips import list_clips
-from vidtok_runtime.dataset.job import EncodeRecipe, Job
+from vidtok_runtime.dataset.job import Batch, EncodeRecipe, Job, Outcome
 from vidtok_runtime.dataset.local import LocalEngine
-from vidtok_runtime.dataset.reading import ClipFrames, read_clip
+from vidtok_runtime.dataset.reading import ClipFrames, ClipStart, Reading, read_batch
 from vidtok_runtime.dataset.worker import Worker
 from vidtok_runtime.engines.registry import usable_providers
 from vidtok_runtime.errors import InputError
@@ -39,7 +44,7 @@ PYTORCH = {"PyTorch": "torch", "PyTorch, PyAV shrinks": "pyav"}
 class AtOnce(Tokenizer):
     """A stand-in for an engine that takes no time: its latents are zeros."""
 
-    def encoder(self, gop: int | None = None, **form: Any) -> Any:
+    def encoder(self, gop: int | None = None, *, clips: int | None = None, **form: Any) -> Any:
         """What takes frames and gives as many latents as there would be."""
         return _Zeros(self)
 
@@ -47,11 +52,11 @@ class AtOnce(Tokenizer):
 class _Zeros:
     def __init__(self, tok: Tokenizer) -> None:
         self._stream, self._frames, self._given = tok.stream, tok.stream.front_frames, 0
-        self._side = 0, 0
+        self._shape: tuple[int, ...] = (1, 0, 0, 3)  # of a frame of every clip
 
     def push(self, frames: np.ndarray) -> np.ndarray:
         self._frames += len(frames)
-        self._side = frames.shape[1], frames.shape[2]
+        self._shape = frames.shape[1:]
         return self._upto(self._frames // self._stream.time_factor)
 
     def finish(self) -> np.ndarray:
@@ -59,8 +64,33 @@ class _Zeros:
 
     def _upto(self, latents: int) -> np.ndarray:
         count, self._given = latents - self._given, latents
-        height, width = (-(-n // self._stream.spatial_multiple) for n in self._side)
-        return np.zeros((count, self._stream.latent_channels, height, width), np.float32)
+        clips, *sides = self._shape[:3]
+        size = (-(-side // self._stream.spatial_multiple) for side in sides)
+        return np.zeros((count, clips, self._stream.latent_channels, *size), np.float32)
+
+
+@dataclass(frozen=True)
+class AtTheSameTime:
+    """Makes the tokenizers of workers, which begin when all of them are ready."""
+
+    folder: Path
+    tokenizer: Callable[[], Tokenizer]
+
+    def __call__(self) -> Tokenizer:
+        """In a worker."""
+        tok = self.tokenizer()
+        tok.encoder()  # loads the graphs
+        (self.folder / f"{os.getpid()}").touch()
+        while not (self.folder / "go").exists():
+            time.sleep(0.002)
+        return tok
+
+    def begin(self, workers: int, moments: list[tuple[float, float]]) -> None:
+        """Elsewhere: when so many are ready, add that moment and have them go."""
+        while len(list(self.folder.iterdir())) < workers:
+            time.sleep(0.01)
+        moments.append(moment())
+        (self.folder / "go").touch()
 
 
 def make_clips(folder: Path) -> None:
@@ -69,35 +99,49 @@ def make_clips(folder: Path) -> None:
         make_clip(folder / f"{i:02d}.mp4", FRAMES, HEIGHT, WIDTH, first=FRAMES * i)
 
 
-def _serve(line: Any, what: str, recipe: EncodeRecipe, jobs: list[Job]) -> None:
-    """In a process: get ready, and when told read or encode all jobs, and say how many frames they had."""
+def _serve(line: Any, what: str, recipe: EncodeRecipe, batches: list[Batch]) -> None:
+    """In a process: get ready, and when told read or encode all batches, and say how many frames they had."""
     import cv2
 
     cv2.setNumThreads(1)
-    worker = None if what == "read" else Worker(recipe)
+    over: SimpleQueue[Outcome] = SimpleQueue()
+    worker = None if what == "read" else Worker(recipe, over.put)
     # What is encoded alone was read before.
-    before = {job: list(read_clip(recipe, job, 1)) for job in jobs[: 2 if what == "encode" else 0]}
-    if worker:
-        for piece in before[jobs[0]]:
-            worker.take(jobs[0], piece)
+    before = list(read_batch(recipe, batches[0], 1)) if worker else []
+
+    def do(batches: list[Batch]) -> int:
+        frames = 0
+        for batch in batches:
+            for job, piece in _of(batch, before) if worker else read_batch(recipe, batch, 1):
+                frames += len(piece.pts) if isinstance(piece, ClipFrames) else 0
+                if worker:
+                    worker.take(job, piece)
+        for _ in range(sum(map(len, batches)) if worker else 0):
+            over.get()
+        return frames
+
+    do(batches[:1])
     line.send(0)
     line.recv()
-    frames, cpu = 0, time.process_time()
-    for i, job in enumerate(jobs):
-        for piece in before[jobs[i % 2]] if worker else read_clip(recipe, job, 1):
-            frames += len(piece.pts) if isinstance(piece, ClipFrames) else 0
-            if worker:
-                worker.take(job, piece)
-    line.send((frames, time.process_time() - cpu))
+    cpu = time.process_time()
+    line.send((do(batches), time.process_time() - cpu))
 
 
-def alone(what: str, recipe: EncodeRecipe, jobs: list[Job], processes: int) -> Rate:
+def _of(batch: Batch, pieces: list[tuple[Job, Reading]]) -> Iterator[tuple[Job, Reading]]:
+    """What was read of as many other clips, as if it were of these."""
+    others = list(dict.fromkeys(job for job, _ in pieces))
+    names = dict(zip(others, batch, strict=True))
+    for job, piece in pieces:
+        yield names[job], piece._replace(batch=batch) if isinstance(piece, ClipStart) else piece
+
+
+def alone(what: str, recipe: EncodeRecipe, batches: list[Batch], processes: int) -> Rate:
     """So many processes that all read, or all encode; from when all are ready."""
     context = get_context("spawn")
     lines = []
     for i in range(processes):
         line, theirs = context.Pipe()
-        context.Process(target=_serve, args=(theirs, what, recipe, jobs[i::processes]), daemon=True).start()
+        context.Process(target=_serve, args=(theirs, what, recipe, batches[i::processes]), daemon=True).start()
         lines.append(line)
     for line in lines:
         line.recv()
@@ -109,23 +153,29 @@ def alone(what: str, recipe: EncodeRecipe, jobs: list[Job], processes: int) -> R
     return frames / seconds, cpu / seconds
 
 
-def _used() -> float:
-    """CPU seconds of this process and its children."""
+def moment() -> tuple[float, float]:
+    """Seconds on the clock, and CPU seconds of this process and its children."""
     me = psutil.Process()
-    return float(sum(sum(one.cpu_times()[:2]) for one in (me, *me.children())))
+    used = sum(sum(one.cpu_times()[:2]) for one in (me, *me.children()))
+    return time.perf_counter(), float(used)
 
 
-def both(recipe: EncodeRecipe, jobs: list[Job], engine: LocalEngine) -> Rate:
-    """Reading and encoding, from the first clip's end to the last one's."""
-    ends, frames = [], []
-    for outcome in engine.run(recipe, jobs):
-        if outcome.facts is None:
-            raise InputError(f"{outcome.clip}: {outcome.reason}")
-        frames.append(outcome.facts["frames"])
-        if len(frames) in (1, len(jobs)):  # to ask is no small work
-            ends.append((time.perf_counter(), _used()))
-    seconds, cpu = (last - first for first, last in zip(ends[0], ends[-1], strict=True))
-    return sum(frames[1:]) / seconds, cpu / seconds
+def both(recipe: EncodeRecipe, batches: list[Batch], engine: LocalEngine) -> Rate:
+    """Reading and encoding, from when all workers are ready to the last clip's end."""
+    moments: list[tuple[float, float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        ready = AtTheSameTime(Path(folder), recipe.tokenizer)
+        watch = threading.Thread(target=ready.begin, args=(engine.workers, moments), daemon=True)
+        watch.start()
+        frames, left = 0, sum(map(len, batches))
+        for outcome in engine.run(replace(recipe, tokenizer=ready), batches):
+            if outcome.facts is None:
+                raise InputError(f"{outcome.clip}: {outcome.reason}")
+            frames, left = frames + outcome.facts["frames"], left - 1
+            if not left:  # its processes are there still
+                moments.append(moment())
+    seconds, cpu = (last - first for first, last in zip(*moments, strict=True))
+    return frames / seconds, cpu / seconds
 
 
 def pytorch(bundle: str, folder: Path, out: Path, side: int, threads: int, resize: str) -> Rate:
@@ -137,9 +187,11 @@ def pytorch(bundle: str, folder: Path, out: Path, side: int, threads: int, resiz
     return rate, used
 
 
-def rounds(bundle: str, folder: Path, size: str, repeats: int, copies: int, torch: bool) -> Iterator[dict[str, Rate]]:
-    """What each thing measured gave, one round after the other."""
-    count = cores()
+def rounds(
+    bundle: str, folder: Path, size: str, repeats: int, copies: int, torch: bool, counts: Sequence[int]
+) -> Iterator[dict[str, Rate]]:
+    """What each thing measured gave, one round after the other; counts: clips in a call."""
+    workers = cores()
     manifest = find_bundle(bundle)
     precisions = {graph.precision for graph in manifest.graphs if graph.role == "encoder"}
     engines = [(p, "fp32") for p in usable_providers() if p != "cuda"]
@@ -149,21 +201,32 @@ def rounds(bundle: str, folder: Path, size: str, repeats: int, copies: int, torc
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as name:
 
-            def jobs(what: str, name: str = name) -> list[Job]:
+            def batches(what: str, count: int = 1, name: str = name) -> list[Batch]:
                 names = [f"{copy}-{Path(url).stem}" for copy in range(copies) for url in clips]
-                return [Job(n, u, Path(name) / what / n) for n, u in zip(names, clips * copies, strict=True)]
+                jobs = [Job(n, u, Path(name) / what / n) for n, u in zip(names, clips * copies, strict=True)]
+                return [tuple(jobs[i : i + count]) for i in range(0, len(jobs), count)]
 
             at_once = EncodeRecipe(partial(AtOnce, bundle, "cpu"), encode)
-            found = {"reading alone": alone("read", at_once, jobs("none"), count)}
-            found["engine that answers at once"] = both(at_once, jobs("once"), LocalEngine(1, readers=count))
+            found = {"reading alone": alone("read", at_once, batches("none"), workers)}
+            found["engine that answers at once"] = both(at_once, batches("once"), LocalEngine(1, readers=workers))
             for provider, precision in engines:
                 recipe = EncodeRecipe(partial(Tokenizer, bundle, provider, 1, precision), encode)
-                key = f"{provider} {precision}"
-                found[f"{key}, alone"] = alone("encode", recipe, jobs(f"{key} alone"), count)
-                found[f"{key}, both"] = both(recipe, jobs(key), LocalEngine(count))
+                for count in counts:
+                    key = f"{provider} {precision}, {count} in a call"
+                    found[f"{key}, alone"] = alone("encode", recipe, batches(f"{key} alone", count), workers)
+                    found[f"{key}, both"] = both(recipe, batches(key, count), LocalEngine(workers))
             for title, resize in PYTORCH.items() if torch else ():
-                found[title] = pytorch(bundle, folder, Path(name), int(size.split("x")[0]), count, resize)
+                found[title] = pytorch(bundle, folder, Path(name), int(size.split("x")[0]), workers, resize)
         yield found
+
+
+def _by_count(each: dict[str, float], what: str) -> dict[str, dict[int, float]]:
+    """Of every engine and precision, the rates by how many clips are in a call."""
+    found: dict[str, dict[int, float]] = {}
+    for name, rate in each.items():
+        if match := re.fullmatch(rf"(.*), (\d+) in a call, {what}", name):
+            found.setdefault(match[1], {})[int(match[2])] = rate
+    return found
 
 
 def report(figures: Figures) -> str:
@@ -172,7 +235,7 @@ def report(figures: Figures) -> str:
     used = {name: statistics.median(cores for _, cores in values) for name, values in figures.items()}
     each = {name: statistics.median(rate / cores for rate, cores in values) for name, values in figures.items()}
     lines = [
-        f"{name:<30}{rates[name]:8.1f} frames/s  {used[name]:.2f} cores  {each[name]:.1f} a core" for name in rates
+        f"{name:<40}{rates[name]:8.1f} frames/s  {used[name]:.2f} cores  {each[name]:.1f} a core" for name in rates
     ]
     once, reading = "engine that answers at once", "reading alone"
     lines.append(
@@ -184,6 +247,14 @@ def report(figures: Figures) -> str:
         lines.append(
             f"{name}: ideal {ideals[0]:.1f}, reached {rates[both] / ideals[0]:.0%}; a core {ideals[1]:.1f}, "
             f"reached {each[both] / ideals[1]:.0%}"
-            + "".join(f"; {rates[both] / rates[peer]:.2f}x {peer}" for peer in PYTORCH if peer in rates)
         )
+    for what in ("alone", "both"):
+        for key, columns in _by_count(each, what).items():
+            single = next(iter(columns.values()))
+            peers = "".join(f"; {max(columns.values()) / each[p]:.2f}x {p}" for p in PYTORCH if p in each)
+            lines.append(
+                f"{key}, {what}, frames a core-second: "
+                + ", ".join(f"{count}: {rate:.1f} ({rate / single:.2f}x)" for count, rate in columns.items())
+                + (f"; at best{peers[1:]}" if peers and what == "both" else "")
+            )
     return "\n".join(lines)

@@ -1,10 +1,11 @@
 """Kill `vidtok-run dataset` at random until so many kills are done; every data set must end as an undisturbed one.
 
-On this machine kills come at random moments; with S3 (moto's server, on the loopback) just before a random request that
-would change the store, or just after it, and whatever is there then must be whole.
+The targets are a folder and an S3 server (moto's, on the loopback), each with a file a clip and with tars. In a folder
+kills come at random moments; with S3 just before a random request that would change the store, or just after it, and
+whatever is there then must be whole.
 
-python scripts/kill_dataset.py 100         # kills, on the four targets together
-python scripts/kill_dataset.py 100 20      # with 20 clips
+python scripts/kill_dataset.py 100                          # kills of each of the four targets
+python scripts/kill_dataset.py 100 --target s3 --clips 48   # of one
 """
 
 from __future__ import annotations
@@ -20,25 +21,27 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import click
 import numpy as np
+from tqdm import tqdm
 
 from vidtok_runtime.video.writer import VideoWriter
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-CLIPS = int(sys.argv[2]) if len(sys.argv) > 2 else 60
-OPTIONS = ["--quiet", "--provider", "cpu", "--workers", "2", "--threads", "1"]
+LAYOUTS = {"folder": [], "folder-tars": ["--tar", "7"], "s3": [], "s3-tars": ["--tar", "7"]}
+OPTIONS = ["--quiet", "--provider", "cpu", "--workers", "2", "--threads", "1", "--batch", "4"]
 COMMAND = [sys.executable, "-m", "vidtok_runtime.cli", "dataset"]
 
 
-def make_clips(folder: Path) -> None:
-    """Noise, so that every clip's tokens are its own."""
+def make_clips(folder: Path, count: int) -> None:
+    """Noise, so that every clip's tokens are its own; of three lengths, so that some share calls."""
     rng = np.random.default_rng(0)
-    for i in range(CLIPS):
+    for i in range(count):
         path = folder / f"{i % 3}" / f"{i:03d}.mkv"
         path.parent.mkdir(parents=True, exist_ok=True)
         with VideoWriter(path) as writer:
-            for k in range(int(rng.integers(10, 60))):
-                writer.write(rng.integers(0, 256, (64, 64, 3), np.uint8), k)
+            for k in range(int(rng.choice([9, 17, 33]))):
+                writer.write(rng.integers(0, 256, (32, 32, 3), np.uint8), k)
             writer.close()
 
 
@@ -48,14 +51,14 @@ def content(out: Path) -> dict[str, bytes]:
     return {p.relative_to(out).as_posix(): p.read_bytes() for p in files}
 
 
-def check(out: Path, expected: dict[str, bytes]) -> None:
+def check(out: Path, expected: dict[str, bytes], clips: int) -> None:
     """Fail unless nothing is missing, half-written, different, or recorded twice."""
     found = content(out)
     assert found.keys() == expected.keys(), found.keys() ^ expected.keys()
     assert found == expected, [name for name in found if found[name] != expected[name]]
     records = map(json.loads, (out / "ledger.jsonl").read_text().splitlines())
     times = Counter(record["done"] for record in records if "done" in record)
-    assert sorted(times.values()) == [1] * CLIPS, times.most_common(3)
+    assert sorted(times.values()) == [1] * clips, times.most_common(3)
 
 
 def below(objects: dict[str, bytes], name: str) -> dict[str, bytes]:
@@ -63,19 +66,19 @@ def below(objects: dict[str, bytes], name: str) -> dict[str, bytes]:
     return {key.removeprefix(f"{name}/"): data for key, data in objects.items() if key.startswith(f"{name}/")}
 
 
-def kill_on_s3(place: Path, kills: int, layout: list[str], expected: dict[str, bytes]) -> str:
-    """Kill at requests; what there is to say about it."""
+def kill_on_s3(command: list[str], layout: list[str], expected: dict[str, bytes], clips: int, bar: tqdm) -> int:
+    """Kill at requests; returns how many data sets there were."""
     from s3_server import BUCKET, Request, s3_server
 
     chance = random.Random(1)
     with s3_server() as server:
-        done = finished = 0
-        steps = 2 * CLIPS  # about as many requests as a run makes that change the store
-        while done < kills:
-            name = f"out{finished}"
-            command = [*COMMAND, str(place), f"s3://{BUCKET}/{name}", *OPTIONS, *layout]
+        finished = 0
+        steps = 2 * clips  # about as many requests as a run makes that change the store
+        while bar.n < bar.total:
+            name = f"out{len(layout)}-{finished}"  # servers of one process share their objects
+            to_store = [*command, f"s3://{BUCKET}/{name}", *OPTIONS, *layout]
             at, when = chance.randrange(steps), chance.choice(["before", "after"])
-            process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(to_store, start_new_session=True, stderr=subprocess.DEVNULL)
             seen = 0
 
             def kill(asked: Request, process: subprocess.Popen[bytes] = process, at: int = at) -> None:
@@ -96,55 +99,60 @@ def kill_on_s3(place: Path, kills: int, layout: list[str], expected: dict[str, b
                 finished += 1
             else:
                 assert code == -signal.SIGKILL, code
-                done += 1
-        subprocess.run(command, check=True)
-        final = {
-            key.removeprefix(f"{name}/"): data for key, data in server.keys().items() if key.startswith(f"{name}/")
-        }
-        assert {key: data for key, data in final.items() if not key.startswith("ledger")} == expected
-        return f"{done} kills over {finished + 1} data sets of {CLIPS} clips, all equal to an undisturbed run"
+                bar.update()
+        subprocess.run(to_store, check=True)
+        found = below(server.keys(), name)
+        assert {key: data for key, data in found.items() if not key.startswith("ledger")} == expected
+        return finished + 1
 
 
-def main(kills: int) -> None:
-    """Print how many kills and data sets there were."""
+def kill_in_folder(
+    command: list[str], layout: list[str], expected: dict[str, bytes], clips: int, bar: tqdm, work: Path, lasts: float
+) -> int:
+    """Kill at random moments of a run, which lasts so many seconds; returns how many data sets there were."""
     chance = random.Random(0)
+    finished = 0
+    while True:
+        out = work / f"out{finished}"
+        to_folder = [*command, str(out), *OPTIONS, *layout]
+        process = subprocess.Popen(to_folder, start_new_session=True, stderr=subprocess.DEVNULL)
+        try:
+            # Once as many as asked for are done, the last run is left to its end.
+            process.wait(chance.uniform(0, lasts) if bar.n < bar.total else None)
+            assert process.returncode == 0
+            check(out, expected, clips)
+            finished += 1
+            if bar.n == bar.total:
+                return finished
+        except subprocess.TimeoutExpired:
+            # The whole group as a machine would, or the parent alone, whose workers must not go on.
+            (os.killpg if chance.random() < 0.5 else os.kill)(process.pid, signal.SIGKILL)
+            process.wait()
+            bar.update()
+
+
+@click.command()
+@click.argument("kills", type=int, default=100)
+@click.option("--clips", default=24, show_default=True)
+@click.option("--target", "targets", type=click.Choice(list(LAYOUTS)), multiple=True, default=list(LAYOUTS))
+def main(kills: int, clips: int, targets: tuple[str, ...]) -> None:
+    """Kill so many runs of each target."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        make_clips(folder / "in")
-        command, options = [*COMMAND, str(folder / "in")], OPTIONS
-        for layout in ([], ["--tar", "7"]):
+        source = Path(name) / "in"
+        make_clips(source, clips)
+        command = [*COMMAND, str(source)]
+        for target in targets:
+            work, layout = Path(name) / target, LAYOUTS[target]
             begin = time.monotonic()
-            subprocess.run([*command, str(folder / f"whole{len(layout)}"), *options, *layout], check=True)
-            undisturbed = time.monotonic() - begin
-            expected = content(folder / f"whole{len(layout)}")
-            said = kill_on_s3(folder / "in", kills // 4, layout, expected)
-            print(f"S3, {' '.join(layout) or 'a file a clip'}: {said}", flush=True)
-            done = finished = unhurt = 0
-            out = folder / f"out{len(layout)}-0"
-            while done < kills // 4:
-                process = subprocess.Popen(
-                    [*command, str(out), *options, *layout], start_new_session=True, stderr=subprocess.DEVNULL
-                )
-                try:
-                    process.wait(chance.uniform(0, undisturbed))
-                    assert process.returncode == 0
-                    check(out, expected)
-                    finished += 1
-                    out = folder / f"out{len(layout)}-{finished}"
-                except subprocess.TimeoutExpired:
-                    # The whole group as a machine would, or the parent alone, whose workers must not go on.
-                    (os.killpg if chance.random() < 0.5 else os.kill)(process.pid, signal.SIGKILL)
-                    process.wait()
-                    done += 1
-                    unhurt = len(content(out)) if out.exists() else 0
-            subprocess.run([*command, str(out), *options, *layout], check=True)
-            check(out, expected)
-            print(
-                f"{' '.join(layout) or 'a file a clip'}: {done} kills over {finished + 1} data sets of {CLIPS} clips "
-                f"({unhurt} files when the last kill came), all equal to an undisturbed run",
-                flush=True,
-            )
+            subprocess.run([*command, str(work / "whole"), *OPTIONS, *layout], check=True)
+            lasts, expected = time.monotonic() - begin, content(work / "whole")
+            with tqdm(total=kills, desc=target, unit="kill") as bar:
+                if target.startswith("s3"):
+                    sets = kill_on_s3(command, layout, expected, clips, bar)
+                else:
+                    sets = kill_in_folder(command, layout, expected, clips, bar, work, lasts)
+            print(f"{target}: {kills} kills, {sets} data sets of {clips} clips, all equal to an undisturbed one")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
+    main()

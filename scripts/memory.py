@@ -5,6 +5,7 @@ python scripts/memory.py measure --bundle tiny-kl-16chn --size 1280x720 --chunk 
 python scripts/memory.py fit rows.jsonl
 python scripts/memory.py check --size 1280x720 --max-memory 3GB
 python scripts/memory.py length --size 64x64
+python scripts/memory.py streams --size 128x128 --clips 8 --streams 4
 python scripts/memory.py differences --bundle tiny-fsq-32768 --size 640x384 --tiles 2x2
 """
 
@@ -285,6 +286,53 @@ def length(bundle: str, size: tuple[int, int], frames: int, times: int) -> None:
                 f"{provider:<10}{peaks[0] / MIB:.1f} and {peaks[1] / MIB:.1f} MiB: {peaks[1] / peaks[0]:.4f}",
                 flush=True,
             )
+
+
+_STREAMS = """
+import sys, tempfile, numpy as np
+from pathlib import Path
+from vidtok_runtime import Tokenizer
+from vidtok_runtime.dataset.job import EncodeRecipe, Job
+from vidtok_runtime.dataset.reading import ClipFrames, ClipStart
+from vidtok_runtime.dataset.worker import Worker
+height, width, clips, streams = {numbers}
+worker = Worker(EncodeRecipe(lambda: Tokenizer({bundle!r}, {provider!r}, threads=2), {{}}))
+tok = worker._tok
+tok.plans.available = 2**60
+plan = tok.plan("encoder", height, width, clips=clips)
+tok.plans.available = plan.peak + (streams - 1) * plan.held
+starts, step = [], plan.chunk * tok.stream.time_factor
+with tempfile.TemporaryDirectory() as folder:
+    while True:
+        batch = tuple(Job(name, name, Path(folder) / name) for name in (f"{{len(starts)}}-{{i}}" for i in range(clips)))
+        starts.append(ClipStart(batch, height, width))
+        if not worker.has_room(starts[-1]):
+            break
+        worker.take(batch[0], starts[-1])
+    for first in range(0, 3 * step, step):
+        for start in starts[:-1]:
+            for job in start.batch:
+                frames = np.random.default_rng(0).integers(0, 256, (step, height, width, 3), np.uint8)
+                worker.take(job, ClipFrames(frames, range(first, first + step)))
+print(len(starts) - 1, tok.plans.available, file=sys.stderr)
+"""
+
+
+@main.command()
+@bundle_option
+@size_option
+@provider_option
+@click.option("--clips", default=8, show_default=True, help="In a call.")
+@click.option("--streams", default=4, show_default=True, help="That the memory is to be enough for.")
+def streams(bundle: str, size: tuple[int, int], providers: tuple[str, ...], clips: int, streams: int) -> None:
+    """A worker of `dataset` that may begin so many streams: how many it begins, its peak and what it is allowed."""
+    for provider in providers:
+        code = _STREAMS.format(numbers=(*size, clips, streams), bundle=bundle, provider=provider)
+        peak, said = _peak(code)
+        begun, allowed = map(int, said.split()[-2:])
+        print(
+            f"{provider:<10}{begun} streams of {clips} clips: {peak / MIB:.0f} of {allowed / MIB:.0f} MiB", flush=True
+        )
 
 
 @main.command()

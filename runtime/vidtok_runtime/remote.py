@@ -273,6 +273,18 @@ def place_of(name: str | PathLike[str] | RemotePath) -> Place:
     return Path(text.removeprefix("file://"))
 
 
+def unavailable_store(scheme: str) -> str | None:
+    """Why no file of a store can be opened here, with the cure; None where its library is there."""
+    try:
+        with RemotePath(f"{scheme}://").in_words():
+            from fsspec import get_filesystem_class
+
+            get_filesystem_class(scheme)
+    except OSError as error:
+        return error.strerror
+    return None
+
+
 def part_url(url: str, offset: int, size: int) -> str:
     """`size` bytes of a file from `offset` on, as FFmpeg names them."""
     return f"subfile,,start,{offset},end,{offset + size},,:{url}"

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
@@ -19,7 +19,7 @@ import pytest
 from dataset_runs import OPTIONS, content, dataset, records, writer_of
 
 from vidtok_runtime.dataset.clips import list_clips
-from vidtok_runtime.dataset.job import EncodeRecipe, Job
+from vidtok_runtime.dataset.job import Batch, EncodeRecipe, Job
 from vidtok_runtime.dataset.local import LocalEngine
 from vidtok_runtime.errors import ProviderError
 from vidtok_runtime.tokenizer import Tokenizer
@@ -105,11 +105,11 @@ def dying_tokenizer() -> Tokenizer:
     raise AssertionError
 
 
-def jobs(source: Path, tmp_path: Path) -> Sequence[Job]:
+def jobs(source: Path, tmp_path: Path) -> list[Batch]:
     """A clip that never comes, and two others."""
     pipe = tmp_path / "pipe.mp4"
     os.mkfifo(pipe)
-    return [Job(p.name, str(p), tmp_path / f"{p.name}.st") for p in (pipe, source / "b.mp4", source / "c.mkv")]
+    return [(Job(p.name, str(p), tmp_path / f"{p.name}.st"),) for p in (pipe, source / "b.mp4", source / "c.mkv")]
 
 
 def test_a_clip_that_hangs(source: Path, tmp_path: Path) -> None:
@@ -123,16 +123,22 @@ def test_a_clip_that_hangs(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_worker_that_is_killed(source: Path, tmp_path: Path) -> None:
-    work = jobs(source, tmp_path)
+    """Of a batch each clip is tried alone then, and that which kills it again has failed."""
+    work = tuple(job for batch in jobs(source, tmp_path) for job in batch)
 
     def kill() -> None:
-        writer = writer_of(work[0].url)
-        active_children()[0].kill()
-        os.close(writer)  # not before, or the reader would come to an end
+        for _ in range(2):
+            writer = writer_of(work[0].url)
+            active_children()[0].kill()
+            with suppress(OSError):
+                while True:  # until nobody reads it
+                    os.close(os.open(work[0].url, os.O_WRONLY | os.O_NONBLOCK))
+                    time.sleep(0.01)
+            os.close(writer)  # not before, or the reader would come to an end
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    outcomes = list(LocalEngine(1).run(EncodeRecipe(tiny, {}), work))
+    outcomes = list(LocalEngine(1).run(EncodeRecipe(tiny, {}), [work]))
     killer.join()
     assert outcomes[0].clip == "pipe.mp4"
     assert outcomes[0].facts is None
@@ -140,7 +146,7 @@ def test_a_worker_that_is_killed(source: Path, tmp_path: Path) -> None:
 
 
 def test_workers_that_cannot_start(source: Path, tmp_path: Path) -> None:
-    work = [Job("b.mp4", str(source / "b.mp4"), tmp_path / "b.st")]
+    work = [(Job("b.mp4", str(source / "b.mp4"), tmp_path / "b.st"),)]
     with pytest.raises(ProviderError, match="no engine today"):
         list(LocalEngine(2).run(EncodeRecipe(no_tokenizer, {}), work))
     with pytest.raises(ProviderError, match="a worker died while it loaded the bundle: signal 9"):

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from multiprocessing import Pipe, active_children
@@ -21,7 +22,7 @@ from vidtok_runtime.dataset import processes, team
 from vidtok_runtime.dataset.feed import Ahead, receive, send
 from vidtok_runtime.dataset.job import EncodeRecipe, Job, Outcome
 from vidtok_runtime.dataset.local import LocalEngine
-from vidtok_runtime.dataset.reading import ClipFrames, ClipStart, Reading, read_clip
+from vidtok_runtime.dataset.reading import ClipFrames, ClipStart, Reading, read_batch
 from vidtok_runtime.errors import ProviderError
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.video.selection import Selection
@@ -32,6 +33,10 @@ PIECE = ClipFrames(np.zeros((20, *SIZE), np.uint8), range(20))
 
 def job(name: str) -> Job:
     return Job(name, f"{name}.mp4", Path(name))
+
+
+def begin(name: str) -> ClipStart:
+    return ClipStart((job(name),), 8, 8)
 
 
 def numbered(number: int) -> ClipFrames:
@@ -75,12 +80,17 @@ def test_one_frame_may_be_larger_than_the_room() -> None:
 class FakeWorker:
     """Answers at once, and keeps what it was given."""
 
-    def __init__(self, recipe: EncodeRecipe) -> None:
+    def __init__(self, recipe: EncodeRecipe, say: Callable[[object], None]) -> None:
         self.taken: list[tuple[str, str]] = recipe.encode["taken"]
+        self.say = say
 
-    def take(self, given: Job, piece: Reading) -> Outcome | None:
+    def has_room(self, start: ClipStart) -> bool:
+        return True
+
+    def take(self, given: Job, piece: Reading) -> None:
         self.taken.append((given.clip, type(piece).__name__))
-        return piece if isinstance(piece, Outcome) else None
+        if isinstance(piece, Outcome):
+            self.say(piece)
 
 
 def engine(
@@ -108,7 +118,7 @@ def test_a_clip_that_is_begun_goes_first(monkeypatch: pytest.MonkeyPatch) -> Non
     feeds = []
     for name in ("a", "b"):
         here, there = Pipe(duplex=False)
-        for piece in (ClipStart(8, 8), small, small, Outcome(name)):
+        for piece in (begin(name), small, small, Outcome(name)):
             send(there, job(name), piece)
         there.close()
         feeds.append(here)
@@ -122,18 +132,17 @@ def test_an_engine_that_would_wait_takes_another_clip(monkeypatch: pytest.Monkey
     """The clip that is begun stands still; the other one is done meanwhile."""
     slow, slow_end = Pipe(duplex=False)
     fast, fast_end = Pipe(duplex=False)
-    send(slow_end, job("slow"), ClipStart(8, 8))
-    for piece in (ClipStart(8, 8), Outcome("fast")):
+    send(slow_end, job("slow"), begin("slow"))
+    for piece in (begin("fast"), Outcome("fast")):
         send(fast_end, job("fast"), piece)
     fast_end.close()
 
     class Watched(FakeWorker):
-        def take(self, given: Job, piece: Reading) -> Outcome | None:
-            outcome = super().take(given, piece)
-            if outcome == Outcome("fast"):  # only now the slow one goes on
+        def take(self, given: Job, piece: Reading) -> None:
+            super().take(given, piece)
+            if piece == Outcome("fast"):  # only now the slow one goes on
                 send(slow_end, job("slow"), Outcome("slow"))
                 slow_end.close()
-            return outcome
 
     taken, said = engine(monkeypatch, [slow, fast], Watched)
     assert [clip for clip, _ in taken] == ["slow", "fast", "fast", "slow"]
@@ -144,11 +153,12 @@ def test_what_reading_finds_is_an_outcome(source: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.mp4"
     bad.write_text("no video")
     recipe = EncodeRecipe(Tokenizer, {"selection": Selection(size="16x8")})
-    (only,) = read_clip(recipe, Job("bad", str(bad), tmp_path / "out"), 1)
+    ((_, only),) = read_batch(recipe, (Job("bad", str(bad), tmp_path / "out"),), 1)
     assert isinstance(only, Outcome)
     assert "bad cannot be opened as a video" in only.reason
-    start, *frames, facts = read_clip(recipe, Job("b", str(source / "b.mp4"), tmp_path / "out"), 1)
-    assert start == ClipStart(8, 16)
+    batch = (Job("b", str(source / "b.mp4"), tmp_path / "out"),)
+    start, *frames, facts = [piece for _, piece in read_batch(recipe, batch, 1)]
+    assert start == ClipStart(batch, 8, 16)
     assert sum(len(piece.pixels) for piece in frames if isinstance(piece, ClipFrames)) == 7
     assert facts.resampling == "planes"  # type: ignore[union-attr]
 
@@ -162,7 +172,7 @@ def test_devices_in_turns(source: Path, undisturbed: Path, tmp_path: Path) -> No
     """Every clip once, by a worker a device; the same files."""
     clips = sorted(p for p in source.rglob("*") if p.suffix in (".mp4", ".mov", ".mkv"))
     work = [Job(p.name + str(i), str(p), tmp_path / f"{i}.st") for i, p in enumerate(clips)]
-    run = LocalEngine(2, devices=(4, 7)).run(EncodeRecipe(partial(named_device, tmp_path), {}), work)
+    run = LocalEngine(2, devices=(4, 7)).run(EncodeRecipe(partial(named_device, tmp_path), {}), [(j,) for j in work])
     outcomes = list(run)
     assert sorted(o.clip for o in outcomes if o.facts) == sorted(j.clip for j in work)
     devices = Counter(path.name.split("-")[1] for path in tmp_path.glob("device-*"))
@@ -191,7 +201,7 @@ def test_readers_that_cannot_start(source: Path, tmp_path: Path, monkeypatch: py
     """No clip is at fault, and to start them again would not help."""
     monkeypatch.setattr(team, "serve_reader", vanish)
     with pytest.raises(ProviderError, match="a process that reads died at its start: exit code 3"):
-        list(LocalEngine(1).run(EncodeRecipe(plain, {}), [Job("b", str(source / "b.mp4"), tmp_path / "b.st")]))
+        list(LocalEngine(1).run(EncodeRecipe(plain, {}), [(Job("b", str(source / "b.mp4"), tmp_path / "b.st"),)]))
     assert not active_children()
 
 
@@ -210,7 +220,7 @@ def test_a_reader_that_dies(source: Path, tmp_path: Path) -> None:
     """The clip that it read has failed; those that others read are done again, and all ends well."""
     pipe = tmp_path / "pipe.mp4"
     os.mkfifo(pipe)
-    work = [Job(p.name, str(p), tmp_path / f"{p.name}.st") for p in (source / "c.mkv", pipe, source / "b.mp4")]
+    work = [(Job(p.name, str(p), tmp_path / f"{p.name}.st"),) for p in (source / "c.mkv", pipe, source / "b.mp4")]
 
     def kill() -> None:
         end = writer_of(pipe)

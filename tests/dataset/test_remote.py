@@ -24,10 +24,11 @@ from s3_server import BUCKET, Request, S3Server, s3_server
 from video_files import make
 
 from vidtok_runtime.dataset.clips import list_clips
+from vidtok_runtime.dataset.job import Batch, EncodeRecipe, Outcome
 from vidtok_runtime.dataset.ledger import Ledger
 from vidtok_runtime.dataset.plan import DatasetPlan
 from vidtok_runtime.dataset.run import tokenize_dataset
-from vidtok_runtime.dataset.worker import EncodeRecipe, Job, Outcome, Worker
+from vidtok_runtime.dataset.worker import Worker
 from vidtok_runtime.errors import OutputError
 from vidtok_runtime.files import PartFile
 from vidtok_runtime.remote import RemotePath, is_remote, place_of
@@ -60,10 +61,10 @@ class Here:
 
     worker: Worker | None = None
 
-    def run(self, recipe: EncodeRecipe, jobs: Sequence[Job]) -> Generator[Outcome]:
+    def run(self, recipe: EncodeRecipe, batches: Sequence[Batch]) -> Generator[Outcome]:
         Here.worker = Here.worker or Worker(recipe)
-        for job in jobs:
-            yield Here.worker.attempt(job)
+        for batch in batches:
+            yield from Here.worker.attempt(batch)
 
 
 RECIPE = EncodeRecipe(lambda: Tokenizer(provider="cpu", threads=1), {})

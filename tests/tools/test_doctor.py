@@ -8,6 +8,8 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
+from importlib import metadata
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -54,6 +56,22 @@ def test_an_engine_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "provider cpu            not usable: onnxruntime is not installed; pip install 'vidtok-onnx[cpu]'" in (
         result.stdout
     )
+
+
+def test_libraries_of_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("s3fs", reason="stores need the extra `remote`")
+    registry = pytest.importorskip("fsspec.registry")
+    monkeypatch.setattr(module, "_self_test", lambda _: {"bundle": "x", "passed": True, "providers": defaultdict(dict)})
+    monkeypatch.setattr(module, "_outcome", lambda _: "")
+    assert f"files of s3://          s3fs {metadata.version('s3fs')}\n" in doctor().stdout
+    for scheme, library in (("s3", "s3fs"), ("gs", "gcsfs")):
+        monkeypatch.delitem(registry._registry, scheme, raising=False)
+        monkeypatch.setitem(sys.modules, library, None)
+    text = doctor().stdout
+    assert "files of s3://          not usable: s3:// needs s3fs; pip install 'vidtok-onnx[remote]'\n" in text
+    assert "files of gs://          not usable: gs:// needs gcsfs; pip install gcsfs\n" in text
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    assert "s3:// needs fsspec; pip install 'vidtok-onnx[remote]'" in doctor().stdout
 
 
 def test_a_bundle_that_is_altered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

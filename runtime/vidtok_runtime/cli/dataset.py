@@ -44,6 +44,9 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @click.option(
     "--readers", type=click.IntRange(1), help="Processes that read for each of them.  [default: one a core in all]"
 )
+@click.option(
+    "--batch", type=click.IntRange(1), default=1, show_default=True, help="Clips in a call, of one size and length."
+)
 @click.option("--time-limit", type=float, callback=limit, help="Seconds for a clip.  [default: none]")
 @click.option("--retries", type=click.IntRange(0), default=1, show_default=True, help="More tries of a failed clip.")
 @click.option("--again", is_flag=True, help="Try the clips in quarantine again.")
@@ -58,7 +61,6 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @click.option("--engine", "kind", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option("--actor-cpus", type=click.FloatRange(0), help="Ray: CPUs of an actor.  [default: its threads]")
 @click.option("--actor-gpus", type=click.FloatRange(0), help="Ray: GPUs of an actor.  [default: 1 for cuda, else 0]")
-@click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Ray: clips a task.")
 @command(*COMMON)
 @latents
 @source
@@ -76,7 +78,6 @@ def dataset(
     kind: str,
     actor_cpus: float | None,
     actor_gpus: float | None,
-    batch_size: int,
     selection: Selection,
     opening: Opening,
     bundle: str | None,
@@ -107,7 +108,7 @@ def dataset(
     runner: Engine = LocalEngine(workers, time_limit, readers or max(1, cores() // workers), devices)
     if kind == "ray":
         gpus = float(tok.provider == "cuda") if actor_gpus is None else actor_gpus
-        runner = RayEngine(workers, threads if actor_cpus is None else actor_cpus, gpus, batch_size)
+        runner = RayEngine(workers, threads if actor_cpus is None else actor_cpus, gpus)
     chosen = asdict(selection)
     resampling = chosen.pop("resampling")
     if selection.size is not None:  # else nothing is resampled

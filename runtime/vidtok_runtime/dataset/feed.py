@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from multiprocessing.connection import Connection
-from typing import cast
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any, cast
 
 import numpy as np
 
-from vidtok_runtime.dataset.job import Job
-from vidtok_runtime.dataset.reading import ClipFrames, Reading
+from vidtok_runtime.dataset.job import Job, left_of
+from vidtok_runtime.dataset.reading import ClipFrames, ClipStart, Reading
 
 ROOM = 1 << 25  # bytes that may wait in the process that reads, or one piece
 
@@ -33,6 +34,39 @@ def receive(line: Connection) -> tuple[Job, Reading]:
     pixels = np.empty(said[0], np.uint8)
     line.recv_bytes_into(pixels.data.cast("B"))
     return job, ClipFrames(pixels, said[1])
+
+
+def in_turn(feeds: Sequence[Connection], has_room: Callable[[ClipStart], bool]) -> Iterator[tuple[Job, Reading]]:
+    """Pieces from several lines until all are at their ends.
+
+    Clips that are begun go first: others begin only when those would have to be waited for, so that few states are
+    held, and where there is room for theirs.
+    """
+    lines: list[Any] = list(feeds)
+    begun: dict[Any, set[str]] = {}  # lines amid clips, the oldest first, and those clips that have not ended
+    held: dict[Any, tuple[Job, ClipStart]] = {}  # what may not begin yet
+    while lines:
+        for line, (job, start) in list(held.items()):
+            if not begun or has_room(start):
+                del held[line]
+                begun[line] = set(left_of(start.batch))
+                yield job, start
+        ready: list[Any] = wait([line for line in lines if line not in held])
+        line = next((one for one in begun if one in ready), ready[0])
+        try:
+            job, piece = receive(line)
+        except EOFError:
+            lines.remove(line)
+            begun.pop(line, None)
+            continue
+        if isinstance(piece, ClipStart):
+            held[line] = job, piece
+            continue
+        yield job, piece
+        if line in begun and not isinstance(piece, ClipFrames):
+            begun[line].discard(job.clip)
+            if not begun[line]:
+                del begun[line]
 
 
 class Ahead:

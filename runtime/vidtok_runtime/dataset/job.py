@@ -52,12 +52,16 @@ class EncodeRecipe:
 
 
 class Job(NamedTuple):
-    """A clip of this name, from `url` (see `Piece.url`) or a part of it into the file `target`."""
+    """A clip of this name, from `url` (see `Piece.url`) or a part of it into the file `target`.
+
+    over: it is finished or has failed; it only keeps its place in a batch.
+    """
 
     clip: str
     url: str
     target: Place
     part: ClipPart = WHOLE
+    over: bool = False
 
     @property
     def source(self) -> str | RemotePath:
@@ -69,6 +73,14 @@ class Job(NamedTuple):
         """What is read of this clip, and how it is opened: its own part, else what the recipe says for all."""
         selection, opening = (recipe.encode.get(name) for name in ("selection", "opening"))
         return self.part.selection(selection or Selection()), self.part.opening(opening or Opening())
+
+
+Batch = tuple[Job, ...]  # what is read at the same time; of these, clips of one size and length share calls
+
+
+def left_of(batch: Batch) -> dict[str, Job]:
+    """Jobs that are to be done, by the names of their clips."""
+    return {job.clip: job for job in batch if not job.over}
 
 
 class Outcome(NamedTuple):

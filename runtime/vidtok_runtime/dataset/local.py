@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from multiprocessing import connection
 
 from vidtok_runtime.dataset.feed import ROOM
-from vidtok_runtime.dataset.job import EncodeRecipe, Job, Outcome
+from vidtok_runtime.dataset.job import Batch, EncodeRecipe, Outcome
 from vidtok_runtime.dataset.team import Team
 
 # Bytes that such a process takes: frames that wait, and what it has beside them (41 MiB measured at 960x540, more of
 # larger frames).
 OF_A_READER = ROOM + (100 << 20)
+OF_A_CLIP = 20 << 20  # and for each further clip that it has open (8 MiB measured at 960x540, 28 at 1920x1080)
 
 
 @dataclass(frozen=True)
 class LocalEngine:
-    """Runs jobs in `workers` processes with `readers` others each, which read ahead of it.
+    """Runs batches in `workers` processes with `readers` others each, which read ahead of it.
 
     time_limit: seconds from when a clip is begun to be read until its file is there; one that takes longer is stopped.
     devices: numbers of the devices that the workers take in turns; none: that of the recipe.
@@ -30,22 +31,22 @@ class LocalEngine:
     readers: int = 1
     devices: Sequence[int] = ()
 
-    def run(self, recipe: EncodeRecipe, jobs: Sequence[Job]) -> Generator[Outcome]:
-        """Outcomes as they come, one a job; raises ProviderError when the workers cannot start."""
-        waiting = deque(jobs)
-        count = min(self.workers, len(jobs))
-        readers = min(self.readers, -(-len(jobs) // count))
+    def run(self, recipe: EncodeRecipe, batches: Sequence[Batch]) -> Generator[Outcome]:
+        """Outcomes as they come, one for each job to do; raises ProviderError when the workers cannot start."""
+        waiting = deque(batches)
+        count = min(self.workers, len(batches))
+        readers = min(self.readers, -(-len(batches) // count))
+        of_a_reader = OF_A_READER + (max(map(len, batches)) - 1) * OF_A_CLIP
         # Before they take any, so that one that is replaced gets no less.
-        recipe = recipe.shared(count, aside=count * readers * OF_A_READER)
+        recipe = recipe.shared(count, aside=count * readers * of_a_reader)
         devices = [self.devices[i % len(self.devices)] for i in range(count)] if self.devices else []
         recipes = [recipe.on(device) for device in devices] or [recipe] * count
         teams = {each: Team(recipes[each], readers, self.time_limit) for each in range(count)}
         try:
-            while waiting or any(team.jobs for team in teams.values()):
+            while waiting or any(team.busy for team in teams.values()):
                 for team in teams.values():
                     team.give(waiting)
-                ends = [team.ends for team in teams.values() if team.ends]
-                patience = min(3600.0, max(0.0, min(ends) - time.monotonic())) if ends else None
+                patience = min(3600.0, max(0.0, min(team.ends for team in teams.values()) - time.monotonic()))
                 spoken = connection.wait([line for team in teams.values() for line in team.lines], patience)
                 for number, team in list(teams.items()):
                     yield from team.listen(spoken)

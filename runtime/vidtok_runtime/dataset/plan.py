@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from vidtok_runtime.dataset.job import EncodeRecipe, Job, Outcome
+from vidtok_runtime.dataset.job import Batch, EncodeRecipe, Outcome
 from vidtok_runtime.dataset.progress import Standing
 from vidtok_runtime.remote import Place
 
@@ -14,8 +14,8 @@ from vidtok_runtime.remote import Place
 class Engine(Protocol):
     """What runs workers."""
 
-    def run(self, recipe: EncodeRecipe, jobs: Sequence[Job]) -> Generator[Outcome]:
-        """Outcomes as they come, one a job."""
+    def run(self, recipe: EncodeRecipe, batches: Sequence[Batch]) -> Generator[Outcome]:
+        """Outcomes as they come, one for each job that is not over."""
         ...
 
 
@@ -23,12 +23,14 @@ class Engine(Protocol):
 class DatasetPlan:
     """How to go about it: part `shard[0]` of `shard[1]`, tries of a clip, clips a tar (None: a file a clip).
 
+    batch: so many clips that follow each other are read together, and share calls if they have one size and length.
     again: try clips in quarantine again; verify: check the hash of every finished file, not its size only;
     scenes: cut clips where shots change; progress, metrics: see `Progress`.
     """
 
     shard: tuple[int, int] = (0, 1)
     tries: int = 2
+    batch: int = 1
     per_tar: int | None = None
     again: bool = False
     verify: bool = False

@@ -8,20 +8,19 @@ import signal
 import threading
 from collections.abc import Sequence
 from multiprocessing import parent_process
-from multiprocessing.connection import Connection, wait
-from typing import Any
+from multiprocessing.connection import Connection
 
 from tqdm import tqdm
 
-from vidtok_runtime.dataset.feed import Ahead, receive
+from vidtok_runtime.dataset.feed import Ahead, in_turn
 from vidtok_runtime.dataset.job import EncodeRecipe
-from vidtok_runtime.dataset.reading import ClipFrames, ClipStart, read_clip
+from vidtok_runtime.dataset.reading import read_batch
 from vidtok_runtime.dataset.worker import Worker
 from vidtok_runtime.errors import VidtokError
 
 
 def serve_reader(line: Connection, feed: Connection, recipe: EncodeRecipe) -> None:
-    """Say None when a job may come; read it, into `feed`.
+    """Say None when a batch may come; read it, into `feed`.
 
     The next one may come only when all of this one is at the other end: what a reader dies of is then no other clip's
     fault.
@@ -34,8 +33,7 @@ def serve_reader(line: Connection, feed: Connection, recipe: EncodeRecipe) -> No
     with contextlib.suppress(EOFError, OSError):  # the parent is gone
         while True:
             line.send(None)
-            job = line.recv()
-            for piece in read_clip(recipe, job, threads=1):
+            for job, piece in read_batch(recipe, line.recv(), threads=1):
                 ahead.put(job, piece)
             ahead.drain()
 
@@ -43,35 +41,24 @@ def serve_reader(line: Connection, feed: Connection, recipe: EncodeRecipe) -> No
 def serve_engine(line: Connection, feeds: Sequence[Connection], recipe: EncodeRecipe) -> None:
     """Say None when ready (or what is wrong), then which of the clips in the feeds it is at, and outcomes."""
     _of_its_parent()
+    turn = threading.Lock()
+
+    def say(what: object) -> None:
+        with turn, contextlib.suppress(OSError):  # the parent is gone
+            line.send(what)
+
     try:
-        worker = Worker(recipe)
+        worker = Worker(recipe, say)
     except VidtokError as error:
-        line.send(str(error))
+        say(str(error))
         return
-    line.send(None)
-    open_feeds, at = list(feeds), None
-    begun: dict[Connection, None] = {}  # those amid a clip, the oldest first
-    with contextlib.suppress(OSError):  # the parent is gone
-        while open_feeds:
-            ready = wait(open_feeds)
-            # A clip that is begun goes first: others begin only when the engine would wait, and few states are held.
-            feed: Any = next((one for one in begun if one in ready), ready[0])
-            try:
-                job, piece = receive(feed)
-            except EOFError:
-                open_feeds.remove(feed)
-                begun.pop(feed, None)
-                continue
-            if job != at:
-                line.send(job)
-                at = job
-            outcome = worker.take(job, piece)
-            if outcome:
-                line.send(outcome)
-            if isinstance(piece, ClipStart):
-                begun[feed] = None
-            elif not isinstance(piece, ClipFrames):
-                begun.pop(feed, None)
+    say(None)
+    at = None
+    for job, piece in in_turn(feeds, worker.has_room):
+        if job != at:
+            say(job)
+            at = job
+        worker.take(job, piece)
 
 
 def _of_its_parent() -> None:

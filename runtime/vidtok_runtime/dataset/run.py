@@ -14,7 +14,7 @@ from typing import Any
 from vidtok_runtime.bundle.manifest import sha256_of
 from vidtok_runtime.dataset.clips import ClipEntry, list_clips, token_names
 from vidtok_runtime.dataset.index import index_missing, write_index, write_quarantine
-from vidtok_runtime.dataset.job import EncodeRecipe, Job, Outcome
+from vidtok_runtime.dataset.job import Batch, EncodeRecipe, Job, Outcome, left_of
 from vidtok_runtime.dataset.ledger import Ledger
 from vidtok_runtime.dataset.plan import DatasetPlan, Engine, Summary
 from vidtok_runtime.dataset.progress import Progress, Standing
@@ -169,17 +169,20 @@ class _Run:
         else:
             self._failed = enough
 
-    def _left(self) -> list[Job]:
+    def _left(self) -> list[Batch]:
+        """What is left to do, so that which clips share a call follows from the list of clips alone."""
         over = self._ledger.done.keys() | self._failed
-        return [
-            Job(name, clip.piece.url(), self._target(name), clip.part)
+        jobs = [
+            Job(name, clip.piece.url(), self._target(name), clip.part, name in over)
             for name, clip in self._clips.items()
-            if name not in over
         ]
+        count = self._plan.batch
+        batches = (tuple(jobs[first : first + count]) for first in range(0, len(jobs), count))
+        return [batch for batch in batches if left_of(batch)]
 
     def _work(self, recipe: EncodeRecipe, engine: Engine) -> None:
         left = self._left()
-        for name in self._clips.keys() - {job.clip for job in left}:
+        for name in self._clips.keys() - {name for batch in left for name in left_of(batch)}:
             self._tars.over(name)
         style = None if self._quiet else self._plan.progress
         with contextlib.closing(Progress(style, self._plan.metrics, self._standing())) as progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import time
 from collections import deque
@@ -12,37 +13,52 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from vidtok_runtime.dataset.job import EncodeRecipe, Job, Outcome
+from vidtok_runtime.dataset.job import Batch, EncodeRecipe, Job, Outcome, left_of
 from vidtok_runtime.dataset.processes import serve_engine, serve_reader
 from vidtok_runtime.errors import ProviderError
 
 
-class _Reader:
-    """jobs: those that were given and have no outcome, the oldest first; free: whether another may be given.
+class _Begun:
+    """A batch that was given out.
 
-    started: whether it has ever been free.
+    left: its jobs that have no outcome, by the names of their clips. ends: when it will have taken too long.
     """
+
+    def __init__(self, batch: Batch, time_limit: float | None) -> None:
+        self.batch = batch
+        self.left = left_of(batch)
+        self.ends = time.monotonic() + (math.inf if time_limit is None else time_limit * len(self.left))
+
+    def rest(self) -> Batch:
+        """The same batch, to go on with."""
+        return tuple(job if job.clip in self.left else job._replace(over=True) for job in self.batch)
+
+
+class _Reader:
+    """at: what it reads, None where it is free to be given another; started: whether it has ever been free."""
 
     def __init__(self, process: BaseProcess, line: Connection) -> None:
         self.process, self.line = process, line
-        self.jobs: dict[str, Job] = {}
+        self.at: _Begun | None = None
         self.free = self.started = False
 
 
 class Team:
     """One process that encodes and some that read for it; when one of them dies, all are ended.
 
-    left: jobs that were begun when it ended, without that at fault; None while it works.
+    time_limit: seconds for a clip; a batch has those of all its clips. Whose fault it is that a process dies or takes
+    too long is known of a clip alone: those of a batch are given out anew one by one. left: what was begun when it
+    ended, without a clip at fault; None while it works.
     """
 
     def __init__(self, recipe: EncodeRecipe, readers: int, time_limit: float | None) -> None:
         # Forked processes would inherit the threads' locks of engines, not their threads, and hang.
         context = get_context("spawn")
         self._time_limit = time_limit
-        self._begun: dict[str, float] = {}  # when the clock of a clip was started
+        self._begun: list[_Begun] = []  # the oldest first, while there are jobs without an outcome
         self._ready = False
-        self.left: list[Job] | None = None
-        self._at: Job | None = None  # which the engine had at work last
+        self.left: list[Batch] | None = None
+        self._at: _Begun | None = None  # what the engine had at work last
         self._readers: list[_Reader] = []
         feeds = []
         for _ in range(readers):
@@ -61,9 +77,9 @@ class Team:
             end.close()
 
     @property
-    def jobs(self) -> list[Job]:
-        """Those begun that have no outcome."""
-        return [job for reader in self._readers for job in reader.jobs.values()]
+    def busy(self) -> bool:
+        """Whether there are jobs without an outcome."""
+        return bool(self._begun)
 
     @property
     def lines(self) -> list[Connection]:
@@ -71,21 +87,18 @@ class Team:
         return [self._line, *(reader.line for reader in self._readers)]
 
     @property
-    def ends(self) -> float | None:
-        """When a clip will have taken too long; None: no clip will, for now."""
-        if self._time_limit is None or not self._begun:
-            return None
-        return min(self._begun.values()) + self._time_limit
+    def ends(self) -> float:
+        """When a batch will have taken too long."""
+        return min((begun.ends for begun in self._begun), default=math.inf)
 
-    def give(self, waiting: deque[Job]) -> None:
+    def give(self, waiting: deque[Batch]) -> None:
         """Have those read who are free, once the engine is ready: what is wrong with that is no clip's fault."""
         for reader in self._readers:
             if self._ready and reader.free and waiting:
-                job = waiting.popleft()
-                reader.jobs[job.clip], reader.free = job, False
-                self._begun[job.clip] = time.monotonic()
+                reader.at, reader.free = _Begun(waiting.popleft(), self._time_limit), False
+                self._begun.append(reader.at)
                 with contextlib.suppress(OSError):  # it has died; the line says so when it is read
-                    reader.line.send(job)
+                    reader.line.send(reader.at.batch)
 
     def listen(self, spoken: Sequence[object]) -> Iterator[Outcome]:
         """What those have to say whose lines are among the spoken, that one died, or that a clip takes too long."""
@@ -95,18 +108,16 @@ class Team:
             if self.left is None and reader.line in spoken:
                 try:
                     reader.line.recv()
-                    reader.free = reader.started = True
+                    reader.at, reader.free, reader.started = None, True, True
                 except (EOFError, OSError):
                     if not reader.started:
                         raise ProviderError(
                             f"a process that reads died at its start: {_death(reader.process)}"
                         ) from None
-                    newest = None if reader.free else next(reversed(reader.jobs.values()), None)
-                    yield from self._stop(newest, f"the process that read it died: {_death(reader.process)}")
-        if self.left is None and self.ends and time.monotonic() > self.ends:
-            clip = min(self._begun, key=self._begun.__getitem__)
-            job = next(job for job in self.jobs if job.clip == clip)
-            yield from self._stop(job, f"it took longer than {self._time_limit:g} s")
+                    yield from self._stop(reader.at, f"the process that read it died: {_death(reader.process)}")
+        if self.left is None and time.monotonic() > self.ends:
+            late = min(self._begun, key=lambda begun: begun.ends)
+            yield from self._stop(late, f"it took longer than {self._time_limit:g} s")
 
     def _listen_to_engine(self) -> Iterator[Outcome]:
         try:
@@ -115,28 +126,33 @@ class Team:
             death = _death(self._engine)
             if not self._ready:
                 raise ProviderError(f"a worker died while it loaded the bundle: {death}") from None
-            oldest = min(self.jobs, key=lambda job: self._begun[job.clip], default=None)
-            yield from self._stop(self._at if self._at in self.jobs else oldest, f"the worker died: {death}")
+            fault = self._at if self._at in self._begun else next(iter(self._begun), None)
+            yield from self._stop(fault, f"the worker died: {death}")
             return
         if isinstance(said, str):
             raise ProviderError(said)
         if said is None:
             self._ready = True
         elif isinstance(said, Job):
-            self._at = said
-        elif self._begun.pop(said.clip, None):  # else it has failed already
-            for reader in self._readers:
-                reader.jobs.pop(said.clip, None)
+            self._at = self._batch_of(said.clip)
+        elif begun := self._batch_of(said.clip):  # else it has an outcome already
+            del begun.left[said.clip]
+            if not begun.left:
+                self._begun.remove(begun)
             yield said
 
-    def _stop(self, failed: Job | None, reason: str) -> Iterator[Outcome]:
-        """End all; the clip at fault, if any, has failed."""
+    def _batch_of(self, clip: str) -> _Begun | None:
+        return next((begun for begun in self._begun if clip in begun.left), None)
+
+    def _stop(self, fault: _Begun | None, reason: str) -> Iterator[Outcome]:
+        """End all; what is at fault, if anything, has failed if it is a clip alone."""
         self.kill()
-        self.left = sorted((job for job in self.jobs if job != failed), key=lambda job: self._begun[job.clip])
-        for reader in self._readers:
-            reader.jobs.clear()
-        if failed:
-            yield Outcome(failed.clip, None, reason)
+        self.left = [begun.rest() for begun in self._begun if begun is not fault]
+        self._begun.clear()
+        if fault and len(fault.batch) > 1:
+            self.left = [*((job,) for job in fault.left.values()), *self.left]
+        elif fault:
+            yield Outcome(fault.batch[0].clip, None, reason)
 
     def kill(self) -> None:
         """End its processes, however busy they are."""

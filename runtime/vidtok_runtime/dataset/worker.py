@@ -2,79 +2,101 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 
-from vidtok_runtime.dataset.job import EncodeRecipe, Job, Outcome, done, failure, form_of
-from vidtok_runtime.dataset.reading import ClipFrames, ClipStart, Reading, read_clip
-from vidtok_runtime.errors import OutputError
-from vidtok_runtime.places import make_folder
+from vidtok_runtime.dataset.job import Batch, EncodeRecipe, Job, Outcome, left_of
+from vidtok_runtime.dataset.reading import ClipFrames, ClipStart, Reading, read_batch
+from vidtok_runtime.dataset.together import Lane, Together
+from vidtok_runtime.errors import InputError
 from vidtok_runtime.streaming.posterior import LatentForm
 
-if TYPE_CHECKING:
-    from vidtok_runtime.pipeline.clip_encoder import ClipEncoder
+_CLOSING = 4  # files that are closed at the same time, since disks and stores are slow to say that all is there
+_WAITING = 16  # and those that may be left open for it
 
 
 class Worker:
-    """One session and the clips that go through it. Raises BundleError, ProviderError."""
+    """One session and the clips that go through it; `say` is told outcomes as they come, in whatever thread.
 
-    def __init__(self, recipe: EncodeRecipe) -> None:
+    The first outcome of a clip counts. Errors become outcomes, so that one clip never stops the others. Raises
+    BundleError, ProviderError.
+    """
+
+    def __init__(self, recipe: EncodeRecipe, say: Callable[[Outcome], None] | None = None) -> None:
         self._recipe = recipe
         self._tok = recipe.tokenizer()
         self._tok.plans.available = recipe.available
         # Loads the graphs now: what is wrong with them is no clip's fault.
         self._tok.encoder(**vars(recipe.encode.get("form") or LatentForm()))
-        self._begun: dict[str, ClipEncoder] = {}
+        self._begun: dict[str, Together] = {}  # by the clips of which more is to be read
+        self._outcomes = SimpleQueue[Outcome]()
+        self._say = say or self._outcomes.put
+        self._closers = ThreadPoolExecutor(_CLOSING)
+        self._closing = deque[Future[None]]()
 
-    def attempt(self, job: Job) -> Outcome:
-        """Read a clip and encode it, one after the other."""
+    def attempt(self, batch: Batch) -> Iterator[Outcome]:
+        """Read clips and encode them, one piece after the other; outcomes are said here."""
+        left = left_of(batch)
+        self._do(batch)
+        while self._closing:
+            self._closing.popleft().result()
+        while left:
+            outcome = self._outcomes.get()
+            if left.pop(outcome.clip, None):
+                yield outcome
+
+    def _do(self, batch: Batch) -> None:
         import cv2
 
         cv2.setNumThreads(self._tok.options.threads or -1)
-        outcomes = (self.take(job, piece) for piece in read_clip(self._recipe, job, self._tok.options.threads))
-        return next(outcome for outcome in outcomes if outcome)
+        for job, piece in read_batch(self._recipe, batch, self._tok.options.threads):
+            self.take(job, piece)
 
-    def take(self, job: Job, piece: Reading) -> Outcome | None:
-        """Do the next piece of a clip; returns its outcome, once, when there is one.
-
-        Errors become an outcome, so that one clip never stops the others. Pieces of several clips may come in turns.
-        """
+    def has_room(self, start: ClipStart) -> bool:
+        """Whether clips fit into the memory beside those that are begun, whatever of them has its next call."""
+        begun = {id(clips): clips.plan for clips in self._begun.values() if clips.plan and not clips.over}.values()
         try:
-            return self._take(job, piece)
-        except Exception as error:  # of a library, too, about this clip: the others go on
-            self._drop(job)
-            return failure(job, error)
+            plan = self._tok.plan("encoder", start.height, start.width, clips=len(start.batch))
+        except InputError:
+            return not begun
+        return self._tok.plans.fit_together([*begun, plan])
 
-    def _take(self, job: Job, piece: Reading) -> Outcome | None:
-        from vidtok_runtime.pipeline.clip_encoder import ClipEncoder
-
-        if isinstance(piece, Outcome):
-            self._drop(job)
-            return piece
+    def take(self, job: Job, piece: Reading) -> None:
+        """Do the next piece of a clip; pieces of several clips may come in turns."""
         if isinstance(piece, ClipStart):
-            try:
-                make_folder(job.target.parent)
-            except OSError as error:
-                raise OutputError(f"the folder {job.target.parent} cannot be made: {error.strerror}") from error
-            self._begun[job.clip] = ClipEncoder(
-                self._tok,
-                job.target,
-                piece.height,
-                piece.width,
-                half=self._recipe.encode.get("half", False),
-                form=form_of(job.clip, self._recipe.encode.get("form")),
-                force=True,
-            )
-        elif job.clip in self._begun:  # else it has failed already
-            encoder = self._begun[job.clip]
+            clips = Together(self._tok, self._recipe, piece)
+            self._begun |= {each.clip: clips for each in piece.batch if not each.over}
+        elif job.clip not in self._begun:
+            if isinstance(piece, Outcome):
+                self._say(piece)
+            return
+        else:
+            clips = self._begun[job.clip]
             if isinstance(piece, ClipFrames):
-                encoder.push(piece.pixels, piece.pts)
+                clips.push(job, piece)
             else:
-                info = encoder.finish(piece)
                 del self._begun[job.clip]
-                return done(job, info)
-        return None
+                clips.fail(job, piece) if isinstance(piece, Outcome) else clips.end(job, piece)
+        self._tell(clips)
 
-    def _drop(self, job: Job) -> None:
-        encoder = self._begun.pop(job.clip, None)
-        if encoder is not None:
-            encoder.discard()
+    def _tell(self, clips: Together) -> None:
+        """Say what has become of clips by now, and do those alone that have to be."""
+        outcomes, complete = list(clips.outcomes), list(clips.complete)
+        clips.outcomes.clear()
+        clips.complete.clear()
+        for outcome in outcomes:
+            self._say(outcome)
+        for lane in complete:
+            if len(self._closing) == _WAITING:
+                self._closing.popleft().result()
+            self._closing.append(self._closers.submit(self._close, lane))
+        if clips.over:
+            alone = list(clips.alone)
+            clips.alone.clear()
+            for job in alone:
+                self._do((job,))
+
+    def _close(self, lane: Lane) -> None:
+        self._say(lane.close())

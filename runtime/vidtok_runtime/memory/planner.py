@@ -18,11 +18,15 @@ from vidtok_runtime.streaming.tiles import Tiling, grids
 
 @dataclass(frozen=True)
 class CallPlan:
-    """How to cut a stream: latents a graph call, tiles of each role, bytes at the peak (None: not predicted)."""
+    """How to cut a stream: latents a graph call, tiles of each role, bytes at the peak (None: not predicted).
+
+    held: those of the peak that streams keep between two calls.
+    """
 
     chunk: int
     tiles: dict[str, Tiling]
     peak: int | None = None
+    held: int = 0
 
     @property
     def in_tiles(self) -> bool:
@@ -122,7 +126,7 @@ class Planner:
 
     def _plan(self, chunk: int, tiles: dict[str, Tiling], streams: Mapping[str, Counts]) -> tuple[int, CallPlan]:
         peak = predict(self.provider, streams)
-        return peak, CallPlan(chunk, tiles, peak)
+        return peak, CallPlan(chunk, tiles, peak, sum(counts.held for counts in streams.values()))
 
     def _grids(self, role: str, height: int, width: int) -> Iterator[Tiling]:
         margin = self._margins[role]

@@ -66,6 +66,12 @@ class Plans:
             self._told = True
         return plan
 
+    def fit_together(self, plans: Sequence[CallPlan]) -> bool:
+        """Whether streams of these plans fit that take turns: one is in a call, the others keep what they hold."""
+        limit = self.available if self._limit is None else self._limit
+        held = sum(plan.held for plan in plans)
+        return limit is None or all(plan.peak is None or plan.peak + held - plan.held <= limit for plan in plans)
+
 
 def shortened(stream: StreamSpec, role: str, chunk: int) -> CallSpec:
     """The calls of a role in at most so many latents each, where they may be cut."""

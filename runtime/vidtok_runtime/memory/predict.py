@@ -75,13 +75,15 @@ class Counts:
     calls: of all graphs together, as their memory is kept from call to call, the bytes of the widest activations and
     of the states; in tiles those of each graph, which gives back what it had: of local ones for the largest tile.
     beside: what numpy holds all the time: states that go into a call, those of frames that are cut, with the room
-    beside them, what one graph hands to the next, and copies of pixels.
+    beside them, what one graph hands to the next, and copies of pixels. held: of that between two calls, states and
+    frames that wait.
     """
 
     weights: tuple[int, ...]
     calls: tuple[tuple[float, int], ...]
     beside: int
     clip: int
+    held: int
 
     @classmethod
     def of(
@@ -104,7 +106,9 @@ class Counts:
         whole = _sizes(clips, frames, rows.length * multiple, columns.length * multiple)
         tile = _sizes(clips, frames, rows.size * multiple, columns.size * multiple)
         calls: list[tuple[float, int]] = []
-        beside = round(PIXEL_COPIES[chain[0].role] * _FLOAT * 3 * clips * frames * whole["H"] * whole["W"])
+        pixels = 3 * clips * frames * whole["H"] * whole["W"]
+        beside = PIXEL_COPIES[chain[0].role] * _FLOAT * pixels
+        held = 2 * pixels  # bytes: those of a call wait, and about as many come in the meantime
         for graph in chain:
             in_tiles = tiling.count > 1 and graph.part == "local"
             sizes = tile if in_tiles else whole
@@ -114,8 +118,9 @@ class Counts:
             )
             calls.append((widest, _states(graph, sizes)))
             beside += _states(graph, sizes)
-            if in_tiles:
-                beside += round(_states(graph, whole) * (1 + tiling.beside))
+            kept = round(_states(graph, whole) * (1 + tiling.beside)) if in_tiles else 0
+            beside += kept
+            held += kept or _states(graph, whole)
             if graph is not chain[-1]:
                 beside += _FLOAT * math.prod(shape_of(graph.outputs[0].axes, whole))
         return cls(
@@ -123,6 +128,7 @@ class Counts:
             calls=tuple(calls) if tiling.count > 1 else ((sum(w for w, _ in calls), sum(s for _, s in calls)),),
             beside=beside,
             clip=round(whole["H"] * whole["W"] * _clip_bytes(chain[0].role, whole["H"], whole["W"])),
+            held=held,
         )
 
     def largest(self, costs: Costs) -> tuple[float, int]:

@@ -20,10 +20,12 @@ from vidtok_runtime.bundle.lookup import DEFAULT
 from vidtok_runtime.engines.registry import PROVIDERS, unavailable
 from vidtok_runtime.errors import VidtokError
 from vidtok_runtime.machine import cores, free_memory
+from vidtok_runtime.remote import unavailable_store
 
 # What is needed, then what extras bring.
 PACKAGES = ("vidtok-onnx", "numpy", "opencv-python-headless", "av", "click", "tqdm")
-EXTRAS = ("onnxruntime", "onnxruntime-gpu", "openvino", "pyarrow", "ray", "matplotlib")
+EXTRAS = ("onnxruntime", "onnxruntime-gpu", "openvino", "pyarrow", "fsspec", "ray", "matplotlib")
+STORES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs", "hf": "huggingface_hub", "https": "aiohttp"}  # by scheme
 DECODERS = ("h264", "hevc", "av1", "vp9", "mpeg4", "prores", "ffv1", "mjpeg")
 ENCODERS = ("libx264", "libx265", "libsvtav1", "ffv1")
 _PSNR = 20.0  # dB; what a graph that computes something else does not reach
@@ -36,6 +38,7 @@ def diagnose() -> dict[str, Any]:
         "versions": {name: _version(name) for name in (*PACKAGES, *EXTRAS)},
         "machine": _machine(),
         "video": _video(),
+        "stores": {scheme: _store(scheme, library) for scheme, library in STORES.items()},
         "providers": {name: unavailable(name) for name in PROVIDERS},
         "self_test": _self_test([name for name in PROVIDERS if unavailable(name) is None]),
     }
@@ -59,6 +62,8 @@ def report(findings: dict[str, Any]) -> Iterator[str]:
         there = [name for name, found in video[kind].items() if found]
         missing = [name for name, found in video[kind].items() if not found]
         yield _line(kind, ", ".join(there) + (f"; missing: {', '.join(missing)}" if missing else ""))
+    for scheme, found in findings["stores"].items():
+        yield _line(f"files of {scheme}://", _store_line(found))
     test = findings["self_test"]
     for name, reason in findings["providers"].items():
         outcome = _outcome(test["providers"][name]) if reason is None else f"not usable: {reason}"
@@ -68,6 +73,10 @@ def report(findings: dict[str, Any]) -> Iterator[str]:
 
 def _line(name: str, value: object) -> str:
     return f"{name:<24}{value}"
+
+
+def _store_line(found: dict[str, Any]) -> str:
+    return f"not usable: {found['reason']}" if found["reason"] else f"{found['library']} {found['version']}"
 
 
 def _outcome(result: dict[str, Any]) -> str:
@@ -104,6 +113,10 @@ def _memory() -> int | None:
     except OSError:
         return None
     return int(found[1]) * 1024 if found else None
+
+
+def _store(scheme: str, library: str) -> dict[str, Any]:
+    return {"library": library, "version": _version(library), "reason": unavailable_store(scheme)}
 
 
 def _video() -> dict[str, Any]:
