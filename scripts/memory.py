@@ -3,6 +3,7 @@
 python scripts/memory.py measure --bundle tiny-kl-16chn --size 256x256 --chunk 4 >> rows.jsonl
 python scripts/memory.py measure --bundle tiny-kl-16chn --size 1280x720 --chunk 1 --tiles 3x2 >> rows.jsonl
 python scripts/memory.py fit rows.jsonl
+python scripts/memory.py header > runtime/cpp/include/vidtok/memory_costs.hpp
 python scripts/memory.py check --size 1280x720 --max-memory 3GB
 python scripts/memory.py length --size 64x64
 python scripts/memory.py streams --size 128x128 --clips 8 --streams 4
@@ -28,12 +29,14 @@ import numpy as np
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundle.lookup import find_bundle
 from vidtok_runtime.bundle.manifest import Manifest, sizes_of_graphs
+from vidtok_runtime.memory import predict
 from vidtok_runtime.memory.planner import CallPlan
 from vidtok_runtime.memory.predict import COSTS, Costs, Counts, parse_memory
 from vidtok_runtime.streaming.tiled_graph import margin_of
 from vidtok_runtime.streaming.tiles import Tiling, cuts
 from vidtok_runtime.tokens.tokens import Tokens
 from vidtok_runtime.tools.demo import synthetic_frame
+from vidtok_runtime.video import look_ahead
 from vidtok_runtime.video.writer import VideoWriter
 
 ROLES = ("encoder", "decoder")
@@ -204,6 +207,48 @@ def fit(rows: Path) -> None:
                 f"  {what:<46}{row['peak'] / MIB:8.0f} MiB, fitted {guess / row['peak'] - 1:+.1%}, "
                 f"stored {stored / row['peak'] - 1:+.1%}"
             )
+
+
+@main.command()
+def header() -> None:
+    """The numbers of predictions for C++, as its header `memory_costs.hpp`."""
+    costs = "".join(
+        f'    {{{{"{provider}", "{role}"}}, {{{", ".join(map(str, asdict(row).values()))}}}}},\n'
+        for (provider, role), row in COSTS.items()
+    )
+    fields = ", ".join(asdict(next(iter(COSTS.values()))))
+    engine, times = predict.UNMEASURED
+
+    def table(numbers: dict[str, int]) -> str:
+        return ", ".join(f'{{"{name}", {number}}}' for name, number in numbers.items())
+
+    click.echo(
+        f"""// Written by `python scripts/memory.py header`; vidtok_runtime/memory/predict.py has the numbers and what they mean.
+#pragma once
+
+#include <map>
+#include <string>
+#include <utility>
+
+namespace vidtok::detail {{
+
+struct Costs {{
+    double {fields};
+}};
+
+inline const std::map<std::pair<std::string, std::string>, Costs> costs{{  // by provider and role
+{costs}}};
+inline const std::string unmeasured_engine = "{engine}";
+constexpr double unmeasured_times = {times};
+inline const std::map<std::string, double> pixel_copies{{{table(predict.PIXEL_COPIES)}}};
+inline const std::map<std::string, double> command_mib{{{table(predict.COMMAND)}}};
+constexpr double read_bytes = {predict.READ}, write_bytes = {predict.WRITE}, write_frame_bytes = {predict.WRITE_FRAME};
+constexpr double writers_a_core = {predict.WRITERS_A_CORE};
+constexpr double usual_ahead = {look_ahead.USUAL}, least_ahead = {look_ahead.LEAST}, pixels_ahead = {look_ahead.PIXELS};
+constexpr double in_hand = {predict.IN_HAND};
+
+}}  // namespace vidtok::detail"""
+    )
 
 
 def _clip(path: Path, frames: int, height: int, width: int) -> None:

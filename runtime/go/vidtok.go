@@ -61,6 +61,7 @@ func LoadOnnxRuntime(path string) error {
 type Options struct {
 	Provider, Precision             string
 	Threads, Chunk, MaxTile, Window int
+	MaxMemory                       uint64 // bytes that the process may take
 	Normalize                       bool
 }
 
@@ -88,6 +89,7 @@ func Open(folder string, options Options) (*Tokenizer, error) {
 	}
 	given.threads, given.chunk = C.size_t(options.Threads), C.size_t(options.Chunk)
 	given.max_tile, given.window = C.size_t(options.MaxTile), C.size_t(options.Window)
+	given.max_memory = C.size_t(options.MaxMemory)
 	if options.Normalize {
 		given.normalize = 1
 	}

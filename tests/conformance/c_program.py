@@ -29,21 +29,33 @@ def needs(*tools: str) -> None:
             pytest.skip(f"{tool} is not installed")
 
 
-def headers() -> Path:
-    """The folder above ONNX Runtime's headers; skips where there is none."""
+def find_headers() -> Path | None:
+    """The folder above ONNX Runtime's headers."""
     for root in (os.environ.get("ONNXRUNTIME_ROOT"), BUILD / "onnxruntime/usr", "/usr"):
         if root and list(Path(root).glob("include/**/onnxruntime_cxx_api.h")):
             return Path(root)
-    pytest.skip("ONNX Runtime's headers are not here; scripts/test_tools.sh gets them, or set ONNXRUNTIME_ROOT")
+    return None
+
+
+def find_onnxruntime() -> Path | None:
+    """The library of ONNX Runtime inside its Python package."""
+    spec = importlib.util.find_spec("onnxruntime")
+    found = Path(spec.origin).parent.glob("capi/libonnxruntime.so.*") if spec and spec.origin else iter(())
+    return next(found, None)
+
+
+def headers() -> Path:
+    """As `find_headers`; skips where there are none."""
+    if (found := find_headers()) is None:
+        pytest.skip("ONNX Runtime's headers are not here; scripts/test_tools.sh gets them, or set ONNXRUNTIME_ROOT")
+    return found
 
 
 def onnxruntime() -> Path:
-    """The library of ONNX Runtime inside its Python package; skips where it is not installed."""
-    spec = importlib.util.find_spec("onnxruntime")
-    found = list(Path(spec.origin).parent.glob("capi/libonnxruntime.so.*")) if spec and spec.origin else []
-    if not found:
+    """As `find_onnxruntime`; skips where it is not installed."""
+    if (found := find_onnxruntime()) is None:
         pytest.skip("the Python package onnxruntime is not installed, or has no library of its own")
-    return found[0]
+    return found
 
 
 def build_library(name: str, *options: str) -> Path:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from c_program import find_headers, find_onnxruntime, headers, onnxruntime
 from cpp_program import (
     BUILD,
     BUILD_PLAIN,
@@ -26,12 +27,39 @@ from vidtok_runtime.tools.demo import synthetic_frame
 QUICK = {"CMAKE_BUILD_TYPE": "Test", "CXXFLAGS": "-O1"}
 
 
+def with_onnxruntime() -> str:
+    """Options of CMake for ONNX Runtime's headers and the library of its Python package, where both are here."""
+    root, library = find_headers(), find_onnxruntime()
+    if root is None or library is None:
+        return ""
+    name = BUILD / "lib/libonnxruntime.so.1"  # by which programs look for it
+    if not name.exists() or not name.samefile(library):
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.unlink(missing_ok=True)
+        name.symlink_to(library)
+    return f"-DVIDTOK_ONNXRUNTIME=ON -DONNXRUNTIME_ROOT='{root}' -DONNXRUNTIME_LIBRARY='{name}'"
+
+
 @pytest.fixture(scope="session")
-def plain(shared: Path) -> Build:
+def openvino(shared: Path) -> Build:
+    """By the commands of docs/cpp.md; it has ONNX Runtime, too, where that is here."""
     needs_tools()
     with FileLock(shared / "cpp.lock"):
-        bash(BUILD_PLAIN, **QUICK)
+        bash(BUILD_PLAIN.replace("-S runtime/cpp", f"-S runtime/cpp {with_onnxruntime()}"), **QUICK)
     return Build(BUILD)
+
+
+@pytest.fixture(scope="session")
+def cpu(openvino: Build) -> Build:
+    headers()
+    onnxruntime()
+    return replace(openvino, provider="cpu")
+
+
+@pytest.fixture(scope="session")
+def plain(openvino: Build) -> Build:
+    """For what does not depend on the engine: with the one that starts in less time."""
+    return replace(openvino, provider="cpu") if find_headers() and find_onnxruntime() else openvino
 
 
 @pytest.fixture(scope="session")
@@ -43,25 +71,18 @@ def sanitized(shared: Path) -> Build:
     return Build(BUILD / "sanitized")
 
 
-@pytest.fixture(scope="session")
-def ort(shared: Path) -> Build:
-    """ONNX Runtime, where its C++ headers are."""
-    needs_tools()
-    root = Path(os.environ.get("ONNXRUNTIME_ROOT", "/usr"))
-    if not list(root.glob("include/**/onnxruntime_cxx_api.h")):
-        pytest.skip("ONNX Runtime's C++ headers are not here; set ONNXRUNTIME_ROOT to a folder with include and lib")
-    with FileLock(shared / "cpp-ort.lock"):
-        bash(
-            f"cmake -S runtime/cpp -B runtime/cpp/build/ort -DVIDTOK_OPENVINO=OFF -DVIDTOK_ONNXRUNTIME=ON "
-            f"-DONNXRUNTIME_ROOT='{root}'\n"
-            "cmake --build runtime/cpp/build/ort --target vidtok_program vidtok_conformance",
-            **QUICK,
-        )
-    return Build(BUILD / "ort", "cpu")
+SANITIZERS = pytest.param("sanitized", marks=pytest.mark.slow)
 
 
-@pytest.fixture(params=["plain", pytest.param("sanitized", marks=pytest.mark.slow), "ort"])
+@pytest.fixture(params=["openvino", "cpu", SANITIZERS])
 def build(request: pytest.FixtureRequest) -> Build:
+    """Each engine."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["plain", SANITIZERS])
+def either(request: pytest.FixtureRequest) -> Build:
+    """For what does not depend on the engine, but on our own memory."""
     return request.getfixturevalue(request.param)
 
 

@@ -86,7 +86,7 @@ class Build:
     def conform(self, cases: Path = KIT / "cases.json", *tile: int) -> list[str]:
         """A line for each case of a kit; tile: pixels of the largest."""
         done = subprocess.run(
-            [self.folder / "vidtok_conformance", cases, self.provider, *map(str, tile)],
+            [self.folder / "vidtok_tests", "conformance", cases, self.provider, *map(str, tile)],
             env=environment(TBB_ENABLE_SANITIZERS="1"),
             capture_output=True,
             text=True,

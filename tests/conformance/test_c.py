@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from c_program import needs, onnxruntime
 from cases import KIT, Case, every_case, pieces, read_cases
 from cpp_program import leftovers
 
+from vidtok_runtime.bundle.manifest import read_manifest
+from vidtok_runtime.errors import InputError
+from vidtok_runtime.memory.planner import CallPlan
+from vidtok_runtime.memory.plans import Plans
 from vidtok_runtime.tools.demo import synthetic_frame
 
 pytest_plugins = ["c_builds"]
@@ -164,6 +169,34 @@ def test_tiles_are_whole_frames(api: Library, open_tokenizer: Callable[..., C.c_
     assert np.abs(whole - tiled).max() < 1e-5 * np.abs(whole).max()
     with pytest.raises(RefusedError, match=r"INPUT_ERROR.*pixels at least"):
         api.open("encoder_open", open_tokenizer(KL, max_tile=1), 0)
+
+
+def test_a_limit_of_memory(api: Library, open_tokenizer: Callable[..., C.c_void_p]) -> None:
+    clip = np.stack([synthetic_frame(3 * i, 101, 139) for i in range(5)])
+    whole = encode(api, open_tokenizer(KL), clip, [5])
+    manifest = read_manifest(KL)
+
+    def plan(limit: int, *roles: str) -> CallPlan:
+        return Plans(manifest, "cpu", limit, partial(manifest.chain, provider="cpu", precision=None)).plan(
+            roles, "encoder", manifest.stream, 101, 139
+        )
+
+    limit = next(limit for limit in range(plan(10**12, "encoder").peak, 0, -(10**6)) if plan(limit, "encoder").in_tiles)
+    tokenizer = open_tokenizer(KL, max_memory=limit)
+    tiled = encode(api, tokenizer, clip, [2, 3])
+    assert np.abs(whole - tiled).max() < 1e-5 * np.abs(whole).max()
+
+    # Streams of both roles do not fit together; as soon as one is freed its graphs are, too.
+    with pytest.raises(InputError) as told:
+        plan(limit, "decoder", "encoder")
+    decoder = api.open("decoder_open", tokenizer, 0, 0, 0)
+    with pytest.raises(RefusedError) as caught:
+        encode(api, tokenizer, clip, [5])
+    assert (caught.value.status, caught.value.text) == ("VIDTOK_INPUT_ERROR", str(told.value))
+    api.call("decoder_free", decoder)
+    assert np.array_equal(encode(api, tokenizer, clip, [2, 3]), tiled)
+    with pytest.raises(RefusedError, match=r"INPUT_ERROR.*leave max_tile out"):
+        open_tokenizer(KL, max_memory=limit, max_tile=100)
 
 
 def test_refusals(api: Library, open_tokenizer: Callable[..., C.c_void_p], tmp_path: Path) -> None:

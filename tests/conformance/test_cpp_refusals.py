@@ -32,30 +32,30 @@ from vidtok_runtime.bundle.manifest import read_manifest
 pytest_plugins = ["cpp_builds"]
 
 
-def test_bad_input_is_one_line(build: Build, raw: Path, pixels: np.ndarray, tmp_path: Path) -> None:
-    tokens = encode(build, raw, tmp_path / "clip.safetensors")
+def test_bad_input_is_one_line(either: Build, raw: Path, pixels: np.ndarray, tmp_path: Path) -> None:
+    tokens = encode(either, raw, tmp_path / "clip.safetensors")
     before = tokens.read_bytes()
     out = tmp_path / "out.safetensors"
     size = ("--size", f"{WIDTH}x{HEIGHT}")
     clip = y4m(tmp_path / "clip.y4m", pixels, "yuv444p")
     cut = tmp_path / "cut.y4m"
     cut.write_bytes(clip.read_bytes()[:-100])
-    assert "middle of frame 20" in build.run("encode", FSQ, cut, out, code=1)
+    assert "middle of frame 20" in either.run("encode", FSQ, cut, out, code=1)
     short = tmp_path / "short.rgb"
     short.write_bytes(raw.read_bytes()[:-1])
-    assert "middle of frame 20" in build.run("encode", FSQ, short, out, *size, code=1)
+    assert "middle of frame 20" in either.run("encode", FSQ, short, out, *size, code=1)
     deep = y4m(tmp_path / "deep.y4m", pixels, "yuv422p")
-    assert "C422" in build.run("encode", FSQ, deep, out, code=1)
+    assert "C422" in either.run("encode", FSQ, deep, out, code=1)
     empty = tmp_path / "empty.rgb"
     empty.touch()
-    assert "no frames" in build.run("encode", FSQ, empty, out, *size, code=1)
-    assert "--size" in build.run("encode", FSQ, raw, out, code=1)
-    assert "no file" in build.run("encode", FSQ, tmp_path / "absent.y4m", out, code=1)
-    assert "manifest.json" in build.run("encode", tmp_path / "absent", raw, out, *size, code=1)
-    assert "exists already" in build.run("encode", FSQ, raw, tokens, *size, code=1)
-    assert "does not exist" in build.run("encode", FSQ, raw, tmp_path / "no/where.safetensors", *size, code=1)
-    assert "fsq-32768" in build.run("decode", KL, tokens, tmp_path / "out.rgb", code=1)
-    assert ".y4m, .rgb or .f32" in build.run("decode", FSQ, tokens, tmp_path / "out.mp4", code=1)
+    assert "no frames" in either.run("encode", FSQ, empty, out, *size, code=1)
+    assert "--size" in either.run("encode", FSQ, raw, out, code=1)
+    assert "no file" in either.run("encode", FSQ, tmp_path / "absent.y4m", out, code=1)
+    assert "manifest.json" in either.run("encode", tmp_path / "absent", raw, out, *size, code=1)
+    assert "exists already" in either.run("encode", FSQ, raw, tokens, *size, code=1)
+    assert "does not exist" in either.run("encode", FSQ, raw, tmp_path / "no/where.safetensors", *size, code=1)
+    assert "fsq-32768" in either.run("decode", KL, tokens, tmp_path / "out.rgb", code=1)
+    assert ".y4m, .rgb or .f32" in either.run("decode", FSQ, tokens, tmp_path / "out.mp4", code=1)
     assert tokens.read_bytes() == before
     assert not out.exists()
     assert not leftovers(tmp_path)
@@ -77,17 +77,17 @@ def test_only_regular_files_are_replaced(plain: Build, raw: Path, tmp_path: Path
     assert not leftovers(tmp_path)
 
 
-def test_altered_bundles_are_refused(build: Build, raw: Path, tmp_path: Path) -> None:
+def test_altered_bundles_are_refused(either: Build, raw: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(FSQ, bundle)
     call = ("encode", bundle, raw, tmp_path / "out.safetensors", "--size", f"{WIDTH}x{HEIGHT}")
     graph, manifest = bundle / "encoder.local.onnx", bundle / "manifest.json"
     sound, text = graph.read_bytes(), manifest.read_text()
     graph.write_bytes(sound[:1000] + bytes([sound[1000] ^ 1]) + sound[1001:])
-    assert "altered" in build.run(*call, code=1)
+    assert "altered" in either.run(*call, code=1)
     graph.write_bytes(b"garbage")
     manifest.write_text(text.replace(hashlib.sha256(sound).hexdigest(), hashlib.sha256(b"garbage").hexdigest()))
-    assert "cannot be used" in build.run(*call, code=1)
+    assert "cannot be used" in either.run(*call, code=1)
     graph.write_bytes(sound)
     for before, after in (
         ('"N 8 2 H W"', '"N 9 2 H W"'),
@@ -101,23 +101,23 @@ def test_altered_bundles_are_refused(build: Build, raw: Path, tmp_path: Path) ->
     ):
         assert before in text
         manifest.write_text(text.replace(before, after))
-        build.run(*call, code=1)
+        either.run(*call, code=1)
     graph.unlink()
     manifest.write_text(text)
-    assert "encoder.local.onnx is missing" in build.run(*call, code=1)
+    assert "encoder.local.onnx is missing" in either.run(*call, code=1)
     assert not (tmp_path / "out.safetensors").exists()
 
 
-def test_outputs_of_other_sizes(plain: Build, raw: Path, tmp_path: Path) -> None:
+def test_outputs_of_other_sizes(build: Build, raw: Path, tmp_path: Path) -> None:
     state = read_manifest(FSQ).graphs[0].states[2].output
     for output, axis in (("indices", 1), ("indices", 3), ("latent", 3), (state, 0), (state, 3)):
         bundle = lying_bundle(tmp_path / f"{output}-{axis}", output, axis)
         words = ("encode", bundle, raw, tmp_path / "x.safetensors", "--size", f"{WIDTH}x{HEIGHT}")
-        assert output in plain.run(*words, code=1)
+        assert output in build.run(*words, code=1)
     assert not leftovers(tmp_path)
 
 
-def test_weights_outside_the_graph_are_refused(build: Build, tmp_path: Path) -> None:
+def test_weights_outside_the_graph_are_refused(either: Build, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(FSQ, bundle)
     graph, manifest = bundle / "encoder.local.onnx", bundle / "manifest.json"
@@ -125,14 +125,14 @@ def test_weights_outside_the_graph_are_refused(build: Build, tmp_path: Path) -> 
     # A model (field 7) whose graph (5) has a tensor (14) that lies elsewhere.
     graph.write_bytes(bytes([7 << 3 | 2, 4, 5 << 3 | 2, 2, 14 << 3, 1]))
     manifest.write_text(manifest.read_text().replace(sound, hashlib.sha256(graph.read_bytes()).hexdigest()))
-    assert "in other files" in build.run("info", bundle, "--verify", code=1)
+    assert "in other files" in either.run("info", bundle, "--verify", code=1)
 
 
-def test_damaged_text_never_crashes(build: Build, raw: Path, tmp_path: Path) -> None:
+def test_damaged_text_never_crashes(either: Build, raw: Path, tmp_path: Path) -> None:
     chance = random.Random(7)
     bundle, tokens = tmp_path / "bundle", tmp_path / "clip.safetensors"
     shutil.copytree(FSQ, bundle)
-    encode(build, raw, tokens)
+    encode(either, raw, tokens)
 
     def damage(content: bytes, reach: int) -> bytes:
         kind, at = chance.randrange(4), chance.randrange(reach)
@@ -145,7 +145,7 @@ def test_damaged_text_never_crashes(build: Build, raw: Path, tmp_path: Path) -> 
         for content in [b"", b"{", b"[" * 5000, sound[: len(sound) // 2], *(damage(sound, reach) for _ in range(30))]:
             file.write_bytes(content)
             done = subprocess.run(
-                [build.folder / "vidtok", "info", target, "--verify"],
+                [either.folder / "vidtok", "info", target, "--verify"],
                 capture_output=True,
                 text=True,
                 errors="replace",

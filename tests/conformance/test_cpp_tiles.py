@@ -25,12 +25,19 @@ FRAMES, HEIGHT, WIDTH = 11, 101, 139  # 26 x 35 latents, three pixels of the fir
 PUSHES = [[1] * FRAMES, [5, 1, 5]]
 TOLERANCE = 1e-5  # of the largest value
 BUNDLES = ["fsq-causal", "kl-causal-v1.1", "fsq-noncausal", "wan-causal"]
+# Every bundle on one engine and one on each other: how a frame is cut does not depend on the engine.
+ENGINES = [
+    *(("plain", name) for name in BUNDLES),
+    ("openvino", "kl-causal-v1.1"),
+    *(pytest.param("openvino", name, marks=pytest.mark.slow) for name in BUNDLES if name != "kl-causal-v1.1"),
+    *(pytest.param("sanitized", name, marks=pytest.mark.slow) for name in BUNDLES),
+]
 
 
 @pytest.mark.parametrize("name", ["plain", pytest.param("sanitized", marks=pytest.mark.slow)])
 def test_cuts_and_graphs_in_whole_numbers(name: str, request: pytest.FixtureRequest) -> None:
     build: Build = request.getfixturevalue(name)
-    command = [build.folder / "vidtok_tiles", KIT / "tiles.json"]
+    command = [build.folder / "vidtok_tests", "tiles", KIT / "tiles.json"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     cuts, runs = done.stdout.splitlines()
@@ -67,8 +74,11 @@ def least(bundle: Path) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("name", BUNDLES)
-def test_tiles_are_whole_frames_in_every_chunking(build: Build, name: str, clip: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("engine", "name"), ENGINES)
+def test_tiles_are_whole_frames_in_every_chunking(
+    engine: str, name: str, clip: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    build: Build = request.getfixturevalue(engine)
     data, frames = coded(build, KIT / name, clip, tmp_path)
     one = {
         "name": name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,19 @@ def test_errors_are_the_library_s(coder: Coder, tmp_path: Path) -> None:
     assert out.read_bytes() == before
     out.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
     assert "checksum" in coder.run("decode", case.bundle, out, tmp_path / "y.f32", 1, code=1)
+
+
+def test_a_limit_of_memory(coder: Coder, tmp_path: Path) -> None:
+    case = read_cases()[0]
+    frames, height, width = case.size
+    words = ("encode", case.bundle, case.input, tmp_path / "clip.safetensors", width, height, 25, frames)
+    tight, roomy = (
+        replace(coder, environment={**coder.environment, "VIDTOK_MAX_MEMORY": limit})
+        for limit in ("60000000", "3000000000")
+    )
+    assert f"{width}x{height} does not fit into 60MB with " in tight.run(*words, code=1)
+    roomy.run(*words)
+    case.check_token_file(tmp_path / "clip.safetensors")
 
 
 def test_the_program_of_the_page(paths: dict[str, str], prefix: Path, tmp_path: Path) -> None:

@@ -31,9 +31,9 @@ vidtok_status guarded(Action action) noexcept {
     } catch (const OutputError& error) {
         return failed(VIDTOK_OUTPUT_ERROR, error.what());
     } catch (const std::bad_alloc&) {
-        return failed(VIDTOK_MEMORY_ERROR, "there is not enough memory; make max_tile or chunk smaller");
+        return failed(VIDTOK_MEMORY_ERROR, "there is not enough memory; set max_memory, or make frames smaller");
     } catch (const std::length_error&) {
-        return failed(VIDTOK_MEMORY_ERROR, "there is not enough memory; make max_tile or chunk smaller");
+        return failed(VIDTOK_MEMORY_ERROR, "there is not enough memory; set max_memory, or make frames smaller");
     } catch (const std::exception& error) {
         return failed(VIDTOK_INTERNAL_ERROR, error.what());
     } catch (...) {

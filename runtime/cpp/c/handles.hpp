@@ -5,24 +5,12 @@
 #include <vidtok/token_writer.hpp>
 #include <vidtok/tokenizer.hpp>
 
-#include <mutex>
-
 #include "border.hpp"
 
 namespace vidtok::c {
 
-/// A tokenizer that several threads may ask for streams; its streams hold it, too.
-struct SharedTokenizer {
-    Tokenizer tokenizer;
-    std::mutex turn;  // of opening a stream, which may load graphs
-
-    /// A new stream, by an action that gets the tokenizer.
-    template <class Action>
-    auto open(Action action) {
-        const std::lock_guard<std::mutex> one_at_a_time(turn);
-        return action(tokenizer);
-    }
-};
+/// A tokenizer, which its streams hold, too.
+using SharedTokenizer = std::shared_ptr<const Tokenizer>;
 
 /// As C sees tokens that stay where they are.
 inline vidtok_tokens view(const Tokens& tokens) {
@@ -59,11 +47,11 @@ inline Tokens copy(const vidtok_tokens& given) {
 }  // namespace vidtok::c
 
 struct vidtok_tokenizer {
-    std::shared_ptr<vidtok::c::SharedTokenizer> shared;
+    vidtok::c::SharedTokenizer tokenizer;
 };
 
 struct vidtok_encoder {
-    std::shared_ptr<vidtok::c::SharedTokenizer> shared;
+    vidtok::c::SharedTokenizer tokenizer;
     std::optional<std::size_t> gop;
     vidtok::Encoder encoder;
     vidtok::c::Stream stream = {};
@@ -74,7 +62,7 @@ struct vidtok_encoder {
 };
 
 struct vidtok_decoder {
-    std::shared_ptr<vidtok::c::SharedTokenizer> shared;
+    vidtok::c::SharedTokenizer tokenizer;
     vidtok::Decoder decoder;
     vidtok::c::Stream stream = {};
     vidtok::Frames latest = {};
@@ -87,7 +75,7 @@ struct vidtok_reader {
 };
 
 struct vidtok_writer {
-    std::shared_ptr<vidtok::c::SharedTokenizer> shared;
+    vidtok::c::SharedTokenizer tokenizer;
     vidtok::TokenWriter writer;
     vidtok::c::Stream stream = {};
 };

@@ -8,10 +8,8 @@ vidtok_status vidtok_encoder_open(vidtok_tokenizer* tokenizer, size_t gop, vidto
         need(tokenizer, "tokenizer");
         need(encoder, "encoder");
         const std::optional<std::size_t> latents = gop ? std::optional(gop) : std::nullopt;
-        const auto& shared = tokenizer->shared;
-        *encoder = shared->open([&](vidtok::Tokenizer& tok) {
-            return new vidtok_encoder{shared, latents, tok.encoder(latents)};
-        });
+        const SharedTokenizer& tok = tokenizer->tokenizer;
+        *encoder = new vidtok_encoder{tok, latents, tok->encoder(latents)};
     });
 }
 
@@ -51,8 +49,8 @@ vidtok_status vidtok_decoder_open(vidtok_tokenizer* tokenizer, size_t num_frames
         need(decoder, "decoder");
         const auto given = [](std::size_t n) { return n ? std::optional(n) : std::nullopt; };
         const vidtok::Crop crop{given(num_frames), given(height), given(width)};
-        const auto& shared = tokenizer->shared;
-        *decoder = shared->open([&](vidtok::Tokenizer& tok) { return new vidtok_decoder{shared, tok.decoder(crop)}; });
+        const SharedTokenizer& tok = tokenizer->tokenizer;
+        *decoder = new vidtok_decoder{tok, tok->decoder(crop)};
     });
 }
 
@@ -63,8 +61,8 @@ vidtok_status vidtok_decoder_open_file(vidtok_tokenizer* tokenizer, const vidtok
         need(reader, "reader");
         need(decoder, "decoder");
         const vidtok::TokenInfo& info = reader->reader.info();
-        const auto& shared = tokenizer->shared;
-        *decoder = shared->open([&](vidtok::Tokenizer& tok) { return new vidtok_decoder{shared, tok.decoder(info)}; });
+        const SharedTokenizer& tok = tokenizer->tokenizer;
+        *decoder = new vidtok_decoder{tok, tok->decoder(info)};
     });
 }
 

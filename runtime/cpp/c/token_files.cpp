@@ -100,9 +100,10 @@ vidtok_status vidtok_writer_open(vidtok_tokenizer* tokenizer, const char* path, 
         need(tokenizer, "tokenizer");
         need(path, "path");
         need(writer, "writer");
-        const auto& codes = tokenizer->shared->tokenizer.manifest().stream.codebook_size;
-        *writer = new vidtok_writer{tokenizer->shared, vidtok::TokenWriter(vidtok::detail::path_of(path), codes,
-                                                                           half != 0, force != 0)};
+        const SharedTokenizer& tok = tokenizer->tokenizer;
+        const auto& codes = tok->manifest().stream.codebook_size;
+        *writer = new vidtok_writer{
+            tok, vidtok::TokenWriter(vidtok::detail::path_of(path), codes, half != 0, force != 0)};
     });
 }
 
@@ -110,7 +111,7 @@ vidtok_status vidtok_writer_append(vidtok_writer* writer, const vidtok_tokens* t
     if (writer == nullptr) return failed(VIDTOK_INPUT_ERROR, "writer is NULL");
     return writer->stream.use([&] {
         need(tokens, "tokens");
-        const bool codes = writer->shared->tokenizer.manifest().stream.codebook_size.has_value();
+        const bool codes = writer->tokenizer->manifest().stream.codebook_size.has_value();
         if (tokens->count && (tokens->indices != nullptr) != codes) {
             throw vidtok::InputError(codes ? "this file takes indices" : "this file takes latents");
         }
@@ -122,13 +123,14 @@ vidtok_status vidtok_writer_finish(vidtok_writer* writer, const vidtok_encoder* 
     if (writer == nullptr) return failed(VIDTOK_INPUT_ERROR, "writer is NULL");
     return writer->stream.use([&] {
         need(encoder, "encoder");
-        if (encoder->shared != writer->shared) throw vidtok::InputError("encoder and writer have different tokenizers");
+        if (encoder->tokenizer != writer->tokenizer) {
+            throw vidtok::InputError("encoder and writer have different tokenizers");
+        }
         if (!encoder->finished) throw vidtok::InputError("the encoder is not finished");
         const std::size_t frames = encoder->encoder.num_frames();
         if (frames == 0) throw vidtok::InputError("there are no frames");
         const vidtok_times shown = times != nullptr ? *times : vidtok_times{};
-        vidtok::TokenInfo info =
-            writer->shared->tokenizer.describe(frames, encoder->height, encoder->width, encoder->gop);
+        vidtok::TokenInfo info = writer->tokenizer->describe(frames, encoder->height, encoder->width, encoder->gop);
         info.fps = checked(shown.fps, "fps");
         info.time_base = checked(shown.time_base, "time_base");
         writer->writer.close(info, timestamps(shown, frames));

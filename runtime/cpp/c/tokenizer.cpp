@@ -15,12 +15,12 @@ vidtok_status vidtok_tokenizer_open(const char* folder, const vidtok_options* op
         settings.window = asked.window;
         settings.normalize = asked.normalize != 0;
         settings.max_tile = asked.max_tile;
+        settings.max_memory = asked.max_memory;
         constexpr std::size_t max_threads = 4096;
         if (asked.threads > max_threads) throw vidtok::InputError("threads are 4096 at most");
         vidtok::Engine engine = load_engine(asked.provider != nullptr ? asked.provider : "cpu", asked.threads);
-        auto shared = std::shared_ptr<SharedTokenizer>(new SharedTokenizer{
-            vidtok::Tokenizer(vidtok::detail::path_of(folder), std::move(engine), settings), {}});
-        *tokenizer = new vidtok_tokenizer{std::move(shared)};
+        *tokenizer = new vidtok_tokenizer{std::make_shared<const vidtok::Tokenizer>(
+            vidtok::detail::path_of(folder), std::move(engine), settings)};
     });
 }
 
@@ -28,7 +28,7 @@ vidtok_status vidtok_tokenizer_info(const vidtok_tokenizer* tokenizer, vidtok_bu
     return guarded([&] {
         need(tokenizer, "tokenizer");
         need(bundle, "bundle");
-        const vidtok::Tokenizer& tok = tokenizer->shared->tokenizer;
+        const vidtok::Tokenizer& tok = *tokenizer->tokenizer;
         const vidtok::Manifest& manifest = tok.manifest();
         const vidtok::StreamSpec& stream = manifest.stream;
         *bundle = {manifest.family.c_str(),

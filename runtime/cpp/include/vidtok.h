@@ -42,7 +42,7 @@ enum {
     VIDTOK_PROVIDER_ERROR = 4,   /* an engine that is not here or fails */
     VIDTOK_INPUT_ERROR = 5,      /* an argument that does not fit */
     VIDTOK_OUTPUT_ERROR = 6,     /* a target that exists or cannot be written */
-    VIDTOK_MEMORY_ERROR = 7,     /* not enough memory; see chunk and max_tile */
+    VIDTOK_MEMORY_ERROR = 7,     /* not enough memory; see max_memory */
     VIDTOK_INTERNAL_ERROR = 8    /* anything else */
 };
 
@@ -72,6 +72,8 @@ typedef struct vidtok_options {
     size_t threads;        /* of the engine; 0: one a core that the process may use */
     size_t chunk;          /* frames a call at most; 0: as the manifest says. Changes no more than last digits */
     size_t max_tile;       /* pixels along an axis computed at once at most, which saves memory; 0: whole frames */
+    size_t max_memory;     /* bytes that the process may take, as far as can be predicted: calls become shorter, then
+                            * frames are cut into tiles. VIDTOK_INPUT_ERROR of a push says what would fit; 0: no limit */
     size_t window;         /* frames a group, for bundles that leave it open; 0: as the manifest says */
     int32_t normalize;     /* not 0: encoders apply the bundle's latent mean and scale */
 } vidtok_options;

@@ -9,13 +9,12 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
-#include <ctime>
 #include <optional>
 #include <string>
 #include <thread>
 
-/// A thread that waits for SIGINT and SIGTERM, which no other thread sees: the first one sets `interrupted`, the second
-/// ends the process, as does the end of the time. So even a call of an engine that never returns is ended.
+/// A thread waits for SIGINT and SIGTERM, which no other thread sees: the first one sets `interrupted`, the second ends the
+/// process, as does another thread when the time is over. So even a call of an engine that never returns is ended.
 class Ending {
 public:
     std::atomic<bool> interrupted{false};
@@ -30,25 +29,19 @@ public:
 
     /// Watch until the process ends; after so many seconds, if some are given, end it.
     void watch(std::optional<double> seconds) {
-        std::thread([this, seconds] { run(seconds); }).detach();
+        std::thread([this] {
+            for (int number = 0; sigwait(&signals_, &number) == 0;) {
+                if (interrupted.exchange(true)) end(128 + number, "ended by a second signal");
+            }
+        }).detach();
+        if (!seconds) return;
+        std::thread([limit = std::chrono::duration<double>(*seconds)] {
+            std::this_thread::sleep_for(limit);
+            end(1, "it took longer than --time-limit and was ended");
+        }).detach();
     }
 
 private:
-    using Clock = std::chrono::steady_clock;
-
-    void run(std::optional<double> seconds) {
-        const Clock::time_point begin = Clock::now();
-        while (true) {
-            double left = 3600;
-            if (seconds) left = *seconds - std::chrono::duration<double>(Clock::now() - begin).count();
-            if (left <= 0) end(1, "it took longer than --time-limit and was ended");
-            timespec patience{static_cast<std::time_t>(left), 0};
-            patience.tv_nsec = static_cast<long>((left - static_cast<double>(patience.tv_sec)) * 1e9);
-            const int number = sigtimedwait(&signals_, nullptr, &patience);
-            if (number > 0 && interrupted.exchange(true)) end(128 + number, "ended by a second signal");
-        }
-    }
-
     /// Remove the parts of outputs and end the process without asking its other threads.
     [[noreturn]] static void end(int code, const std::string& reason) {
         vidtok::discard_parts();

@@ -51,16 +51,26 @@ private:
 
 vidtok::Tokenizer open_tokenizer(const Options& options) {
     const std::string provider = options.provider.empty() ? built_in().front() : options.provider;
-    return {options.files[0],
-            make_engine(provider, options.threads),
-            {options.precision, options.chunk, options.window, options.normalize, options.max_tile}};
+    const vidtok::TokenizerOptions settings{options.precision, options.chunk,    options.window,
+                                            options.normalize, options.max_tile, options.max_memory};
+    return {options.files[0], make_engine(provider, options.threads), settings};
+}
+
+/// Latents of a call, with a line about the plan where there is a limit of memory.
+std::size_t chunk_of(const vidtok::Tokenizer& tok, const std::string& role, std::size_t height, std::size_t width,
+                     bool quiet) {
+    const vidtok::CallPlan plan = tok.plan(role, height, width);
+    if (plan.peak && !quiet) std::fprintf(stderr, "vidtok: %s\n", plan.text.c_str());
+    return plan.chunk;
 }
 
 void encode(const Options& options, const Ending& ending) {
-    vidtok::Tokenizer tok = open_tokenizer(options);
+    const vidtok::Tokenizer tok = open_tokenizer(options);
     FrameReader reader(options.files[1], options.raw);
     vidtok::TokenWriter writer(options.files[2], tok.manifest().stream.codebook_size, options.half, options.force);
     vidtok::Encoder encoder = tok.encoder(options.gop);
+    const std::size_t chunk = chunk_of(tok, "encoder", reader.height, reader.width, options.quiet);
+    const std::size_t at_once = chunk * tok.manifest().stream.time_factor;
     std::vector<std::int64_t> pts;  // the one thing that grows: eight bytes a frame
     {
         Progress progress("encode", reader.total, options.quiet, ending);
@@ -68,7 +78,7 @@ void encode(const Options& options, const Ending& ending) {
         for (bool more = true; more;) {
             frames.clear();
             std::size_t count = 0;
-            while (count < tok.encoder_chunk() && (more = reader.next(frames))) ++count;
+            while (count < at_once && (more = reader.next(frames))) ++count;
             writer.append(encoder.push(frames.data(), count, reader.height, reader.width));
             while (pts.size() < encoder.num_frames()) pts.push_back(static_cast<std::int64_t>(pts.size()));
             progress.add(count);
@@ -89,7 +99,7 @@ void encode(const Options& options, const Ending& ending) {
 void decode(const Options& options, const Ending& ending) {
     if (options.window) throw UsageError("tokens decode in the windows that they were made in; leave --window out");
     if (options.normalize) throw UsageError("what a token file says is undone on its own; leave --normalize out");
-    vidtok::Tokenizer tok = open_tokenizer(options);
+    const vidtok::Tokenizer tok = open_tokenizer(options);
     const vidtok::TokenReader reader(options.files[1]);
     reader.verify();
     if (reader.info().precision != tok.precision()) {
@@ -104,7 +114,8 @@ void decode(const Options& options, const Ending& ending) {
             writer.write(frames);
             progress.add(frames.count);
         };
-        const std::size_t chunk = tok.decoder_chunk();
+        const vidtok::TokenInfo& info = reader.info();
+        const std::size_t chunk = chunk_of(tok, "decoder", info.height, info.width, options.quiet);
         for (std::size_t at = 0; at < reader.count(); at += chunk) deliver(decoder.push(reader.read(at, chunk)));
         deliver(decoder.finish());
     }
@@ -139,7 +150,7 @@ int main(int argc, char** argv) {
         report(error.what());
         return 2;
     } catch (const std::bad_alloc&) {
-        report("there is not enough memory; frames or calls are too large, see --max-tile and --chunk");
+        report("there is not enough memory; frames or calls are too large, see --max-memory");
     } catch (const std::exception& error) {
         report(error.what());
     }

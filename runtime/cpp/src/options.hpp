@@ -2,6 +2,7 @@
 #pragma once
 
 #include <vidtok/error.hpp>
+#include <vidtok/predict.hpp>
 #include <vidtok/token_info.hpp>
 
 #include <cstdlib>
@@ -24,6 +25,7 @@ struct Options {
     std::size_t threads = 0;
     std::size_t chunk = 0;
     std::size_t max_tile = 0;
+    std::size_t max_memory = 0;  // bytes
     std::size_t window = 0;
     std::optional<std::size_t> gop;
     RawFormat raw;
@@ -51,6 +53,8 @@ else BT.601.
   --threads N               CPU threads                                     [one a core]
   --precision NAME          as the bundle offers                            [its first]
   --chunk N                 frames a graph call at most                     [the bundle's]
+  --max-memory SIZE         as 4GB: shorter calls, then tiles, to stay      [no limit]
+                            below; the same result
   --max-tile N              pixels along an axis that are computed at once  [whole frames]
                             at most: less memory, the same result
   --window N                frames a group, where bundles leave it open     [the bundle's]
@@ -75,6 +79,14 @@ inline std::size_t parse_count(const std::string& name, const std::string& text)
         return static_cast<std::size_t>(vidtok::detail::parse_digits(text, 5, 1, 65536));
     } catch (const vidtok::FormatError&) {
         throw UsageError(name + " takes a whole number in 1..65536, got '" + text + "'");
+    }
+}
+
+inline std::size_t parse_size_of_memory(const std::string& text) {
+    try {
+        return vidtok::parse_memory(text);
+    } catch (const vidtok::InputError& error) {
+        throw UsageError("--max-memory: " + std::string(error.what()));
     }
 }
 
@@ -123,6 +135,8 @@ inline Options parse_options(const std::vector<std::string>& words) {
             options.threads = detail::parse_count(word, value());
         } else if (word == "--chunk") {
             options.chunk = detail::parse_count(word, value());
+        } else if (word == "--max-memory") {
+            options.max_memory = detail::parse_size_of_memory(value());
         } else if (word == "--max-tile") {
             options.max_tile = detail::parse_count(word, value());
         } else if (word == "--window") {

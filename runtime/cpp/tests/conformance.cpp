@@ -1,4 +1,4 @@
-// Runs every case of the conformance kit: `vidtok_conformance cases.json [provider]` prints one line a case.
+// Runs every case of the conformance kit: `conformance cases.json [provider [largest tile]]` prints one line a case.
 #include <vidtok/token_reader.hpp>
 #include <vidtok/tokenizer.hpp>
 
@@ -8,6 +8,9 @@
 #include <mutex>
 
 #include "../src/engines.hpp"
+#include "programs.hpp"
+
+namespace conformance_kit {
 
 namespace {
 
@@ -129,26 +132,21 @@ private:
 
 }  // namespace
 
-int main(int argc, char** argv) {
-    try {
-        if (argc < 2) {
-            throw vidtok::InputError("give cases.json of the kit, and perhaps a provider, and pixels of a tile");
-        }
-        const path file = argv[1];
-        const vidtok::Json json = vidtok::parse_json(vidtok::read_whole(file, std::size_t{1} << 24));
-        const Fields kit(json, "the kit");
-        if (kit.text("format") != "vidtok-conformance" || kit.integer("version", 0, 1000) != 1) {
-            throw vidtok::InputError(vidtok::detail::text_of(file) + " is no conformance kit of version 1");
-        }
-        const std::string provider = argc > 2 ? argv[2] : built_in().front();
-        const std::size_t max_tile = argc > 3 ? std::stoul(argv[3]) : 0;
-        bool all = true;
-        for (const Fields& one : kit.rows("cases")) {
-            all = Case(file.parent_path(), one, provider, max_tile).run() && all;
-        }
-        return all ? 0 : 1;
-    } catch (const std::exception& error) {
-        std::fprintf(stderr, "vidtok_conformance: %s\n", error.what());
-        return 2;
+}  // namespace conformance_kit
+
+int conformance(const Words& words) {
+    if (words.empty()) throw vidtok::InputError("give cases.json of the kit, and perhaps a provider, and pixels of a tile");
+    const vidtok::fs::path file = words[0];
+    const vidtok::Json json = vidtok::parse_json(vidtok::read_whole(file, std::size_t{1} << 24));
+    const vidtok::Fields kit(json, "the kit");
+    if (kit.text("format") != "vidtok-conformance" || kit.integer("version", 0, 1000) != 1) {
+        throw vidtok::InputError(vidtok::detail::text_of(file) + " is no conformance kit of version 1");
     }
+    const std::string provider = words.size() > 1 ? words[1] : built_in().front();
+    const std::size_t max_tile = words.size() > 2 ? std::stoul(words[2]) : 0;
+    bool all = true;
+    for (const vidtok::Fields& one : kit.rows("cases")) {
+        all = conformance_kit::Case(file.parent_path(), one, provider, max_tile).run() && all;
+    }
+    return all ? 0 : 1;
 }

@@ -1,9 +1,13 @@
-// Judges every case of refusals.json: `vidtok_refusals KIT [refusals.json]` prints the cases whose verdict is another.
+// Judges every case of refusals.json: `refusals KIT [refusals.json]` prints the cases whose verdict is another.
 #include <vidtok/token_reader.hpp>
 
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+
+#include "programs.hpp"
+
+namespace judging {
 
 namespace {
 
@@ -99,24 +103,22 @@ bool judge(const path& kit, const path& work, const Fields& one) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-    try {
-        if (argc < 2) throw vidtok::InputError("give the folder of the conformance kit, and perhaps a refusals.json");
-        const path kit = argv[1], file = argc > 2 ? path(argv[2]) : kit / "refusals.json";
-        const vidtok::Json json = vidtok::parse_json(vidtok::read_whole(file, max_bytes));
-        const Fields all(json, "the file");
-        if (all.text("format") != "vidtok-refusals" || all.integer("version", 0, 1000) != 1) {
-            throw vidtok::InputError(vidtok::detail::text_of(file) + " has no refusals of version 1");
-        }
-        const path work = vidtok::fs::temp_directory_path() / ("vidtok-refusals-" + vidtok::detail::process_id());
-        int wrong = 0;
-        const std::vector<Fields> cases = all.rows("cases");
-        for (const Fields& one : cases) wrong += !judge(kit, work, one);
-        vidtok::fs::remove_all(work);
-        std::printf("%d of %zu differ\n", wrong, cases.size());
-        return wrong ? 1 : 0;
-    } catch (const std::exception& error) {
-        std::fprintf(stderr, "vidtok_refusals: %s\n", error.what());
-        return 2;
+}  // namespace judging
+
+int refusals(const Words& words) {
+    if (words.empty()) throw vidtok::InputError("give the folder of the conformance kit, and perhaps a refusals.json");
+    const vidtok::fs::path kit = words[0], file = words.size() > 1 ? vidtok::fs::path(words[1]) : kit / "refusals.json";
+    const vidtok::Json json = vidtok::parse_json(vidtok::read_whole(file, judging::max_bytes));
+    const vidtok::Fields all(json, "the file");
+    if (all.text("format") != "vidtok-refusals" || all.integer("version", 0, 1000) != 1) {
+        throw vidtok::InputError(vidtok::detail::text_of(file) + " has no refusals of version 1");
     }
+    const vidtok::fs::path work =
+        vidtok::fs::temp_directory_path() / ("vidtok-refusals-" + vidtok::detail::process_id());
+    int wrong = 0;
+    const std::vector<vidtok::Fields> cases = all.rows("cases");
+    for (const vidtok::Fields& one : cases) wrong += !judging::judge(kit, work, one);
+    vidtok::fs::remove_all(work);
+    std::printf("%d of %zu differ\n", wrong, cases.size());
+    return wrong ? 1 : 0;
 }

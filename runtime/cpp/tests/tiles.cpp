@@ -1,11 +1,15 @@
-// Cuts frames as tiles.json says, and runs graphs in tiles beside whole frames: `vidtok_tiles tiles.json`.
+// Cuts frames as tiles.json says, and runs graphs in tiles beside whole frames: `tiles tiles.json`.
 #include <cstdio>
 #include <random>
 
+#include "programs.hpp"
 #include "whole_numbers.hpp"
+
+namespace tiling {
 
 namespace {
 
+using vidtok::detail::cut;
 using vidtok::detail::smallest_tile;
 using vidtok::detail::Tiles;
 
@@ -48,17 +52,17 @@ int wrong_cuts(const std::vector<vidtok::Fields>& table) {
 
 using Clip = std::vector<vidtok::Step>;
 
-/// What a stream in calls of such lengths becomes; tiles: none: whole frames.
-Clip run(bool encodes, const std::optional<vidtok::detail::TileLimit>& tiles, const Clip& clip,
-         const std::vector<std::size_t>& calls, int streams) {
-    vidtok::StatefulChain chain({whole_numbers::graph(encodes)}, {{"odd", {vidtok::second_call}}}, tiles);
+/// What a stream in calls of such lengths becomes.
+Clip run(bool encodes, const vidtok::detail::Tiling& tiling, const Clip& clip, const std::vector<std::size_t>& calls,
+         int streams) {
+    const std::map<std::string, std::set<std::string>> flags{{"odd", {vidtok::second_call}}};
+    vidtok::StatefulChain chain({whole_numbers::graph(encodes)}, flags, whole_numbers::pixels);
     Clip out;
     for (int i = 0; i < streams; ++i) {  // nothing may be left of the stream before
-        chain.restart();
+        chain.restart(tiling);
         std::deque<vidtok::Step> waiting(clip.begin(), clip.end());
         for (const std::size_t size : calls) {
             for (vidtok::Step& step : chain.run(waiting, size, false)) out.push_back(std::move(step));
-            waiting.erase(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(size));
         }
     }
     return out;
@@ -77,7 +81,7 @@ int wrong_runs(int count) {
     for (int i = 0; i < count; ++i) {
         const bool encodes = i % 2 == 0;
         const std::size_t margin = *vidtok::detail::margin_of({whole_numbers::graph(encodes)->entry}, 4);
-        const vidtok::detail::TileLimit limit{whole_numbers::pixels, margin, draw(smallest_tile(margin), 16)};
+        const std::size_t most = draw(smallest_tile(margin), 16);
         const std::size_t height = draw(1, 24), width = draw(1, 24);
         std::vector<std::size_t> calls;
         for (std::size_t n = draw(1, 4); n > 0; --n) calls.push_back(draw(1, 3));
@@ -94,13 +98,16 @@ int wrong_runs(int count) {
                 clip.push_back(std::move(step));
             }
         }
-        const Clip expected = run(encodes, std::nullopt, clip, calls, 2), found = run(encodes, limit, clip, calls, 2);
-        tiled += std::max(height, width) > limit.most;
-        const vidtok::detail::TileLimit less{limit.multiple, margin - 1, limit.most};
-        narrow += !same(run(encodes, less, clip, calls, 2), expected);
+        const auto tiles = [&](std::size_t beside) {
+            return vidtok::detail::Tiling{cut(height, most, beside), cut(width, most, beside)};
+        };
+        const Clip expected = run(encodes, vidtok::detail::Tiling::whole(height, width), clip, calls, 2);
+        const Clip found = run(encodes, tiles(margin), clip, calls, 2);
+        tiled += std::max(height, width) > most;
+        narrow += !same(run(encodes, tiles(margin - 1), clip, calls, 2), expected);
         if (same(found, expected)) continue;
         std::printf("%s of %zux%zu latents in tiles of %zu: other numbers\n", encodes ? "encoding" : "decoding", width,
-                    height, limit.most);
+                    height, most);
         ++wrong;
     }
     std::printf("%d of %d streams, %d of them in tiles, differ; with a smaller margin %d\n", wrong, count, tiled,
@@ -110,21 +117,18 @@ int wrong_runs(int count) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-    try {
-        if (argc < 2) throw vidtok::InputError("give tiles.json of the conformance kit");
-        const vidtok::fs::path file = argv[1];
-        const vidtok::Json json = vidtok::parse_json(vidtok::read_whole(file, std::size_t{1} << 24));
-        const vidtok::Fields all(json, "the file");
-        if (all.text("format") != "vidtok-tiles" || all.integer("version", 0, 1000) != 1) {
-            throw vidtok::InputError(vidtok::detail::text_of(file) + " has no cuts of version 1");
-        }
-        const std::vector<vidtok::Fields> table = all.rows("axes");
-        const int cuts = wrong_cuts(table);
-        std::printf("%d cuts of %zu axes differ\n", cuts, table.size());
-        return wrong_runs(400) + cuts ? 1 : 0;
-    } catch (const std::exception& error) {
-        std::fprintf(stderr, "vidtok_tiles: %s\n", error.what());
-        return 2;
+}  // namespace tiling
+
+int tiles(const Words& words) {
+    if (words.empty()) throw vidtok::InputError("give tiles.json of the conformance kit");
+    const vidtok::fs::path file = words[0];
+    const vidtok::Json json = vidtok::parse_json(vidtok::read_whole(file, std::size_t{1} << 24));
+    const vidtok::Fields all(json, "the file");
+    if (all.text("format") != "vidtok-tiles" || all.integer("version", 0, 1000) != 1) {
+        throw vidtok::InputError(vidtok::detail::text_of(file) + " has no cuts of version 1");
     }
+    const std::vector<vidtok::Fields> table = all.rows("axes");
+    const int cuts = tiling::wrong_cuts(table);
+    std::printf("%d cuts of %zu axes differ\n", cuts, table.size());
+    return tiling::wrong_runs(400) + cuts ? 1 : 0;
 }

@@ -71,7 +71,7 @@ public:
         for (const auto& state : states_) room(inputs_, state.input, state.shape);
     }
 
-    void run() override {
+    void run(bool) override {
         const Tensor calls = inputs_.at("calls").tensor();
         Volume x = read(encodes_ ? "video" : "small");
         const auto more = number(calls, 0) + (*static_cast<bool*>(inputs_.at("odd").tensor().data) ? 1 : 0);

@@ -77,7 +77,8 @@ final class Coder {
 
     public static void main(String[] words) {
         String provider = System.getenv().getOrDefault("VIDTOK_PROVIDER", "");
-        Options options = Options.DEFAULT.withProvider(provider).withThreads(1);
+        long limit = Long.parseLong(System.getenv().getOrDefault("VIDTOK_MAX_MEMORY", "0"));
+        Options options = Options.DEFAULT.withProvider(provider).withThreads(1).withMaxMemory(limit);
         String command = words.length > 0 ? words[0] : "";
         if (!(command.equals("encode") && words.length == 8) && !(command.equals("decode") && words.length == 5)) {
             System.err.println("coder: encode BUNDLE CLIP TOKENS WIDTH HEIGHT FPS CHUNK, or decode BUNDLE TOKENS CLIP CHUNK");

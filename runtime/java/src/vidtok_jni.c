@@ -123,17 +123,18 @@ NATIVE(jlong, openTokenizer)(JNIEnv* env, jclass self, jbyteArray folder, jbyteA
     char *place = text_of(env, folder), *engine = text_of(env, provider), *kind = text_of(env, precision);
     vidtok_options options = {0};
     vidtok_tokenizer* tokenizer = NULL;
-    jlong n[5];
+    jlong n[6];
     (void)self;
-    (*env)->GetLongArrayRegion(env, numbers, 0, 5, n);
+    (*env)->GetLongArrayRegion(env, numbers, 0, 6, n);
     if (!(*env)->ExceptionCheck(env)) {
         options.provider = engine;
         options.precision = kind;
         options.threads = (size_t)n[0];
         options.chunk = (size_t)n[1];
         options.max_tile = (size_t)n[2];
-        options.window = (size_t)n[3];
-        options.normalize = n[4] != 0;
+        options.max_memory = (size_t)n[3];
+        options.window = (size_t)n[4];
+        options.normalize = n[5] != 0;
         check(env, vidtok_tokenizer_open(place, &options, &tokenizer));
     }
     free(place);

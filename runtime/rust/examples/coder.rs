@@ -8,7 +8,8 @@ use vidtok::{Options, Reader, Times, Tokenizer, Writer};
 
 fn run(words: &[&str]) -> Result<(), Box<dyn Error>> {
     let provider = std::env::var("VIDTOK_PROVIDER").unwrap_or_default();
-    let options = Options { provider: &provider, threads: 1, ..Options::default() };
+    let max_memory = std::env::var("VIDTOK_MAX_MEMORY").map_or(Ok(0), |bytes| bytes.parse())?;
+    let options = Options { provider: &provider, threads: 1, max_memory, ..Options::default() };
     match words {
         ["encode", bundle, clip, tokens, width, height, fps, chunk] => {
             let tok = Tokenizer::open(bundle, &options)?;

@@ -71,6 +71,8 @@ pub struct Options<'a> {
     pub threads: usize,
     pub chunk: usize,
     pub max_tile: usize,
+    /// Bytes that the process may take.
+    pub max_memory: usize,
     pub window: usize,
     pub normalize: bool,
 }

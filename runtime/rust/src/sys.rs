@@ -15,6 +15,7 @@ struct RawOptions {
     threads: usize,
     chunk: usize,
     max_tile: usize,
+    max_memory: usize,
     window: usize,
     normalize: i32,
 }
@@ -201,6 +202,7 @@ pub fn open_tokenizer(folder: &Path, options: &Options) -> Result<Handle, Error>
         threads: options.threads,
         chunk: options.chunk,
         max_tile: options.max_tile,
+        max_memory: options.max_memory,
         window: options.window,
         normalize: i32::from(options.normalize),
     };

@@ -37,7 +37,7 @@ def format_memory(size: float) -> str:
 
 @dataclass(frozen=True)
 class Costs:
-    """Measured by `scripts/memory.py fit`: peak bytes as multiples of what is counted.
+    """Measured by `scripts/memory.py fit`, and written for C++ by its `header`: peak bytes as multiples of what is counted.
 
     process: MiB of Python and the engine. loading: beside that of the largest graph file, while it is read. weights: of
     the graph files. widest: of the widest activations of a call, with the two frames that temporal layers carry.
@@ -65,6 +65,7 @@ PIXEL_COPIES = {"encoder": 3, "decoder": 2}
 COMMAND = {"cpu": 40, "openvino": 60}
 # And in bytes a pixel of a frame: to read a clip; to write one, with each frame that the H.264 encoder holds.
 READ, WRITE, WRITE_FRAME = 70, 25, 3.5
+WRITERS_A_CORE = 1.5  # threads of x264, each with a frame
 IN_HAND = 0.1  # share by which what an engine takes may be more than predicted
 
 
@@ -143,10 +144,10 @@ class Counts:
 
 
 def _clip_bytes(role: str, height: int, width: int) -> float:
-    """Bytes a pixel of a frame; x264 takes three threads for two cores, each with a frame."""
+    """Bytes a pixel of a frame."""
     if role == "encoder":
         return READ
-    return WRITE + WRITE_FRAME * (frames_ahead(height, width) + 1.5 * cores())
+    return WRITE + WRITE_FRAME * (frames_ahead(height, width) + WRITERS_A_CORE * cores())
 
 
 def _sizes(clips: int, frames: int, height: int, width: int) -> dict[str, int]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-_USUAL, _LEAST = 40, 10  # x264's own numbers of frames, of its presets medium and veryfast
-_PIXELS = 40_000_000  # of all frames ahead; x264 takes 3.3 bytes for each (measured)
+USUAL, LEAST = 40, 10  # x264's own numbers of frames, of its presets medium and veryfast
+PIXELS = 40_000_000  # of all frames ahead; x264 takes 3.3 bytes for each (measured)
 
 
 def frames_ahead(height: int, width: int) -> int:
     """Frames of a size in pixels that wait in the encoder."""
-    return min(_USUAL, max(_LEAST, _PIXELS // (height * width)))
+    return min(USUAL, max(LEAST, PIXELS // (height * width)))

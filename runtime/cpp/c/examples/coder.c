@@ -4,7 +4,7 @@
  *   coder decode BUNDLE TOKENS.safetensors CLIP.f32 [CHUNK]
  *
  * CLIP.rgb: bytes [T, H, W, 3]; CLIP.f32: float32 in -1..1; CHUNK: frames or latents a push. VIDTOK_PROVIDER may name
- * the engine. */
+ * the engine, VIDTOK_MAX_MEMORY the bytes that the process may take. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +96,7 @@ static void decode(vidtok_tokenizer* tok, char** words, size_t chunk) {
 static int run(int argc, char** argv) {
     const int encodes = argc > 7 && strcmp(argv[1], "encode") == 0;
     const int decodes = argc > 4 && strcmp(argv[1], "decode") == 0;
+    const char* limit = getenv("VIDTOK_MAX_MEMORY");
     vidtok_options options = {0};
     vidtok_tokenizer* tok;
     const int last = encodes ? 8 : 5;
@@ -105,6 +106,7 @@ static int run(int argc, char** argv) {
         return 2;
     }
     options.provider = getenv("VIDTOK_PROVIDER");
+    options.max_memory = limit ? (size_t)strtoull(limit, NULL, 10) : 0;
     options.threads = 1;
     check(vidtok_tokenizer_open(argv[2], &options, &tok));
     if (encodes) encode(tok, argv + 3, chunk);

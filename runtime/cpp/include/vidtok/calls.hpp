@@ -1,23 +1,19 @@
 // From a stream to calls: cut along time, drop what is surplus in front, flush what waits at the end.
 #pragma once
 
+#include "plans.hpp"
 #include "stateful_chain.hpp"
 
 namespace vidtok {
-
-/// What opens streams one after another: how they fall into groups and calls, and the graphs that a call runs.
-struct StreamSource {
-    std::shared_ptr<const StreamSpec> spec;
-    std::shared_ptr<StatefulChain> chain;
-};
 
 /// One stream through the graphs of a role. `add` takes steps; all but `set_drop` give those that are complete.
 class Calls {
 public:
     /// drop: steps to throw away at the start of what comes out; none: not known yet, and nothing runs until it is.
-    Calls(std::shared_ptr<StatefulChain> chain, const CallSpec& spec, std::optional<std::size_t> drop)
-        : chain_(std::move(chain)), spec_(spec), drop_(drop) {
-        chain_->restart();
+    Calls(std::shared_ptr<StatefulChain> chain, CallSpec spec, const detail::Tiling& tiling,
+          std::optional<std::size_t> drop)
+        : chain_(std::move(chain)), spec_(std::move(spec)), drop_(drop) {
+        chain_->restart(tiling);
     }
 
     // Not copied: two would share the state of the graphs.
@@ -53,10 +49,9 @@ public:
 
 private:
     void run(std::size_t size, bool flush, std::vector<Step>& out) {
+        if (spec_.flush) newest_ = waiting_[size - 1];
         std::vector<Step> steps = chain_->run(waiting_, size, flush);
         opens_ = false;
-        if (spec_.flush) newest_ = std::move(waiting_[size - 1]);
-        waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(size));
         if (flush) steps.resize(std::min(steps.size(), spec_.flush->keep));
         const std::size_t surplus = std::min(*drop_, steps.size());
         *drop_ -= surplus;
@@ -70,6 +65,21 @@ private:
     bool opens_ = true;
     std::deque<Step> waiting_;
     std::optional<Step> newest_;
+};
+
+/// What opens streams one after another: how they fall into groups and calls, the graphs that a call runs, and how
+/// frames of each size are cut.
+struct StreamSource {
+    std::shared_ptr<const StreamSpec> spec;
+    std::shared_ptr<StatefulChain> chain;
+    std::shared_ptr<detail::Plans> plans;
+
+    /// The calls of a stream of frames of a size in pixels, edges padded; throws InputError, as plans do.
+    Calls calls(std::size_t height, std::size_t width, std::optional<std::size_t> drop) const {
+        const std::string& role = chain->role();
+        const CallPlan plan = plans->plan(role, *spec, height, width);
+        return Calls(chain, detail::shortened(*spec, role, plan.chunk), plan.tiling(role), drop);
+    }
 };
 
 }  // namespace vidtok

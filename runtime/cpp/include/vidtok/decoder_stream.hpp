@@ -19,19 +19,22 @@ struct Crop {
 /// crop: gives at most so many frames. drop: frames to throw away at the start besides those that the manifest tells.
 class DecoderStream {
 public:
-    DecoderStream(const StreamSource& source, const Crop& crop, std::size_t drop = 0)
-        : spec_(source.spec), calls_(source.chain, spec_->decoder, sum(spec_->decoder.drop, drop)), range_(*spec_),
-          crop_(crop), drop_(drop) {}
+    DecoderStream(StreamSource source, const Crop& crop, std::size_t drop = 0)
+        : source_(std::move(source)), spec_(source_.spec), range_(*spec_), crop_(crop), drop_(drop) {}
 
     /// Take any number of latents; returns every frame they complete. Throws InputError.
     Frames push(const Tokens& tokens) {
         if (finished_) throw InputError("this decoder is finished; ask the tokenizer for a new one");
         if (tokens.count == 0) return nothing();
         check(tokens);
+        if (!calls_) {
+            const std::size_t m = spec_->spatial_multiple;
+            calls_.emplace(source_.calls(height_ * m, width_ * m, sum(spec_->decoder.drop, drop_)));
+        }
         Frames out = nothing();
-        for (std::size_t i = 0; i < tokens.count; ++i) deliver(calls_.add(step_of(tokens, i)), out);
+        for (std::size_t i = 0; i < tokens.count; ++i) deliver(calls_->add(step_of(tokens, i)), out);
         latents_ += tokens.count;
-        deliver(calls_.run_full(), out);
+        deliver(calls_->run_full(), out);
         return out;
     }
 
@@ -39,8 +42,8 @@ public:
     Frames finish() {
         Frames out = nothing();
         if (latents_ && crop_.num_frames != 0 && !finished_) {
-            if (!spec_->decoder.drop) calls_.set_drop(surplus() + drop_);
-            deliver(calls_.finish(), out);
+            if (!spec_->decoder.drop) calls_->set_drop(surplus() + drop_);
+            deliver(calls_->finish(), out);
         }
         finished_ = true;
         return out;
@@ -107,6 +110,8 @@ private:
 
     void deliver(const std::vector<Step>& steps, Frames& out) {
         const std::size_t m = spec_->spatial_multiple;
+        const std::size_t count = std::min(steps.size(), crop_.num_frames.value_or(steps.size()));
+        if (out.count == 0) out.pixels.reserve(count * out.height * out.width * 3);
         for (const Step& step : steps) {
             if (step.channels != 3 || step.height != height_ * m || step.width != width_ * m) {
                 throw BundleError("the decoder gave frames of a size that the manifest does not tell; export again");
@@ -122,8 +127,9 @@ private:
         return {0, crop_.height.value_or(height_ * m), crop_.width.value_or(width_ * m), {}};
     }
 
+    StreamSource source_;
     std::shared_ptr<const StreamSpec> spec_;
-    Calls calls_;
+    std::optional<Calls> calls_;  // as soon as there are latents
     detail::PixelRange range_;
     Crop crop_;               // num_frames counts down
     std::size_t drop_;

@@ -13,8 +13,8 @@ namespace vidtok {
 /// throw away at the start.
 class EncoderStream {
 public:
-    explicit EncoderStream(const StreamSource& source, std::size_t drop = 0)
-        : spec_(source.spec), calls_(source.chain, spec_->encoder, drop), range_(*spec_) {}
+    explicit EncoderStream(StreamSource source, std::size_t drop = 0)
+        : source_(std::move(source)), spec_(source_.spec), drop_(drop), range_(*spec_) {}
 
     /// Take `count` frames `[H, W, 3]` of 0..255; returns every latent that is complete. Throws InputError.
     Tokens push(const std::uint8_t* frames, std::size_t count, std::size_t height, std::size_t width) {
@@ -27,15 +27,16 @@ public:
         height_ = height;
         width_ = width;
         padded_ = detail::padded_size(*spec_, height, width);
+        if (!calls_) calls_.emplace(source_.calls(padded_.height, padded_.width, drop_));
         Tokens out;
         // Piece by piece, so that a long push costs no more float memory than a short one.
         for (std::size_t i = 0; i < count; ++i) {
             last_ = detail::to_step(frames + i * height * width * 3, height, width, padded_, range_);
-            for (std::size_t n = num_frames_ == 0 ? spec_->front_frames : 0; n > 0; --n) join(calls_.add(last_), out);
-            join(calls_.add(last_), out);
+            for (std::size_t n = num_frames_ == 0 ? spec_->front_frames : 0; n > 0; --n) join(calls_->add(last_), out);
+            join(calls_->add(last_), out);
             ++num_frames_;
         }
-        join(calls_.run_full(), out);
+        join(calls_->run_full(), out);
         return out;
     }
 
@@ -44,8 +45,8 @@ public:
         Tokens out;
         if (finished_ || num_frames_ == 0) return out;
         finished_ = true;
-        for (std::size_t n = spec_->timing().padded(num_frames_); n > num_frames_; --n) join(calls_.add(last_), out);
-        join(calls_.finish(), out);
+        for (std::size_t n = spec_->timing().padded(num_frames_); n > num_frames_; --n) join(calls_->add(last_), out);
+        join(calls_->finish(), out);
         return out;
     }
 
@@ -78,8 +79,10 @@ private:
         std::memcpy(out.data() + before, step.numbers.data(), 4 * step.numbers.size());
     }
 
+    StreamSource source_;
     std::shared_ptr<const StreamSpec> spec_;
-    Calls calls_;
+    std::size_t drop_;
+    std::optional<Calls> calls_;  // as soon as there are frames
     detail::PixelRange range_;
     Step last_;
     detail::PaddedSize padded_;

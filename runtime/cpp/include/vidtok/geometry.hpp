@@ -82,12 +82,14 @@ inline Step to_step(const std::uint8_t* frame, std::size_t height, std::size_t w
 /// Append `3 H' W'` to frames of a smaller or equal size, cropped and limited to -1..1.
 inline void add_frame(const Step& step, const PixelRange& range, Frames& frames) {
     const std::size_t plane = step.height * step.width;
+    frames.pixels.resize((frames.count + 1) * frames.height * frames.width * 3);
+    float* out = frames.pixels.data() + frames.count * frames.height * frames.width * 3;
     for (std::size_t y = 0; y < frames.height; ++y) {
         for (std::size_t x = 0; x < frames.width; ++x) {
             for (std::size_t c = 0; c < 3; ++c) {
                 float value = 0;
                 std::memcpy(&value, &step.numbers[c * plane + y * step.width + x], 4);
-                frames.pixels.push_back(range.back(value));
+                *out++ = range.back(value);
             }
         }
     }

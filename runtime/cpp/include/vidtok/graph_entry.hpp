@@ -26,11 +26,18 @@ struct State {
     std::string axes;
 };
 
+/// Tensors of one resolution: channels of the widest, pixels a position along H and W, frames a position.
+struct Stage {
+    std::size_t channels = 1;
+    std::size_t space = 1;
+    std::size_t time = 1;
+};
+
 /// One graph of a bundle.
 ///
 /// role: `encoder` or `decoder`. part: `local` or `global`. inputs: one, the data; outputs: the first is the result.
-/// flags: inputs that are true in some calls; the manifest's `stream` says in which. receptive_field: pixels on each
-/// side of a place that what is computed there depends on.
+/// flags: inputs that are true in some calls; the manifest's `stream` says in which. stages: for planning memory.
+/// receptive_field: pixels on each side of a place that what is computed there depends on.
 struct GraphEntry {
     std::string role;
     std::string part;
@@ -42,6 +49,7 @@ struct GraphEntry {
     std::vector<Port> outputs;
     std::vector<State> states;
     std::vector<Port> flags;
+    std::vector<Stage> stages;
     std::size_t receptive_field = 0;
 
     bool runs_on(const std::string& provider) const {
@@ -91,14 +99,16 @@ inline std::string read_file_name(const Fields& raw, const std::string& end) {
     return name;
 }
 
-/// What plans of memory use, and other engines: a manifest is sound to all readers or to none.
+inline Stage read_stage(const Fields& row) {
+    row.boolean("attention");  // for people
+    const auto number = [&](const char* name, std::int64_t most) {
+        return static_cast<std::size_t>(row.integer(name, 1, most));
+    };
+    return {number("channels", 1 << 20), number("space", 256), number("time", 64)};
+}
+
+/// What other engines use: a manifest is sound to all readers or to none.
 inline void check_unused(const Fields& raw) {
-    for (const Fields& stage : raw.rows("stages")) {
-        stage.integer("channels", 1, 1 << 20);
-        stage.integer("space", 1, 256);
-        stage.integer("time", 1, 64);
-        stage.boolean("attention");
-    }
     const Fields missing = raw.fields("missing_kernels");
     for (const std::string& engine : missing.names()) missing.texts(engine);
 }
@@ -147,6 +157,7 @@ inline GraphEntry read_graph_entry(const Fields& raw) {
             {row.text("input"), row.text("output"), detail::read_dtype(row), detail::read_axes(row)});
     }
     for (const Fields& row : raw.rows("flags")) entry.flags.push_back(detail::read_port(row));
+    for (const Fields& row : raw.rows("stages")) entry.stages.push_back(detail::read_stage(row));
     entry.receptive_field = static_cast<std::size_t>(raw.integer("receptive_field", 0, 1 << 20));
     detail::check_unused(raw);
     detail::check_entry(entry);

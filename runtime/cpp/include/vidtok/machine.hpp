@@ -1,4 +1,5 @@
-// What this process may use of the machine: its cores, by affinity and by the quota of its control groups.
+// What this process may use of the machine: its cores, by affinity and by the quota of its control groups; and what it
+// gives back.
 #pragma once
 
 #include <algorithm>
@@ -9,6 +10,9 @@
 
 #ifdef __linux__
 #include <sched.h>
+#endif
+#ifdef __GLIBC__
+#include <malloc.h>
 #endif
 
 namespace vidtok::detail {
@@ -32,6 +36,13 @@ inline std::size_t cores() {
     }
 #endif
     return std::max<std::size_t>(1, count);
+}
+
+/// Give back to the system what is free in the process; only glibc keeps much, in pieces between others.
+inline void give_back() {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 }  // namespace vidtok::detail

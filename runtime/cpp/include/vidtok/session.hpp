@@ -55,8 +55,9 @@ public:
     /// Throws ProviderError.
     virtual void start(const std::vector<StateTensor>& states) = 0;
 
-    /// Run the graph; throws ProviderError, and BundleError when a state comes out with another size.
-    virtual void run() = 0;
+    /// Run the graph; release: what would only make the next call faster is given back to the system. Throws
+    /// ProviderError, and BundleError when a state comes out with another size.
+    virtual void run(bool release) = 0;
 
     /// An output of the latest call, until the next one; not of states that `start` was told of.
     virtual Tensor output(const std::string& name) = 0;

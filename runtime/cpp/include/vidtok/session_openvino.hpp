@@ -53,7 +53,7 @@ public:
         }
     }
 
-    void run() override {
+    void run(bool release) override {
         try {
             for (StatePair& state : states_) {
                 request_.set_tensor(state.input, state.now);
@@ -63,6 +63,7 @@ public:
         } catch (const ov::Exception& error) {
             throw ProviderError("OpenVINO failed: " + last_line(error.what()));
         }
+        if (release) try_to_release();
         for (StatePair& state : states_) {
             if (state.next.get_shape() != state.now.get_shape()) {  // the engine makes room for what comes
                 throw BundleError("the state " + state.output + " changed its size; export the bundle again");
@@ -80,6 +81,14 @@ private:
         ov::Tensor now;
         ov::Tensor next;
     };
+
+    /// Results are not among what is released. While another stream computes it cannot be done, and that one will.
+    void try_to_release() {
+        try {
+            request_.get_compiled_model().release_memory();
+        } catch (const ov::Exception&) {
+        }
+    }
 
     ov::Tensor zeros(const std::string& name, const Shape& shape) const {
         try {

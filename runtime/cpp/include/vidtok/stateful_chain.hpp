@@ -18,33 +18,38 @@ struct Step {
 /// The graphs of a role and their states in one stream.
 class StatefulChain {
 public:
-    /// flags: of each flag the calls in which it is true. tiles: none: whole frames.
-    StatefulChain(const LoadedChain& graphs, std::map<std::string, std::set<std::string>> flags,
-                  const std::optional<detail::TileLimit>& tiles)
+    /// flags: of each flag the calls in which it is true. multiple: pixels a latent.
+    StatefulChain(const LoadedChain& graphs, std::map<std::string, std::set<std::string>> flags, std::size_t multiple)
         : flags_(std::move(flags)) {
         for (const std::shared_ptr<LoadedGraph>& graph : graphs) {
-            if (tiles && graph->entry.part == "local") {
-                graphs_.push_back(std::make_unique<detail::TiledGraph>(graph, *tiles));
+            if (graph->entry.part == "local") {
+                graphs_.push_back(std::make_unique<detail::TiledGraph>(graph, multiple));
             } else {
                 graphs_.push_back(std::make_unique<detail::StatefulGraph>(graph));
             }
         }
     }
 
-    /// The next call begins a new stream.
-    void restart() { calls_ = 0; }
+    const std::string& role() const { return graphs_.front()->entry().role; }
 
-    /// Run one call with the first `count` of these steps; flush: it comes after the end of the stream.
+    /// The next call begins a new stream, whose frames are cut so.
+    void restart(detail::Tiling tiling) {
+        calls_ = 0;
+        tiling_ = std::move(tiling);
+    }
+
+    /// Run one call with the first `count` of these steps, which it takes out; flush: it comes after the end of the
+    /// stream.
     ///
     /// Throws ProviderError, and BundleError when other sizes than promised or NaN or infinite numbers come out.
-    std::vector<Step> run(const std::deque<Step>& steps, std::size_t count, bool flush) {
+    std::vector<Step> run(std::deque<Step>& steps, std::size_t count, bool flush) {
         const Step& one = steps.front();
         const std::string& axes = graphs_.front()->entry().data().axes;
         const Sizes sizes = split_axes(axes).size() == 5
                                 ? sizes_of(axes, {1, one.channels, count, one.height, one.width})
                                 : sizes_of(axes, {1, count, one.height, one.width});
         if (calls_++ == 0) {
-            for (const auto& graph : graphs_) graph->start(sizes);
+            for (const auto& graph : graphs_) graph->start(sizes, tiling_);
         }
         const std::set<std::string> true_flags = flags_of_call(flush);
         Tensor result;
@@ -52,6 +57,7 @@ public:
             const Tensor data = graph->data(sizes);
             if (result.data == nullptr) {
                 join(steps, count, data);
+                steps.erase(steps.begin(), steps.begin() + static_cast<std::ptrdiff_t>(count));
             } else {
                 std::memcpy(data.data, result.data, result.bytes());
             }
@@ -102,6 +108,7 @@ private:
 
     std::vector<std::unique_ptr<detail::Graph>> graphs_;
     std::map<std::string, std::set<std::string>> flags_;
+    detail::Tiling tiling_;
     std::size_t calls_ = 0;
 };
 

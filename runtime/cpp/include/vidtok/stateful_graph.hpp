@@ -3,7 +3,9 @@
 
 #include <cmath>
 
+#include "machine.hpp"
 #include "session.hpp"
+#include "tiles.hpp"
 
 namespace vidtok::detail {
 
@@ -17,8 +19,9 @@ public:
 
     virtual const GraphEntry& entry() const = 0;
 
-    /// Begin a stream of data of these sizes: states are zero. Throws ProviderError.
-    virtual void start(const Sizes& sizes) = 0;
+    /// Begin a stream of data of these sizes, of whose graphs the local ones run in tiles: states are zero. Throws
+    /// ProviderError.
+    virtual void start(const Sizes& sizes, const Tiling& tiling) = 0;
 
     /// Memory of the data of the next call.
     virtual Tensor data(const Sizes& sizes) = 0;
@@ -28,7 +31,8 @@ public:
     virtual Tensor run(const Sizes& sizes, const std::set<std::string>& true_flags) = 0;
 };
 
-/// A graph that sees whole frames, or a tile of them.
+/// A graph that sees whole frames, or a tile of them. Where frames are cut, memory is short: then it keeps none from
+/// call to call but its states.
 class StatefulGraph final : public Graph {
 public:
     explicit StatefulGraph(std::shared_ptr<LoadedGraph> graph)
@@ -36,7 +40,8 @@ public:
 
     const GraphEntry& entry() const override { return graph_->entry; }
 
-    void start(const Sizes& sizes) override {
+    void start(const Sizes& sizes, const Tiling& tiling) override {
+        sparing_ = tiling.count() > 1;
         std::vector<StateTensor> states;
         for (const State& state : entry().states) {
             states.push_back({state.input, state.output, shape_of(state.axes, sizes)});
@@ -57,11 +62,17 @@ public:
     }
 
     Tensor run(const Sizes& sizes, const std::set<std::string>& true_flags) override {
+        return run(sizes, true_flags, sparing_);
+    }
+
+    /// release: as Request::run has it.
+    Tensor run(const Sizes& sizes, const std::set<std::string>& true_flags, bool release) {
         for (const Port& flag : entry().flags) {
             const Tensor tensor = request_->input(flag.name, shape_of(flag.axes, sizes));
             for (std::size_t i = 0; i < tensor.count(); ++i) fill(tensor, i, true_flags.count(flag.name) != 0);
         }
-        request_->run();
+        request_->run(release);
+        if (release) give_back();
         for (const Port& port : entry().outputs) check_numbers(port, output(port, sizes));
         return request_->output(entry().result().name);
     }
@@ -108,6 +119,7 @@ private:
 
     std::shared_ptr<LoadedGraph> graph_;
     std::unique_ptr<Request> request_;
+    bool sparing_ = false;
 };
 
 }  // namespace vidtok::detail

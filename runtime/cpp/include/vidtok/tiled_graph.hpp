@@ -9,18 +9,6 @@
 
 namespace vidtok::detail {
 
-/// What bounds the tiles of a role's local graphs: pixels a latent, latents of the margin and of the largest tile along
-/// an axis, which is `smallest_tile` at least.
-struct TileLimit {
-    std::size_t multiple = 1;
-    std::size_t margin = 0;
-    std::size_t most = 0;
-
-    Tiling tiling(const Sizes& sizes) const {
-        return {cut(sizes.at('H') / multiple, most, margin), cut(sizes.at('W') / multiple, most, margin)};
-    }
-};
-
 /// Positions a latent along H and W, which are the last axes; 0 where they are not or it is no whole number.
 inline std::size_t scale_of(const std::string& axes, std::size_t multiple) {
     const std::vector<std::string> parts = split_axes(axes);
@@ -58,20 +46,21 @@ inline std::optional<std::size_t> margin_of(const std::vector<GraphEntry>& chain
     return widest;
 }
 
-/// As StatefulGraph, in tiles where the frame needs several.
+/// As StatefulGraph, in tiles where there are several.
 class TiledGraph final : public Graph {
 public:
-    TiledGraph(std::shared_ptr<LoadedGraph> graph, const TileLimit& limit)
-        : graph_(std::move(graph)), limit_(limit) {}
+    /// multiple: pixels a latent.
+    TiledGraph(std::shared_ptr<LoadedGraph> graph, std::size_t multiple)
+        : graph_(std::move(graph)), multiple_(multiple) {}
 
     const GraphEntry& entry() const override { return graph_.entry(); }
 
-    void start(const Sizes& sizes) override {
+    void start(const Sizes& sizes, const Tiling& tiling) override {
         frame_states_.clear();
         plain_states_.clear();
         begun_ = sizes;
-        tiling_ = limit_.tiling(sizes);
-        if (is_whole()) return graph_.start(sizes);
+        tiling_ = tiling;
+        if (is_whole()) return graph_.start(sizes, tiling);
         graph_.start_without_states();
         for (const State& state : entry().states) {
             Array zeros(state.input, state.dtype, shape_of(state.axes, sizes));
@@ -99,7 +88,9 @@ public:
                      block_of(graph_.data(part)));
                 for (auto& [state, frame] : frame_states_) frame.read(i, j, graph_.old_state(state, kept));
                 for (auto& [state, value] : plain_states_) assign(value.tensor(), graph_.old_state(state, kept));
-                copy_kept(graph_.run(part, true_flags), row, column, gives, whole);
+                // What only makes the next tile faster is not kept for the next call.
+                const bool last = i + 1 == tiling_.rows.size() && j + 1 == tiling_.columns.size();
+                copy_kept(graph_.run(part, true_flags, last), row, column, gives, whole);
                 for (auto& [state, frame] : frame_states_) frame.write(i, j, graph_.new_state(state, kept));
             }
         }
@@ -111,11 +102,11 @@ public:
 private:
     bool is_whole() const { return tiling_.count() == 1; }
 
-    std::size_t scale(const std::string& axes) const { return scale_of(axes, limit_.multiple); }
+    std::size_t scale(const std::string& axes) const { return scale_of(axes, multiple_); }
 
     Sizes part_of(Sizes sizes, const Tile& row, const Tile& column) const {
-        sizes['H'] = row.extent.size() * limit_.multiple;
-        sizes['W'] = column.extent.size() * limit_.multiple;
+        sizes['H'] = row.extent.size() * multiple_;
+        sizes['W'] = column.extent.size() * multiple_;
         return sizes;
     }
 
@@ -129,7 +120,7 @@ private:
     }
 
     StatefulGraph graph_;
-    TileLimit limit_;
+    std::size_t multiple_;
     Sizes begun_;  // those that the states have
     Tiling tiling_;
     std::vector<std::pair<State, FrameState>> frame_states_;

@@ -11,54 +11,67 @@ namespace vidtok {
 /// precision: as listed in the manifest, empty for its first. chunk: frames a call at most, 0 for the manifest's; it
 /// changes no result beyond the last float digits. window: frames a group, 0 for the manifest's; for bundles that say
 /// so. normalize: encoders apply the bundle's latent mean and scale. max_tile: pixels along an axis that local graphs
-/// compute at once at most, which saves memory and changes no more than chunk does; 0: whole frames.
+/// compute at once at most, which saves memory and changes no more than chunk does; 0: whole frames. max_memory: bytes
+/// that the process may take, as far as a prediction can tell: calls become shorter, and if need be frames are cut into
+/// tiles; 0: no limit.
 struct TokenizerOptions {
     std::string precision;
     std::size_t chunk = 0;
     std::size_t window = 0;
     bool normalize = false;
     std::size_t max_tile = 0;
+    std::size_t max_memory = 0;
 };
 
-/// Encodes video to tokens and back. Streams of one tokenizer may run in several threads, one stream in one of them.
+/// Encodes video to tokens and back. Several threads may use one at once; of its streams each is for one at a time.
 class Tokenizer {
 public:
     /// Throws BundleError, InputError; the graphs load when they are first needed.
-    Tokenizer(const fs::path& folder, Engine engine, TokenizerOptions options = {})
+    Tokenizer(const fs::path& folder, Engine engine, const TokenizerOptions& options = {})
         : manifest_(std::make_shared<const Manifest>(read_manifest(folder))),
-          engine_(std::move(engine)),
-          options_(std::move(options)),
-          precision_(manifest_->chain("encoder", engine_.provider, options_.precision).front().precision),
+          normalize_(options.normalize),
           spec_(manifest_->stream) {
-        if (options_.window) set_window(options_.window);
-        if (options_.chunk) set_chunk(options_.chunk);
-        if (options_.normalize && !spec_.latent_scale) {
+        const std::string precision =
+            manifest_->chain("encoder", engine.provider, options.precision).front().precision;
+        graphs_ = std::make_shared<detail::LoadedGraphs>(manifest_, std::move(engine), precision);
+        plans_ = std::make_shared<detail::Plans>(manifest_, graphs_, options.max_tile, options.max_memory);
+        if (options.window) set_window(options.window);
+        if (options.chunk) set_chunk(options.chunk);
+        if (normalize_ && !spec_.latent_scale) {
             throw InputError(manifest_->name + " has no mean and scale of latents; leave normalize out");
         }
     }
 
     const Manifest& manifest() const { return *manifest_; }
-    const std::string& provider() const { return engine_.provider; }
+    const std::string& provider() const { return graphs_->provider(); }
+
+    /// How a stream of a role is cut for frames of a size in pixels; throws InputError when the memory is too little.
+    ///
+    /// Under a limit the streams of all graphs loaded so far are taken to run at the same time.
+    CallPlan plan(const std::string& role, std::size_t height, std::size_t width) const {
+        const detail::PaddedSize padded = detail::padded_size(spec_, height, width);
+        return plans_->plan(role, spec_, padded.height, padded.width);
+    }
 
     /// A new stream of frames to tokens; with `gop` its state starts anew every so many latents.
-    Encoder encoder(std::optional<std::size_t> gop = std::nullopt) {
-        return Encoder(source("encoder", groups(gop)), options_.normalize);
+    Encoder encoder(std::optional<std::size_t> gop = std::nullopt) const {
+        return Encoder(source("encoder", groups(gop)), normalize_);
     }
 
     /// A new stream of the tokens that `info` describes to their frames; throws MismatchError.
-    Decoder decoder(const TokenInfo& info) {
+    Decoder decoder(const TokenInfo& info) const {
         info.check_bundle(*manifest_);
         return Decoder(source("decoder", info.groups), {info.num_frames, info.height, info.width}, info.skip,
                        info.normalized);
     }
 
     /// A new stream of tokens to frames, whose tail and edge padding stay unless they are cropped.
-    Decoder decoder(const Crop& crop = {}) {
-        return Decoder(source("decoder", spec_.groups), crop, 0, options_.normalize);
+    Decoder decoder(const Crop& crop = {}) const {
+        return Decoder(source("decoder", spec_.groups), crop, 0, normalize_);
     }
 
     /// Of the graphs, as token files name it.
-    const std::string& precision() const { return precision_; }
+    const std::string& precision() const { return graphs_->precision(); }
 
     /// What a token file made by this tokenizer says about itself.
     TokenInfo describe(std::size_t num_frames, std::size_t height, std::size_t width,
@@ -78,9 +91,9 @@ public:
         info.groups = groups(gop);
         info.exact = spec_.decoder.exact_sizes();
         info.surplus = !spec_.decoder.drop;
-        info.precision = precision_;
-        info.provider = engine_.provider;
-        info.normalized = options_.normalize;
+        info.precision = precision();
+        info.provider = provider();
+        info.normalized = normalize_;
         return info;
     }
 
@@ -136,37 +149,20 @@ private:
         return timing.groups;
     }
 
-    StreamSource source(const std::string& role, const std::optional<Groups>& groups) {
-        const std::vector<GraphEntry> chain = manifest_->chain(role, engine_.provider, precision_);
-        const std::optional<detail::TileLimit> tiles = options_.max_tile ? std::optional(limit(chain)) : std::nullopt;
-        LoadedChain& graphs = role == "encoder" ? encoder_ : decoder_;
-        if (graphs.empty()) graphs = load_chain(*manifest_, chain, engine_);
+    StreamSource source(const std::string& role, const std::optional<Groups>& groups) const {
+        plans_->check(role);
         auto spec = std::make_shared<StreamSpec>(spec_);
         spec->groups = groups;
-        return {spec, std::make_shared<StatefulChain>(graphs, spec->calls(role).flags, tiles)};
-    }
-
-    /// Of the tiles that were asked for; throws InputError where there can be none.
-    detail::TileLimit limit(const std::vector<GraphEntry>& chain) const {
-        const std::size_t multiple = spec_.spatial_multiple;
-        const std::string what = "the " + chain.front().role + " of " + manifest_->name;
-        const std::optional<std::size_t> margin = detail::margin_of(chain, multiple);
-        if (!margin) throw InputError(what + " cannot be cut into tiles; leave max_tile out");
-        const std::size_t least = detail::smallest_tile(*margin) * multiple;
-        if (options_.max_tile < least) {
-            throw InputError("tiles of " + what + " are " + std::to_string(least) + " pixels at least, got " +
-                             std::to_string(options_.max_tile));
-        }
-        return {multiple, *margin, options_.max_tile / multiple};
+        const auto& flags = spec->calls(role).flags;
+        auto chain = std::make_shared<StatefulChain>(graphs_->load(role), flags, spec->spatial_multiple);
+        return {std::move(spec), std::move(chain), plans_};
     }
 
     std::shared_ptr<const Manifest> manifest_;
-    Engine engine_;
-    TokenizerOptions options_;
-    std::string precision_;
+    std::shared_ptr<detail::LoadedGraphs> graphs_;
+    std::shared_ptr<detail::Plans> plans_;
+    bool normalize_;
     StreamSpec spec_;
-    LoadedChain encoder_;
-    LoadedChain decoder_;
 };
 
 }  // namespace vidtok

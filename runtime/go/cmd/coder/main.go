@@ -85,7 +85,15 @@ func run(words []string) error {
 		}
 		numbers = append(numbers, n)
 	}
-	tok, err := vidtok.Open(words[1], vidtok.Options{Provider: os.Getenv("VIDTOK_PROVIDER"), Threads: 1})
+	options := vidtok.Options{Provider: os.Getenv("VIDTOK_PROVIDER"), Threads: 1}
+	if bytes, given := os.LookupEnv("VIDTOK_MAX_MEMORY"); given {
+		n, err := strconv.ParseUint(bytes, 10, 64)
+		if err != nil {
+			return err
+		}
+		options.MaxMemory = n
+	}
+	tok, err := vidtok.Open(words[1], options)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package vidtok;
 
 import java.util.Iterator;
-import java.util.NoSuchElementException;
 
 /** A stream of tokens to frames. */
 public final class Decoder extends Handle {
@@ -21,25 +20,13 @@ public final class Decoder extends Handle {
 
     /** Frames as tokens come, to the end of the stream, which then is closed. */
     public Iterator<Frames> over(Iterator<Tokens> tokens) {
-        return new Iterator<>() {
-            private boolean ended;
-
-            @Override
-            public boolean hasNext() {
-                return !ended;
-            }
-
-            @Override
-            public Frames next() {
-                if (ended) throw new NoSuchElementException();
-                if (tokens.hasNext()) return push(tokens.next());
-                ended = true;
-                try {
-                    return finish();
-                } finally {
-                    close();
-                }
-            }
-        };
+        return new Results<>(
+                tokens,
+                this::push,
+                () -> {
+                    try (this) {
+                        return finish();
+                    }
+                });
     }
 }

@@ -1,7 +1,6 @@
 package vidtok;
 
 import java.util.Iterator;
-import java.util.NoSuchElementException;
 
 /** A stream of frames to tokens. */
 public final class Encoder extends Handle {
@@ -25,21 +24,6 @@ public final class Encoder extends Handle {
 
     /** Tokens as frames come, each item one or more whole frames, to the end of the stream. */
     public Iterator<Tokens> over(Iterator<byte[]> clip, int height, int width) {
-        return new Iterator<>() {
-            private boolean ended;
-
-            @Override
-            public boolean hasNext() {
-                return !ended;
-            }
-
-            @Override
-            public Tokens next() {
-                if (ended) throw new NoSuchElementException();
-                if (clip.hasNext()) return push(clip.next(), height, width);
-                ended = true;
-                return finish();
-            }
-        };
+        return new Results<>(clip, frames -> push(frames, height, width), this::finish);
     }
 }

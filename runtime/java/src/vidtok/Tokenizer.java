@@ -12,8 +12,8 @@ public final class Tokenizer extends Handle {
                         options.provider().isEmpty() ? null : utf8(options.provider()),
                         options.precision().isEmpty() ? null : utf8(options.precision()),
                         new long[] {
-                            options.threads(), options.chunk(), options.maxTile(), options.window(),
-                            options.normalize() ? 1 : 0
+                            options.threads(), options.chunk(), options.maxTile(), options.maxMemory(),
+                            options.window(), options.normalize() ? 1 : 0
                         }),
                 Native::freeTokenizer);
     }
