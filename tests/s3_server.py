@@ -90,6 +90,15 @@ def s3_server() -> Iterator[S3Server]:
             import boto3
 
             boto3.client("s3", endpoint_url=server.environment["AWS_ENDPOINT_URL"]).create_bucket(Bucket=BUCKET)
+            _forget_stores()
             yield server
     finally:
         server.stop()
+        _forget_stores()
+
+
+def _forget_stores() -> None:
+    """Fsspec keeps a store by its options, which do not name the server."""
+    from s3fs import S3FileSystem
+
+    S3FileSystem.clear_instance_cache()
