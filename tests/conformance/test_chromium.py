@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from cases import KIT, Case, every_case
+from web_programs import drive, needs_chromium
 
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.quality.metrics import Quality
@@ -25,15 +24,7 @@ from vidtok_runtime.tokens.tokens import Tokens
 from vidtok_runtime.tools.demo import synthetic_frame
 from vidtok_runtime.video.reader import VideoReader
 
-WEB = Path(__file__).parents[2] / "runtime/web"
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or ""
-pytestmark = [
-    pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium; install it (chromium) or name it in $CHROMIUM"),
-    pytest.mark.skipif(not shutil.which("node"), reason="there is no node"),
-    pytest.mark.skipif(
-        not (WEB / "node_modules/playwright-core").is_dir(), reason="run `npm ci --prefix runtime/web` first"
-    ),
-]
+pytestmark = needs_chromium
 BUNDLES = ("tiny-fsq-32768", "tiny-kl-16chn")
 
 
@@ -48,17 +39,6 @@ def address() -> Iterator[str]:
         assert found
         yield found[1]
         process.terminate()
-
-
-def drive(script: str, *args: object) -> Any:
-    """What a script of runtime/web/chromium finds; it fails on errors of the page and on requests to elsewhere."""
-    # Node 20 was seen to wait forever for its garbage collector's other threads.
-    command = ["node", "--single-threaded-gc", str(WEB / "chromium" / script), *map(str, args)]
-    result = subprocess.run(
-        command, env={**os.environ, "CHROMIUM": CHROMIUM}, capture_output=True, text=True, timeout=600
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
 
 
 def convert(address: str, folder: Path, fields: dict[str, object], *sources: object) -> tuple[dict[str, str], Tokens]:

@@ -1,0 +1,11 @@
+/** Names from the import map, and then addresses in a worker, which has no import map. */
+import { Tokenizer } from 'vidtok-onnx-web'
+import { video } from './clip.js'
+
+const tok = await Tokenizer.load('public/tiny-fsq-32768', { threads: 1 })
+const page = Array.from((await tok.encode(video)).data)
+const worker = new Worker('plain_worker.js', { type: 'module' })
+worker.onmessage = ({ data }) => {
+  document.getElementById('found').textContent = JSON.stringify({ page, worker: data })
+}
+worker.postMessage(video)
