@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from video_files import make
 from web_programs import WEB, drive, needs_chromium, needs_node
 
 from vidtok_runtime import Tokenizer
@@ -25,6 +26,8 @@ from vidtok_runtime.bundle.lookup import SHIPPED
 
 APP = Path(__file__).parent / "npm_app"
 VITE = "vite@8.4.0"
+PACKAGE = json.loads((WEB / "package.json").read_text())
+MEDIABUNNY = f"mediabunny@{PACKAGE['devDependencies']['mediabunny']}"
 IMPORTED = re.compile(r"(?:^(?:import|export) [^']*from |\bimport\()'([^'\n]+)'", re.MULTILINE)
 pytestmark = needs_node
 
@@ -42,26 +45,24 @@ def npm(*args: str, cwd: Path) -> str:
 def test_what_is_packed() -> None:
     (packed,) = json.loads(npm("pack", "--dry-run", "--json", "--ignore-scripts", cwd=WEB))
     files = {entry["path"] for entry in packed["files"]}
-    wanted = {path.relative_to(WEB).as_posix() for folder in ("bin", "src") for path in (WEB / folder).iterdir()}
+    wanted = {path.relative_to(WEB).as_posix() for folder in ("bin", "src") for path in (WEB / folder).rglob("*.*")}
     assert files == wanted | {"LICENSE", "README.md", "package.json"}
     assert (WEB / "LICENSE").read_bytes() == (WEB.parents[1] / "LICENSE").read_bytes()
 
-    package = json.loads((WEB / "package.json").read_text())
-    exported = re.findall(r'"\./([^"]+)"', json.dumps(package["exports"]))
-    named = {*package["browser"], *package["bin"].values(), *exported}
+    exported = [path for entry in PACKAGE["exports"].values() if isinstance(entry, dict) for path in entry.values()]
+    named = {*PACKAGE["browser"], *PACKAGE["bin"].values(), *exported}
     assert {name.removeprefix("./") for name in named} <= files
-    assert package["exports"]["."]["types"] == "./src/index.d.ts"
     for name in files & wanted:
         for found in IMPORTED.findall((WEB / name).read_text()):
             if found.startswith("."):
                 assert posixpath.normpath(f"{posixpath.dirname(name)}/{found}") in files, (name, found)
             elif not found.startswith("node:"):
-                assert found.split("/")[0] in package["dependencies"], (name, found)
+                assert found.split("/")[0] in PACKAGE["dependencies"] | PACKAGE["peerDependencies"], (name, found)
 
 
 def test_only_one_file_is_for_node() -> None:
     """What bundlers for browsers leave out."""
-    imports = {path.name: IMPORTED.findall(path.read_text()) for path in (WEB / "src").glob("*.js")}
+    imports = {path.name: IMPORTED.findall(path.read_text()) for path in (WEB / "src").rglob("*.js")}
     for_node = {file for file, names in imports.items() for name in names if re.match("node:|onnxruntime-node", name)}
     assert for_node == {"node.js"}
 
@@ -72,9 +73,10 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("npm") / "app"
     shutil.copytree(APP, folder)
     shutil.copytree(SHIPPED / "tiny-fsq-32768", folder / "public/tiny-fsq-32768")
+    make(folder / "public/clip.mkv")
     (folder / "package.json").write_text('{ "private": true, "type": "module" }')
     name = npm("pack", "--silent", "--pack-destination", str(folder), cwd=WEB).strip()
-    npm("install", "--prefer-offline", "--no-audit", "--no-fund", f"./{name}", VITE, cwd=folder)
+    npm("install", "--prefer-offline", "--no-audit", "--no-fund", f"./{name}", VITE, MEDIABUNNY, cwd=folder)
     return folder
 
 
@@ -122,6 +124,8 @@ def test_with_vite(app: Path, tokens: list[int], mode: str) -> None:
     with running(*vite, "--host", "127.0.0.1", "--port", "0", cwd=app) as address:
         found = drive("visit.mjs", f"{address}?webgpu", "webgpu")
     assert found["wasm in a worker"] == tokens
+    times = {"timeBase": "1/1000", "pts": [40 * i for i in range(12)]}
+    assert found["video"] == {"codec": "H.264", "size": [32, 48], **times}
     assert np.mean(np.not_equal(found["webgpu"], tokens)) <= 0.01
 
 
@@ -145,7 +149,7 @@ def test_in_a_plain_page(app: Path, tokens: list[int]) -> None:
             found = drive("visit.mjs", f"http://127.0.0.1:{server.server_port}/plain.html")
         finally:
             server.shutdown()
-    assert found == {"page": tokens, "worker": tokens}
+    assert found == {"page": tokens, "worker": tokens, "pts": [40 * i for i in range(12)]}
 
 
 @pytest.mark.slow
@@ -153,6 +157,9 @@ def test_in_a_plain_page(app: Path, tokens: list[int]) -> None:
 def test_its_types(app: Path, resolution: tuple[str, str]) -> None:
     tsc = WEB / "node_modules/typescript/bin/tsc"
     module, kind = resolution
-    options = ("--noEmit", "--strict", "--target", "es2022", "--module", module, "--moduleResolution", kind)
-    done = subprocess.run(["node", tsc, *options, "types.ts"], cwd=app, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+    options = ("--module", module, "--moduleResolution", kind)
+    # mediabunny's types of WebCodecs and TypeScript's own do not agree.
+    video = ("--noEmit", "--strict", "--skipLibCheck", "--target", "es2022", "types_of_video.ts")
+    for what in (("-p", "."), video):
+        done = subprocess.run(["node", tsc, *what, *options], cwd=app, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout

@@ -9,7 +9,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from vidtok_runtime.tokens.tokens import Tokens
 
 WEB = Path(__file__).parents[2] / "runtime/web"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or ""
@@ -21,11 +24,16 @@ def _needs(lacking: dict[str, bool]) -> pytest.MarkDecorator:
     return pytest.mark.skipif(bool(reason), reason=reason)
 
 
+def _absent() -> list[str]:
+    """Packages of package.json that npm has not put into node_modules."""
+    package = json.loads((WEB / "package.json").read_text())
+    named = package["dependencies"] | package["devDependencies"]
+    return [name for name in named if not (WEB / "node_modules" / name).is_dir()]
+
+
 _NODE = {
     "node is not installed": not shutil.which("node"),
-    "runtime/web/node_modules is missing: ONNXRUNTIME_NODE_INSTALL=skip npm ci in runtime/web": not (
-        WEB / "node_modules/onnxruntime-node"
-    ).is_dir(),
+    "runtime/web/node_modules is not whole: ONNXRUNTIME_NODE_INSTALL=skip npm ci in runtime/web": bool(_absent()),
 }
 needs_node = _needs(_NODE)
 needs_chromium = _needs({**_NODE, "there is no Chromium; install it (chromium) or name it in $CHROMIUM": not CHROMIUM})
@@ -47,3 +55,22 @@ def drive(script: str, *args: object) -> Any:
     )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
+
+
+def convert(address: str, folder: Path, fields: dict[str, object], *sources: object) -> tuple[dict[str, Any], Tokens]:
+    """What the page says, and its token file; `folder` gets frames.rgb, the frames that it used, and video.mp4."""
+    texts = json.dumps({name: str(value) for name, value in fields.items()})
+    said: dict[str, Any] = drive("convert.mjs", address, folder, texts, *sources)
+    return said, Tokens.load(folder / "tokens.safetensors")
+
+
+def check_tokens(found: Tokens, wanted: Tokens, provider: str = "wasm") -> None:
+    """What the page made is what Python makes of the same frames."""
+    assert found.data.shape == wanted.data.shape
+    assert found.info.provider == provider
+    for name in ("family", "name", "weights_sha256", "num_frames", "height", "width", "fps", "codebook_size"):
+        assert getattr(found.info, name) == getattr(wanted.info, name), name
+    if found.data.dtype == np.int32:
+        assert np.mean(found.data != wanted.data) <= 1e-4
+    else:
+        np.testing.assert_allclose(found.data, wanted.data, atol=1e-3)
