@@ -1,4 +1,4 @@
-"""Build hook: the browser page, its module and, where npm has put it, its engine go into the wheel."""
+"""Build hook: the browser page, its module and, where npm has put them, its packages go into the wheel."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ class WebFiles(BuildHookInterface):
         inside, places = "vidtok_runtime/web", build_data["force_include"]
         for part in ("page", "src"):
             places[str(web / part)] = f"{inside}/{part}"
-        dist = Path("node_modules/onnxruntime-web/dist")
-        for engine in json.loads((web / "page/engines.json").read_bytes()).values():
-            files = [dist / name for name in engine["files"]]
+        for row in json.loads((web / "page/packages.json").read_bytes()).values():
+            files = [Path("node_modules") / row["folder"] / name for name in row["files"]]
             if all((web / file).is_file() for file in files):
                 places.update({str(web / file): f"{inside}/{file}" for file in files})

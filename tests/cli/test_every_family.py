@@ -113,7 +113,7 @@ def test_servers_and_page(folder: Path, tmp_path: Path) -> None:
         assert len([path for path in (tmp_path / server).iterdir() if path.is_dir()]) == 2
     engine = tmp_path / "engine"
     engine.mkdir()
-    for row in json.loads((web_server._CHECKOUT / "page/engines.json").read_text()).values():
+    for row in json.loads((web_server._CHECKOUT / "page/packages.json").read_text()).values():
         for name in row["files"]:
             (engine / name).touch()
     pages = web_server.site([str(place)], engine)

@@ -2,82 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-import av
 import cv2
 import numpy as np
 import pytest
 from cases import KIT, Case, every_case
+from web_programs import check_tokens, convert, drive, needs_chromium
 
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.quality.metrics import Quality
-from vidtok_runtime.tokens.tokens import Tokens
 from vidtok_runtime.tools.demo import synthetic_frame
-from vidtok_runtime.video.reader import VideoReader
 
-WEB = Path(__file__).parents[2] / "runtime/web"
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or ""
-pytestmark = [
-    pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium; install it (chromium) or name it in $CHROMIUM"),
-    pytest.mark.skipif(not shutil.which("node"), reason="there is no node"),
-    pytest.mark.skipif(
-        not (WEB / "node_modules/playwright-core").is_dir(), reason="run `npm ci --prefix runtime/web` first"
-    ),
-]
+pytestmark = needs_chromium
 BUNDLES = ("tiny-fsq-32768", "tiny-kl-16chn")
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """Where `vidtok-run serve` serves the page and the kit's bundles."""
-    bundles = sorted({str(KIT / case["bundle"]) for case in json.loads((KIT / "cases.json").read_text())["cases"]})
-    command = [sys.executable, "-m", "vidtok_runtime.cli", "serve", "--port", "0", *bundles]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        found = re.match(r"(http://127\.0\.0\.1:\d+/)", process.stdout.readline())
-        assert found
-        yield found[1]
-        process.terminate()
-
-
-def drive(script: str, *args: object) -> Any:
-    """What a script of runtime/web/chromium finds; it fails on errors of the page and on requests to elsewhere."""
-    # Node 20 was seen to wait forever for its garbage collector's other threads.
-    command = ["node", "--single-threaded-gc", str(WEB / "chromium" / script), *map(str, args)]
-    result = subprocess.run(
-        command, env={**os.environ, "CHROMIUM": CHROMIUM}, capture_output=True, text=True, timeout=600
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
-
-
-def convert(address: str, folder: Path, fields: dict[str, object], *sources: object) -> tuple[dict[str, str], Tokens]:
-    """What the page shows, and the token file that it offers; the frames it used are in `frames.rgb`."""
-    texts = json.dumps({name: str(value) for name, value in fields.items()})
-    figures: dict[str, str] = drive("convert.mjs", address, folder, texts, *sources)["figures"]
-    return figures, Tokens.load(folder / "tokens.safetensors")
-
-
-def check_tokens(found: Tokens, wanted: Tokens) -> None:
-    """What the page made is what Python makes of the same frames."""
-    assert found.data.shape == wanted.data.shape
-    assert found.info.provider == "wasm"
-    for name in ("family", "name", "weights_sha256", "num_frames", "height", "width", "fps", "codebook_size"):
-        assert getattr(found.info, name) == getattr(wanted.info, name), name
-    if found.data.dtype == np.int32:
-        assert np.mean(found.data != wanted.data) <= 1e-4
-    else:
-        np.testing.assert_allclose(found.data, wanted.data, atol=1e-3)
 
 
 @pytest.fixture(scope="module", params=["wasm", "webgpu"])
@@ -110,7 +49,7 @@ def test_pictures_become_the_tokens_that_python_makes(address: str, tmp_path: Pa
     for i, picture in enumerate(frames):
         cv2.imwrite(str(tmp_path / f"{i}.png"), picture[:, :, ::-1])  # 10 comes after 9
     fields = {"bundle": bundle, "short": 64, "fps": 12.5}
-    figures, found = convert(address, tmp_path, fields, *sorted(tmp_path.glob("*.png")))
+    said, found = convert(address, tmp_path, fields, *sorted(tmp_path.glob("*.png")))
     used = np.fromfile(tmp_path / "frames.rgb", np.uint8).reshape(frames.shape)
     np.testing.assert_array_equal(used, frames)
     tok = Tokenizer(bundle, "cpu", threads=1)
@@ -119,31 +58,11 @@ def test_pictures_become_the_tokens_that_python_makes(address: str, tmp_path: Pa
     quality = Quality()
     for original, decoded in zip(frames, tok.decode(found), strict=True):
         quality.add(original, decoded)
-    assert abs(float(figures["PSNR"].split()[0]) - quality.psnr) < 0.05
+    assert abs(float(said["figures"]["PSNR"].split()[0]) - quality.psnr) < 0.05
     numbers = found.data.size * (15 if found.data.dtype == np.int32 else 16)
-    assert float(figures["Bits per pixel"]) == pytest.approx(numbers / (11 * 64 * 93), abs=1e-4)
+    assert float(said["figures"]["Bits per pixel"]) == pytest.approx(numbers / (11 * 64 * 93), abs=1e-4)
     size = (tmp_path / "tokens.safetensors").stat().st_size
-    assert figures["Token file"] == f"{size:,} bytes"
-
-
-def test_a_video_becomes_the_tokens_that_python_makes(address: str, tmp_path: Path) -> None:
-    clip = tmp_path / "clip.webm"
-    with av.open(str(clip), "w") as file:
-        stream: Any = file.add_stream("libvpx", rate=25, options={"crf": "10", "b": "4M"})
-        stream.height, stream.width, stream.pix_fmt = 128, 192, "yuv420p"
-        for i in range(21):
-            frame = av.VideoFrame.from_ndarray(synthetic_frame(3 * i, 128, 192), format="rgb24")
-            file.mux(stream.encode(frame))
-        file.mux(stream.encode(None))
-    fields = {"bundle": BUNDLES[0], "short": 64, "frames": 100, "fps": 25, "start": 0.16}
-    _, found = convert(address, tmp_path, fields, clip)
-    used = np.fromfile(tmp_path / "frames.rgb", np.uint8).reshape(17, 64, 96, 3)
-    tok = Tokenizer(BUNDLES[0], "cpu", threads=1)
-    check_tokens(found, tok.encode(used, fps=Fraction(25)))
-    with VideoReader(clip) as reader:  # the right frames, but for how a browser resizes and converts colours
-        decoded = [frame.pixels for frame in reader][4:]
-    for ours, theirs in zip(used, decoded, strict=True):
-        assert np.abs(ours.astype(float) - cv2.resize(theirs, (96, 64), interpolation=cv2.INTER_AREA)).mean() < 6
+    assert said["figures"]["Token file"] == f"{size:,} bytes"
 
 
 def test_camera_and_test_clip(address: str, tmp_path: Path) -> None:
@@ -159,14 +78,14 @@ def test_camera_and_test_clip(address: str, tmp_path: Path) -> None:
 
 def test_large_frames_are_computed_in_tiles(address: str, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "0.png"), synthetic_frame(0, 384, 560)[:, :, ::-1])
-    figures, found = convert(address, tmp_path, {"bundle": BUNDLES[0], "short": 384}, tmp_path / "0.png")
-    assert figures["Computed in"] == "tiles of at most 512 x 512"
+    said, found = convert(address, tmp_path, {"bundle": BUNDLES[0], "short": 384}, tmp_path / "0.png")
+    assert said["figures"]["Computed in"] == "tiles of at most 512 x 512"
     used = np.fromfile(tmp_path / "frames.rgb", np.uint8).reshape(1, 384, 560, 3)
     tok = Tokenizer(BUNDLES[0], "cpu", threads=1)
     check_tokens(found, tok.encode(used, fps=found.info.fps))
     quality = Quality()
     quality.add(used[0], tok.decode(found)[0])
-    assert abs(float(figures["PSNR"].split()[0]) - quality.psnr) < 0.05
+    assert abs(float(said["figures"]["PSNR"].split()[0]) - quality.psnr) < 0.05
 
 
 def test_keyboard_alone_on_a_phone(address: str, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +13,7 @@ from cases import KIT, Case, every_case, read_cases
 from click.testing import CliRunner
 from made_kit import make_kit
 from strange_bundles import lying_bundle
+from web_programs import WEB, needs_node, run_node
 
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundle.manifest import read_manifest
@@ -22,24 +22,12 @@ from vidtok_runtime.streaming.geometry import from_network, to_network
 from vidtok_runtime.tokens.tokens import Tokens, TokenWriter
 from vidtok_runtime.tools.demo import synthetic_frame
 
-WEB = Path(__file__).parents[2] / "runtime/web"
 SHIPPED = Path(__file__).parents[2] / "runtime/vidtok_runtime/bundles"
-
-
-def run_node(*args: object, cwd: Path = WEB) -> str:
-    """What a Node program prints; raises AssertionError with what it says on stderr."""
-    done = subprocess.run(["node", *map(str, args)], cwd=cwd, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+pytestmark = needs_node
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _node() -> None:
-    """Skip without Node or the packages; with them, the engine has to load."""
-    if shutil.which("node") is None:
-        pytest.skip("node is not installed")
-    if not (WEB / "node_modules/onnxruntime-node").is_dir():
-        pytest.skip("runtime/web/node_modules is missing: ONNXRUNTIME_NODE_INSTALL=skip npm ci in runtime/web")
+def _engine_loads() -> None:
     run_node("--input-type=module", "-e", "import 'onnxruntime-node'")
 
 
@@ -168,8 +156,6 @@ def test_of_the_package(path: Path) -> None:
 
 
 def test_types() -> None:
-    if not (WEB / "node_modules/typescript").is_dir():
-        pytest.skip("typescript is missing: npm ci in runtime/web")
     run_node("node_modules/typescript/bin/tsc", "--noEmit", "-p", ".")
 
 

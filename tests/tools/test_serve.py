@@ -27,14 +27,14 @@ from vidtok_runtime.errors import BundleError, ServerError
 from vidtok_runtime.tools import web_server as serve
 
 WEB = Path(serve.__file__).parents[2] / "web"
-ENGINES = json.loads((WEB / "page/engines.json").read_text())
+PACKAGES = json.loads((WEB / "page/packages.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the names of onnxruntime-web's files."""
+    """A folder with the names of the files of the page's packages."""
     folder = tmp_path_factory.mktemp("engine")
-    for row in ENGINES.values():
+    for row in PACKAGES.values():
         for name in row["files"]:
             (folder / name).write_text(name)
     return folder
@@ -65,7 +65,7 @@ def test_page_module_engine_and_bundles_are_served(server: serve.Server) -> None
         ("/page/app.js", "text/javascript; charset=utf-8"),
         ("/page/style.css", "text/css; charset=utf-8"),
         ("/src/index.js", "text/javascript; charset=utf-8"),
-        ("/ort/ort-wasm-simd-threaded.wasm", "application/wasm"),
+        ("/npm/ort-wasm-simd-threaded.wasm", "application/wasm"),
         ("/bundles/tiny-fsq-32768/manifest.json", "application/json"),
         ("/bundles/tiny-fsq-32768/encoder.local.onnx?x=1", "application/octet-stream"),
     ):
@@ -95,7 +95,7 @@ def test_every_file_that_the_page_names_is_served(server: serve.Server) -> None:
         left |= named(path) - seen if path.endswith((".html", ".js")) else set()
     assert {"/page/worker.js", "/page/style.css", "/src/index.js"} <= seen
     pages = {p for p in server.pages if p.startswith("/page/")}
-    assert pages - seen == {"/page/engines.json"}  # nothing that the page does not use
+    assert pages - seen == {"/page/packages.json"}  # nothing that the page does not use
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_only_get_and_head(server: serve.Server, method: str) -> None:
 
 
 def test_every_answer_keeps_the_page_to_itself(server: serve.Server) -> None:
-    for path in ("/page/index.html", "/page/worker.js", "/no", "/", "/ort/ort-wasm-simd-threaded.mjs"):
+    for path in ("/page/index.html", "/page/worker.js", "/no", "/", "/npm/ort-wasm-simd-threaded.mjs"):
         headers = ask(server, path)[1]
         assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
         assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
@@ -222,13 +222,16 @@ def test_the_line_about_a_missing_engine_works(
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
     (command,) = re.findall("`(npm .+?)`", line)
-    program, what, *options, package = shlex.split(command)
+    program, what, *options, library, runtime = shlex.split(command)
     assert (program, what, options) == ("npm", "install", ["--ignore-scripts", "--prefix", str(web)])
-    version = json.loads((WEB / "package.json").read_text())["dependencies"]["onnxruntime-web"]
-    assert package == f"onnxruntime-web@{version}"
+    package = json.loads((WEB / "package.json").read_text())
+    versions = package["dependencies"] | package["devDependencies"]
+    assert library == f"mediabunny@{versions['mediabunny']}"
+    assert runtime == f"onnxruntime-web@{versions['onnxruntime-web']}"
     # What npm does with it:
-    shutil.copytree(engine, web / "node_modules/onnxruntime-web/dist")
-    assert "/ort/ort-wasm-simd-threaded.wasm" in serve.site()
+    for row in PACKAGES.values():
+        shutil.copytree(engine, web / "node_modules" / row["folder"], dirs_exist_ok=True)
+    assert "/npm/ort-wasm-simd-threaded.wasm" in serve.site()
 
 
 def test_the_wheel_has_the_engine_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,11 +243,12 @@ def test_the_wheel_has_the_engine_where_it_is_looked_for(tmp_path: Path, monkeyp
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     shutil.copytree(WEB / "page", tmp_path / "runtime/web/page")
-    (tmp_path / "runtime/web" / serve.ENGINE).mkdir(parents=True)
-    names = [name for row in ENGINES.values() for name in row["files"]]
+    names = [f"{serve.PACKAGES}/{row['folder']}/{name}" for row in PACKAGES.values() for name in row["files"]]
     for name in names:
-        (tmp_path / "runtime/web" / serve.ENGINE / name).write_text(name)
+        path = tmp_path / "runtime/web" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
     placed: dict[str, dict[str, str]] = {"force_include": {}}
     module.WebFiles.initialize(SimpleNamespace(root=str(tmp_path)), "standard", placed)
-    wanted = {f"vidtok_runtime/web/{serve.ENGINE}/{name}" for name in names}
+    wanted = {f"vidtok_runtime/web/{name}" for name in names}
     assert set(placed["force_include"].values()) == {*wanted, "vidtok_runtime/web/page", "vidtok_runtime/web/src"}

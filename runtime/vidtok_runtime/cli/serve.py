@@ -16,7 +16,7 @@ from vidtok_runtime.cli.options import FOLDER, command
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--open", "show", is_flag=True, help="Open the page in the default browser.")
-@click.option("--engine", type=FOLDER, help="Folder of onnxruntime-web's files.  [default: the one installed]")
+@click.option("--engine", type=FOLDER, help="Folder of the page's npm files.  [default: those installed]")
 @command()
 def serve(bundles: tuple[str, ...], port: int, host: str, show: bool, engine: Path | None) -> None:
     """Serve a page that tokenizes clips in the browser, with the shipped BUNDLES and those named.

@@ -46,13 +46,13 @@ HEADERS = {
 }
 _INSTALLED = Path(__file__).parents[1] / "web"  # of a wheel
 _CHECKOUT = Path(__file__).parents[2] / "web"
-ENGINE = Path("node_modules/onnxruntime-web/dist")  # where npm puts it, below either of these
+PACKAGES = Path("node_modules")  # where npm puts them, below either of these
 
 
 def site(bundles: Iterable[str] = (), engine: Path | None = None) -> dict[str, Path | bytes]:
-    """Everything that is served, by address: page, module, engine, the shipped bundles and those named.
+    """Everything that is served, by address: page, module, npm packages, the shipped bundles and those named.
 
-    engine: folder of onnxruntime-web's files; None: the one installed. Raises ServerError or BundleError.
+    engine: folder of the packages' files; None: those installed. Raises ServerError or BundleError.
     """
     web = _INSTALLED if (_INSTALLED / "page").is_dir() else _CHECKOUT
     pages: dict[str, Path | bytes] = {}
@@ -61,7 +61,7 @@ def site(bundles: Iterable[str] = (), engine: Path | None = None) -> dict[str, P
         pages |= {address: path for address, path in found.items() if path.suffix in TYPES and is_file(path)}
     if "/page/index.html" not in pages or "/src/index.js" not in pages:
         raise ServerError(f"the browser page is not in {web}; install vidtok-onnx again, from a wheel or a checkout")
-    pages |= _engine(web, engine)
+    pages |= _packages(web, engine)
     manifests = _manifests(bundles)
     for name, manifest in manifests.items():
         for file in ("manifest.json", *manifest.files):
@@ -70,19 +70,18 @@ def site(bundles: Iterable[str] = (), engine: Path | None = None) -> dict[str, P
     return pages
 
 
-def _engine(web: Path, folder: Path | None) -> dict[str, Path]:
-    rows = json.loads((web / "page/engines.json").read_bytes()).values()
-    names = [name for row in rows for name in row["files"]]
-    folder = folder or web / ENGINE
-    missing = [name for name in names if not is_file(folder / name)]
+def _packages(web: Path, folder: Path | None) -> dict[str, Path]:
+    rows = json.loads((web / "page/packages.json").read_bytes()).values()
+    files = {name: (folder or web / PACKAGES / row["folder"]) / name for row in rows for name in row["files"]}
+    missing = [path for path in files.values() if not is_file(path)]
     if missing:
         packages = [] if web == _CHECKOUT else sorted({row["package"] for row in rows})
         way = shlex.join(["npm", "install" if packages else "ci", "--ignore-scripts", "--prefix", str(web), *packages])
         raise ServerError(
-            f"onnxruntime-web is not in {folder} ({missing[0]} is missing); get it once with `{way}`, or name a folder "
-            "of its files with --engine"
+            f"the page's packages are not all here ({missing[0]} is missing); get them once with `{way}`, or name a "
+            "folder of their files with --engine"
         )
-    return {f"/ort/{name}": folder / name for name in names}
+    return {f"/npm/{name}": path for name, path in files.items()}
 
 
 def _manifests(bundles: Iterable[str]) -> dict[str, Manifest]:

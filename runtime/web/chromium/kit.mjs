@@ -42,7 +42,7 @@ async function inPage({ row, input, file, pushes, pulls, provider }) {
     return btoa(all)
   }
   const { concat, loadTokens, saveTokens, Tokenizer } = await import(String(new URL('/src/index.js', location.href)))
-  const ort = await import(String(new URL(`/ort/ort.${provider}.min.mjs`, location.href)))
+  const ort = await import(String(new URL(`/npm/ort.${provider}.min.mjs`, location.href)))
   // One bundle stays loaded, since to load it takes longer than a case.
   const page = /** @type {{ loaded?: { name: string, tok: any } }} */ (globalThis)
   const same = page.loaded?.name === row.bundle ? page.loaded : undefined

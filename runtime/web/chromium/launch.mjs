@@ -30,9 +30,10 @@ export async function onPage(address, options, use, graphics = NO_GPU) {
     const context = await browser.newContext(options)
     /** @type {string[]} */
     const faults = []
+    const { origin } = new URL(address)
     context.on('request', (request) => {
       const url = request.url()
-      if (!url.startsWith(address) && !url.startsWith('blob:')) faults.push(`a request to ${url}`)
+      if (!url.startsWith(`${origin}/`) && !/^(blob|data):/.test(url)) faults.push(`a request to ${url}`)
     })
     const page = await context.newPage()
     page.on('pageerror', (error) => faults.push(`error: ${error.message}`))
@@ -40,7 +41,9 @@ export async function onPage(address, options, use, graphics = NO_GPU) {
       if (message.type() === 'error') faults.push(`console: ${message.text()}`)
     })
     await page.goto(address)
-    const found = await use(page)
+    const found = await use(page).catch((error) => {
+      throw new Error([error.message, ...faults].join('\n'))
+    })
     if (faults.length) throw new Error(faults.join('\n'))
     console.log(JSON.stringify(found))
   } finally {

@@ -44,12 +44,13 @@ export function figures(page) {
 }
 
 /**
- * Save both files offered.
+ * Save the files offered.
  * @param {Page} page
  * @param {string} folder
  */
 export async function save(page, folder) {
-  for (const [id, name] of [['save-tokens', 'tokens.safetensors'], ['save-frames', 'frames.rgb']]) {
+  for (const [id, name] of [['save-tokens', 'tokens.safetensors'], ['save-frames', 'frames.rgb'], ['save-video', 'video.mp4']]) {
+    if (await page.locator(`#${id}`).isHidden()) continue
     const [download] = await Promise.all([page.waitForEvent('download'), page.locator(`#${id}`).click()])
     await download.saveAs(`${folder}/${name}`)
   }

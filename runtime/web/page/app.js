@@ -19,11 +19,14 @@ let source = null
 let ready = false // whether the source is open
 /** @type {AbortController | null} */
 let running = null
-/** @type {Record<string, { module: string }>} */
-let engines = {}
+/** @type {Record<'wasm' | 'webgpu' | 'video', { module: string }> | null} */
+let packages = null
 const result = new Result()
 
 const number = (/** @type {string} */ id) => Number(part(id).value)
+
+/** @param {'wasm' | 'webgpu' | 'video'} name */
+const addressOf = (name) => new URL(`../npm/${packages?.[name].module}`, import.meta.url).href
 
 /** @param {string} text */
 function fail(text) {
@@ -99,7 +102,7 @@ function chooseFiles(list) {
   if (!files.length) return
   const pictures = files.every((file) => file.type.startsWith('image/'))
   if (!pictures && files.length > 1) fail('Choose one video, or pictures only.')
-  else choose(() => (pictures ? new ImageSource(files) : new VideoSource(files[0], part('preview'))))
+  else choose(() => (pictures ? new ImageSource(files) : new VideoSource(files[0], part('preview'), addressOf('video'))))
 }
 
 async function run() {
@@ -111,15 +114,18 @@ async function run() {
   fail('')
   say('Reading the clip', true)
   try {
-    const wanted = { short: number('short'), frames: number('frames'), fps: number('fps'), start: number('start') }
+    const fps = part('fps').value ? number('fps') : null
+    const wanted = { short: number('short'), frames: number('frames'), fps, start: number('start') }
     const clip = await source.capture(wanted, signal, progress)
     result.open(clip, source.name)
     const maxTile = clip.height * clip.width > MAX_WHOLE ? MAX_TILE : undefined
-    const job = { bundle, provider, module: `../ort/${engines[provider].module}`, threads, maxTile, clip }
+    const [module, library] = [addressOf(provider), addressOf('video')]
+    const job = { bundle, provider, module, library, threads, maxTile, clip }
     const reports = {
       stage: (/** @type {{ stage: keyof typeof STAGES }} */ { stage }) => say(STAGES[stage], true),
       progress: (/** @type {{ done: number, total: number }} */ { done, total }) => progress(done, total),
       tokens: result.tokens.bind(result),
+      video: result.video.bind(result),
       /** @param {{ data: Uint8Array, first: number, frames: number }} report */
       frames(report) {
         result.frames(report)
@@ -140,10 +146,10 @@ async function run() {
 async function start() {
   const [bundles, listed, adapter] = await Promise.all([
     fetch('../bundles.json').then((answer) => answer.json()),
-    fetch('engines.json').then((answer) => answer.json()),
+    fetch('packages.json').then((answer) => answer.json()),
     /** @type {any} */ (navigator).gpu?.requestAdapter().catch(() => null) ?? null,
   ])
-  engines = listed
+  packages = listed
   for (const name of bundles) part('bundle').append(new Option(name))
   const most = crossOriginIsolated ? navigator.hardwareConcurrency : 1
   Object.assign(part('threads'), { max: most, value: Math.min(most, 8) })

@@ -1,13 +1,22 @@
 /** A clip of RGB frames, and how pictures of any size get into one. */
 
 /**
- * data: `T H W 3`, 0..255; fps: frames a second.
- * @typedef {{ data: Uint8Array, frames: number, height: number, width: number, fps: number }} Clip
+ * data: `T H W 3`, 0..255; fps: frames a second, on average where they have times of their own.
+ * @typedef {{ data: Uint8Array, frames: number, height: number, width: number, fps: number } & Partial<Times>} Clip
  */
 
-/** What the page asks for: pixels of the shorter side, most frames, frames a second, seconds into the source.
- * @typedef {{ short: number, frames: number, fps: number, start: number }} Wanted
+/**
+ * Times of frames, and how long the last is shown, in units of the time base, which is in seconds.
+ * @typedef {{ timeBase: string, pts: BigInt64Array, lastDuration: number | null }} Times
  */
+
+/**
+ * What the page asks for: pixels of the shorter side, most frames, frames a second, seconds into the source. fps: null
+ * stands for every frame of a video, and for the usual rate of anything else.
+ * @typedef {{ short: number, frames: number, fps: number | null, start: number }} Wanted
+ */
+
+export const USUAL_FPS = 24
 
 /**
  * Size of the same shape whose shorter side has so many pixels.

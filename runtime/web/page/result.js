@@ -6,6 +6,7 @@ import { drawDifference, drawFrame, TokenMap } from './views.js'
 
 /** @import { StreamSpec } from '../src/index.js' */
 /** @import { Clip } from './clip.js' */
+/** @import { Written } from './video_output.js' */
 /** @import { Figures, Job, Latents } from './worker.js' */
 
 export class Result {
@@ -52,6 +53,19 @@ export class Result {
     this.decoded.set(data, first * height * width * 3)
     this.ready = first + frames
     this.player.draw()
+  }
+
+  /** @param {{ written: Written }} report */
+  video({ written }) {
+    const { height, width } = /** @type {Clip} */ (this.clip)
+    const made = 'file' in written
+    part('save-video').hidden = !made
+    if (made) offer('save-video', written.file, `${this.name}.mp4`)
+    part('video-note').textContent = !made
+      ? `There is no MP4 of the reconstruction: ${written.reason}.`
+      : written.codec === 'H.264'
+        ? 'The MP4 holds H.264.'
+        : `The MP4 holds ${written.codec}, which some players lack: this browser writes no H.264 of ${width} x ${height}.`
   }
 
   /** @param {number} t frame */

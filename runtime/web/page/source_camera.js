@@ -1,6 +1,6 @@
 /** Frames of a camera as they come, at most so many a second. */
 
-import { fitted, Grabber } from './clip.js'
+import { fitted, Grabber, USUAL_FPS } from './clip.js'
 
 /** @import { Clip, Wanted } from './clip.js' */
 
@@ -41,8 +41,9 @@ export class CameraSource {
    * @param {(done: number, total: number) => void} progress
    * @returns {Promise<Clip>}
    */
-  async capture({ short, frames, fps }, signal, progress) {
+  async capture({ short, frames, fps: asked }, signal, progress) {
     const { video } = this
+    const fps = asked ?? USUAL_FPS
     const grabber = new Grabber(fitted(video.videoWidth, video.videoHeight, short), frames)
     /** @type {number[]} */
     const times = []

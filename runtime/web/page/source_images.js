@@ -1,6 +1,6 @@
 /** Pictures as the frames of a clip: several files in the order of their names, or one animated file. */
 
-import { fitted, Grabber } from './clip.js'
+import { fitted, Grabber, USUAL_FPS } from './clip.js'
 
 /** @import { Clip, Wanted } from './clip.js' */
 
@@ -18,7 +18,8 @@ export class ImageSource {
    * @param {(done: number, total: number) => void} progress
    * @returns {Promise<Clip>}
    */
-  async capture({ short, frames, fps, start }, signal, progress) {
+  async capture({ short, frames, fps: asked, start }, signal, progress) {
+    const fps = asked ?? USUAL_FPS
     const first = Math.round(start * fps)
     const pictures = (this.files.length === 1 && (await animation(this.files[0]))) || several(this.files)
     const count = Math.min(frames, pictures.count - first)

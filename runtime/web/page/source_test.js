@@ -1,5 +1,7 @@
 /** A made-up clip in whole numbers, so that it is the same in every browser. */
 
+import { USUAL_FPS } from './clip.js'
+
 /** @import { Clip, Wanted } from './clip.js' */
 
 /**
@@ -30,7 +32,7 @@ export class TestSource {
       await new Promise((resolve) => setTimeout(resolve)) // the page stays alive
       signal.throwIfAborted()
     }
-    return { data, frames, height, width, fps }
+    return { data, frames, height, width, fps: fps ?? USUAL_FPS }
   }
 
   stop() {}

@@ -1,109 +1,68 @@
-/** Frames of a video file: one seek a frame, so that none is missed however slow the machine is. */
+/** A video file: every frame of it where this browser takes it apart, else pictures by seeking, which is said. */
 
-import { fitted, Grabber } from './clip.js'
+import { VideoError, VideoReader } from '../src/video/index.js'
+import { USUAL_FPS } from './clip.js'
+import { DecodedVideo } from './video_decoded.js'
+import { SoughtVideo } from './video_sought.js'
 
-/** @import { Clip, Wanted } from './clip.js' */
+/** @import { Wanted } from './clip.js' */
 
 export class VideoSource {
+  /** @type {DecodedVideo | SoughtVideo | null} */
+  way = null
+  stopped = false
+
   /**
    * @param {File} file
    * @param {HTMLVideoElement} video where it is shown
+   * @param {string} module address of mediabunny
    */
-  constructor(file, video) {
+  constructor(file, video, module) {
     this.label = file.name
     this.name = file.name.replace(/\.[^.]*$/, '')
+    this.file = file
     this.video = video
+    this.module = module
     this.address = URL.createObjectURL(file)
     video.controls = true
     video.hidden = false
     video.src = this.address
   }
 
-  /** Size and duration; throws where the browser cannot play the file. */
+  /** Size and duration; throws where the browser can neither take the file apart nor play it. */
   async open() {
     const { video } = this
-    if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) await event(video, 'loadeddata', this.label)
-    if (!Number.isFinite(video.duration)) await this.seek(1e7) // a recording that does not know its length
-    if (!video.videoWidth) throw new Error(`${this.label} has no pictures, only sound`)
-    this.label = `${this.label}: ${video.videoWidth} x ${video.videoHeight}, ${video.duration.toFixed(1)} s`
-  }
-
-  /** @param {number} time seconds */
-  async seek(time) {
-    const done = event(this.video, 'seeked', this.label)
-    const shown = newPicture(this.video)
-    this.video.currentTime = time
-    await done
-    await Promise.race([shown, samePicture()])
+    try {
+      const reader = await VideoReader.open(this.file, { mediabunny: await import(this.module) })
+      if (this.stopped) return reader.dispose()
+      this.way = new DecodedVideo(reader)
+      this.label += `: ${reader.width} x ${reader.height}, ${reader.duration.toFixed(1)} s, ${reader.codec}`
+    } catch (error) {
+      if (!(error instanceof VideoError)) throw error
+      const way = (this.way = new SoughtVideo(video, this.file.name))
+      await way.open()
+      this.label +=
+        `: ${video.videoWidth} x ${video.videoHeight}, ${video.duration.toFixed(1)} s; ` +
+        `only pictures by seeking, ${USUAL_FPS} a second unless you say otherwise: ${error.message}`
+    }
   }
 
   /**
    * @param {Wanted} wanted
    * @param {AbortSignal} signal
    * @param {(done: number, total: number) => void} progress
-   * @returns {Promise<Clip>}
    */
-  async capture({ short, frames, fps, start }, signal, progress) {
-    const { video } = this
-    if (start >= video.duration) throw new Error(`the clip ends at ${video.duration.toFixed(1)} s; begin before that`)
-    const count = Math.min(frames, Math.max(1, Math.round((video.duration - start) * fps)))
-    const grabber = new Grabber(fitted(video.videoWidth, video.videoHeight, short), count)
-    video.pause()
-    video.controls = false
-    try {
-      for (let i = 0; i < count; i++) {
-        signal.throwIfAborted()
-        await this.seek(Math.min(start + (i + 0.5) / fps, video.duration))
-        grabber.add(video)
-        progress(i + 1, count)
-      }
-    } finally {
-      video.controls = true
-    }
-    return grabber.clip(fps)
+  capture(wanted, signal, progress) {
+    if (!this.way) throw new Error('the video is not open')
+    return this.way.capture(wanted, signal, progress)
   }
 
   stop() {
+    this.stopped = true
+    if (this.way instanceof DecodedVideo) this.way.reader.dispose()
     this.video.hidden = true
     this.video.removeAttribute('src')
     this.video.load()
     URL.revokeObjectURL(this.address)
   }
-}
-
-/**
- * A busy browser says that it has sought before the picture is there to be drawn.
- * @param {HTMLVideoElement} video
- * @returns {Promise<void>} never ends where the place sought has the picture that is shown already
- */
-function newPicture(video) {
-  return new Promise((resolve) => {
-    if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(() => resolve())
-    else resolve()
-  })
-}
-
-/** @returns {Promise<void>} after three turns of the screen: a new picture would have been shown; a hidden page has none */
-function samePicture() {
-  return new Promise((resolve) => {
-    setTimeout(resolve, 1000)
-    const wait = (/** @type {number} */ turns) => (turns ? requestAnimationFrame(() => wait(turns - 1)) : resolve())
-    wait(3)
-  })
-}
-
-/**
- * @param {HTMLVideoElement} video
- * @param {string} name
- * @param {string} file for the message
- * @returns {Promise<void>}
- */
-function event(video, name, file) {
-  return new Promise((resolve, reject) => {
-    const wrong = () => reject(new Error(`this browser cannot play ${file} (${video.error?.message || 'unknown format'})`))
-    const ended = new AbortController()
-    const once = { once: true, signal: ended.signal }
-    video.addEventListener(name, () => (ended.abort(), resolve()), once)
-    video.addEventListener('error', () => (ended.abort(), wrong()), once)
-  })
 }

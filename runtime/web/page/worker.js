@@ -2,16 +2,20 @@
 
 import { concat, saveTokens, Tokenizer } from '../src/index.js'
 import { bitsOf, Psnr } from './measure.js'
+import { VideoOutput } from './video_output.js'
 
 /** @import { StreamSpec } from '../src/index.js' */
 /** @import { Clip } from './clip.js' */
+/** @import { Written } from './video_output.js' */
 
 /**
- * What the page asks for; module: the engine's, relative to this file; maxTile: as that of `Tokenizer.load`.
+ * What the page asks for; module, library: addresses of the engine and of mediabunny; maxTile: as that of
+ * `Tokenizer.load`.
  * @typedef {object} Job
  * @property {string} bundle
  * @property {'wasm' | 'webgpu'} provider
  * @property {string} module
+ * @property {string} library
  * @property {number} threads
  * @property {number | undefined} maxTile
  * @property {Clip} clip
@@ -24,6 +28,7 @@ import { bitsOf, Psnr } from './measure.js'
  * @property {(report: { done: number, total: number }) => void} progress
  * @property {(report: { tokens: Latents, file: Uint8Array, stream: StreamSpec }) => void} tokens
  * @property {(report: { data: Uint8Array, first: number, frames: number }) => void} frames
+ * @property {(report: { written: Written }) => void} video
  * @property {(report: Figures) => void} done
  *
  * @typedef {{ loading: number, encoding: number, decoding: number, psnr: number, provider: string, bits: number }} Figures
@@ -103,12 +108,15 @@ async function run(job) {
   tell('stage', { stage: 'encode' })
   const tokens = await encode(tok, clip)
   const encoding = watch.lap()
-  const info = tok.describe({ ...clip, numFrames: clip.frames })
-  tell('tokens', { tokens, file: await saveTokens({ ...tokens, info }), stream: tok.manifest.stream })
+  const { frames: numFrames, lastDuration = null, pts } = clip
+  const info = { ...tok.describe({ ...clip, numFrames }), lastDuration }
+  tell('tokens', { tokens, file: await saveTokens({ ...tokens, info, pts }), stream: tok.manifest.stream })
 
   tell('stage', { stage: 'decode' })
   const size = clip.height * clip.width * 3
   const psnr = new Psnr()
+  const output = new VideoOutput(clip)
+  await output.open(job.library)
   let decoding = 0
   watch.lap()
   for await (const { data, frames } of decode(tok, tokens, clip)) {
@@ -119,8 +127,10 @@ async function run(job) {
       psnr.add(clip.data.subarray((first + i) * size, (first + i + 1) * size), data.subarray(i * size, (i + 1) * size))
     }
     tell('frames', { data, first, frames })
+    await output.push(data, frames)
     watch.lap()
   }
+  tell('video', { written: await output.finish() })
   const bits = bitsOf(tokens.data.length, tok.manifest.stream.codebookSize)
   tell('done', { loading, encoding, decoding, psnr: psnr.mean, provider: tok.provider, bits })
 }

@@ -17,6 +17,9 @@ export class TokenFileError extends VidtokError {}
 /** Tokens that belong to another model or to other weights than the bundle. */
 export class MismatchError extends VidtokError {}
 
+/** A video file that is no video, is damaged, or that this browser cannot read or write. */
+export class VideoError extends VidtokError {}
+
 /** A provider that is not there or does not load. */
 export class ProviderError extends VidtokError {}
 

@@ -44,15 +44,11 @@ function packageOf(provider) {
  * @returns {Promise<Ort>}
  */
 async function importEngine(provider) {
+  if (provider === 'cpu' && !isNode()) throw new ProviderError('provider cpu is for Node; choose wasm or webgpu')
   const name = packageOf(provider)
   try {
-    if (name === 'onnxruntime-node') {
-      // Else the first session writes an id and a record of its use to the home folder, for its makers.
-      globalThis.process.env.ORT_DISABLE_TELEMETRY ??= '1'
-      return await import('onnxruntime-node')
-    }
-    if (provider === 'webgpu') return await import('onnxruntime-web/webgpu')
-    return await (isNode() ? import('onnxruntime-web') : import('onnxruntime-web/wasm')) // the smallest for a browser
+    if (isNode()) return await (await import('./node.js')).importEngine(provider)
+    return await (provider === 'webgpu' ? import('onnxruntime-web/webgpu') : import('onnxruntime-web/wasm'))
   } catch (error) {
     throw new ProviderError(`${name} does not load (${firstLine(error)}); install it, or pass it as ort`)
   }

@@ -4,8 +4,6 @@ import { isNode } from './provider.js'
 
 /** @import { BundleSource } from './index.js' */
 
-const PIECE = 2 ** 26 // bytes
-
 /**
  * What messages call the bundle, and how to read a file of it; reading throws BundleError, or what aborted it.
  * @param {BundleSource} source
@@ -20,7 +18,7 @@ export function openSource(source, signal) {
     }
   }
   const base = String(source).replace(/\/+$/, '')
-  const local = base.startsWith('file:') || (isNode() && !/^[a-z][a-z0-9+.-]+:\/\//i.test(base))
+  const local = isNode() && (base.startsWith('file:') || !/^[a-z][a-z0-9+.-]+:\/\//i.test(base))
   return {
     place: base,
     read: (name) => attempt(`${base}/${name}`, signal, () => (local ? readLocal : download)(base, name, signal)),
@@ -60,28 +58,7 @@ async function download(base, name, signal) {
  * @param {string} name
  */
 async function readLocal(base, name) {
-  const { open, realpath, stat } = await import('node:fs/promises')
-  const { dirname, join } = await import('node:path')
-  const { fileURLToPath } = await import('node:url')
-  const folder = base.startsWith('file:') ? fileURLToPath(base) : base || '/'
-  const path = join(folder, name)
-  const found = await stat(path) // before it is opened: a pipe would be waited for
-  if (!found.isFile()) throw new Error('it is no file')
-  if (dirname(await realpath(path)) !== (await realpath(folder))) {
-    throw new BundleError(`${path} is a link out of the bundle; copy the file into its place`)
-  }
-  const file = await open(path)
-  try {
-    // Piece by piece: Node reads no more than 2 GiB at once.
-    const bytes = new Uint8Array(found.size)
-    for (let done = 0, read; done < bytes.length; done += read) {
-      read = (await file.read(bytes, done, Math.min(PIECE, bytes.length - done))).bytesRead
-      if (!read) throw new Error('it became shorter while it was read')
-    }
-    return bytes
-  } finally {
-    await file.close()
-  }
+  return (await import('./node.js')).readLocal(base, name)
 }
 
 /**
@@ -89,12 +66,7 @@ async function readLocal(base, name) {
  * @param {Uint8Array<ArrayBuffer>} bytes
  */
 export async function sha256(bytes) {
-  if (isNode()) {
-    // Its web cryptography takes no more than 256 MiB.
-    const hash = (await import('node:crypto')).createHash('sha256')
-    for (let done = 0; done < bytes.length; done += PIECE) hash.update(bytes.subarray(done, done + PIECE))
-    return hash.digest('hex')
-  }
+  if (isNode()) return (await import('./node.js')).sha256(bytes)
   if (!globalThis.crypto?.subtle) {
     throw new ProviderError('checksums need cryptography, which browsers give to https and localhost only; open it there')
   }
