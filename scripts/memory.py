@@ -223,7 +223,7 @@ def header() -> None:
         return ", ".join(f'{{"{name}", {number}}}' for name, number in numbers.items())
 
     click.echo(
-        f"""// Written by `python scripts/memory.py header`; vidtok_runtime/memory/predict.py has the numbers and what they mean.
+        f"""// Written by `python scripts/memory.py header`; vidtok_runtime/memory/predict.py explains the numbers.
 #pragma once
 
 #include <map>
@@ -244,7 +244,7 @@ inline const std::map<std::string, double> pixel_copies{{{table(predict.PIXEL_CO
 inline const std::map<std::string, double> command_mib{{{table(predict.COMMAND)}}};
 constexpr double read_bytes = {predict.READ}, write_bytes = {predict.WRITE}, write_frame_bytes = {predict.WRITE_FRAME};
 constexpr double writers_a_core = {predict.WRITERS_A_CORE};
-constexpr double usual_ahead = {look_ahead.USUAL}, least_ahead = {look_ahead.LEAST}, pixels_ahead = {look_ahead.PIXELS};
+constexpr double max_ahead = {look_ahead.USUAL}, min_ahead = {look_ahead.LEAST}, pixels_ahead = {look_ahead.PIXELS};
 constexpr double in_hand = {predict.IN_HAND};
 
 }}  // namespace vidtok::detail"""

@@ -43,7 +43,7 @@ FLOORS = {
     ],
     "vidtok_export": [
         {"errors", "compact"},
-        {"lowering", "footprint", "targets", "trace"},
+        {"lowering", "footprint", "simplify", "targets", "trace"},
         {"graph", "operations"},
         {"verify"},
         {"against", "bundle", "metric"},

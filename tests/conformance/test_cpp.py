@@ -102,7 +102,9 @@ def test_tokens_of_another_precision_are_decoded_and_it_is_said(plain: Build, ra
     for file, said in ((same, ""), (other, "vidtok: warning: tokens made in int8 are decoded in fp32, which gives")):
         out = file.with_suffix(".rgb")
         command = [plain.folder / "vidtok", "decode", FSQ, file, out, "--provider", plain.provider, "--quiet"]
-        done = subprocess.run([*command, "--threads", "1"], env=environment(), capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            [*command, "--threads", "1"], env=environment(), capture_output=True, text=True, timeout=300
+        )
         assert (done.returncode, done.stdout) == (0, "")
         assert done.stderr.startswith(said)
         assert done.stderr.count("\n") == bool(said)

@@ -85,8 +85,8 @@ def test_every_plan_is_python_s(plain: Build, bundles: list[Path]) -> None:
         size = chance.choice(SIZES)
         other = chance.choice(["", *({*ROLES} - {role})])
         whole = int(plan_of(bundle, provider, 10**15, role, *size, other).split()[0])
-        for limit in (whole, whole - 1, int(whole * chance.uniform(0.3, 0.9)), int(whole * chance.uniform(0.02, 0.3))):
-            cases.append((bundle, provider, limit, role, *size, other))
+        limits = whole, whole - 1, int(whole * chance.uniform(0.3, 0.9)), int(whole * chance.uniform(0.02, 0.3))
+        cases += [(bundle, provider, limit, role, *size, other) for limit in limits]
     lines = "".join(f'"{bundle}" {" ".join(map(str, rest))}\n' for bundle, *rest in cases)
     program = [plain.folder / "vidtok_tests", "plans"]
     done = subprocess.run(program, input=lines, capture_output=True, text=True, check=True)
@@ -121,7 +121,10 @@ def test_the_program_stays_below_its_limit(
     raw, tokens, back = (tmp_path / name for name in ("clip.rgb", "clip.safetensors", "back.rgb"))
     np.random.default_rng(0).integers(0, 256, (17, *size, 3), np.uint8).tofile(raw)
     bundle = find_bundle(None).folder
-    for command in (["encode", bundle, raw, tokens, "--size", f"{size[1]}x{size[0]}"], ["decode", bundle, tokens, back]):
+    for command in (
+        ["encode", bundle, raw, tokens, "--size", f"{size[1]}x{size[0]}"],
+        ["decode", bundle, tokens, back],
+    ):
         words = [*command, "--provider", build.provider, "--threads", "2", "--max-memory", limit]
         # The peak of a process counts what it was forked from: a small one in between.
         program = [sys.executable, "-S", "-c", PEAK, build.folder / "vidtok", *words]

@@ -31,7 +31,9 @@ def test_python(case: Refusal, tmp_path: Path) -> None:
 
 
 def judged_by_cpp(path: Path) -> None:
-    done = subprocess.run([BUILD / "vidtok_tests", "refusals", KIT, path], capture_output=True, text=True, errors="replace")
+    done = subprocess.run(
+        [BUILD / "vidtok_tests", "refusals", KIT, path], capture_output=True, text=True, errors="replace"
+    )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
 
 

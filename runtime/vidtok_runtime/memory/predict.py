@@ -37,7 +37,7 @@ def format_memory(size: float) -> str:
 
 @dataclass(frozen=True)
 class Costs:
-    """Measured by `scripts/memory.py fit`, and written for C++ by its `header`: peak bytes as multiples of what is counted.
+    """Measured by `scripts/memory.py fit`, for C++ written by its `header`: peak bytes as multiples of what is counted.
 
     process: MiB of Python and the engine. loading: beside that of the largest graph file, while it is read. weights: of
     the graph files. widest: of the widest activations of a call, with the two frames that temporal layers carry.

@@ -1,4 +1,4 @@
-// Written by `python scripts/memory.py header`; vidtok_runtime/memory/predict.py has the numbers and what they mean.
+// Written by `python scripts/memory.py header`; vidtok_runtime/memory/predict.py explains the numbers.
 #pragma once
 
 #include <map>
@@ -23,7 +23,7 @@ inline const std::map<std::string, double> pixel_copies{{"encoder", 3}, {"decode
 inline const std::map<std::string, double> command_mib{{"cpu", 40}, {"openvino", 60}};
 constexpr double read_bytes = 70, write_bytes = 25, write_frame_bytes = 3.5;
 constexpr double writers_a_core = 1.5;
-constexpr double usual_ahead = 40, least_ahead = 10, pixels_ahead = 40000000;
+constexpr double max_ahead = 40, min_ahead = 10, pixels_ahead = 40000000;
 constexpr double in_hand = 0.1;
 
 }  // namespace vidtok::detail

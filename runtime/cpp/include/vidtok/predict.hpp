@@ -114,7 +114,7 @@ inline double states_of(const GraphEntry& graph, const Sizes& sizes) {
 inline double clip_bytes(const std::string& role, double height, double width) {
     if (role == "encoder") return read_bytes;
     const double ahead = std::floor(pixels_ahead / (height * width));
-    return write_bytes + write_frame_bytes * (std::clamp(ahead, least_ahead, usual_ahead) +
+    return write_bytes + write_frame_bytes * (std::clamp(ahead, min_ahead, max_ahead) +
                                               writers_a_core * static_cast<double>(cores()));
 }
 
