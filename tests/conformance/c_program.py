@@ -58,15 +58,15 @@ def onnxruntime() -> Path:
     return found
 
 
-def build_library(name: str, *options: str) -> Path:
-    """A folder with libvidtok, built once for all processes of a run; options: of CMake."""
+def build_library(name: str, *options: str, **variables: str) -> Path:
+    """A folder with libvidtok, built once for all processes of a run; options: of CMake; variables: of its environment."""
     needs("cmake")
     folder = BUILD / name
-    words = f"-DVIDTOK_C=ON -DVIDTOK_PROGRAMS=OFF -DONNXRUNTIME_ROOT='{headers()}' {' '.join(options)}"
+    words = " ".join(["-DVIDTOK_C=ON -DVIDTOK_PROGRAMS=OFF", f"-DONNXRUNTIME_ROOT='{headers()}'", *options])
     with FileLock(f"{folder}.lock"):
         bash(
             f"cmake -S '{CPP}' -B '{folder}' -DCMAKE_BUILD_TYPE=Test {words}\ncmake --build '{folder}'",
-            CXXFLAGS=os.environ.get("CXXFLAGS", "-O1"),
+            **{"CXXFLAGS": os.environ.get("CXXFLAGS", "-O1"), **variables},
         )
     return folder
 

@@ -1,7 +1,11 @@
-"""libvidtok on other systems: cross-built, run under wine and qemu-user, held to the kit with that system's engine."""
+"""libvidtok on other systems: cross-built, run under wine and qemu-user, held to the kit with that system's engine.
+
+For macOS it is built, too, with all programs; nothing here runs them.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -143,3 +147,45 @@ def test_the_dll_exports_the_header_s_functions(windows: Coder) -> None:
     assert found == set(Header(HEADER.read_text()).functions)
     needed = {line.split()[-1].lower() for line in text.splitlines() if "DLL Name" in line}
     assert needed <= {"kernel32.dll", "msvcrt.dll", "advapi32.dll"}
+
+
+# All that ONNX Runtime's library exports, for a linker that lacks the library.
+ONNXRUNTIME_STUB = """--- !tapi-tbd
+tbd-version: 4
+targets: [ arm64-macos, x86_64-macos ]
+install-name: '@rpath/libonnxruntime.1.dylib'
+exports:
+  - targets: [ arm64-macos, x86_64-macos ]
+    symbols: [ _OrtGetApiBase ]
+...
+"""
+
+
+@pytest.mark.parametrize(("name", "cpu"), [("macos-arm64", "ARM64"), ("macos-x64", "X86_64")])
+def test_macos_is_compiled_and_linked(name: str, cpu: str, shared: Path) -> None:
+    spec = importlib.util.find_spec("ziglang")
+    if spec is None or spec.origin is None:
+        pytest.skip("no compiler for macOS is here: python -m pip install ziglang")
+    needs("llvm-nm", "llvm-objdump")
+    (shared / "libonnxruntime.tbd").write_text(ONNXRUNTIME_STUB)
+    folder = build_library(
+        name,
+        "-DVIDTOK_OPENVINO=OFF -DVIDTOK_PROGRAMS=ON -DVIDTOK_ONNXRUNTIME=ON",
+        f"-DONNXRUNTIME_LIBRARY='{shared}/libonnxruntime.tbd'",
+        f"-DCMAKE_TOOLCHAIN_FILE='{CPP}/cmake/{name}.cmake'",
+        PATH=f"{Path(spec.origin).parent}{os.pathsep}{os.environ['PATH']}",
+    )
+
+    def said(*words: str | Path) -> str:
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+    library = folder / "libvidtok.0.dylib"
+    for file, kind in ((library, "DYLIB"), (folder / "vidtok", "EXECUTE"), (folder / "vidtok_tests", "EXECUTE")):
+        numbers = said("llvm-objdump", "--macho", "-p", file).splitlines()[3].split()
+        assert (numbers[0], numbers[1], numbers[4]) == ("MH_MAGIC_64", cpu, kind)
+    exported = {line.split()[-1] for line in said("llvm-nm", "-g", "--defined-only", library).splitlines()}
+    # The compiler links its C++ library into ours, and exports what replaces the system's there.
+    own = {symbol for symbol in exported if not symbol.startswith(("__Zn", "__Zd", "___dso_handle", "__mh_"))}
+    assert own == {f"_{function}" for function in Header(HEADER.read_text()).functions}
+    names = [line.split()[0] for line in said("llvm-objdump", "--macho", "--dylibs-used", library).splitlines()[1:]]
+    assert names == ["@rpath/libvidtok.0.dylib", "/usr/lib/libSystem.B.dylib"]
