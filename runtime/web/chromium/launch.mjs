@@ -13,8 +13,8 @@ const FLAGS = [
   '--use-fake-ui-for-media-stream',
 ]
 const NO_GPU = ['--disable-gpu']
-/** A graphics adapter that computes on the CPU. */
-export const SOFTWARE_GPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader']
+/** A graphics adapter that computes on the CPU, which may be busy: without the watchdog it is not given up for lost. */
+export const SOFTWARE_GPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--disable-gpu-watchdog']
 
 /**
  * Calls `use` with a page on `address`, and prints what it returns as JSON.

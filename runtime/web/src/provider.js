@@ -1,4 +1,5 @@
 /** Which engine runs the graphs. An engine that is not there is an error with the cure; nothing falls back. */
+import { checkDevice } from './device_loss.js'
 import { InputError, ProviderError, firstLine } from './errors.js'
 
 /** @import { Provider } from './index.js' */
@@ -29,7 +30,10 @@ export async function chooseProvider(ort, provider, threads) {
   if (chosen !== 'webgpu' && (chosen === 'cpu') !== native) {
     throw new ProviderError(`provider ${chosen}: the engine passed in has none; pass ${packageOf(chosen)} as ort`)
   }
-  if (chosen === 'webgpu' && !native) await needWebGpu()
+  if (chosen === 'webgpu' && !native) {
+    checkDevice(engine)
+    await needWebGpu()
+  }
   if (!native && threads !== undefined) startThreads(engine, threads)
   return { ort: engine, provider: chosen }
 }

@@ -1,4 +1,5 @@
 /** A loaded graph, and the loop that carries its state from call to call. */
+import { checkDeviceAfterFailure, watchDevice } from './device_loss.js'
 import { BundleError, InputError, ProviderError, firstLine } from './errors.js'
 import { portsOf, shapeOf, sizesOf } from './graph_entry.js'
 import { plainAttention } from './plain_attention.js'
@@ -54,7 +55,9 @@ export async function loadGraph(ort, provider, { entry, name, bytes, weights }, 
     // Of the engines, only ONNX Runtime for Node has the kernel that runs attention in blocks.
     const graph = provider === 'cpu' ? bytes : plainAttention(bytes)
     session = await queue.run(() => ort.InferenceSession.create(graph, options))
+    if (provider === 'webgpu') await watchDevice(ort)
   } catch (error) {
+    await checkDeviceAfterFailure(ort)
     const text = firstLine(error)
     if (/backend not found|WebGPU adapter/.test(text)) {
       throw new ProviderError(`provider ${provider} does not start here (${text}); choose another`)
@@ -186,6 +189,7 @@ export class StatefulGraph {
     try {
       return await this.loaded.queue.run(work)
     } catch (error) {
+      await checkDeviceAfterFailure(this.loaded.ort)
       throw new ProviderError(`ONNX Runtime failed: ${firstLine(error)}`)
     }
   }

@@ -177,3 +177,24 @@ test('a call that fails, and an adapter that is not there, are errors of the pro
   const loading = Tokenizer.load(reader, { ort: /** @type {any} */ (engine), provider: 'webgpu' })
   await assert.rejects(loading, ProviderError)
 })
+
+test('a device that is lost is said in one line, and its engine is not loaded again', async () => {
+  const engine = new Engine(...encoder, ...encoder)
+  /** @type {(info: { message: string }) => void} */
+  let lose = () => {}
+  const device = { lost: new Promise((resolve) => (lose = resolve)) }
+  Object.assign(engine.env, { webgpu: { device: Promise.resolve(device) } })
+  const tok = await load(engine)
+  const stream = tok.encoder()
+  await stream.push(clip(16, 8, 8))
+  engine.run = () => {
+    setTimeout(() => lose({ message: 'The driver is gone.' }), 10) // calls fail first
+    throw new Error('failed to call OrtRun()')
+  }
+  const line = /^ProviderError: the graphics device was lost \(The driver is gone\); load the bundle again with a new engine/
+  await assert.rejects(stream.push(clip(16, 8, 8)), line)
+  await assert.rejects(tok.encode(clip(16, 8, 8)), line)
+  await assert.rejects(load(engine), line)
+  await tok.dispose()
+  assert.deepEqual([engine.live, engine.released], [0, 2])
+})
