@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +180,17 @@ def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def video(model: VideoTokenizer) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     return torch.rand(1, 3, 9, 16, 24, generator=generator) * 2 - 1
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[str]:
+    """Where `vidtok-run serve` serves the page and the kit's bundles."""
+    kit = Path(__file__).parent / "conformance/kit"
+    bundles = sorted({str(kit / case["bundle"]) for case in json.loads((kit / "cases.json").read_text())["cases"]})
+    command = [sys.executable, "-m", "vidtok_runtime.cli", "serve", "--port", "0", *bundles]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = re.match(r"(http://127\.0\.0\.1:\d+/)", process.stdout.readline())
+        assert found
+        yield found[1]
+        process.terminate()
