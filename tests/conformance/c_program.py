@@ -59,7 +59,7 @@ def onnxruntime() -> Path:
 
 
 def build_library(name: str, *options: str, **variables: str) -> Path:
-    """A folder with libvidtok, built once for all processes of a run; options: of CMake; variables: of its environment."""
+    """A folder with libvidtok, built once for all processes of a run; options: of CMake; variables: environment."""
     needs("cmake")
     folder = BUILD / name
     words = " ".join(["-DVIDTOK_C=ON -DVIDTOK_PROGRAMS=OFF", f"-DONNXRUNTIME_ROOT='{headers()}'", *options])
