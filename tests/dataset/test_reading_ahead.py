@@ -163,8 +163,12 @@ def test_what_reading_finds_is_an_outcome(source: Path, tmp_path: Path) -> None:
     assert facts.resampling == "planes"  # type: ignore[union-attr]
 
 
-def named_device(out: Path, device_id: int = 0) -> Tokenizer:
+def named_device(out: Path, count: int, device_id: int = 0) -> Tokenizer:
+    """Waits until every device has its worker: a quick one would leave no clip to a slow one."""
     (out / f"device-{device_id}-{os.getpid()}").touch()
+    until = time.monotonic() + 120
+    while len(list(out.glob("device-*"))) < count and time.monotonic() < until:
+        time.sleep(0.01)
     return Tokenizer(provider="cpu", threads=1)
 
 
@@ -172,7 +176,7 @@ def test_devices_in_turns(source: Path, undisturbed: Path, tmp_path: Path) -> No
     """Every clip once, by a worker a device; the same files."""
     clips = sorted(p for p in source.rglob("*") if p.suffix in (".mp4", ".mov", ".mkv"))
     work = [Job(p.name + str(i), str(p), tmp_path / f"{i}.st") for i, p in enumerate(clips)]
-    run = LocalEngine(2, devices=(4, 7)).run(EncodeRecipe(partial(named_device, tmp_path), {}), [(j,) for j in work])
+    run = LocalEngine(2, devices=(4, 7)).run(EncodeRecipe(partial(named_device, tmp_path, 2), {}), [(j,) for j in work])
     outcomes = list(run)
     assert sorted(o.clip for o in outcomes if o.facts) == sorted(j.clip for j in work)
     devices = Counter(path.name.split("-")[1] for path in tmp_path.glob("device-*"))
