@@ -6,7 +6,7 @@ import gc
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
@@ -70,6 +70,10 @@ def _conv_transpose3d(
     )
 
 
+def _rsub(x: Any, other: float) -> Any:
+    return op.Sub(op.CastLike(op.Constant(value_float=float(other)), x), x)
+
+
 def _movedim(x: Any, source: int, destination: int) -> Any:
     order = list(range(len(x.shape)))
     order.insert(destination % len(order), order.pop(source))
@@ -98,6 +102,8 @@ _TRANSLATIONS: dict[Any, Any] = {
     torch.ops.aten.detach_.default: lambda x: op.Identity(x),
     torch.ops.aten.__and__.Tensor: lambda x, y: op.And(x, y),  # of flags
     torch.ops.aten.conv_transpose3d.input: _conv_transpose3d,
+    torch.ops.aten.rsub.Scalar: _rsub,
+    torch.ops.aten.square.default: lambda x: op.Mul(x, x),
     torch.ops.aten.movedim.int: _movedim,
     torch.ops.aten.flatten.using_ints: _flatten,
     torch.ops.aten.batch_norm.default: _batch_norm,
@@ -154,8 +160,12 @@ def trace(
         with torch.no_grad(), warnings.catch_warnings(), _quickly():
             warnings.simplefilter("ignore")
             try:
-                # Decomposing operators traces the network once more, which takes as long as all the rest.
-                with mock.patch.object(ExportedProgram, "run_decompositions", lambda self, table: self):
+                # Decomposing operators traces the network once more, which takes as long as all the rest. Regions
+                # without autocast, of which an export has none anyway, would need it.
+                with (
+                    mock.patch.object(ExportedProgram, "run_decompositions", lambda self, table: self),
+                    mock.patch.object(torch, "autocast", lambda *_, **__: nullcontext()),
+                ):
                     return converted()
             except torch.onnx.OnnxExporterError:
                 return converted()
