@@ -24,9 +24,8 @@ async function destroy(page) {
 
 /** @param {import('playwright-core').Page} page */
 async function crash(page) {
-  const other = await page.context().newPage()
-  await other.goto('chrome://gpucrash').catch(() => {}) // it never arrives
-  await other.close()
+  const session = await page.context().browser()?.newBrowserCDPSession()
+  await session?.send('Browser.crashGpuProcess')
 }
 
 /** @param {import('playwright-core').Page} page */
