@@ -29,7 +29,8 @@ def made_clip(frames: int, side: int) -> NDArray[np.uint8]:
 def stream(address: str, provider: str, clip: NDArray[np.uint8], folder: Path) -> tuple[Any, Tokens, NDArray[np.uint8]]:
     """What stream.mjs prints, its tokens and its frames."""
     clip.tofile(folder / "clip.rgb")
-    found = drive_on_gpu("stream.mjs", address, BUNDLE, provider, folder / "clip.rgb", clip.shape[1], folder)
+    words = ("stream.mjs", address, BUNDLE, provider, folder / "clip.rgb", clip.shape[1], folder)
+    found = drive_on_gpu(*words, seconds=3000)
     frames = np.fromfile(folder / "frames.rgb", np.uint8).reshape(clip.shape)
     return found, Tokens.load(folder / "tokens.safetensors"), frames
 
@@ -62,6 +63,7 @@ def test_states_stay_on_the_device(address: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # a software device on a busy machine
 def test_a_long_stream_in_constant_memory(address: str, tmp_path: Path) -> None:
     clip = made_clip(200, 32)
     (tmp_path / "wasm").mkdir()
