@@ -65,7 +65,7 @@ def test_states_stay_on_the_device(address: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)  # a software device on a busy machine
 def test_a_long_stream_in_constant_memory(address: str, tmp_path: Path) -> None:
-    clip = made_clip(200, 32)
+    clip = made_clip(200, 16)
     (tmp_path / "wasm").mkdir()
     _, wanted, wanted_frames = stream(address, "wasm", clip, tmp_path / "wasm")
     found, tokens, frames = stream(address, "webgpu", clip, tmp_path)
