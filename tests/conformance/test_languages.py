@@ -21,13 +21,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="session")
-def paths(prefix: Path) -> dict[str, str]:
+def paths(prefix: Path, shared: Path) -> dict[str, str]:
     """What programs need to be built with the installed library, and to find it and the engine."""
     needs("pkg-config")
     return {
         "PKG_CONFIG_PATH": str(prefix / "lib/pkgconfig"),
         "LD_LIBRARY_PATH": str(prefix / "lib"),
         "VIDTOK_ONNXRUNTIME": str(onnxruntime()),
+        "GOCACHE": str(shared / "go-cache"),  # Go's own remembers where pkg-config found the library of an earlier run
     }
 
 
