@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vidtok_runtime.bundle.graph_entry import GraphEntry, shape_of
 from vidtok_runtime.bundle.manifest import Manifest
@@ -69,19 +70,34 @@ WRITERS_A_CORE = 1.5  # threads of x264, each with a frame
 IN_HAND = 0.1  # share by which what an engine takes may be more than predicted
 
 
+class CallBytes(NamedTuple):
+    """Of a graph's call, or of its call for the largest tile.
+
+    widest: of the widest activations; states: of the states; taken: of those that numpy takes out of the frame's.
+    """
+
+    widest: float
+    states: int
+    taken: int
+
+    def bytes(self, costs: Costs) -> float:
+        """At the peak."""
+        return costs.widest * self.widest + costs.states * self.states + self.taken
+
+
 @dataclass(frozen=True)
 class Counts:
     """Bytes that a stream's peak is made of, before the costs; clip: to read or write the file.
 
-    calls: of all graphs together, as their memory is kept from call to call, the bytes of the widest activations and
-    of the states; in tiles those of each graph, which gives back what it had: of local ones for the largest tile.
-    beside: what numpy holds all the time: states that go into a call, those of frames that are cut, with the room
-    beside them, what one graph hands to the next, and copies of pixels. held: of that between two calls, states and
-    frames that wait.
+    calls: of each graph. together: their memory is kept from call to call; in tiles each gives back what it had.
+    beside: what numpy holds all the time: states of whole frames, those of frames that are cut with the room beside
+    them, what one graph hands to the next, and copies of pixels. held: of that between two calls, states and frames
+    that wait.
     """
 
     weights: tuple[int, ...]
-    calls: tuple[tuple[float, int], ...]
+    calls: tuple[CallBytes, ...]
+    together: bool
     beside: int
     clip: int
     held: int
@@ -91,7 +107,7 @@ class Counts:
         cls,
         manifest: Manifest,
         chain: Sequence[GraphEntry],
-        tiling: Tiling,
+        tilings: Sequence[Tiling],
         chunk: int,
         weights: tuple[int, ...],
         clips: int = 1,
@@ -103,43 +119,44 @@ class Counts:
         if not tells_stages(chain):
             raise BundleError(f"{manifest.folder} tells no stages, so its memory cannot be predicted; export it again")
         multiple, frames = manifest.stream.spatial_multiple, chunk * manifest.stream.time_factor
-        rows, columns = tiling.rows, tiling.columns
-        whole = _sizes(clips, frames, rows.length * multiple, columns.length * multiple)
-        tile = _sizes(clips, frames, rows.size * multiple, columns.size * multiple)
-        calls: list[tuple[float, int]] = []
+        height, width = tilings[0].rows.length, tilings[0].columns.length
+        whole = _sizes(clips, frames, height * multiple, width * multiple)
+        calls = []
         pixels = 3 * clips * frames * whole["H"] * whole["W"]
         beside = PIXEL_COPIES[chain[0].role] * _FLOAT * pixels
         held = 2 * pixels  # bytes: those of a call wait, and about as many come in the meantime
-        for graph in chain:
-            in_tiles = tiling.count > 1 and graph.part == "local"
-            sizes = tile if in_tiles else whole
+        for graph, tiling in zip(chain, tilings, strict=True):
+            in_tiles = tiling.count > 1
+            sizes = _sizes(clips, frames, tiling.rows.size * multiple, tiling.columns.size * multiple)
             positions = clips * sizes["H"] * sizes["W"]
             widest = max(
                 (_FLOAT * s.channels * (frames / s.time + 2) * positions / s.space**2 for s in graph.stages), default=0
             )
-            calls.append((widest, _states(graph, sizes)))
-            beside += _states(graph, sizes)
-            kept = round(_states(graph, whole) * (1 + tiling.beside)) if in_tiles else 0
+            states = _states(graph, sizes)
+            calls.append(CallBytes(widest, states, states if in_tiles else 0))
+            kept = round(_states(graph, whole) * (1 + tiling.beside)) if in_tiles else states
             beside += kept
-            held += kept or _states(graph, whole)
+            held += kept
             if graph is not chain[-1]:
                 beside += _FLOAT * math.prod(shape_of(graph.outputs[0].axes, whole))
         return cls(
             weights=weights,
-            calls=tuple(calls) if tiling.count > 1 else ((sum(w for w, _ in calls), sum(s for _, s in calls)),),
+            calls=tuple(calls),
+            together=all(tiling.count == 1 for tiling in tilings),
             beside=beside,
             clip=round(whole["H"] * whole["W"] * _clip_bytes(chain[0].role, whole["H"], whole["W"])),
             held=held,
         )
 
-    def largest(self, costs: Costs) -> tuple[float, int]:
-        """The one of `calls` that takes most."""
-        return max(self.calls, key=lambda call: costs.widest * call[0] + costs.states * call[1])
+    def largest(self, costs: Costs) -> CallBytes:
+        """All calls together, or the one that takes most."""
+        if self.together:
+            return CallBytes(sum(c.widest for c in self.calls), sum(c.states for c in self.calls), 0)
+        return max(self.calls, key=lambda call: call.bytes(costs))
 
     def peak(self, costs: Costs) -> float:
         """Bytes beside those of the process."""
-        widest, states = self.largest(costs)
-        running = costs.widest * widest + costs.states * states + self.beside
+        running = self.largest(costs).bytes(costs) + self.beside
         return costs.weights * sum(self.weights) + max(running, costs.loading * max(self.weights))
 
 
@@ -169,6 +186,11 @@ def is_measured(provider: str) -> bool:
     return provider in COMMAND
 
 
+def costs_of(provider: str, role: str) -> Costs:
+    """Its own, or those that are taken for it."""
+    return COSTS[provider if is_measured(provider) else UNMEASURED[0], role]
+
+
 def affordable(provider: str) -> int | None:
     """Bytes that a `vidtok-run` of this machine may come to at its peak; None where that is not known."""
     free = free_memory()
@@ -183,8 +205,10 @@ def predict(provider: str, streams: Mapping[str, Counts]) -> int:
     That is a tenth of what engines take: what numpy holds is known.
     """
     engine, times = (provider, 1.0) if is_measured(provider) else UNMEASURED
-    known = sum(counts.beside for counts in streams.values())
-    total = (max(COSTS[engine, role].process for role in streams) + COMMAND[engine]) * _MIB
+    known = 0
+    total = (max(costs_of(provider, role).process for role in streams) + COMMAND[engine]) * _MIB
     for role, counts in streams.items():
-        total += counts.peak(COSTS[engine, role]) + counts.clip
+        costs = costs_of(provider, role)
+        known += counts.beside + counts.largest(costs).taken
+        total += counts.peak(costs) + counts.clip
     return round(times * (known + (total - known) / (1 - IN_HAND)))
