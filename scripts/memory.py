@@ -188,10 +188,9 @@ def fit(rows: Path) -> None:
             if counts.peak(replace(now, loading=0)) < counts.peak(now):
                 continue  # reading the graphs took most
             own = [[0.0, 0.0], [0.0, 0.0]]
-            largest = counts.largest(now)
-            own[ROLES.index(row["role"])] = [largest.widest, largest.states]
+            own[ROLES.index(row["role"])] = list(counts.largest(now))
             table.append([MIB, sum(counts.weights), *own[0], *own[1]])
-            known.append(counts.beside + largest.taken)
+            known.append(counts.beside)
             peaks.append(row["peak"])
         of_peak = np.array(table, float) / np.array(peaks)[:, None]
         x = _min_squares(of_peak, 1 - np.array(known) / np.array(peaks))

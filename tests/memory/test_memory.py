@@ -349,7 +349,7 @@ def test_tiles_are_counted_where_they_are(role: str) -> None:
     # Whole frames: all graphs keep what they take.
     assert [call.states for call in whole.calls] == own
     assert whole.beside == handed + pixels + sum(own)
-    assert whole.largest(costs) == (sum(call.widest for call in whole.calls), sum(own), 0)
+    assert whole.largest(costs) == (sum(call.widest for call in whole.calls), sum(own))
     for i, graph in enumerate(chain):
         margin = margin_of(graph, 8)
         if margin is None:
@@ -359,10 +359,10 @@ def test_tiles_are_counted_where_they_are(role: str) -> None:
         # The graph that is cut takes less; of all graphs the one counts that takes most.
         tile = own[i] * cut.rows.size // 64
         assert tiled.calls[i].widest == pytest.approx(whole.calls[i].widest * cut.rows.size / 64)
-        assert tiled.calls[i][1:] == (tile, tile)
+        assert tiled.calls[i].states == tile
         assert tiled.calls[:i] + tiled.calls[i + 1 :] == whole.calls[:i] + whole.calls[i + 1 :]
-        assert tiled.largest(costs) == max(tiled.calls, key=lambda call: call.bytes(costs))
-        assert tiled.beside == pytest.approx(handed + pixels + sum(own) + own[i] * cut.beside)
+        assert tiled.largest(costs) == max(tiled.calls, key=lambda call: call.peak(costs))
+        assert tiled.beside == pytest.approx(handed + pixels + sum(own) + tile + own[i] * cut.beside)
 
 
 @pytest.mark.parametrize("role", ["encoder", "decoder"])
@@ -377,7 +377,7 @@ def test_always_the_graph_that_takes_most_is_cut_further(role: str) -> None:
     for before, after in itertools.pairwise(tilings):
         calls = Counts.of(manifest, chain, before, 1, (0,) * len(chain)).calls
         (cut,) = (i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)
-        assert calls[cut].bytes(costs) == max(call.bytes(costs) for call in calls)
+        assert calls[cut].peak(costs) == max(call.peak(costs) for call in calls)
         assert after[cut].largest < before[cut].largest
     cut = tilings[len(tilings) // 2]
     assert len({tiling.count for tiling in cut}) == 3  # one is global

@@ -150,7 +150,7 @@ class Planner:
         while True:
             choice = self._choice(role, tuple(tilings), self.chunks[0])
             yield choice
-            needed = [call.bytes(costs) for call in choice.counts.calls]
+            needed = [call.peak(costs) for call in choice.counts.calls]
             most = needed.index(max(needed))
             if (found := next(smaller[most], None)) is None:
                 return

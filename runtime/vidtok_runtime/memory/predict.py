@@ -71,18 +71,14 @@ IN_HAND = 0.1  # share by which what an engine takes may be more than predicted
 
 
 class CallBytes(NamedTuple):
-    """Of a graph's call, or of its call for the largest tile.
-
-    widest: of the widest activations; states: of the states; taken: of those that numpy takes out of the frame's.
-    """
+    """Of a graph's call, or of that for its largest tile: of the widest activations and of the states."""
 
     widest: float
     states: int
-    taken: int
 
-    def bytes(self, costs: Costs) -> float:
-        """At the peak."""
-        return costs.widest * self.widest + costs.states * self.states + self.taken
+    def peak(self, costs: Costs) -> float:
+        """What the engine takes."""
+        return costs.widest * self.widest + costs.states * self.states
 
 
 @dataclass(frozen=True)
@@ -90,9 +86,9 @@ class Counts:
     """Bytes that a stream's peak is made of, before the costs; clip: to read or write the file.
 
     calls: of each graph. together: their memory is kept from call to call; in tiles each gives back what it had.
-    beside: what numpy holds all the time: states of whole frames, those of frames that are cut with the room beside
-    them, what one graph hands to the next, and copies of pixels. held: of that between two calls, states and frames
-    that wait.
+    beside: what numpy holds all the time: states that go into a call, those of frames that are cut, with the room
+    beside them, what one graph hands to the next, and copies of pixels. held: of that between two calls, states and
+    frames that wait.
     """
 
     weights: tuple[int, ...]
@@ -133,10 +129,11 @@ class Counts:
                 (_FLOAT * s.channels * (frames / s.time + 2) * positions / s.space**2 for s in graph.stages), default=0
             )
             states = _states(graph, sizes)
-            calls.append(CallBytes(widest, states, states if in_tiles else 0))
-            kept = round(_states(graph, whole) * (1 + tiling.beside)) if in_tiles else states
+            calls.append(CallBytes(widest, states))
+            beside += states
+            kept = round(_states(graph, whole) * (1 + tiling.beside)) if in_tiles else 0
             beside += kept
-            held += kept
+            held += kept or states
             if graph is not chain[-1]:
                 beside += _FLOAT * math.prod(shape_of(graph.outputs[0].axes, whole))
         return cls(
@@ -151,12 +148,12 @@ class Counts:
     def largest(self, costs: Costs) -> CallBytes:
         """All calls together, or the one that takes most."""
         if self.together:
-            return CallBytes(sum(c.widest for c in self.calls), sum(c.states for c in self.calls), 0)
-        return max(self.calls, key=lambda call: call.bytes(costs))
+            return CallBytes(*map(sum, zip(*self.calls, strict=True)))
+        return max(self.calls, key=lambda call: call.peak(costs))
 
     def peak(self, costs: Costs) -> float:
         """Bytes beside those of the process."""
-        running = self.largest(costs).bytes(costs) + self.beside
+        running = self.largest(costs).peak(costs) + self.beside
         return costs.weights * sum(self.weights) + max(running, costs.loading * max(self.weights))
 
 
@@ -205,10 +202,8 @@ def predict(provider: str, streams: Mapping[str, Counts]) -> int:
     That is a tenth of what engines take: what numpy holds is known.
     """
     engine, times = (provider, 1.0) if is_measured(provider) else UNMEASURED
-    known = 0
+    known = sum(counts.beside for counts in streams.values())
     total = (max(costs_of(provider, role).process for role in streams) + COMMAND[engine]) * _MIB
     for role, counts in streams.items():
-        costs = costs_of(provider, role)
-        known += counts.beside + counts.largest(costs).taken
-        total += counts.peak(costs) + counts.clip
+        total += counts.peak(costs_of(provider, role)) + counts.clip
     return round(times * (known + (total - known) / (1 - IN_HAND)))
