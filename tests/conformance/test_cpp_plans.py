@@ -56,7 +56,9 @@ def plan_of(bundle: Path, provider: str, limit: int, role: str, height: int, wid
         return str(error)
     tiles = [
         f", {name}"
-        + "".join(f" {len(t.rows.tiles)} of {t.rows.size} x {len(t.columns.tiles)} of {t.columns.size}" for t in tilings)
+        + "".join(
+            f" {len(t.rows.tiles)} of {t.rows.size} x {len(t.columns.tiles)} of {t.columns.size}" for t in tilings
+        )
         for name, tilings in plan.tiles.items()
     ]
     text = said.getvalue().removeprefix("vidtok: ").strip()

@@ -108,12 +108,14 @@ def test_an_output_of_a_local_part_sees_its_receptive_field_and_no_more(model: V
         if part.kind != LOCAL:
             continue
         field = part.receptive_field
-        sizes = of_input, of_output = pixels // x.shape[3], pixels // y.shape[3]
+        of_input, of_output = pixels // x.shape[3], pixels // y.shape[3]
         side = 2 * math.ceil((field + pixels) / pixels) * pixels // of_input
         shape = (1, x.shape[1], 2 * x.shape[2], side, side)
         # NaN shows all that sees it, however little it counts; an input is a square of pixels, all seen with one.
-        assert reach(coder, part, shape, sizes, math.nan) == field - (of_input - 1)
-        assert 0 < reach(coder, part, shape, sizes, 3.0) <= field  # the others are the same, bit for bit
+        assert reach(coder, part, shape, (of_input, of_output), math.nan) == field - (of_input - 1)
+        assert (
+            0 < reach(coder, part, shape, (of_input, of_output), 3.0) <= field
+        )  # the others are the same, bit for bit
 
 
 def test_a_part_that_looks_far_is_cut_where_the_halves_look_least_far() -> None:
