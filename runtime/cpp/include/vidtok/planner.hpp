@@ -126,9 +126,10 @@ private:
         for (;;) {
             found.push_back(choice(role, tilings, chunks_.step));
             const std::vector<CallBytes>& calls = found.back().counts.calls;
-            const auto takes_less = [&](const CallBytes& a, const CallBytes& b) { return a.peak(costs) < b.peak(costs); };
-            const auto most = static_cast<std::size_t>(
-                std::max_element(calls.begin(), calls.end(), takes_less) - calls.begin());
+            std::size_t most = 0;
+            for (std::size_t i = 1; i < calls.size(); ++i) {
+                if (calls[i].peak(costs) > calls[most].peak(costs)) most = i;
+            }
             if (++at[most] == ways[most].size()) return found;
             tilings[most] = ways[most][at[most]];
         }
