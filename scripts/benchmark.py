@@ -108,7 +108,7 @@ def _unlike_new(model: VideoTokenizer) -> None:
 
     generator = torch.Generator().manual_seed(0)
     for layer in model.modules():
-        if isinstance(layer, torch.nn.LayerNorm):
+        if isinstance(layer, torch.nn.LayerNorm | torch.nn.GroupNorm) and layer.weight is not None:
             torch.nn.init.normal_(layer.weight, 1, 0.1, generator=generator)
             torch.nn.init.normal_(layer.bias, 0, 0.1, generator=generator)
         elif isinstance(layer, RMSNorm):

@@ -6,7 +6,8 @@ import gc
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Any
 from unittest import mock
 
@@ -20,6 +21,7 @@ from onnxscript.rewriter import rewrite
 from onnxscript.rewriter.rules.common import remove_optional_bias_from_conv_rule
 from torch import nn
 from torch.export import ExportedProgram
+from torch.onnx._internal._lazy_import import onnxscript_apis  # type: ignore[attr-defined]
 
 from vidtok_export.errors import ExportError
 
@@ -27,17 +29,23 @@ OPSET = 20
 op: Any = opset20  # its types know no constants
 
 
+_all_translations = cache(onnxscript_apis.get_torchlib_ops)
+
+
 @contextmanager
 def _quickly() -> Iterator[None]:
     """Without what costs a tracer of dynamic axes more than it gives.
 
     Of 42 s for a narrow decoder, the search for garbage takes 6 s, and looking results up by their symbolic shapes
-    8 s more than computing them.
+    8 s more than computing them. For a small graph, collecting the translations of all operators takes a seventh.
     """
     collected = gc.isenabled()
     gc.disable()
     try:
-        with torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
+        with (
+            torch._dynamo.config.patch(fake_tensor_cache_enabled=False),
+            mock.patch.object(onnxscript_apis, "get_torchlib_ops", _all_translations),
+        ):
             yield
     finally:
         if collected:
@@ -70,6 +78,10 @@ def _conv_transpose3d(
     )
 
 
+def _rsub(x: Any, other: float) -> Any:
+    return op.Sub(op.CastLike(op.Constant(value_float=float(other)), x), x)
+
+
 def _movedim(x: Any, source: int, destination: int) -> Any:
     order = list(range(len(x.shape)))
     order.insert(destination % len(order), order.pop(source))
@@ -98,6 +110,8 @@ _TRANSLATIONS: dict[Any, Any] = {
     torch.ops.aten.detach_.default: lambda x: op.Identity(x),
     torch.ops.aten.__and__.Tensor: lambda x, y: op.And(x, y),  # of flags
     torch.ops.aten.conv_transpose3d.input: _conv_transpose3d,
+    torch.ops.aten.rsub.Scalar: _rsub,
+    torch.ops.aten.square.default: lambda x: op.Mul(x, x),
     torch.ops.aten.movedim.int: _movedim,
     torch.ops.aten.flatten.using_ints: _flatten,
     torch.ops.aten.batch_norm.default: _batch_norm,
@@ -154,8 +168,12 @@ def trace(
         with torch.no_grad(), warnings.catch_warnings(), _quickly():
             warnings.simplefilter("ignore")
             try:
-                # Decomposing operators traces the network once more, which takes as long as all the rest.
-                with mock.patch.object(ExportedProgram, "run_decompositions", lambda self, table: self):
+                # Decomposing operators traces the network once more, which takes as long as all the rest. Regions
+                # without autocast, of which an export has none anyway, would need it.
+                with (
+                    mock.patch.object(ExportedProgram, "run_decompositions", lambda self, table: self),
+                    mock.patch.object(torch, "autocast", return_value=nullcontext()),
+                ):
                     return converted()
             except torch.onnx.OnnxExporterError:
                 return converted()
