@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -26,10 +27,10 @@ from vidtok_runtime.engines.stateful import StatefulGraph
 from vidtok_runtime.errors import BundleError, InputError
 from vidtok_runtime.memory.planner import Planner
 from vidtok_runtime.memory.plans import Plans
-from vidtok_runtime.memory.predict import COSTS, Counts, format_memory, parse_memory
+from vidtok_runtime.memory.predict import COSTS, CallBytes, Counts, format_memory, parse_memory
 from vidtok_runtime.pipeline.files import reconstruct_file
 from vidtok_runtime.streaming.tiled_graph import margin_of
-from vidtok_runtime.streaming.tiles import ALIGNED, Axis, Tiling
+from vidtok_runtime.streaming.tiles import ALIGNED, Axis, Tiling, grids
 from vidtok_runtime.tools.demo import make_clip, synthetic_frame
 from vidtok_runtime.video.reader import VideoReader
 from vidtok_runtime.video.writer import Output
@@ -356,29 +357,52 @@ def test_tiles_are_counted_where_they_are(role: str) -> None:
             continue
         cut = Tiling(Axis(64, 2 * margin + ALIGNED, margin), Axis(64, 64, margin))
         tiled = Counts.of(manifest, chain, [cut if j == i else frame for j in range(len(chain))], 2, sizes)
-        # The graph that is cut takes less; of all graphs the one counts that takes most.
+        # The graph that is cut takes less; of the parts the one counts that takes most, with all of its graphs.
         tile = own[i] * cut.rows.size // 64
         assert tiled.calls[i].widest == pytest.approx(whole.calls[i].widest * cut.rows.size / 64)
         assert tiled.calls[i].states == tile
         assert tiled.calls[:i] + tiled.calls[i + 1 :] == whole.calls[:i] + whole.calls[i + 1 :]
-        assert tiled.largest(costs) == max(tiled.calls, key=lambda call: call.peak(costs))
+        parts = [
+            [call for call, other in zip(tiled.calls, chain, strict=True) if other.part == part]
+            for part in ("local", "global")
+        ]
+        sums = [CallBytes(sum(call.widest for call in some), sum(call.states for call in some)) for some in parts]
+        assert tiled.largest(costs) == max(sums, key=lambda call: call.peak(costs))
         assert tiled.beside == pytest.approx(handed + pixels + sum(own) + tile + own[i] * cut.beside)
 
 
 @pytest.mark.parametrize("role", ["encoder", "decoder"])
-def test_always_the_graph_that_takes_most_is_cut_further(role: str) -> None:
-    manifest, wide = read_manifest(WAN), (Stage(64, 1, 1, attention=False),)
+def test_tiles_of_that_graph_become_smaller_where_they_save_most_for_what_they_compute(role: str) -> None:
+    manifest, stages = (
+        read_manifest(WAN),
+        iter(((Stage(64, 1, 1, attention=False),), (Stage(99, 2, 1, attention=False),))),
+    )
     chain = [
-        replace(graph, stages=wide) if graph.part == "local" else graph for graph in manifest.chain(role, "cpu", None)
+        replace(graph, stages=next(stages)) if graph.part == "local" else graph
+        for graph in manifest.chain(role, "cpu", None)
     ]
-    assert [graph.part for graph in chain].count("local") == 2
+    works = [graph.work for graph in chain if graph.part == "local"]
+    assert works == [64**2, 99**2 / 2**2]
     planner = Planner(manifest, {role: chain}, "cpu", 1, range(1, 2))
-    plans = [plan for _, plan in planner._plans(90, 160)][1:]
-    tilings = [plan.tiles[role] for plan in plans]
-    costs = COSTS["cpu", role]
+    plans = [plan for _, plan in planner._plans(45, 80)]
+    tilings = [plan.tiles[role] for plan in plans][1:]
+    frame = Tiling.whole(45, 80)
+    assert [tiling.count for tiling in tilings[0]] == [1, 1, 1]
     for before, after in itertools.pairwise(tilings):
-        calls = Counts.of(manifest, chain, before, 1, (0,) * len(chain)).calls
         (cut,) = (i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)
-        assert calls[cut].peak(costs) == max(call.peak(costs) for call in calls)
+        assert chain[cut].part == "local"
         assert after[cut].largest < before[cut].largest
+        assert after[cut].computed > before[cut].computed
+    # With the limit somewhere between, no other tiles of the same graphs would compute less by a half and fit.
+    costs, middle = COSTS["cpu", role], len(tilings) // 2
+    local = [i for i, graph in enumerate(chain) if graph.part == "local"]
+    every = [list(grids(45, 80, margin_of(graph, 4) or 0)) if i in local else [frame] for i, graph in enumerate(chain)]
+
+    def computed(some: Sequence[Tiling]) -> float:
+        return sum(chain[i].work * some[i].computed for i in local)
+
+    for some in itertools.product(*every):
+        if computed(some) < computed(tilings[middle]) / 1.5:
+            counts = Counts.of(manifest, chain, some, 1, (0,) * len(chain))
+            assert counts.peak(costs) > Counts.of(manifest, chain, tilings[middle], 1, (0,) * len(chain)).peak(costs)
     assert {planner.text(plan).count(" tiles of ") for plan in plans} == {0, 1, 2}

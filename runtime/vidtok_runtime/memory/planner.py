@@ -40,11 +40,7 @@ class _Choice(NamedTuple):
 
     tilings: tuple[Tiling, ...]
     counts: Counts
-
-    @property
-    def computed(self) -> int:
-        """Latents that all tiles of all graphs compute."""
-        return sum(tiling.computed for tiling in self.tilings)
+    computed: float  # what all tiles of all graphs compute, in the unit of `GraphEntry.work`
 
 
 @dataclass(frozen=True)
@@ -139,26 +135,29 @@ class Planner:
         return peak, CallPlan(chunk, tiles, peak, sum(one.counts.held for one in chosen.values()))
 
     def _choices(self, role: str, height: int, width: int) -> Iterator[_Choice]:
-        """From whole frames on, each time with the graph in smaller tiles whose call takes most, until it has none."""
+        """From whole frames on, each time with smaller tiles of a graph: where they save most for what they compute."""
         multiple, costs = self.manifest.stream.spatial_multiple, costs_of(self.provider, role)
-        whole = Tiling.whole(height, width)
-        smaller = [
-            iter([whole]) if (margin := margin_of(graph, multiple)) is None else grids(height, width, margin)
-            for graph in self.chains[role]
-        ]
-        tilings = [next(ways) for ways in smaller]
+        chain, ways = self.chains[role], []
+        for graph in chain:
+            margin = margin_of(graph, multiple)
+            ways.append([Tiling.whole(height, width)] if margin is None else list(grids(height, width, margin)))
         while True:
-            choice = self._choice(role, tuple(tilings), self.chunks[0])
+            choice = self._choice(role, tuple(tilings[0] for tilings in ways), self.chunks[0])
             yield choice
-            needed = [call.peak(costs) for call in choice.counts.calls]
-            most = needed.index(max(needed))
-            if (found := next(smaller[most], None)) is None:
+            worth = {}
+            for i, (graph, call, tilings) in enumerate(zip(chain, choice.counts.calls, ways, strict=True)):
+                if len(tilings) > 1:
+                    now, then = tilings[:2]
+                    saved = call.peak(costs) * (now.largest - then.largest) / now.largest
+                    worth[i] = saved / (graph.work * (then.computed - now.computed))
+            if not worth:
                 return
-            tilings[most] = found
+            del ways[max(worth, key=worth.__getitem__)][0]
 
     def _choice(self, role: str, tilings: tuple[Tiling, ...], chunk: int) -> _Choice:
         chain, weights = self.chains[role], self._weights[role]
-        return _Choice(tilings, Counts.of(self.manifest, chain, tilings, chunk, weights, self.clips))
+        counts = Counts.of(self.manifest, chain, tilings, chunk, weights, self.clips)
+        return _Choice(tilings, counts, sum(g.work * t.computed for g, t in zip(chain, tilings, strict=True)))
 
     @cached_property
     def _weights(self) -> dict[str, tuple[int, ...]]:

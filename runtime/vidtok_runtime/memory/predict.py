@@ -85,15 +85,15 @@ class CallBytes(NamedTuple):
 class Counts:
     """Bytes that a stream's peak is made of, before the costs; clip: to read or write the file.
 
-    calls: of each graph. together: their memory is kept from call to call; in tiles each gives back what it had.
-    beside: what numpy holds all the time: states that go into a call, those of frames that are cut, with the room
-    beside them, what one graph hands to the next, and copies of pixels. held: of that between two calls, states and
-    frames that wait.
+    calls: of each graph. together: sums of those whose memory is there at the same time: of all graphs, as it is kept
+    from call to call; in tiles of those of one part, which gives it back before the other runs. beside: what numpy
+    holds all the time: states that go into a call, those of frames that are cut, with the room beside them, what one
+    graph hands to the next, and copies of pixels. held: of that between two calls, states and frames that wait.
     """
 
     weights: tuple[int, ...]
     calls: tuple[CallBytes, ...]
-    together: bool
+    together: tuple[CallBytes, ...]
     beside: int
     clip: int
     held: int
@@ -117,7 +117,8 @@ class Counts:
         multiple, frames = manifest.stream.spatial_multiple, chunk * manifest.stream.time_factor
         height, width = tilings[0].rows.length, tilings[0].columns.length
         whole = _sizes(clips, frames, height * multiple, width * multiple)
-        calls = []
+        parts: dict[str, list[CallBytes]] = {}
+        calls, is_cut = [], any(tiling.count > 1 for tiling in tilings)
         pixels = 3 * clips * frames * whole["H"] * whole["W"]
         beside = PIXEL_COPIES[chain[0].role] * _FLOAT * pixels
         held = 2 * pixels  # bytes: those of a call wait, and about as many come in the meantime
@@ -130,6 +131,7 @@ class Counts:
             )
             states = _states(graph, sizes)
             calls.append(CallBytes(widest, states))
+            parts.setdefault(graph.part if is_cut else "", []).append(calls[-1])
             beside += states
             kept = round(_states(graph, whole) * (1 + tiling.beside)) if in_tiles else 0
             beside += kept
@@ -139,17 +141,15 @@ class Counts:
         return cls(
             weights=weights,
             calls=tuple(calls),
-            together=all(tiling.count == 1 for tiling in tilings),
+            together=tuple(CallBytes(*map(sum, zip(*some, strict=True))) for some in parts.values()),
             beside=beside,
             clip=round(whole["H"] * whole["W"] * _clip_bytes(chain[0].role, whole["H"], whole["W"])),
             held=held,
         )
 
     def largest(self, costs: Costs) -> CallBytes:
-        """All calls together, or the one that takes most."""
-        if self.together:
-            return CallBytes(*map(sum, zip(*self.calls, strict=True)))
-        return max(self.calls, key=lambda call: call.peak(costs))
+        """The calls that take most together, as one."""
+        return max(self.together, key=lambda call: call.peak(costs))
 
     def peak(self, costs: Costs) -> float:
         """Bytes beside those of the process."""

@@ -71,13 +71,7 @@ private:
     struct Choice {
         std::vector<Tiling> tilings;
         Counts counts;
-
-        /// Latents that all tiles of all graphs compute.
-        std::size_t computed() const {
-            std::size_t sum = 0;
-            for (const Tiling& tiling : tilings) sum += tiling.computed();
-            return sum;
-        }
+        double computed;  // what all tiles of all graphs compute, in the unit of `GraphEntry::work`
     };
 
     std::size_t multiple() const { return manifest_.stream.spatial_multiple; }
@@ -108,10 +102,14 @@ private:
     }
 
     Choice choice(const Role& role, const std::vector<Tiling>& tilings, std::size_t chunk) const {
-        return {tilings, Counts::of(manifest_, role.chain, tilings, chunk, role.weights)};
+        double computed = 0;
+        for (std::size_t i = 0; i < tilings.size(); ++i) {
+            computed += role.chain[i].work() * static_cast<double>(tilings[i].computed());
+        }
+        return {tilings, Counts::of(manifest_, role.chain, tilings, chunk, role.weights), computed};
     }
 
-    /// From whole frames on, each time with the graph in smaller tiles whose call takes most, until it has none.
+    /// From whole frames on, each time with smaller tiles of a graph: where they save most for what they compute.
     std::vector<Choice> choices_of(const Role& role, std::size_t height, std::size_t width) const {
         const Costs& costs = costs_of(provider_, role.name);
         std::vector<std::vector<Tiling>> ways;  // of each graph
@@ -125,14 +123,27 @@ private:
         std::vector<Choice> found;
         for (;;) {
             found.push_back(choice(role, tilings, chunks_.step));
-            const std::vector<CallBytes>& calls = found.back().counts.calls;
-            std::size_t most = 0;
-            for (std::size_t i = 1; i < calls.size(); ++i) {
-                if (calls[i].peak(costs) > calls[most].peak(costs)) most = i;
+            double most = -1;
+            std::size_t best = 0;
+            for (std::size_t i = 0; i < ways.size(); ++i) {
+                if (at[i] + 1 == ways[i].size()) continue;
+                const double worth = worth_of(found.back().counts.calls[i].peak(costs), role.chain[i].work(), tilings[i],
+                                              ways[i][at[i] + 1]);
+                if (worth > most) {
+                    most = worth;
+                    best = i;
+                }
             }
-            if (++at[most] == ways[most].size()) return found;
-            tilings[most] = ways[most][at[most]];
+            if (most < 0) return found;
+            tilings[best] = ways[best][++at[best]];
         }
+    }
+
+    /// Bytes that smaller tiles save, for what they compute; peak: of the graph's call now.
+    static double worth_of(double peak, double work, const Tiling& now, const Tiling& then) {
+        const auto number = [](std::size_t n) { return static_cast<double>(n); };
+        const double saved = peak * number(now.largest() - then.largest()) / number(now.largest());
+        return saved / (work * number(then.computed() - now.computed()));
     }
 
     /// One choice of each role, in every combination, from the least that has to be computed on.
@@ -149,8 +160,8 @@ private:
             every = std::move(longer);
         }
         const auto computed = [](const std::vector<const Choice*>& some) {
-            std::size_t sum = 0;
-            for (const Choice* one : some) sum += one->computed();
+            double sum = 0;
+            for (const Choice* one : some) sum += one->computed;
             return sum;
         };
         std::stable_sort(every.begin(), every.end(),

@@ -129,13 +129,14 @@ struct CallBytes {
 
 /// Bytes that a stream's peak is made of, before the costs; clip: to read or write the file.
 ///
-/// calls: of each graph. together: their memory is kept from call to call; in tiles each gives back what it had.
-/// beside: what is held all the time: states that go into a call, those of frames that are cut, with the room beside
-/// them, what one graph hands to the next, and copies of pixels.
+/// calls: of each graph. together: sums of those whose memory is there at the same time: of all graphs, as it is kept
+/// from call to call; in tiles of those of one part, which gives it back before the other runs. beside: what is held
+/// all the time: states that go into a call, those of frames that are cut, with the room beside them, what one graph
+/// hands to the next, and copies of pixels.
 struct Counts {
     std::vector<double> weights;
     std::vector<CallBytes> calls;
-    bool together = true;
+    std::map<std::string, CallBytes> together;
     double beside = 0;
     double clip = 0;
 
@@ -158,7 +159,7 @@ struct Counts {
         counts.weights = weights;
         counts.beside = pixel_copies.at(role) * 4.0 * 3.0 * static_cast<double>(frames) * height * width;
         counts.clip = std::nearbyint(height * width * clip_bytes(role, height, width));
-        counts.together = !is_cut(tilings);
+        const bool cut = is_cut(tilings);
         for (std::size_t i = 0; i < chain.size(); ++i) {
             const GraphEntry& graph = chain[i];
             const Tiling& tiling = tilings[i];
@@ -172,6 +173,9 @@ struct Counts {
                 widest = std::max(widest, bytes);
             }
             counts.calls.push_back({widest, states_of(graph, sizes)});
+            CallBytes& sum = counts.together[cut ? graph.part : ""];
+            sum.widest += counts.calls.back().widest;
+            sum.states += counts.calls.back().states;
             counts.beside += states_of(graph, sizes);
             if (tiling.count() > 1) counts.beside += std::nearbyint(states_of(graph, whole) * (1 + tiling.beside()));
             if (i + 1 < chain.size()) counts.beside += bytes_along(graph.result().axes, whole);
@@ -181,18 +185,13 @@ struct Counts {
 
     /// Bytes beside those of the process.
     double peak(const Costs& costs) const {
-        CallBytes all;
         double most = 0, sum = 0, largest = 0;
-        for (const CallBytes& call : calls) {
-            all.widest += call.widest;
-            all.states += call.states;
-            most = std::max(most, call.peak(costs));
-        }
+        for (const auto& [part, bytes] : together) most = std::max(most, bytes.peak(costs));
         for (const double size : weights) {
             sum += size;
             largest = std::max(largest, size);
         }
-        return costs.weights * sum + std::max((together ? all.peak(costs) : most) + beside, costs.loading * largest);
+        return costs.weights * sum + std::max(most + beside, costs.loading * largest);
     }
 };
 

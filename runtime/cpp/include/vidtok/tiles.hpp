@@ -118,6 +118,9 @@ struct Tiling {
 
     std::size_t count() const { return rows.size() * columns.size(); }
 
+    /// Latents that the largest tile computes.
+    std::size_t largest() const { return size_of(rows) * size_of(columns); }
+
     /// Latents that all tiles compute.
     std::size_t computed() const { return computed_by(rows) * computed_by(columns); }
 
