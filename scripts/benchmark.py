@@ -108,9 +108,10 @@ def _unlike_new(model: VideoTokenizer) -> None:
 
     generator = torch.Generator().manual_seed(0)
     for layer in model.modules():
-        if isinstance(layer, torch.nn.LayerNorm | torch.nn.GroupNorm) and layer.weight is not None:
-            torch.nn.init.normal_(layer.weight, 1, 0.1, generator=generator)
-            torch.nn.init.normal_(layer.bias, 0, 0.1, generator=generator)
+        if isinstance(layer, torch.nn.LayerNorm | torch.nn.GroupNorm):
+            for parameter, mean in ((layer.weight, 1), (layer.bias, 0)):
+                if parameter is not None:
+                    torch.nn.init.normal_(parameter, mean, 0.1, generator=generator)
         elif isinstance(layer, RMSNorm):
             torch.nn.init.normal_(layer.gamma, 1, 0.1, generator=generator)
     model.seed = None  # says that it cannot be built again from there

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from cases import KIT, Case, every_case
-from web_programs import check_tokens, convert, drive, needs_chromium
+from web_programs import check_tokens, convert, drive, drive_on_gpu, needs_chromium
 
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.quality.metrics import Quality
@@ -25,12 +25,7 @@ def computed(
 ) -> tuple[Path, list[str]]:
     """What the page computed for the kit."""
     folder = tmp_path_factory.mktemp("kit")
-    try:
-        return folder, drive("kit.mjs", address, KIT, folder, request.param)
-    except AssertionError as error:
-        if "this browser offers no graphics adapter" not in str(error):
-            raise
-        pytest.skip("this Chromium does not start its software adapter (SwiftShader)")
+    return folder, drive_on_gpu("kit.mjs", address, KIT, folder, request.param)
 
 
 @every_case

@@ -23,12 +23,14 @@ def test_manifests_of_the_kit_list_them(bundle: str) -> None:
         assert {kinds[name] for names in found.values() for name in names} <= {
             "Conv",
             "ConvTranspose",
+            "Cos",
             "MultiHeadAttention",
+            "Sin",
         }
 
 
-def test_grouped_convolutions_are_among_them() -> None:
+def test_grouped_convolutions_and_sines_are_among_them() -> None:
     model = onnx.load(KIT / "omnitokenizer-squares/encoder.global.onnx", load_external_data=False)
     kinds = {node.name: node.op_type for node in model.graph.node}
     found = [kinds[name] for name in missing_kernels(model)["webgpu"]]
-    assert sorted(found) == ["Conv"] * 4 + ["MultiHeadAttention"]
+    assert sorted(found) == ["Conv"] * 4 + ["Cos", "MultiHeadAttention", "Sin"]

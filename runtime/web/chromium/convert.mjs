@@ -4,13 +4,14 @@
  * shown, and what the page says of the source and of the MP4.
  */
 
-import { onPage } from './launch.mjs'
+import { SOFTWARE_GPU, onPage } from './launch.mjs'
 import { figures, fill, save, status } from './use.mjs'
 
 const [address, folder, fields, ...sources] = process.argv.slice(2)
+const { without, ...values } = JSON.parse(fields)
 
-await onPage(address, { viewport: { width: 1200, height: 1000 } }, async (page) => {
-  const { without, ...values } = JSON.parse(fields)
+/** @param {import('playwright-core').Page} page */
+async function convert(page) {
   if (without) {
     await lack(page, without)
   }
@@ -25,7 +26,7 @@ await onPage(address, { viewport: { width: 1200, height: 1000 } }, async (page) 
   await page.screenshot({ path: `${folder}/page.png`, fullPage: true })
   const [source, video] = await page.locator('#source, #video-note').allTextContents()
   return { figures: await figures(page), source, video }
-})
+}
 
 /**
  * Open the page again in a browser without something global, here and in workers.
@@ -40,3 +41,6 @@ async function lack(page, name) {
   })
   await page.reload()
 }
+
+const screen = { viewport: { width: 1200, height: 1000 } }
+await onPage(address, screen, convert, values.engine === 'webgpu' ? SOFTWARE_GPU : undefined)

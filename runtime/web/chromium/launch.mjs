@@ -41,6 +41,9 @@ export async function onPage(address, options, use, graphics = NO_GPU) {
       if (message.type() === 'error') faults.push(`console: ${message.text()}`)
     })
     await page.goto(address)
+    if (graphics === SOFTWARE_GPU && !(await page.evaluate(hasAdapter))) {
+      throw new Error('this browser offers no graphics adapter')
+    }
     const found = await use(page).catch((error) => {
       throw new Error([error.message, ...faults].join('\n'))
     })
@@ -49,4 +52,9 @@ export async function onPage(address, options, use, graphics = NO_GPU) {
   } finally {
     await browser.close()
   }
+}
+
+/** Whether the browser started the adapter that it was asked for; runs in the page. */
+async function hasAdapter() {
+  return Boolean(await /** @type {any} */ (navigator).gpu?.requestAdapter())
 }

@@ -27,7 +27,7 @@ export async function status(page, wanted) {
       return text('error') || new RegExp(source).test(text('status'))
     },
     wanted.source,
-    { timeout: 240_000 },
+    { timeout: 480_000 },
   )
   const wrong = await page.locator('#error').textContent()
   if (wrong) throw new Error(`the page says: ${wrong}`)
