@@ -53,21 +53,25 @@ def _size(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _tiling(manifest: Manifest, role: str, provider: str, size: tuple[int, int], tiles: tuple[int, int]) -> Tiling:
-    """So many tiles across and down for frames of a height and width in pixels."""
+def _tilings(
+    manifest: Manifest, role: str, provider: str, size: tuple[int, int], tiles: tuple[int, int]
+) -> tuple[Tiling, ...]:
+    """For each graph, if it can be cut, so many tiles across and down of frames of a height and width in pixels."""
     multiple = manifest.stream.spatial_multiple
     height, width = (-(-n // multiple) for n in size)
-    if tiles == (1, 1):
-        return Tiling.whole(height, width)
-    margin = margin_of(manifest.chain(role, provider, None), multiple)
-    if margin is None:
-        raise click.ClickException(f"the {role} of {manifest.name} cannot be cut into tiles")
-    found = []
-    for length, count in ((height, tiles[0]), (width, tiles[1])):
-        found += [axis for axis in cuts(length, margin) if len(axis.tiles) == count]
-    if len(found) < 2:
-        raise click.ClickException(f"{role}: frames of {size[1]}x{size[0]} have no {tiles[1]}x{tiles[0]} tiles")
-    return Tiling(*found)
+    tilings = []
+    for graph in manifest.chain(role, provider, None):
+        margin = margin_of(graph, multiple)
+        if margin is None or tiles == (1, 1):
+            tilings.append(Tiling.whole(height, width))
+            continue
+        found = []
+        for length, count in ((height, tiles[0]), (width, tiles[1])):
+            found += [axis for axis in cuts(length, margin) if len(axis.tiles) == count]
+        if len(found) < 2:
+            raise click.ClickException(f"{role}: frames of {size[1]}x{size[0]} have no {tiles[1]}x{tiles[0]} tiles")
+        tilings.append(Tiling(*found))
+    return tuple(tilings)
 
 
 def _peak(code: str) -> tuple[float, str]:
@@ -139,10 +143,10 @@ def measure(
         ),
     }
     for provider, role in itertools.product(providers, roles):
-        tiling = _tiling(manifest, role, provider, size, tiles)
+        tilings = _tilings(manifest, role, provider, size, tiles)
         run = (
             f"t = Tokenizer(m, {provider!r}, threads=2)\n"
-            f"t.plan = lambda *_: CallPlan({chunk}, {{{role!r}: {tiling}}})\n"
+            f"t.plan = lambda *_: CallPlan({chunk}, {{{role!r}: {tilings}}})\n"
             f"t = t.{role}(); x = {data[role]}\nfor _ in range({calls}):\n"
             "    start = time.perf_counter(); t.push(x); print(time.perf_counter() - start, file=sys.stderr)"
         )
@@ -155,9 +159,9 @@ def measure(
 def _terms(row: dict[str, Any]) -> Counts:
     """What a row's peak is made of."""
     manifest, role, provider = find_bundle(row["bundle"]), row["role"], row["provider"]
-    tiling = _tiling(manifest, role, provider, (row["height"], row["width"]), tuple(row["tiles"]))
+    tilings = _tilings(manifest, role, provider, (row["height"], row["width"]), tuple(row["tiles"]))
     chain = manifest.chain(role, provider, None)
-    return Counts.of(manifest, chain, tiling, row["chunk"], sizes_of_graphs(manifest, chain))
+    return Counts.of(manifest, chain, tilings, row["chunk"], sizes_of_graphs(manifest, chain))
 
 
 def _min_squares(a: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -393,7 +397,7 @@ def differences(
     """Encode and decode in tiles beside whole frames."""
     video = np.stack([synthetic_frame(2 * i, *size) for i in range(frames)])
     whole, tiled = (Tokenizer(bundle, provider, precision=precision) for _ in range(2))
-    grids = {role: _tiling(tiled.manifest, role, provider, size, tiles) for role in ROLES}
+    grids = {role: _tilings(tiled.manifest, role, provider, size, tiles) for role in ROLES}
     tiled.plan = lambda *_: CallPlan(1, grids)  # type: ignore[method-assign]
     tokens, other = whole.encode(video), tiled.encode(video)
     decoded, back = whole.decode(tokens, "float32"), tiled.decode(tokens, "float32")
@@ -402,7 +406,7 @@ def differences(
     else:
         same = f"latents differ by {np.abs(tokens.data - other.data).max() / np.abs(tokens.data).max():.1e}"
     print(
-        f"{provider} {precision}, {grids['encoder'].count} and {grids['decoder'].count} tiles: {same}; "
+        f"{provider} {precision}, {tiles[1]}x{tiles[0]} tiles: {same}; "
         f"frames differ by {np.abs(decoded - back).max() / np.abs(decoded).max():.1e} of the largest value"
     )
 

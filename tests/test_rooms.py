@@ -44,6 +44,7 @@ FLOORS = {
     "vidtok_export": [
         {"errors", "compact"},
         {"lowering", "footprint", "simplify", "targets", "trace"},
+        {"parts"},
         {"graph", "operations"},
         {"verify"},
         {"against", "bundle", "metric"},

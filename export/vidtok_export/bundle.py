@@ -37,13 +37,13 @@ _TOOLS = ("vidtok-onnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime"
 
 def _write_graph(graph: Graph, folder: Path, *, weights_file: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A graph's row of the manifest, and the rows of the files that its weights are in, if not inside."""
-    path, weights = (folder / f"{graph.role}.{graph.part}{suffix}" for suffix in (".onnx", ".weights"))
+    path, weights = (folder / f"{graph.role}.{graph.part.name}{suffix}" for suffix in (".onnx", ".weights"))
     if weights_file or graph.model.ByteSize() > _TWO_GB:
         convert_model_to_external_data(graph.model, location=weights.name, size_threshold=_WORTH_A_FILE)
     onnx.save_model(graph.model, path)
     row = {
         "role": graph.role,
-        "part": graph.part,
+        "part": graph.part.kind,
         "precision": "fp32",
         "providers": ["cpu", "cuda", "openvino"],
         "file": path.name,
@@ -53,7 +53,7 @@ def _write_graph(graph: Graph, folder: Path, *, weights_file: bool) -> tuple[dic
         "flags": [asdict(f) for f in graph.flags],
         "states": [asdict(s) for s in graph.states],
         "stages": graph.stages,
-        "receptive_field": graph.receptive_field,
+        "receptive_field": graph.part.receptive_field,
         "missing_kernels": missing_kernels(graph.model),
     }
     if not weights.exists():

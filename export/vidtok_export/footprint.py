@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +25,10 @@ def smallest_input(spec: StreamSpec, role: str) -> Tensor:
     return torch.empty(1, spec.latent_channels, time, cells, cells, device="meta")
 
 
-def stages(coder: nn.Module, x: Tensor, pixels: int, frames: int, part: str) -> list[dict[str, Any]]:
-    """The widest tensor of each resolution of a reference coder's part, in the order of the data; manifest rows.
+def stages(coder: nn.Module, x: Tensor, pixels: int, frames: int, paths: Sequence[str]) -> list[dict[str, Any]]:
+    """The widest tensor of each resolution in children of a reference coder, in the order of the data; manifest rows.
 
-    x: what the part takes of `smallest_input`; pixels, frames: the side and the length that it stands for.
+    x: what they take of `smallest_input`; pixels, frames: the side and the length that it stands for.
     """
     rows: list[dict[str, Any]] = []
 
@@ -58,12 +59,25 @@ def stages(coder: nn.Module, x: Tensor, pixels: int, frames: int, part: str) -> 
         module.register_forward_hook(lambda module, _, y: see(module, y))
         if hasattr(module, "step"):
             watch(module)
-    bare.step(x, None, None, part)
+    bare.step(x, None, None, paths)
     return rows
 
 
-def receptive_field(lowered: nn.Module, x: Tensor, pixels: int, part: str) -> int:
-    """Pixels that an output of a part of a lowered coder looks at on either side of its own, attention left out."""
+class Look(NamedTuple):
+    """Of a child of a coder: pixels that an output looks at on either side of its own, and how many numbers it gives.
+
+    Attention is left out.
+    """
+
+    reach: int
+    gives: int
+
+
+def looks(lowered: nn.Module, x: Tensor, pixels: int, paths: Sequence[str]) -> tuple[list[Look], Tensor]:
+    """What children of a lowered coder look at, one after the other, and what the last gives.
+
+    x, pixels: as for `stages`.
+    """
     reach = 0
 
     def see(module: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> None:
@@ -77,5 +91,9 @@ def receptive_field(lowered: nn.Module, x: Tensor, pixels: int, part: str) -> in
     bare: Any = copy.deepcopy(lowered).to("meta")
     for module in bare.modules():
         module.register_forward_hook(see)
-    bare.step(x, None, None, part)
-    return reach
+    found = []
+    for path in paths:
+        reach = 0
+        x, _ = bare.step(x, None, None, [path])
+        found.append(Look(reach, x.numel()))
+    return found, x

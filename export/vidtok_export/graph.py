@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from vidtok_export.footprint import receptive_field, smallest_input, stages
+from vidtok_export.footprint import smallest_input, stages
 from vidtok_export.lowering.attention import fuse_attention
 from vidtok_export.lowering.lower import lower
 from vidtok_export.lowering.winograd import write_out
+from vidtok_export.parts import Part, numbered, parts_of
 from vidtok_export.simplify import simplified
 from vidtok_export.trace import trace
 from vidtok_ref.regularizers.base import Quantizer
@@ -38,14 +40,13 @@ class Graph:
     """An ONNX model, its ports in the graph's own order, and what it takes to run (see docs/format.md)."""
 
     role: str
-    part: str
+    part: Part
     model: onnx.ModelProto
     inputs: list[Port]
     outputs: list[Port]
     flags: list[Port]
     states: list[State]
     stages: list[dict[str, Any]]
-    receptive_field: int
 
 
 class Network(nn.Module):
@@ -54,23 +55,22 @@ class Network(nn.Module):
     The first part of a decoder takes tokens, where there are any, and the last one of an encoder gives them.
     """
 
-    def __init__(self, model: VideoTokenizer, coder: Coder, role: str, part: str) -> None:
+    def __init__(self, model: VideoTokenizer, coder: Coder, role: str, parts: Sequence[Part], number: int) -> None:
         super().__init__()
-        self.role, self.part = role, part
+        self.role, self.part = role, parts[number]
         self.regularization = model.regularization
         self.coder = coder
         self.paths: list[str] = []
         self.flags = list(model.stream.calls(role).flags)
-        parts = list(coder.parts)
-        self.encodes = role == "encoder" and part == parts[-1]
-        self.takes_indices = role == "decoder" and part == parts[0] and isinstance(self.regularization, Quantizer)
+        self.encodes = role == "encoder" and number == len(parts) - 1
+        self.takes_indices = role == "decoder" and number == 0 and isinstance(self.regularization, Quantizer)
 
     def forward(self, x: Tensor, flags: list[Tensor], states: list[Tensor]) -> tuple[Tensor, ...]:
         state = unflatten(dict(zip(self.paths, states, strict=True)), self.paths) if states else None
         if self.takes_indices and isinstance(self.regularization, Quantizer):
             x = self.regularization.from_indices(x)
         call = Call(**dict(zip(self.flags, flags, strict=True))) if flags else None
-        y, state = self.coder.step(x, state, call, self.part)
+        y, state = self.coder.step(x, state, call, self.part.paths)
         new = [t for _, t in flatten(state)]
         if not self.encodes:
             return (y, *new)
@@ -158,22 +158,22 @@ def make_graphs(model: VideoTokenizer, role: str, *, simplify: bool = True) -> l
         unit["T"] = spec.length.multiple
         del dims["T"]
     graphs: list[Graph] = []
-    for part in coder.parts:
-        y, state = bare.step(x, None, None, part)
+    parts = parts_of(bare, x, pixels, spec.spatial_multiple)
+    for number, part in enumerate(parts):
+        y, state = bare.step(x, None, None, part.paths)
         _, channels, frames, height, _ = y.shape
         axes = (
             f"N {channels} {_over('T', length // frames)} {_over('H', pixels // height)} {_over('W', pixels // height)}"
         )
-        outputs = last if part == list(coder.parts)[-1] else [Port(FEATURES, "float32", axes)]
+        outputs = last if part is parts[-1] else [Port(numbered(FEATURES, number), "float32", axes)]
         states = state_ports(state, pixels)
-        network = Network(model, coder, role, part).eval()
+        network = Network(model, coder, role, parts, number).eval()
         network.paths = [s.input.split(".", 2)[2] for s in states]
         proto, flags = _traced(network, inputs, outputs, states, unit, dims, simplify)
         fuse_attention(proto)
         write_out(proto, x.shape[3])
-        own = stages(bare_published, x, pixels, length, part)
-        reach = receptive_field(bare, x, pixels, part)
-        graphs.append(Graph(role, part, proto, inputs, outputs, flags, states, own, reach))
+        own = stages(bare_published, x, pixels, length, part.paths)
+        graphs.append(Graph(role, part, proto, inputs, outputs, flags, states, own))
         x, inputs = y, outputs
     return graphs
 
@@ -192,7 +192,7 @@ def _traced(
     x, x_dims = _example(inputs[0], unit, dims)
     set_examples = [_example(f, unit, dims) for f in flags]
     examples = [_example(s, unit, dims) for s in states]
-    what = f"the {network.part} part of the {network.role}"
+    what = f"the {network.part.kind} part of the {network.role}"
     proto = trace(
         network,
         (x, [tensor for tensor, _ in set_examples], [tensor for tensor, _ in examples]),

@@ -21,7 +21,13 @@ from vidtok_runtime.engines.load import load_chain
 from vidtok_runtime.errors import BundleError
 
 KIT = Path(__file__).parents[1] / "conformance/kit"
-GRAPHS = ["encoder.local.onnx", "encoder.global.onnx", "decoder.global.onnx", "decoder.local.onnx"]
+GRAPHS = [
+    "encoder.local.onnx",
+    "encoder.global.onnx",
+    "decoder.global.onnx",
+    "decoder.local.onnx",
+    "decoder.local2.onnx",
+]
 CLIP = np.random.default_rng(0).integers(0, 256, (9, 16, 24, 3), np.uint8)
 
 

@@ -28,7 +28,7 @@ from vidtok_runtime.memory.predict import parse_memory
 
 pytest_plugins = ["cpp_builds"]
 
-KINDS = ["cogvideox-exact", "fsq-noncausal", "omnitokenizer-squares"]
+KINDS = ["cogvideox-exact", "fsq-noncausal", "omnitokenizer-squares", "wan-causal"]
 SIZES = [(64, 64), (37, 51), (360, 640), (720, 1280), (1280, 720), (1080, 1920)]
 ROLES = ("encoder", "decoder")
 
@@ -55,8 +55,11 @@ def plan_of(bundle: Path, provider: str, limit: int, role: str, height: int, wid
     except VidtokError as error:
         return str(error)
     tiles = [
-        f", {name} {len(t.rows.tiles)} of {t.rows.size} x {len(t.columns.tiles)} of {t.columns.size}"
-        for name, t in plan.tiles.items()
+        f", {name}"
+        + "".join(
+            f" {len(t.rows.tiles)} of {t.rows.size} x {len(t.columns.tiles)} of {t.columns.size}" for t in tilings
+        )
+        for name, tilings in plan.tiles.items()
     ]
     text = said.getvalue().removeprefix("vidtok: ").strip()
     return f"{plan.peak} bytes, chunk {plan.chunk}{''.join(tiles)}; {text}"

@@ -68,9 +68,8 @@ def least(bundle: Path) -> dict[str, int]:
     manifest = read_manifest(bundle)
     multiple, found = manifest.stream.spatial_multiple, {}
     for role in ("encoder", "decoder"):
-        margin = margin_of(manifest.chain(role, "openvino", None), multiple)
-        assert margin is not None
-        found[role] = (2 * margin + ALIGNED) * multiple
+        margins = [margin_of(graph, multiple) for graph in manifest.chain(role, "openvino", None)]
+        found[role] = (2 * max(margin for margin in margins if margin is not None) + ALIGNED) * multiple
     return found
 
 

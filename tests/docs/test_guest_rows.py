@@ -62,7 +62,7 @@ def test_rows_of_guests_are_those_of_the_code(name: str, monkeypatch: pytest.Mon
     kinds = {part for role in ("encoder", "decoder") for part in getattr(model, role).parts}
     told = {
         frozenset({GLOBAL}): "none: both graphs are global",
-        frozenset({LOCAL}): "cut both of its graphs, which are local",
+        frozenset({LOCAL}): "cut all of its graphs, which are local",
         frozenset({LOCAL, GLOBAL}): "cut its local graphs",
     }
     assert tiles == told[frozenset(kinds)]

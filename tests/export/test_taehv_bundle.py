@@ -11,6 +11,7 @@ from narrow import narrow
 
 from vidtok_ref import VideoTokenizer
 from vidtok_runtime import Tokenizer
+from vidtok_runtime.bundle.graph_entry import ROLES
 from vidtok_runtime.tools.demo import synthetic_frame
 
 
@@ -35,5 +36,6 @@ def test_every_length_in_every_splitting(exported: Callable[[VideoTokenizer], Pa
             decoder = tok.decoder(frames, 7, 10, dtype="float32")
             pieces = [decoder.push(row[None]) for row in data]
             np.testing.assert_allclose(np.concatenate([*pieces, decoder.finish()]), back, atol=1e-4)
-    assert [graph.part for graph in tok.manifest.graphs] == ["local", "local"]
-    assert [len(graph.states) for graph in tok.manifest.graphs] == [2, 2]
+    chains = [tok.manifest.chain(role, "cpu", None) for role in ROLES]
+    assert {graph.part for chain in chains for graph in chain} == {"local"}
+    assert [sum(len(graph.states) for graph in chain) for chain in chains] == [2, 2]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -16,23 +18,24 @@ import pytest
 from click.testing import CliRunner
 
 from vidtok_runtime import Tokenizer
-from vidtok_runtime.bundle.graph_entry import shape_of
+from vidtok_runtime.bundle.graph_entry import Stage, shape_of
 from vidtok_runtime.bundle.lookup import find_bundle
-from vidtok_runtime.bundle.manifest import Manifest
+from vidtok_runtime.bundle.manifest import Manifest, read_manifest
 from vidtok_runtime.cli import main
 from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.engines.stateful import StatefulGraph
 from vidtok_runtime.errors import BundleError, InputError
 from vidtok_runtime.memory.planner import Planner
 from vidtok_runtime.memory.plans import Plans
-from vidtok_runtime.memory.predict import Counts, format_memory, parse_memory
+from vidtok_runtime.memory.predict import COSTS, CallBytes, Counts, format_memory, parse_memory
 from vidtok_runtime.pipeline.files import reconstruct_file
 from vidtok_runtime.streaming.tiled_graph import margin_of
-from vidtok_runtime.streaming.tiles import ALIGNED, Axis, Tiling
+from vidtok_runtime.streaming.tiles import ALIGNED, Axis, Tiling, grids
 from vidtok_runtime.tools.demo import make_clip, synthetic_frame
 from vidtok_runtime.video.reader import VideoReader
 from vidtok_runtime.video.writer import Output
 
+WAN = Path(__file__).parents[1] / "conformance/kit/wan-causal"
 SHIPPED = ("tiny-kl-16chn", "tiny-fsq-32768")
 HD = (1080, 1920)
 
@@ -77,11 +80,11 @@ def test_shorter_calls_come_before_tiles(provider: str, role: str) -> None:
     plans = [Planner(manifest, chains, provider, limit, range(1, 5)).choose(90, 160) for limit in limits]
     assert all(plan.peak <= limit for plan, limit in zip(plans, limits, strict=True))
     chunks = [plan.chunk for plan in plans]
-    computed = [plan.tiles[role].computed for plan in plans]
+    computed = [sum(tiling.computed for tiling in plan.tiles[role]) for plan in plans]
     assert chunks == sorted(chunks, reverse=True)
     assert chunks[0] == 4
     assert computed == sorted(computed)
-    assert computed[0] == 90 * 160 < computed[-1]
+    assert computed[0] == len(chains[role]) * 90 * 160 < computed[-1]
     assert all(chunk == 1 or not plan.in_tiles for chunk, plan in zip(chunks, plans, strict=True))
 
 
@@ -244,9 +247,12 @@ def peak_of(*arguments: str | Path) -> tuple[int, str]:
 def test_memory_in_tiles_does_not_grow_with_the_clip() -> None:
     code = (
         "import numpy as np; from vidtok_runtime import Tokenizer; from vidtok_runtime.memory.planner import CallPlan\n"
-        "from vidtok_runtime.streaming.tiles import Axis, Tiling; tiles = Tiling(Axis(26, 24, 10), Axis(4, 4, 10))\n"
+        "from vidtok_runtime.streaming.tiles import Axis, Tiling\n"
+        "whole, tiles = Tiling.whole(26, 4), Tiling(Axis(26, 24, 10), Axis(4, 4, 10))\n"
         "tok = Tokenizer('tiny-kl-16chn', 'cpu', threads=1)\n"
-        "tok.plan = lambda *_: CallPlan(1, {'encoder': tiles, 'decoder': tiles})\n"
+        "chains = {role: tok.manifest.chain(role, 'cpu', None) for role in ('encoder', 'decoder')}\n"
+        "cut = {role: [tiles if g.part == 'local' else whole for g in chain] for role, chain in chains.items()}\n"
+        "tok.plan = lambda *_: CallPlan(1, cut)\n"
         "encoder, decoder, x = tok.encoder(), tok.decoder(), np.zeros((4, 208, 32, 3), np.uint8)\n"
         "for call in range(120):\n"
         "    decoder.push(encoder.push(x))\n"
@@ -331,26 +337,72 @@ def test_graphs_that_tell_no_stages_run_as_the_manifest_says() -> None:
 def test_tiles_are_counted_where_they_are(role: str) -> None:
     manifest = find_bundle(None)
     chain = manifest.chain(role, "cpu", None)
-    margin = margin_of(chain, 8)
-    assert margin is not None
-    half, full = (Tiling(Axis(64, rows, margin), Axis(64, 64, margin)) for rows in (2 * margin + ALIGNED, 64))
-    assert full.count == 1 < half.count
-    whole, tiled = (Counts.of(manifest, chain, tiling, 2, (300, 700)) for tiling in (full, half))
-    assert whole.weights == tiled.weights == (300, 700)
-    # Whole frames: both graphs keep what they take; in tiles the larger of what they take counts.
-    ((widest, states),) = whole.calls
-    assert max(call[0] for call in tiled.calls) < widest
-    one, other = (
-        sum(4 * math.prod(shape_of(s.axes, {"N": 1, "H": 512, "W": 512})) for s in graph.states)
-        for graph in sorted(chain, key=lambda graph: graph.part)
+    sizes = tuple(100 + i for i in range(len(chain)))
+    frame = Tiling.whole(64, 64)
+    whole = Counts.of(manifest, chain, [frame] * len(chain), 2, sizes)
+    assert whole.weights == sizes
+    own = [sum(4 * math.prod(shape_of(s.axes, {"N": 1, "H": 512, "W": 512})) for s in graph.states) for graph in chain]
+    handed = sum(
+        4 * math.prod(shape_of(graph.outputs[0].axes, {"N": 1, "T": 8, "H": 512, "W": 512})) for graph in chain[:-1]
     )
-    tile = other * half.rows.size // 64
-    assert states == one + other
-    assert {call[1] for call in tiled.calls} == {one, tile}
-    handed = 4 * math.prod(shape_of(chain[0].outputs[0].axes, {"N": 1, "T": 8, "H": 512, "W": 512}))
     pixels = {"encoder": 3, "decoder": 2}[role] * 4 * 3 * 8 * 512 * 512
-    assert whole.beside == handed + pixels + states
-    assert tiled.beside == pytest.approx(handed + pixels + one + tile + other * (1 + half.beside))
-    # A global graph sees whole frames in either case.
-    wide = [replace(graph, part="global") for graph in chain]
-    assert Counts.of(manifest, wide, half, 2, (300, 700)).beside == whole.beside
+    costs = COSTS["cpu", role]
+    # Whole frames: all graphs keep what they take.
+    assert [call.states for call in whole.calls] == own
+    assert whole.beside == handed + pixels + sum(own)
+    assert whole.largest(costs) == (sum(call.widest for call in whole.calls), sum(own))
+    for i, graph in enumerate(chain):
+        margin = margin_of(graph, 8)
+        if margin is None:
+            continue
+        cut = Tiling(Axis(64, 2 * margin + ALIGNED, margin), Axis(64, 64, margin))
+        tiled = Counts.of(manifest, chain, [cut if j == i else frame for j in range(len(chain))], 2, sizes)
+        # The graph that is cut takes less; of the parts the one counts that takes most, with all of its graphs.
+        tile = own[i] * cut.rows.size // 64
+        assert tiled.calls[i].widest == pytest.approx(whole.calls[i].widest * cut.rows.size / 64)
+        assert tiled.calls[i].states == tile
+        assert tiled.calls[:i] + tiled.calls[i + 1 :] == whole.calls[:i] + whole.calls[i + 1 :]
+        parts = [
+            [call for call, other in zip(tiled.calls, chain, strict=True) if other.part == part]
+            for part in ("local", "global")
+        ]
+        sums = [CallBytes(sum(call.widest for call in some), sum(call.states for call in some)) for some in parts]
+        assert tiled.largest(costs) == max(sums, key=lambda call: call.peak(costs))
+        assert tiled.beside == pytest.approx(handed + pixels + sum(own) + tile + own[i] * cut.beside)
+
+
+@pytest.mark.parametrize("role", ["encoder", "decoder"])
+def test_tiles_of_that_graph_become_smaller_where_they_save_most_for_what_they_compute(role: str) -> None:
+    manifest, stages = (
+        read_manifest(WAN),
+        iter(((Stage(64, 1, 1, attention=False),), (Stage(99, 2, 1, attention=False),))),
+    )
+    chain = [
+        replace(graph, stages=next(stages)) if graph.part == "local" else graph
+        for graph in manifest.chain(role, "cpu", None)
+    ]
+    works = [graph.work for graph in chain if graph.part == "local"]
+    assert works == [64**2, 99**2 / 2**2]
+    planner = Planner(manifest, {role: chain}, "cpu", 1, range(1, 2))
+    plans = [plan for _, plan in planner._plans(45, 80)]
+    tilings = [plan.tiles[role] for plan in plans][1:]
+    frame = Tiling.whole(45, 80)
+    assert [tiling.count for tiling in tilings[0]] == [1, 1, 1]
+    for before, after in itertools.pairwise(tilings):
+        (cut,) = (i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)
+        assert chain[cut].part == "local"
+        assert after[cut].largest < before[cut].largest
+        assert after[cut].computed > before[cut].computed
+    # With the limit somewhere between, no other tiles of the same graphs would compute less by a half and fit.
+    costs, middle = COSTS["cpu", role], len(tilings) // 2
+    local = [i for i, graph in enumerate(chain) if graph.part == "local"]
+    every = [list(grids(45, 80, margin_of(graph, 4) or 0)) if i in local else [frame] for i, graph in enumerate(chain)]
+
+    def computed(some: Sequence[Tiling]) -> float:
+        return sum(chain[i].work * some[i].computed for i in local)
+
+    for some in itertools.product(*every):
+        if computed(some) < computed(tilings[middle]) / 1.5:
+            counts = Counts.of(manifest, chain, some, 1, (0,) * len(chain))
+            assert counts.peak(costs) > Counts.of(manifest, chain, tilings[middle], 1, (0,) * len(chain)).peak(costs)
+    assert {planner.text(plan).count(" tiles of ") for plan in plans} == {0, 1, 2}

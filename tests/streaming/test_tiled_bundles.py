@@ -43,17 +43,21 @@ class Whole:
         other = Tokenizer(self.tok.manifest, self.tok.provider, threads=1)
         size, tiles = self.tokens.data.shape[-2:], {}
         for role in ("encoder", "decoder"):
-            chain = other.manifest.chain(role, other.provider, None)
-            margin = margin_of(chain, other.stream.spatial_multiple)
-            assert margin is not None
-            found = [
-                axis
-                for length, count in zip(size, (down, across), strict=True)
-                for axis in cuts(length, margin)
-                if len(axis.tiles) == count
-            ]
-            rows, columns = (Axis(axis.length, axis.size, axis.margin - less) for axis in found)
-            tiles[role] = Tiling(rows, columns)
+            tilings = []
+            for graph in other.manifest.chain(role, other.provider, None):
+                margin = margin_of(graph, other.stream.spatial_multiple)
+                if margin is None:
+                    tilings.append(Tiling.whole(*size))
+                    continue
+                found = [
+                    axis
+                    for length, count in zip(size, (down, across), strict=True)
+                    for axis in cuts(length, margin)
+                    if len(axis.tiles) == count
+                ]
+                rows, columns = (Axis(axis.length, axis.size, max(0, axis.margin - less)) for axis in found)
+                tilings.append(Tiling(rows, columns))
+            tiles[role] = tuple(tilings)
         other.plan = lambda *_: CallPlan(chunk, tiles)  # type: ignore[method-assign]
         return other
 
@@ -130,7 +134,7 @@ def test_states_are_kept_once_a_frame() -> None:
     whole = whole_frames(WAN, "cpu", None, (HEIGHT, WIDTH))
     stream = whole.tiled(2, 2).encoder()
     stream.push(whole.clip)
-    (tiled, _) = stream._calls._chain.graphs  # type: ignore[union-attr]
+    tiled, *_ = stream._calls._chain.graphs  # type: ignore[union-attr]
     whole_shape = to_network(whole.clip[:1], whole.tok.stream.spatial_multiple).shape
     states = tiled._states  # type: ignore[attr-defined]
     assert [s.input for s in tiled.entry.states] == list(states)

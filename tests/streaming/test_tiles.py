@@ -155,7 +155,7 @@ class Hosted:
 @given(data=st.data())
 def test_tiles_are_the_whole_frame(role: str, data: st.DataObject) -> None:
     session = Numbers(role)
-    margin = margin_of([session.entry], S)
+    margin = margin_of(session.entry, S)
     assert margin == 2
     height, width = data.draw(st.integers(1, 24)), data.draw(st.integers(1, 24))
     rows, columns = (data.draw(st.sampled_from(cuts(n, margin))) for n in (height, width))
@@ -183,18 +183,27 @@ def test_a_smaller_margin_shows(role: str) -> None:
     assert not wrong.all()
 
 
-def test_only_local_graphs_are_cut() -> None:
-    session = Numbers("encoder")
-    entry = session.entry
-    wide = GraphEntry("encoder", "global", "fp32", ("cpu",), "", "", entry.outputs, entry.outputs, (), (), (), 99)
-    assert margin_of([entry, wide], S) == 2
-    assert margin_of([wide], S) is None
-    local, other = StatefulGraph(entry, Hosted(session)), StatefulGraph(wide, Hosted(session))  # type: ignore[arg-type]
-    chain = GraphChain([local, other], {})
-    assert in_tiles(chain, Tiling.whole(24, 24), S) is chain
-    tiled = in_tiles(chain, Tiling(Axis(24, 12, 2), Axis(24, 24, 2)), S).graphs
-    assert isinstance(tiled[0], TiledGraph)
-    assert tiled[1] is other
+def test_graphs_are_cut_each_in_its_own_tiles() -> None:
+    encoder, decoder = Numbers("encoder"), Numbers("decoder")
+    clip = np.random.default_rng(0).integers(0, 251, (1, 1, 4, 24 * S, 20 * S)).astype(np.float32)
+    frame = Tiling.whole(24, 20)
+    chain = GraphChain([whole(encoder), whole(decoder)], {})
+    assert in_tiles(chain, [frame, frame], S) is chain
+    (expected,) = chain.step(clip).values()
+    cut = Tiling(Axis(24, 12, 2), Axis(20, 12, 2))
+    for tilings in ([frame, cut], [cut, frame], [cut, Tiling(Axis(24, 10, 2), Axis(20, 20, 2))]):
+        tiled = in_tiles(GraphChain([whole(encoder), whole(decoder)], {}), tilings, S)
+        assert [isinstance(graph, TiledGraph) for graph in tiled.graphs] == [t.count > 1 for t in tilings]
+        assert all(getattr(graph, "sparing", True) for graph in tiled.graphs)
+        encoder.sizes.clear(), decoder.sizes.clear()
+        np.testing.assert_array_equal(tiled.step(clip)["video"], expected)
+        assert [len(encoder.sizes), len(decoder.sizes)] == [t.count for t in tilings]
+
+
+def test_global_graphs_are_not_cut() -> None:
+    entry = Numbers("encoder").entry
+    assert margin_of(entry, S) == 2
+    assert margin_of(GraphEntry(**{**vars(entry), "part": "global"}), S) is None
 
 
 @pytest.mark.parametrize(
@@ -204,5 +213,5 @@ def test_what_has_no_whole_number_of_positions_a_latent_is_not_cut(axes: str) ->
     entry = Numbers("encoder").entry
     odd = State("odd", "new_odd", "float32", axes, "zeros")
     other = GraphEntry(**{**vars(entry), "states": (*entry.states, odd)})
-    assert margin_of([other], S) is None
-    assert margin_of([GraphEntry(**{**vars(entry), "outputs": (Port("y", "float32", axes),)})], S) is None
+    assert margin_of(other, S) is None
+    assert margin_of(GraphEntry(**{**vars(entry), "outputs": (Port("y", "float32", axes),)}), S) is None

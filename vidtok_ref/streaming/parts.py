@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import Tensor, nn
 
 from vidtok_ref.streaming.state import Call, State
@@ -11,23 +13,22 @@ LOCAL, GLOBAL = "local", "global"
 
 
 class Coder(nn.Module):
-    """Children that run one after the other, grouped into parts that can run alone.
+    """Children that run one after the other, and which of them look how far.
 
-    parts: name of each part to the dotted paths of its children, both in running order. In `local` every output
-    depends on a bounded neighbourhood in space; `global` sees whole frames.
+    parts: `local`, in which every output depends on a bounded neighbourhood in space, and `global`, which sees whole
+    frames, to the dotted paths of their children, both in running order.
     """
 
     parts: dict[str, list[str]]
 
     def step(
-        self, x: Tensor, state: State | None = None, call: Call | None = None, part: str | None = None
+        self, x: Tensor, state: State | None = None, call: Call | None = None, paths: Iterable[str] | None = None
     ) -> tuple[Tensor, State]:
         """Encode the next frames, or decode the next latents; `state` None starts a stream.
 
-        part: runs it alone, on what the one before gives and with its own states; None: all of them.
+        paths: runs these children alone, on what those before give and with their own states; None: all of them.
         """
         run = StateScope(state, call)
-        for paths in self.parts.values() if part is None else (self.parts[part],):
-            for path in paths:
-                x = run(path, self.get_submodule(path), x)
+        for path in (path for part in self.parts.values() for path in part) if paths is None else paths:
+            x = run(path, self.get_submodule(path), x)
         return x, run.new

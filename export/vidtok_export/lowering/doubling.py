@@ -100,6 +100,8 @@ def _doubling(
     for node in graph.node:
         if not reached & set(node.input) or (node.op_type == "Reshape" and axes.get(node.output[0], 0) < 5):
             continue
+        if node.op_type == "Shape":  # of what is reshaped
+            continue
         inside.append(node)
         if node.op_type == "Reshape" and axes[node.output[0]] == 5:
             return inside if _take_from_end(graph, inside) else None
@@ -113,7 +115,8 @@ def _take_from_end(graph: onnx.GraphProto, inside: list[NodeProto]) -> bool:
     """Let what is reshaped once more be taken from the last node; False, nothing changed, where others look inside."""
     end, hidden = inside[-1], {name for node in inside[:-1] for name in node.output}
     own = {node.output[0] for node in inside}
-    users = [node for node in graph.node if node.output[0] not in own and hidden & set(node.input)]
+    others = _needed(graph, [node for node in graph.node if node.output[0] not in own])
+    users = [node for node in others if hidden & set(node.input)]
     if any(node.op_type != "Reshape" or node.input[0] != end.input[0] for node in users):
         return False
     for node in users:

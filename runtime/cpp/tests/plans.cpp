@@ -17,6 +17,7 @@ namespace planning {
 namespace {
 
 using vidtok::detail::Tiles;
+using vidtok::detail::Tiling;
 
 std::string text_of(const Tiles& tiles) {
     return std::to_string(tiles.size()) + " of " + std::to_string(vidtok::detail::size_of(tiles));
@@ -37,8 +38,9 @@ std::string plan_of(const std::string& line) {
     const vidtok::CallPlan plan = planner.choose(high / spec.spatial_multiple, wide / spec.spatial_multiple);
     const std::string peak = std::to_string(static_cast<std::size_t>(*plan.peak));
     std::string text = peak + " bytes, chunk " + std::to_string(plan.chunk);
-    for (const auto& [name, tiling] : plan.tiles) {
-        text += ", " + name + " " + text_of(tiling.rows) + " x " + text_of(tiling.columns);
+    for (const auto& [name, tilings] : plan.tiles) {
+        text += ", " + name;
+        for (const Tiling& tiling : tilings) text += " " + text_of(tiling.rows) + " x " + text_of(tiling.columns);
     }
     return text + "; " + plan.text;
 }

@@ -59,7 +59,7 @@ Clip run(bool encodes, const vidtok::detail::Tiling& tiling, const Clip& clip, c
     vidtok::StatefulChain chain({whole_numbers::graph(encodes)}, flags, whole_numbers::pixels);
     Clip out;
     for (int i = 0; i < streams; ++i) {  // nothing may be left of the stream before
-        chain.restart(tiling);
+        chain.restart({tiling});
         std::deque<vidtok::Step> waiting(clip.begin(), clip.end());
         for (const std::size_t size : calls) {
             for (vidtok::Step& step : chain.run(waiting, size, false)) out.push_back(std::move(step));
@@ -80,7 +80,7 @@ int wrong_runs(int count) {
     int wrong = 0, tiled = 0, narrow = 0;
     for (int i = 0; i < count; ++i) {
         const bool encodes = i % 2 == 0;
-        const std::size_t margin = *vidtok::detail::margin_of({whole_numbers::graph(encodes)->entry}, 4);
+        const std::size_t margin = *vidtok::detail::margin_of(whole_numbers::graph(encodes)->entry, 4);
         const std::size_t most = draw(smallest_tile(margin), 16);
         const std::size_t height = draw(1, 24), width = draw(1, 24);
         std::vector<std::size_t> calls;

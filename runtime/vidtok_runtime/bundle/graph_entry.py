@@ -100,6 +100,11 @@ class GraphEntry:
     missing_kernels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
+    def work(self) -> float:
+        """What a latent takes to compute, for comparing graphs: the squared channels of each resolution."""
+        return sum(s.channels**2 / (s.space**2 * s.time) for s in self.stages) or 1.0
+
+    @property
     def ports(self) -> dict[str, dict[str, Port]]:
         """All that the graph takes (`inputs`) and gives (`outputs`), by name."""
         takes = [*self.inputs, *self.flags, *(Port(s.input, s.dtype, s.axes) for s in self.states)]

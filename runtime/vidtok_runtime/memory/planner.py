@@ -7,31 +7,40 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from typing import NamedTuple
 
 from vidtok_runtime.bundle.graph_entry import GraphEntry
 from vidtok_runtime.bundle.manifest import Manifest, sizes_of_graphs
 from vidtok_runtime.errors import InputError
-from vidtok_runtime.memory.predict import Counts, format_memory, is_measured, predict
+from vidtok_runtime.memory.predict import Counts, costs_of, format_memory, is_measured, predict
 from vidtok_runtime.streaming.tiled_graph import margin_of
 from vidtok_runtime.streaming.tiles import Tiling, grids
 
 
 @dataclass(frozen=True)
 class CallPlan:
-    """How to cut a stream: latents a graph call, tiles of each role, bytes at the peak (None: not predicted).
+    """How to cut a stream: latents a graph call, tiles of each role's graphs, bytes at the peak (None: not predicted).
 
     held: those of the peak that streams keep between two calls.
     """
 
     chunk: int
-    tiles: dict[str, Tiling]
+    tiles: dict[str, tuple[Tiling, ...]]
     peak: int | None = None
     held: int = 0
 
     @property
     def in_tiles(self) -> bool:
         """Whether any frames are cut."""
-        return any(tiling.count > 1 for tiling in self.tiles.values())
+        return any(tiling.count > 1 for tilings in self.tiles.values() for tiling in tilings)
+
+
+class _Choice(NamedTuple):
+    """How the graphs of a role are cut, and what that takes."""
+
+    tilings: tuple[Tiling, ...]
+    counts: Counts
+    computed: float  # what all tiles of all graphs compute, in the unit of `GraphEntry.work`
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,11 @@ class Planner:
             plans.append((peak, plan))
         _, least = min(plans, key=lambda found: found[0])
         multiple = self.manifest.stream.spatial_multiple
-        whole = [f"its {role} cannot be cut into tiles" for role, margin in self._margins.items() if margin is None]
+        whole = [
+            f"its {role} cannot be cut into tiles"
+            for role, chain in self.chains.items()
+            if all(margin_of(graph, multiple) is None for graph in chain)
+        ]
         raise InputError(
             f"{width * multiple}x{height * multiple} does not fit into {self._limit} with {self.provider}; it needs "
             f"{', '.join([self.text(least), *whole])}. {self._remedy(height, width)}"
@@ -85,13 +98,13 @@ class Planner:
     def _cut(self, plan: CallPlan) -> str:
         multiple = self.manifest.stream.spatial_multiple
         parts = [f"calls of {plan.chunk * self.manifest.stream.time_factor} frames"]
-        for role, tiling in plan.tiles.items():
-            if tiling.count > 1:
-                rows, columns = tiling.rows, tiling.columns
-                parts.append(
-                    f"{role} in {len(columns.tiles)}x{len(rows.tiles)} tiles of "
-                    f"{columns.size * multiple}x{rows.size * multiple}"
-                )
+        for role, tilings in plan.tiles.items():
+            cut = [
+                f"{len(columns.tiles)}x{len(rows.tiles)} tiles of {columns.size * multiple}x{rows.size * multiple}"
+                for rows, columns in ((tiling.rows, tiling.columns) for tiling in tilings if tiling.count > 1)
+            ]
+            if cut:
+                parts.append(f"{role} in {' and '.join(cut)}")
         return ", ".join(parts)
 
     def _remedy(self, height: int, width: int) -> str:
@@ -109,36 +122,42 @@ class Planner:
 
     def _plans(self, height: int, width: int) -> Iterator[tuple[int, CallPlan]]:
         """What can be done, best first, and bytes at the peak."""
-        whole = {role: Tiling.whole(height, width) for role in self.chains}
+        whole = {role: (Tiling.whole(height, width),) * len(chain) for role, chain in self.chains.items()}
         for chunk in reversed(self.chunks):
-            streams = {role: self._count(role, tiling, chunk) for role, tiling in whole.items()}
-            yield self._plan(chunk, whole, streams)
-        chunk = self.chunks[0]
-        counted = {
-            role: [(tiling, self._count(role, tiling, chunk)) for tiling in self._grids(role, height, width)]
-            for role in self.chains
-        }
-        choices = product(*counted.values())
-        for choice in sorted(choices, key=lambda choice: sum(tiling.computed for tiling, _ in choice)):
-            found = dict(zip(counted, choice, strict=True))
-            tiles = {role: tiling for role, (tiling, _) in found.items()}
-            yield self._plan(chunk, tiles, {role: counts for role, (_, counts) in found.items()})
+            yield self._plan(chunk, {role: self._choice(role, tilings, chunk) for role, tilings in whole.items()})
+        choices = product(*(self._choices(role, height, width) for role in self.chains))
+        for choice in sorted(choices, key=lambda choice: sum(one.computed for one in choice)):
+            yield self._plan(self.chunks[0], dict(zip(self.chains, choice, strict=True)))
 
-    def _plan(self, chunk: int, tiles: dict[str, Tiling], streams: Mapping[str, Counts]) -> tuple[int, CallPlan]:
-        peak = predict(self.provider, streams)
-        return peak, CallPlan(chunk, tiles, peak, sum(counts.held for counts in streams.values()))
+    def _plan(self, chunk: int, chosen: Mapping[str, _Choice]) -> tuple[int, CallPlan]:
+        peak = predict(self.provider, {role: one.counts for role, one in chosen.items()})
+        tiles = {role: one.tilings for role, one in chosen.items()}
+        return peak, CallPlan(chunk, tiles, peak, sum(one.counts.held for one in chosen.values()))
 
-    def _grids(self, role: str, height: int, width: int) -> Iterator[Tiling]:
-        margin = self._margins[role]
-        return iter([Tiling.whole(height, width)]) if margin is None else grids(height, width, margin)
+    def _choices(self, role: str, height: int, width: int) -> Iterator[_Choice]:
+        """From whole frames on, each time with smaller tiles of a graph: where they save most for what they compute."""
+        multiple, costs = self.manifest.stream.spatial_multiple, costs_of(self.provider, role)
+        chain, ways = self.chains[role], []
+        for graph in chain:
+            margin = margin_of(graph, multiple)
+            ways.append([Tiling.whole(height, width)] if margin is None else list(grids(height, width, margin)))
+        while True:
+            choice = self._choice(role, tuple(tilings[0] for tilings in ways), self.chunks[0])
+            yield choice
+            worth = {}
+            for i, (graph, call, tilings) in enumerate(zip(chain, choice.counts.calls, ways, strict=True)):
+                if len(tilings) > 1:
+                    now, then = tilings[:2]
+                    saved = call.peak(costs) * (now.largest - then.largest) / now.largest
+                    worth[i] = saved / (graph.work * (then.computed - now.computed))
+            if not worth:
+                return
+            del ways[max(worth, key=worth.__getitem__)][0]
 
-    def _count(self, role: str, tiling: Tiling, chunk: int) -> Counts:
-        return Counts.of(self.manifest, self.chains[role], tiling, chunk, self._weights[role], self.clips)
-
-    @cached_property
-    def _margins(self) -> dict[str, int | None]:
-        multiple = self.manifest.stream.spatial_multiple
-        return {role: margin_of(chain, multiple) for role, chain in self.chains.items()}
+    def _choice(self, role: str, tilings: tuple[Tiling, ...], chunk: int) -> _Choice:
+        chain, weights = self.chains[role], self._weights[role]
+        counts = Counts.of(self.manifest, chain, tilings, chunk, weights, self.clips)
+        return _Choice(tilings, counts, sum(g.work * t.computed for g, t in zip(chain, tilings, strict=True)))
 
     @cached_property
     def _weights(self) -> dict[str, tuple[int, ...]]:

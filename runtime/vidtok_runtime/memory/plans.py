@@ -56,7 +56,8 @@ class Plans:
             return plan
         if self.available is None:
             self.available = affordable(self._provider)
-        longest = CallPlan(chunks[-1], {role: Tiling.whole(height, width) for role in chains})
+        whole = Tiling.whole(height, width)
+        longest = CallPlan(chunks[-1], {role: (whole,) * len(chain) for role, chain in chains.items()})
         if self.available is None or not all(map(tells_stages, chains.values())):
             return longest
         planner = Planner(self._manifest, chains, self._provider, self.available, chunks, free=True, clips=clips)

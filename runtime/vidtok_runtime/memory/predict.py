@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vidtok_runtime.bundle.graph_entry import GraphEntry, shape_of
 from vidtok_runtime.bundle.manifest import Manifest
@@ -69,19 +70,30 @@ WRITERS_A_CORE = 1.5  # threads of x264, each with a frame
 IN_HAND = 0.1  # share by which what an engine takes may be more than predicted
 
 
+class CallBytes(NamedTuple):
+    """Of a graph's call, or of that for its largest tile: of the widest activations and of the states."""
+
+    widest: float
+    states: int
+
+    def peak(self, costs: Costs) -> float:
+        """What the engine takes."""
+        return costs.widest * self.widest + costs.states * self.states
+
+
 @dataclass(frozen=True)
 class Counts:
     """Bytes that a stream's peak is made of, before the costs; clip: to read or write the file.
 
-    calls: of all graphs together, as their memory is kept from call to call, the bytes of the widest activations and
-    of the states; in tiles those of each graph, which gives back what it had: of local ones for the largest tile.
-    beside: what numpy holds all the time: states that go into a call, those of frames that are cut, with the room
-    beside them, what one graph hands to the next, and copies of pixels. held: of that between two calls, states and
-    frames that wait.
+    calls: of each graph. together: sums of those whose memory is there at the same time: of all graphs, as it is kept
+    from call to call; in tiles of those of one part, which gives it back before the other runs. beside: what numpy
+    holds all the time: states that go into a call, those of frames that are cut, with the room beside them, what one
+    graph hands to the next, and copies of pixels. held: of that between two calls, states and frames that wait.
     """
 
     weights: tuple[int, ...]
-    calls: tuple[tuple[float, int], ...]
+    calls: tuple[CallBytes, ...]
+    together: tuple[CallBytes, ...]
     beside: int
     clip: int
     held: int
@@ -91,7 +103,7 @@ class Counts:
         cls,
         manifest: Manifest,
         chain: Sequence[GraphEntry],
-        tiling: Tiling,
+        tilings: Sequence[Tiling],
         chunk: int,
         weights: tuple[int, ...],
         clips: int = 1,
@@ -103,43 +115,45 @@ class Counts:
         if not tells_stages(chain):
             raise BundleError(f"{manifest.folder} tells no stages, so its memory cannot be predicted; export it again")
         multiple, frames = manifest.stream.spatial_multiple, chunk * manifest.stream.time_factor
-        rows, columns = tiling.rows, tiling.columns
-        whole = _sizes(clips, frames, rows.length * multiple, columns.length * multiple)
-        tile = _sizes(clips, frames, rows.size * multiple, columns.size * multiple)
-        calls: list[tuple[float, int]] = []
+        height, width = tilings[0].rows.length, tilings[0].columns.length
+        whole = _sizes(clips, frames, height * multiple, width * multiple)
+        parts: dict[str, list[CallBytes]] = {}
+        calls, is_cut = [], any(tiling.count > 1 for tiling in tilings)
         pixels = 3 * clips * frames * whole["H"] * whole["W"]
         beside = PIXEL_COPIES[chain[0].role] * _FLOAT * pixels
         held = 2 * pixels  # bytes: those of a call wait, and about as many come in the meantime
-        for graph in chain:
-            in_tiles = tiling.count > 1 and graph.part == "local"
-            sizes = tile if in_tiles else whole
+        for graph, tiling in zip(chain, tilings, strict=True):
+            in_tiles = tiling.count > 1
+            sizes = _sizes(clips, frames, tiling.rows.size * multiple, tiling.columns.size * multiple)
             positions = clips * sizes["H"] * sizes["W"]
             widest = max(
                 (_FLOAT * s.channels * (frames / s.time + 2) * positions / s.space**2 for s in graph.stages), default=0
             )
-            calls.append((widest, _states(graph, sizes)))
-            beside += _states(graph, sizes)
+            states = _states(graph, sizes)
+            calls.append(CallBytes(widest, states))
+            parts.setdefault(graph.part if is_cut else "", []).append(calls[-1])
+            beside += states
             kept = round(_states(graph, whole) * (1 + tiling.beside)) if in_tiles else 0
             beside += kept
-            held += kept or _states(graph, whole)
+            held += kept or states
             if graph is not chain[-1]:
                 beside += _FLOAT * math.prod(shape_of(graph.outputs[0].axes, whole))
         return cls(
             weights=weights,
-            calls=tuple(calls) if tiling.count > 1 else ((sum(w for w, _ in calls), sum(s for _, s in calls)),),
+            calls=tuple(calls),
+            together=tuple(CallBytes(*map(sum, zip(*some, strict=True))) for some in parts.values()),
             beside=beside,
             clip=round(whole["H"] * whole["W"] * _clip_bytes(chain[0].role, whole["H"], whole["W"])),
             held=held,
         )
 
-    def largest(self, costs: Costs) -> tuple[float, int]:
-        """The one of `calls` that takes most."""
-        return max(self.calls, key=lambda call: costs.widest * call[0] + costs.states * call[1])
+    def largest(self, costs: Costs) -> CallBytes:
+        """The calls that take most together, as one."""
+        return max(self.together, key=lambda call: call.peak(costs))
 
     def peak(self, costs: Costs) -> float:
         """Bytes beside those of the process."""
-        widest, states = self.largest(costs)
-        running = costs.widest * widest + costs.states * states + self.beside
+        running = self.largest(costs).peak(costs) + self.beside
         return costs.weights * sum(self.weights) + max(running, costs.loading * max(self.weights))
 
 
@@ -169,6 +183,11 @@ def is_measured(provider: str) -> bool:
     return provider in COMMAND
 
 
+def costs_of(provider: str, role: str) -> Costs:
+    """Its own, or those that are taken for it."""
+    return COSTS[provider if is_measured(provider) else UNMEASURED[0], role]
+
+
 def affordable(provider: str) -> int | None:
     """Bytes that a `vidtok-run` of this machine may come to at its peak; None where that is not known."""
     free = free_memory()
@@ -184,7 +203,7 @@ def predict(provider: str, streams: Mapping[str, Counts]) -> int:
     """
     engine, times = (provider, 1.0) if is_measured(provider) else UNMEASURED
     known = sum(counts.beside for counts in streams.values())
-    total = (max(COSTS[engine, role].process for role in streams) + COMMAND[engine]) * _MIB
+    total = (max(costs_of(provider, role).process for role in streams) + COMMAND[engine]) * _MIB
     for role, counts in streams.items():
-        total += counts.peak(COSTS[engine, role]) + counts.clip
+        total += counts.peak(costs_of(provider, role)) + counts.clip
     return round(times * (known + (total - known) / (1 - IN_HAND)))

@@ -21,30 +21,26 @@ from vidtok_runtime.streaming.tiles import Axis, Span, Tile, Tiling
 Array = NDArray[Any]
 
 
-def margin_of(chain: Sequence[GraphEntry], multiple: int) -> int | None:
-    """Latents, of `multiple` pixels, that tiles compute beyond what they keep; None where no tiles are possible.
-
-    Every local graph runs over the whole frame before the next one does, so the widest receptive field counts.
-    """
-    local = [graph for graph in chain if graph.part == "local"]
-    if not local or not all(_can_be_cut(graph, multiple) for graph in local):
+def margin_of(graph: GraphEntry, multiple: int) -> int | None:
+    """Latents, of `multiple` pixels, that tiles compute beyond what they keep; None where no tiles are possible."""
+    if graph.part != "local" or not _can_be_cut(graph, multiple):
         return None
-    return -(-max(graph.receptive_field for graph in local) // multiple)
+    return -(-graph.receptive_field // multiple)
 
 
-def in_tiles(chain: GraphChain, tiling: Tiling, multiple: int) -> GraphChain:
-    """The chain with its local graphs in tiles, if there are several; `multiple` pixels a latent.
+def in_tiles(chain: GraphChain, tilings: Sequence[Tiling], multiple: int) -> GraphChain:
+    """The chain with its graphs in tiles, each in its own, if there are several; `multiple` pixels a latent.
 
-    Memory is short then: the other graphs keep none from call to call but their states.
+    A graph runs over the whole frame before the next one does. Memory is short then: those that run in whole frames
+    keep none from call to call but their states.
     """
-    if tiling.count == 1:
+    if all(tiling.count == 1 for tiling in tilings):
         return chain
     graphs: list[GraphStream] = []
-    for graph in chain.graphs:
+    for graph, tiling in zip(chain.graphs, tilings, strict=True):
         assert isinstance(graph, StatefulGraph)
-        local = graph.entry.part == "local"
-        graph.sparing = not local
-        graphs.append(TiledGraph(graph, tiling, multiple) if local else graph)
+        graph.sparing = tiling.count == 1
+        graphs.append(graph if graph.sparing else TiledGraph(graph, tiling, multiple))
     return chain.with_graphs(graphs)
 
 

@@ -3,7 +3,7 @@ import { Chunk } from './chunk.js'
 import { StatefulGraph } from './session.js'
 import { FIRST_CALL, FLUSH_CALL, SECOND_CALL } from './stream_spec.js'
 import { isOnDevice } from './tensors.js'
-import { TiledGraph } from './tiled_graph.js'
+import { TiledGraph, marginOf } from './tiled_graph.js'
 
 /** @import { Loaded } from './session.js' */
 /** @import { TileLimit } from './tiled_graph.js' */
@@ -22,9 +22,10 @@ export class StatefulChain {
    * @param {ReadonlyMap<string, readonly string[]>} flags calls in which each flag is true
    */
   constructor({ graphs, tiles }, flags) {
-    this.graphs = graphs.map((loaded) =>
-      tiles && loaded.entry.part === 'local' ? new TiledGraph(loaded, tiles) : new StatefulGraph(loaded),
-    )
+    this.graphs = graphs.map((loaded) => {
+      const margin = tiles && marginOf(loaded.entry, tiles.multiple)
+      return tiles && margin !== null ? new TiledGraph(loaded, tiles, margin) : new StatefulGraph(loaded)
+    })
     this.flags = flags
     this.ort = graphs[0].ort
   }

@@ -19,8 +19,8 @@ import { cut, placeOf, smallestTile } from './tiles.js'
 /** @import { Tiling } from './tiles.js' */
 
 /**
- * What bounds the tiles of a chain: pixels a latent, latents of the margin and of the largest tile along an axis.
- * @typedef {{ multiple: number, margin: number, most: number }} TileLimit
+ * What bounds the tiles of a chain: pixels a latent, latents of the largest tile along an axis.
+ * @typedef {{ multiple: number, most: number }} TileLimit
  */
 
 /**
@@ -33,26 +33,23 @@ import { cut, placeOf, smallestTile } from './tiles.js'
 export function tileLimit(chain, manifest, maxTile) {
   const multiple = manifest.stream.spatialMultiple
   const what = `the ${chain[0].role} of ${manifest.name}`
-  const margin = marginOf(chain, multiple)
-  if (margin === null) throw new InputError(`${what} cannot be cut into tiles; leave maxTile out`)
-  const least = smallestTile(margin) * multiple
+  const margins = chain.flatMap((entry) => marginOf(entry, multiple) ?? [])
+  if (!margins.length) throw new InputError(`${what} cannot be cut into tiles; leave maxTile out`)
+  const least = smallestTile(Math.max(...margins)) * multiple
   if (!(Number.isSafeInteger(maxTile) && maxTile >= least)) {
     throw new InputError(`tiles of ${what} are ${least} pixels at least, got ${maxTile}`)
   }
-  return { multiple, margin, most: Math.floor(maxTile / multiple) }
+  return { multiple, most: Math.floor(maxTile / multiple) }
 }
 
 /**
  * Latents, of `multiple` pixels, that tiles compute beyond what they keep; null where no tiles are possible.
- *
- * Every local graph runs over the whole frame before the next one does, so the widest receptive field counts.
- * @param {GraphEntry[]} chain
+ * @param {GraphEntry} entry
  * @param {number} multiple
  */
-function marginOf(chain, multiple) {
-  const local = chain.filter(({ part }) => part === 'local')
-  if (!local.length || !local.every((entry) => canBeCut(entry, multiple))) return null
-  return Math.ceil(Math.max(...local.map(({ receptiveField }) => receptiveField)) / multiple)
+export function marginOf(entry, multiple) {
+  if (entry.part !== 'local' || !canBeCut(entry, multiple)) return null
+  return Math.ceil(entry.receptiveField / multiple)
 }
 
 /**
@@ -83,6 +80,7 @@ function scaleOf(axes, multiple) {
 export class TiledGraph {
   #graph
   #limit
+  #margin
   /** @type {Tiling | null} */
   #tiling = null
   /** @type {Map<State, FrameState>} */
@@ -93,10 +91,12 @@ export class TiledGraph {
   /**
    * @param {Loaded} loaded
    * @param {TileLimit} limit
+   * @param {number} margin
    */
-  constructor(loaded, limit) {
+  constructor(loaded, limit, margin) {
     this.#graph = new StatefulGraph(loaded)
     this.#limit = limit
+    this.#margin = margin
   }
 
   /** @returns {GraphEntry} */
@@ -148,8 +148,8 @@ export class TiledGraph {
    * @param {readonly number[]} dims of the data
    */
   #start(sizes, dims) {
-    const { multiple, margin, most } = this.#limit
-    const [rows, columns] = [sizes.H, sizes.W].map((pixels) => cut(pixels / multiple, most, margin))
+    const { multiple, most } = this.#limit
+    const [rows, columns] = [sizes.H, sizes.W].map((pixels) => cut(pixels / multiple, most, this.#margin))
     const tiling = { rows, columns }
     if (rows.length * columns.length === 1) return tiling
     const initial = this.#graph.initialState(dims)

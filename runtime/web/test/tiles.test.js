@@ -88,7 +88,7 @@ test('a margin that is too small shows', async () => {
     const content = readFileSync(`${bundle}/${name}`)
     if (name !== 'manifest.json') return content
     const manifest = JSON.parse(content.toString())
-    for (const graph of manifest.graphs) graph.receptive_field -= 16
+    for (const graph of manifest.graphs) graph.receptive_field = Math.max(0, graph.receptive_field - 16)
     return Buffer.from(JSON.stringify(manifest))
   }
   const [whole, tok] = [await Tokenizer.load(bundle, { threads: 1 }), await Tokenizer.load(less, { threads: 1, maxTile: 96 })]

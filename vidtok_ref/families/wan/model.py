@@ -54,6 +54,10 @@ class Blocks(Chain):
         for i, block in enumerate(blocks):
             self.add_module(str(i), block)
 
+    def paths(self, name: str) -> list[str]:
+        """Dotted paths of the blocks below the module that has them under this name."""
+        return [f"{name}.{i}" for i, _ in self.named_children()]
+
 
 class Down(Chain):
     """Halve H and W and, where a latent has so many frames, T."""
@@ -153,7 +157,8 @@ class WanEncoder(Coder):
         self.head = Head(width, 2 * c.z_channels, frames)
         self.quant_conv = nn.Conv3d(2 * c.z_channels, 2 * c.z_channels, 1)
         first = ["patch"] if c.patch > 1 else []
-        self.parts = {LOCAL: [*first, "conv_in", "down_blocks"], GLOBAL: ["mid_block", "head", "quant_conv"]}
+        levels = self.down_blocks.paths("down_blocks")
+        self.parts = {LOCAL: [*first, "conv_in", *levels], GLOBAL: ["mid_block", "head", "quant_conv"]}
 
 
 class WanDecoder(Coder):
@@ -185,7 +190,8 @@ class WanDecoder(Coder):
         if c.patch > 1:
             self.unpatch = FromChannels(*patches(c.patch))
             last.append("unpatch")
-        self.parts = {GLOBAL: ["post_quant_conv", "conv_in", "mid_block"], LOCAL: ["up_blocks", *last]}
+        levels = self.up_blocks.paths("up_blocks")
+        self.parts = {GLOBAL: ["post_quant_conv", "conv_in", "mid_block"], LOCAL: [*levels, *last]}
 
 
 class Wan(VideoTokenizer):

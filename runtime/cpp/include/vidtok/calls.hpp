@@ -10,10 +10,10 @@ namespace vidtok {
 class Calls {
 public:
     /// drop: steps to throw away at the start of what comes out; none: not known yet, and nothing runs until it is.
-    Calls(std::shared_ptr<StatefulChain> chain, CallSpec spec, const detail::Tiling& tiling,
+    Calls(std::shared_ptr<StatefulChain> chain, CallSpec spec, std::vector<detail::Tiling> tilings,
           std::optional<std::size_t> drop)
         : chain_(std::move(chain)), spec_(std::move(spec)), drop_(drop) {
-        chain_->restart(tiling);
+        chain_->restart(std::move(tilings));
     }
 
     // Not copied: two would share the state of the graphs.
@@ -78,7 +78,7 @@ struct StreamSource {
     Calls calls(std::size_t height, std::size_t width, std::optional<std::size_t> drop) const {
         const std::string& role = chain->role();
         const CallPlan plan = plans->plan(role, *spec, height, width);
-        return Calls(chain, detail::shortened(*spec, role, plan.chunk), plan.tiling(role), drop);
+        return Calls(chain, detail::shortened(*spec, role, plan.chunk), plan.tilings(role), drop);
     }
 };
 

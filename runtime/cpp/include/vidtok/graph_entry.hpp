@@ -56,6 +56,16 @@ struct GraphEntry {
         return std::find(providers.begin(), providers.end(), provider) != providers.end();
     }
 
+    /// What a latent takes to compute, for comparing graphs: the squared channels of each resolution.
+    double work() const {
+        double sum = 0;
+        for (const Stage& stage : stages) {
+            const auto square = [](std::size_t n) { return static_cast<double>(n * n); };
+            sum += square(stage.channels) / (square(stage.space) * static_cast<double>(stage.time));
+        }
+        return sum > 0 ? sum : 1;
+    }
+
     const Port& data() const { return inputs.front(); }
     const Port& result() const { return outputs.front(); }
 

@@ -8,14 +8,14 @@
 
 namespace vidtok {
 
-/// Tiles of the frames of a role.
+/// Tiles of the frames of a role, for each of its graphs.
 struct RoleTiles {
     std::string role;
-    detail::Tiling tiling;
+    std::vector<detail::Tiling> tilings;
 };
 
-/// How to cut a stream: latents a graph call at most, tiles of each role, bytes at the peak (none: not predicted) and
-/// one line about it for people.
+/// How to cut a stream: latents a graph call at most, tiles of each role's graphs, bytes at the peak (none: not
+/// predicted) and one line about it for people.
 struct CallPlan {
     std::size_t chunk = 1;
     std::vector<RoleTiles> tiles;
@@ -23,8 +23,8 @@ struct CallPlan {
     std::string text;
 
     /// Of one of its roles.
-    const detail::Tiling& tiling(const std::string& role) const {
-        return std::find_if(tiles.begin(), tiles.end(), [&](const RoleTiles& r) { return r.role == role; })->tiling;
+    const std::vector<detail::Tiling>& tilings(const std::string& role) const {
+        return std::find_if(tiles.begin(), tiles.end(), [&](const RoleTiles& r) { return r.role == role; })->tilings;
     }
 };
 
@@ -43,8 +43,7 @@ public:
             std::size_t limit, const Chunks& chunks)
         : manifest_(manifest), provider_(std::move(provider)), limit_(static_cast<double>(limit)), chunks_(chunks) {
         for (const std::vector<GraphEntry>& chain : chains) {
-            const std::optional<std::size_t> margin = margin_of(chain, multiple());
-            roles_.push_back({chain.front().role, chain, margin, sizes_of_graphs(manifest, chain)});
+            roles_.push_back({chain.front().role, chain, sizes_of_graphs(manifest, chain)});
         }
     }
 
@@ -65,14 +64,14 @@ private:
     struct Role {
         std::string name;
         std::vector<GraphEntry> chain;
-        std::optional<std::size_t> margin;  // none: no tiles
-        std::vector<double> weights;        // bytes of each graph's files
+        std::vector<double> weights;  // bytes of each graph's files
     };
 
-    /// A way to cut frames for a role.
+    /// How the graphs of a role are cut, and what that takes.
     struct Choice {
-        Tiling tiling;
+        std::vector<Tiling> tilings;
         Counts counts;
+        double computed;  // what all tiles of all graphs compute, in the unit of `GraphEntry::work`
     };
 
     std::size_t multiple() const { return manifest_.stream.spatial_multiple; }
@@ -83,7 +82,10 @@ private:
         std::vector<const Choice*> chosen(roles_.size());
         for (std::size_t chunk = chunks_.longest; chunk >= chunks_.step; chunk -= chunks_.step) {
             std::vector<Choice> whole;
-            for (const Role& role : roles_) whole.push_back(choice(role, Tiling::whole(height, width), chunk));
+            for (const Role& role : roles_) {
+                const std::vector<Tiling> frames(role.chain.size(), Tiling::whole(height, width));
+                whole.push_back(choice(role, frames, chunk));
+            }
             for (std::size_t i = 0; i < whole.size(); ++i) chosen[i] = &whole[i];
             CallPlan plan = plan_of(chunk, chosen);
             if (*plan.peak <= limit_) return plan;
@@ -99,18 +101,49 @@ private:
         return std::nullopt;
     }
 
-    Choice choice(const Role& role, Tiling tiling, std::size_t chunk) const {
-        Counts counts = Counts::of(manifest_, role.chain, tiling, chunk, role.weights);
-        return {std::move(tiling), std::move(counts)};
+    Choice choice(const Role& role, const std::vector<Tiling>& tilings, std::size_t chunk) const {
+        double computed = 0;
+        for (std::size_t i = 0; i < tilings.size(); ++i) {
+            computed += role.chain[i].work() * static_cast<double>(tilings[i].computed());
+        }
+        return {tilings, Counts::of(manifest_, role.chain, tilings, chunk, role.weights), computed};
     }
 
+    /// From whole frames on, each time with smaller tiles of a graph: where they save most for what they compute.
     std::vector<Choice> choices_of(const Role& role, std::size_t height, std::size_t width) const {
-        if (!role.margin) return {choice(role, Tiling::whole(height, width), chunks_.step)};
-        std::vector<Choice> found;
-        for (Tiling& tiling : grids(height, width, *role.margin)) {
-            found.push_back(choice(role, std::move(tiling), chunks_.step));
+        const Costs& costs = costs_of(provider_, role.name);
+        std::vector<std::vector<Tiling>> ways;  // of each graph
+        std::vector<Tiling> tilings;
+        for (const GraphEntry& graph : role.chain) {
+            const std::optional<std::size_t> margin = margin_of(graph, multiple());
+            ways.push_back(margin ? grids(height, width, *margin) : std::vector{Tiling::whole(height, width)});
+            tilings.push_back(ways.back().front());
         }
-        return found;
+        std::vector<std::size_t> at(ways.size());  // the way that each takes now
+        std::vector<Choice> found;
+        for (;;) {
+            found.push_back(choice(role, tilings, chunks_.step));
+            double most = -1;
+            std::size_t best = 0;
+            for (std::size_t i = 0; i < ways.size(); ++i) {
+                if (at[i] + 1 == ways[i].size()) continue;
+                const double worth = worth_of(found.back().counts.calls[i].peak(costs), role.chain[i].work(), tilings[i],
+                                              ways[i][at[i] + 1]);
+                if (worth > most) {
+                    most = worth;
+                    best = i;
+                }
+            }
+            if (most < 0) return found;
+            tilings[best] = ways[best][++at[best]];
+        }
+    }
+
+    /// Bytes that smaller tiles save, for what they compute; peak: of the graph's call now.
+    static double worth_of(double peak, double work, const Tiling& now, const Tiling& then) {
+        const auto number = [](std::size_t n) { return static_cast<double>(n); };
+        const double saved = peak * number(now.largest() - then.largest()) / number(now.largest());
+        return saved / (work * number(then.computed() - now.computed()));
     }
 
     /// One choice of each role, in every combination, from the least that has to be computed on.
@@ -127,8 +160,8 @@ private:
             every = std::move(longer);
         }
         const auto computed = [](const std::vector<const Choice*>& some) {
-            std::size_t sum = 0;
-            for (const Choice* one : some) sum += one->tiling.computed();
+            double sum = 0;
+            for (const Choice* one : some) sum += one->computed;
             return sum;
         };
         std::stable_sort(every.begin(), every.end(),
@@ -141,7 +174,7 @@ private:
         plan.chunk = chunk;
         std::vector<RoleCounts> streams;
         for (std::size_t i = 0; i < roles_.size(); ++i) {
-            plan.tiles.push_back({roles_[i].name, chosen[i]->tiling});
+            plan.tiles.push_back({roles_[i].name, chosen[i]->tilings});
             streams.push_back({roles_[i].name, chosen[i]->counts});
         }
         plan.peak = predict(provider_, streams);
@@ -152,10 +185,14 @@ private:
         const std::string doubt = is_measured(provider_) ? "" : " (unmeasured on " + provider_ + ")";
         std::string text = format_memory(*plan.peak) + " at the peak" + doubt + ": calls of " +
                            std::to_string(plan.chunk * manifest_.stream.time_factor) + " frames";
-        for (const auto& [role, tiling] : plan.tiles) {
-            if (tiling.count() == 1) continue;
-            text += ", " + role + " in " + by(tiling.columns.size(), tiling.rows.size()) + " tiles of " +
-                    by(size_of(tiling.columns) * multiple(), size_of(tiling.rows) * multiple());
+        for (const auto& [role, tilings] : plan.tiles) {
+            std::string cut;
+            for (const Tiling& tiling : tilings) {
+                if (tiling.count() == 1) continue;
+                cut += (cut.empty() ? ", " + role + " in " : " and ") + by(tiling.columns.size(), tiling.rows.size()) +
+                       " tiles of " + by(size_of(tiling.columns) * multiple(), size_of(tiling.rows) * multiple());
+            }
+            text += cut;
         }
         return text;
     }
@@ -168,7 +205,7 @@ private:
         std::string text = by(width * multiple(), height * multiple()) + " does not fit into " +
                            format_memory(limit_) + " with " + provider_ + "; it needs " + text_of(least);
         for (const Role& role : roles_) {
-            if (!role.margin) text += ", its " + role.name + " cannot be cut into tiles";
+            if (margins_of(role.chain, multiple()).empty()) text += ", its " + role.name + " cannot be cut into tiles";
         }
         return InputError(text + ". " + remedy(height, width));
     }

@@ -54,10 +54,13 @@ public:
         if (max_memory_) return within_memory(role, chunks, rows, columns);
         CallPlan plan;
         plan.chunk = chunks.longest;
-        plan.tiles = {{role, Tiling::whole(rows, columns)}};
-        if (max_tile_) {
-            const auto [most, margin] = largest_tile(role);
-            plan.tiles.front().tiling = {cut(rows, most, margin), cut(columns, most, margin)};
+        const std::size_t most = max_tile_ ? largest_tile(role) : 0;
+        plan.tiles = {{role, {}}};
+        for (const GraphEntry& graph : graphs_->entries(role)) {
+            const std::optional<std::size_t> margin = margin_of(graph, spec.spatial_multiple);
+            plan.tiles.front().tilings.push_back(most && margin
+                                                     ? Tiling{cut(rows, most, *margin), cut(columns, most, *margin)}
+                                                     : Tiling::whole(rows, columns));
         }
         return plan;
     }
@@ -83,18 +86,18 @@ private:
         }
     }
 
-    /// Latents along an axis of the largest tile that was asked for, and of the margin.
-    std::pair<std::size_t, std::size_t> largest_tile(const std::string& role) const {
+    /// Latents along an axis of the largest tile that was asked for.
+    std::size_t largest_tile(const std::string& role) const {
         const std::size_t multiple = manifest_->stream.spatial_multiple;
         const std::string what = "the " + role + " of " + manifest_->name;
-        const std::optional<std::size_t> margin = margin_of(graphs_->entries(role), multiple);
-        if (!margin) throw InputError(what + " cannot be cut into tiles; leave max_tile out");
-        const std::size_t least = smallest_tile(*margin) * multiple;
+        const std::vector<std::size_t> margins = margins_of(graphs_->entries(role), multiple);
+        if (margins.empty()) throw InputError(what + " cannot be cut into tiles; leave max_tile out");
+        const std::size_t least = smallest_tile(*std::max_element(margins.begin(), margins.end())) * multiple;
         if (max_tile_ < least) {
             throw InputError("tiles of " + what + " are " + std::to_string(least) + " pixels at least, got " +
                              std::to_string(max_tile_));
         }
-        return {max_tile_ / multiple, *margin};
+        return max_tile_ / multiple;
     }
 
     std::shared_ptr<const Manifest> manifest_;

@@ -118,27 +118,32 @@ inline double clip_bytes(const std::string& role, double height, double width) {
                                               writers_a_core * static_cast<double>(cores()));
 }
 
-/// Bytes of the widest activations of a call, and of its states.
+/// Of a graph's call, or of that for its largest tile: bytes of the widest activations and of the states.
 struct CallBytes {
     double widest = 0;
     double states = 0;
+
+    /// What the engine takes.
+    double peak(const Costs& costs) const { return costs.widest * widest + costs.states * states; }
 };
 
 /// Bytes that a stream's peak is made of, before the costs; clip: to read or write the file.
 ///
-/// calls: of all graphs together, as their memory is kept from call to call; in tiles those of each graph, which gives
-/// back what it had: of local ones for the largest tile. beside: what is held all the time: states that go into a call,
-/// those of frames that are cut, with the room beside them, what one graph hands to the next, and copies of pixels.
+/// calls: of each graph. together: sums of those whose memory is there at the same time: of all graphs, as it is kept
+/// from call to call; in tiles of those of one part, which gives it back before the other runs. beside: what is held
+/// all the time: states that go into a call, those of frames that are cut, with the room beside them, what one graph
+/// hands to the next, and copies of pixels.
 struct Counts {
     std::vector<double> weights;
     std::vector<CallBytes> calls;
+    std::map<std::string, CallBytes> together;
     double beside = 0;
     double clip = 0;
 
     /// Count for one stream of calls of `chunk` latents; weights: bytes of each graph's files. Throws BundleError where
     /// the graphs tell no stages.
-    static Counts of(const Manifest& manifest, const std::vector<GraphEntry>& chain, const Tiling& tiling,
-                     std::size_t chunk, const std::vector<double>& weights) {
+    static Counts of(const Manifest& manifest, const std::vector<GraphEntry>& chain,
+                     const std::vector<Tiling>& tilings, std::size_t chunk, const std::vector<double>& weights) {
         if (!tells_stages(chain)) {
             throw BundleError(text_of(manifest.folder) +
                               " tells no stages, so its memory cannot be predicted; export it again");
@@ -147,19 +152,18 @@ struct Counts {
         const auto sizes_in_pixels = [&](std::size_t rows, std::size_t columns) {
             return Sizes{{'N', 1}, {'T', frames}, {'H', rows * multiple}, {'W', columns * multiple}};
         };
-        const Sizes whole = sizes_in_pixels(length_of(tiling.rows), length_of(tiling.columns));
-        const Sizes tile = sizes_in_pixels(size_of(tiling.rows), size_of(tiling.columns));
+        const Sizes whole = sizes_in_pixels(length_of(tilings[0].rows), length_of(tilings[0].columns));
         const auto height = static_cast<double>(whole.at('H')), width = static_cast<double>(whole.at('W'));
         const std::string& role = chain.front().role;
         Counts counts;
         counts.weights = weights;
         counts.beside = pixel_copies.at(role) * 4.0 * 3.0 * static_cast<double>(frames) * height * width;
         counts.clip = std::nearbyint(height * width * clip_bytes(role, height, width));
-        const bool cut = tiling.count() > 1;
-        if (!cut) counts.calls.emplace_back();
-        for (const GraphEntry& graph : chain) {
-            const bool in_tiles = cut && graph.part == "local";
-            const Sizes& sizes = in_tiles ? tile : whole;
+        const bool cut = is_cut(tilings);
+        for (std::size_t i = 0; i < chain.size(); ++i) {
+            const GraphEntry& graph = chain[i];
+            const Tiling& tiling = tilings[i];
+            const Sizes sizes = sizes_in_pixels(size_of(tiling.rows), size_of(tiling.columns));
             const auto positions = static_cast<double>(sizes.at('H') * sizes.at('W'));
             double widest = 0;
             for (const Stage& stage : graph.stages) {
@@ -168,29 +172,33 @@ struct Counts {
                 const double bytes = 4.0 * static_cast<double>(stage.channels) * steps * positions / (space * space);
                 widest = std::max(widest, bytes);
             }
-            if (cut) counts.calls.emplace_back();
-            counts.calls.back().widest += widest;
-            counts.calls.back().states += states_of(graph, sizes);
+            counts.calls.push_back({widest, states_of(graph, sizes)});
+            CallBytes& sum = counts.together[cut ? graph.part : ""];
+            sum.widest += counts.calls.back().widest;
+            sum.states += counts.calls.back().states;
             counts.beside += states_of(graph, sizes);
-            if (in_tiles) counts.beside += std::nearbyint(states_of(graph, whole) * (1 + tiling.beside()));
-            if (&graph != &chain.back()) counts.beside += bytes_along(graph.result().axes, whole);
+            if (tiling.count() > 1) counts.beside += std::nearbyint(states_of(graph, whole) * (1 + tiling.beside()));
+            if (i + 1 < chain.size()) counts.beside += bytes_along(graph.result().axes, whole);
         }
         return counts;
     }
 
     /// Bytes beside those of the process.
     double peak(const Costs& costs) const {
-        double running = 0, sum = 0, largest = 0;
-        for (const CallBytes& call : calls) {
-            running = std::max(running, costs.widest * call.widest + costs.states * call.states);
-        }
+        double most = 0, sum = 0, largest = 0;
+        for (const auto& [part, bytes] : together) most = std::max(most, bytes.peak(costs));
         for (const double size : weights) {
             sum += size;
             largest = std::max(largest, size);
         }
-        return costs.weights * sum + std::max(running + beside, costs.loading * largest);
+        return costs.weights * sum + std::max(most + beside, costs.loading * largest);
     }
 };
+
+/// Those of a provider and role, or those that are taken for it.
+inline const Costs& costs_of(const std::string& provider, const std::string& role) {
+    return costs.at({is_measured(provider) ? provider : unmeasured_engine, role});
+}
 
 /// What the stream of a role is made of.
 struct RoleCounts {
@@ -207,10 +215,10 @@ inline double predict(const std::string& provider, const std::vector<RoleCounts>
     double known = 0, process = 0;
     for (const auto& [role, counts] : streams) {
         known += counts.beside;
-        process = std::max(process, costs.at({engine, role}).process);
+        process = std::max(process, costs_of(provider, role).process);
     }
     double total = (process + command_mib.at(engine)) * mib;
-    for (const auto& [role, counts] : streams) total += counts.peak(costs.at({engine, role})) + counts.clip;
+    for (const auto& [role, counts] : streams) total += counts.peak(costs_of(provider, role)) + counts.clip;
     const double times = measured ? 1 : unmeasured_times;
     return std::nearbyint(times * (known + (total - known) / (1 - in_hand)));
 }

@@ -32,10 +32,10 @@ public:
 
     const std::string& role() const { return graphs_.front()->entry().role; }
 
-    /// The next call begins a new stream, whose frames are cut so.
-    void restart(detail::Tiling tiling) {
+    /// The next call begins a new stream, whose frames each graph cuts so.
+    void restart(std::vector<detail::Tiling> tilings) {
         calls_ = 0;
-        tiling_ = std::move(tiling);
+        tilings_ = std::move(tilings);
     }
 
     /// Run one call with the first `count` of these steps, which it takes out; flush: it comes after the end of the
@@ -49,7 +49,8 @@ public:
                                 ? sizes_of(axes, {1, one.channels, count, one.height, one.width})
                                 : sizes_of(axes, {1, count, one.height, one.width});
         if (calls_++ == 0) {
-            for (const auto& graph : graphs_) graph->start(sizes, tiling_);
+            const bool sparing = detail::is_cut(tilings_);
+            for (std::size_t i = 0; i < graphs_.size(); ++i) graphs_[i]->start(sizes, tilings_[i], sparing);
         }
         const std::set<std::string> true_flags = flags_of_call(flush);
         Tensor result;
@@ -108,7 +109,7 @@ private:
 
     std::vector<std::unique_ptr<detail::Graph>> graphs_;
     std::map<std::string, std::set<std::string>> flags_;
-    detail::Tiling tiling_;
+    std::vector<detail::Tiling> tilings_;
     std::size_t calls_ = 0;
 };
 

@@ -19,9 +19,10 @@ public:
 
     virtual const GraphEntry& entry() const = 0;
 
-    /// Begin a stream of data of these sizes, of whose graphs the local ones run in tiles: states are zero. Throws
-    /// ProviderError.
-    virtual void start(const Sizes& sizes, const Tiling& tiling) = 0;
+    /// Begin a stream of data of these sizes in these tiles: states are zero. Throws ProviderError.
+    ///
+    /// sparing: memory is short, so what would only make the next call faster is given back.
+    virtual void start(const Sizes& sizes, const Tiling& tiling, bool sparing) = 0;
 
     /// Memory of the data of the next call.
     virtual Tensor data(const Sizes& sizes) = 0;
@@ -31,8 +32,7 @@ public:
     virtual Tensor run(const Sizes& sizes, const std::set<std::string>& true_flags) = 0;
 };
 
-/// A graph that sees whole frames, or a tile of them. Where frames are cut, memory is short: then it keeps none from
-/// call to call but its states.
+/// A graph that sees whole frames, or a tile of them.
 class StatefulGraph final : public Graph {
 public:
     explicit StatefulGraph(std::shared_ptr<LoadedGraph> graph)
@@ -40,8 +40,8 @@ public:
 
     const GraphEntry& entry() const override { return graph_->entry; }
 
-    void start(const Sizes& sizes, const Tiling& tiling) override {
-        sparing_ = tiling.count() > 1;
+    void start(const Sizes& sizes, const Tiling& /*whole*/, bool sparing) override {
+        sparing_ = sparing;
         std::vector<StateTensor> states;
         for (const State& state : entry().states) {
             states.push_back({state.input, state.output, shape_of(state.axes, sizes)});

@@ -34,16 +34,18 @@ inline bool can_be_cut(const GraphEntry& graph, std::size_t multiple) {
 }
 
 /// Latents, of `multiple` pixels, that tiles compute beyond what they keep; none where no tiles are possible.
-///
-/// Every local graph runs over the whole frame before the next one does, so the widest receptive field counts.
-inline std::optional<std::size_t> margin_of(const std::vector<GraphEntry>& chain, std::size_t multiple) {
-    std::optional<std::size_t> widest;
+inline std::optional<std::size_t> margin_of(const GraphEntry& graph, std::size_t multiple) {
+    if (graph.part != "local" || !can_be_cut(graph, multiple)) return std::nullopt;
+    return (graph.receptive_field + multiple - 1) / multiple;
+}
+
+/// Those of the graphs of a chain that can be cut.
+inline std::vector<std::size_t> margins_of(const std::vector<GraphEntry>& chain, std::size_t multiple) {
+    std::vector<std::size_t> found;
     for (const GraphEntry& graph : chain) {
-        if (graph.part != "local") continue;
-        if (!can_be_cut(graph, multiple)) return std::nullopt;
-        widest = std::max(widest.value_or(0), (graph.receptive_field + multiple - 1) / multiple);
+        if (const std::optional<std::size_t> margin = margin_of(graph, multiple)) found.push_back(*margin);
     }
-    return widest;
+    return found;
 }
 
 /// As StatefulGraph, in tiles where there are several.
@@ -55,12 +57,12 @@ public:
 
     const GraphEntry& entry() const override { return graph_.entry(); }
 
-    void start(const Sizes& sizes, const Tiling& tiling) override {
+    void start(const Sizes& sizes, const Tiling& tiling, bool sparing) override {
         frame_states_.clear();
         plain_states_.clear();
         begun_ = sizes;
         tiling_ = tiling;
-        if (is_whole()) return graph_.start(sizes, tiling);
+        if (is_whole()) return graph_.start(sizes, tiling, sparing);
         graph_.start_without_states();
         for (const State& state : entry().states) {
             Array zeros(state.input, state.dtype, shape_of(state.axes, sizes));

@@ -118,12 +118,20 @@ struct Tiling {
 
     std::size_t count() const { return rows.size() * columns.size(); }
 
+    /// Latents that the largest tile computes.
+    std::size_t largest() const { return size_of(rows) * size_of(columns); }
+
     /// Latents that all tiles compute.
     std::size_t computed() const { return computed_by(rows) * computed_by(columns); }
 
     /// As the function of this name, in whichever order takes less.
     double beside() const { return std::min(detail::beside(columns, rows), detail::beside(rows, columns)); }
 };
+
+/// Whether the frames of any graph of a chain are cut.
+inline bool is_cut(const std::vector<Tiling>& tilings) {
+    return std::any_of(tilings.begin(), tilings.end(), [](const Tiling& tiling) { return tiling.count() > 1; });
+}
 
 /// The tilings that are worth a look, the whole frame first: every later one computes more, in smaller tiles.
 inline std::vector<Tiling> grids(std::size_t height, std::size_t width, std::size_t margin) {
