@@ -42,7 +42,7 @@ def environment(**more: str) -> dict[str, str]:
 
 def bash(lines: str, where: Path = ROOT, **more: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        ["bash", "-euc", lines], cwd=where, env=environment(**more), capture_output=True, text=True, timeout=900
+        ["bash", "-euc", lines], cwd=where, env=environment(**more), capture_output=True, text=True, timeout=3000
     )
     assert done.returncode == 0, f"{lines}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done
