@@ -190,7 +190,7 @@ def pytorch(bundle: str, folder: Path, out: Path, side: int, threads: int, resiz
 def rounds(
     bundle: str, folder: Path, size: str, repeats: int, copies: int, torch: bool, counts: Sequence[int]
 ) -> Iterator[dict[str, Rate]]:
-    """What each thing measured gave, one round after the other; counts: clips in a call."""
+    """What each thing measured gave, one round after the other; counts: clips in a call. Raises InputError."""
     workers = cores()
     manifest = find_bundle(bundle)
     precisions = {graph.precision for graph in manifest.graphs if graph.role == "encoder"}
@@ -198,6 +198,13 @@ def rounds(
     engines += [("openvino", "int8")] if "int8" in precisions and "openvino" in usable_providers() else []
     encode = {"selection": Selection(size=size)}
     clips = [clip.piece.url() for clip in list_clips(folder)]
+    for count in counts:
+        calls, left = divmod(len(clips) * copies, count)
+        if left or calls < workers:
+            raise InputError(
+                f"{len(clips)} clips, {copies} times, do not make whole calls of {count} for each of {workers} "
+                "processes; give another --copies or --clips"
+            )
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as name:
 

@@ -75,7 +75,7 @@ def kill_on_s3(command: list[str], layout: list[str], expected: dict[str, bytes]
         finished = 0
         steps = 2 * clips  # about as many requests as a run makes that change the store
         while bar.n < bar.total:
-            name = f"out{len(layout)}-{finished}"  # servers of one process share their objects
+            name = f"out{finished}"
             to_store = [*command, f"s3://{BUCKET}/{name}", *OPTIONS, *layout]
             at, when = chance.randrange(steps), chance.choice(["before", "after"])
             process = subprocess.Popen(to_store, start_new_session=True, stderr=subprocess.DEVNULL)

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from urllib.request import Request as Asked
+from urllib.request import urlopen
 
 import pytest
 
@@ -81,7 +83,7 @@ class S3Server:
 
 @contextmanager
 def s3_server() -> Iterator[S3Server]:
-    """A server with the bucket, to which this process and its children go."""
+    """A server with the bucket, which is empty, to which this process and its children go."""
     server = S3Server()
     try:
         with pytest.MonkeyPatch.context() as patch:
@@ -89,6 +91,8 @@ def s3_server() -> Iterator[S3Server]:
                 patch.setitem(os.environ, name, value)
             import boto3
 
+            # All servers of a process share their objects.
+            urlopen(Asked(f"{server.environment['AWS_ENDPOINT_URL']}/moto-api/reset", method="POST")).close()
             boto3.client("s3", endpoint_url=server.environment["AWS_ENDPOINT_URL"]).create_bucket(Bucket=BUCKET)
             _forget_stores()
             yield server

@@ -89,7 +89,7 @@ class Coder:
             text=True,
             encoding="utf-8",
             errors="replace",
-            timeout=300,
+            timeout=1500,
         )
         assert done.returncode == code, (given, done.returncode, done.stdout[-2000:], done.stderr[-2000:])
         return done.stderr

@@ -48,6 +48,29 @@ def test_ctrl_c(source: Path, tmp_path: Path) -> None:
     assert not list(out.rglob("*.part"))
 
 
+class Interrupting:
+    """A recipe's tokenizer that brings Ctrl-C with it, before the process that unpacks it has said what it ignores."""
+
+    def __call__(self) -> Tokenizer:
+        return tiny()
+
+    def __reduce__(self) -> tuple[object, tuple[()]]:
+        return interrupted, ()
+
+
+def interrupted() -> object:
+    os.kill(os.getpid(), signal.SIGINT)
+    return tiny
+
+
+def test_ctrl_c_while_workers_start(source: Path, tmp_path: Path) -> None:
+    clip = Job("b.mp4", str(source / "b.mp4"), tmp_path / "b.st")
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    (outcome,) = LocalEngine(1).run(EncodeRecipe(Interrupting(), {}), [(clip,)])
+    assert outcome.facts is not None
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == blocked
+
+
 def test_what_a_kill_leaves_behind(source: Path, undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert dataset(source, out, "--workers", 1).exit_code == 0

@@ -106,7 +106,7 @@ def test_names() -> None:
 def test_a_data_set_from_s3_to_s3(s3: S3Server, source: Path, undisturbed: Path) -> None:
     place, out = upload(source, RemotePath(f"{ROOT}/in")), RemotePath(f"{ROOT}/out")
     done = dataset(place, out, "--workers", 1)
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 0, (done.output, held(out).get("quarantine.csv"))
     assert held(out) == content(undisturbed)
     s3.requests.clear()
     again = dataset(place, out)

@@ -41,8 +41,10 @@ class LocalEngine:
         recipe = recipe.shared(count, aside=count * readers * of_a_reader)
         devices = [self.devices[i % len(self.devices)] for i in range(count)] if self.devices else []
         recipes = [recipe.on(device) for device in devices] or [recipe] * count
-        teams = {each: Team(recipes[each], readers, self.time_limit) for each in range(count)}
+        teams: dict[int, Team] = {}
         try:
+            for number in range(count):
+                teams[number] = Team(recipes[number], readers, self.time_limit)
             while waiting or any(team.busy for team in teams.values()):
                 for team in teams.values():
                     team.give(waiting)

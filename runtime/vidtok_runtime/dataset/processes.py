@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
-from collections.abc import Sequence
-from multiprocessing import parent_process
+from collections.abc import Iterator, Sequence
+from multiprocessing import parent_process, resource_tracker
 from multiprocessing.connection import Connection
 
 from tqdm import tqdm
@@ -17,6 +18,23 @@ from vidtok_runtime.dataset.job import EncodeRecipe
 from vidtok_runtime.dataset.reading import read_batch
 from vidtok_runtime.dataset.worker import Worker
 from vidtok_runtime.errors import VidtokError
+
+# What goes to all of a group, as Ctrl-C does, is for the parent, which ends its workers.
+_FOR_THE_PARENT = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+@contextlib.contextmanager
+def deaf_children() -> Iterator[None]:
+    """Processes that are started meanwhile hear no signals for their parent, however early these come."""
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # the first process would start it, and it unblocks what it finds blocked
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def serve_reader(line: Connection, feed: Connection, recipe: EncodeRecipe) -> None:
@@ -63,10 +81,8 @@ def serve_engine(line: Connection, feeds: Sequence[Connection], recipe: EncodeRe
 
 def _of_its_parent() -> None:
     """Leave signals to the parent, and end with it."""
-    # What goes to all of a group, as Ctrl-C does, is for the parent, which ends its workers.
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in _FOR_THE_PARENT:
+        signal.signal(number, signal.SIG_IGN)
     tqdm.set_lock(threading.RLock())  # its own is shared between processes and left behind by one that is killed
     threading.Thread(target=_follow_parent, daemon=True).start()
 

@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from vidtok_runtime.dataset.job import Batch, EncodeRecipe, Job, Outcome, left_of
-from vidtok_runtime.dataset.processes import serve_engine, serve_reader
+from vidtok_runtime.dataset.processes import deaf_children, serve_engine, serve_reader
 from vidtok_runtime.errors import ProviderError
 
 
@@ -61,18 +61,19 @@ class Team:
         self._at: _Begun | None = None  # what the engine had at work last
         self._readers: list[_Reader] = []
         feeds = []
-        for _ in range(readers):
-            line, theirs = context.Pipe()
-            feed, sender = context.Pipe(duplex=False)
-            process = context.Process(target=serve_reader, args=(theirs, sender, recipe), daemon=True)
-            process.start()
-            theirs.close()  # so that its death ends the line
-            sender.close()
-            self._readers.append(_Reader(process, line))
-            feeds.append(feed)
-        self._line, theirs = context.Pipe()
-        self._engine = context.Process(target=serve_engine, args=(theirs, feeds, recipe), daemon=True)
-        self._engine.start()
+        with deaf_children():
+            for _ in range(readers):
+                line, theirs = context.Pipe()
+                feed, sender = context.Pipe(duplex=False)
+                process = context.Process(target=serve_reader, args=(theirs, sender, recipe), daemon=True)
+                process.start()
+                theirs.close()  # so that its death ends the line
+                sender.close()
+                self._readers.append(_Reader(process, line))
+                feeds.append(feed)
+            self._line, theirs = context.Pipe()
+            self._engine = context.Process(target=serve_engine, args=(theirs, feeds, recipe), daemon=True)
+            self._engine.start()
         for end in (theirs, *feeds):
             end.close()
 

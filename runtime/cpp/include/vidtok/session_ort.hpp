@@ -1,4 +1,4 @@
-// ONNX Runtime on the CPU. A state's two tensors change places after every call; nothing is copied.
+// ONNX Runtime on the CPU. What a call leaves of a state is copied into the tensor that it came from.
 #pragma once
 
 #if defined(__MINGW32__)  // words of Microsoft's compiler that the header takes for granted on Windows
@@ -56,68 +56,65 @@ public:
         inputs_.clear();
         states_.clear();
         for (const StateTensor& s : states) {
-            states_.push_back({s.input, s.output, zeros(s.input, s.shape), zeros(s.input, s.shape)});
+            states_.push_back({s.input, s.output, zeros(s.input, s.shape)});
         }
     }
 
     void run(bool release) override {
         std::vector<const char*> names, result_names;
         std::vector<const OrtValue*> given;
-        std::vector<OrtValue*> results;
+        std::vector<OrtValue*> results(results_.size(), nullptr);
         for (const auto& [name, value] : inputs_) {
             names.push_back(name.c_str());
             given.push_back(value);
         }
-        for (StatePair& state : states_) {
+        for (const HeldState& state : states_) {
             names.push_back(state.input.c_str());
-            given.push_back(state.now);
+            given.push_back(state.value);
         }
         outputs_.clear();
-        for (const std::string& name : results_) {
-            result_names.push_back(name.c_str());
-            const auto state = std::find_if(states_.begin(), states_.end(), [&](auto& s) { return s.output == name; });
-            results.push_back(state == states_.end() ? nullptr : static_cast<OrtValue*>(state->next));
-        }
+        for (const std::string& name : results_) result_names.push_back(name.c_str());
         Ort::RunOptions options;
         if (release) options.AddConfigEntry("memory.enable_memory_arena_shrinkage", "cpu:0");
         const OrtStatusPtr status = Ort::GetApi().Run(session_, options, names.data(), given.data(), given.size(),
                                                       result_names.data(), result_names.size(), results.data());
         for (std::size_t i = 0; i < results.size(); ++i) {
-            const bool is_state = std::any_of(states_.begin(), states_.end(), [&](const StatePair& s) {
-                return static_cast<const OrtValue*>(s.next) == results[i];
-            });
-            if (results[i] != nullptr && !is_state) outputs_.emplace(results_[i], Ort::Value(results[i]));
+            if (results[i] != nullptr) outputs_.emplace(results_[i], Ort::Value(results[i]));
         }
         try {
             Ort::ThrowOnError(status);
         } catch (const Ort::Exception& error) {
             throw ProviderError("ONNX Runtime failed: " + first_line(error.what()));
         }
-        for (StatePair& state : states_) std::swap(state.now, state.next);
+        for (const HeldState& state : states_) keep(state);
     }
 
     Tensor output(const std::string& name) override { return view(outputs_.at(name)); }
 
 private:
-    struct StatePair {
+    struct HeldState {
         std::string input;
         std::string output;
-        Ort::Value now;
-        Ort::Value next;
+        Ort::Value value;
     };
+
+    /// Copy what has come out: it lies among what the engine computes with, and would keep that from the next call.
+    void keep(const HeldState& state) {
+        const auto result = outputs_.extract(state.output);
+        const Tensor from = view(result.mapped()), to = view(state.value);
+        if (from.shape != to.shape) {
+            throw BundleError("the state " + state.output + " changed its size; export the bundle again");
+        }
+        std::memcpy(to.data, from.data, to.bytes());
+    }
 
     Ort::Value zeros(const std::string& name, const Shape& shape) const {
         try {
             const std::vector<std::int64_t> sizes(shape.begin(), shape.end());
             Ort::AllocatorWithDefaultOptions allocator;
             Ort::Value value = Ort::Value::CreateTensor(allocator, sizes.data(), sizes.size(), types_.at(name));
-            const std::size_t width = types_.at(name) == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64     ? 8
-                                      : types_.at(name) == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT   ? 4
-                                      : types_.at(name) == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32   ? 4
-                                      : types_.at(name) == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 ? 2
-                                                                                                 : 1;
             const Tensor tensor = view(value);
-            std::memset(tensor.data, 0, tensor.count() * width);
+            std::memset(tensor.data, 0, tensor.bytes());
             return value;
         } catch (const Ort::Exception& error) {
             throw ProviderError("there is no memory for " + name + ": " + first_line(error.what()));
@@ -136,7 +133,7 @@ private:
     const std::vector<std::string>& results_;
     std::map<std::string, Ort::Value> inputs_;
     std::map<std::string, Ort::Value> outputs_;
-    std::vector<StatePair> states_;
+    std::vector<HeldState> states_;
 };
 
 class OrtSession final : public Session {
