@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -19,20 +21,37 @@ pytestmark = needs_chromium
 BUNDLES = ("tiny-fsq-32768", "tiny-kl-16chn")
 
 
-@pytest.fixture(scope="module", params=["wasm", "webgpu"])
-def computed(
-    address: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, list[str]]:
+class Computed(NamedTuple):
+    """Of each case of the kit the files of so many chunkings, in a folder."""
+
+    folder: Path
+    names: list[str]
+    chunkings: float
+
+
+# A software device takes minutes for all chunkings.
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("wasm", math.inf),
+        ("webgpu", 1),
+        pytest.param(("webgpu", math.inf), marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
+    ],
+    ids=["wasm", "webgpu", "webgpu-every-chunking"],
+)
+def computed(address: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Computed:
     """What the page computed for the kit."""
     folder = tmp_path_factory.mktemp("kit")
-    return folder, drive_on_gpu("kit.mjs", address, KIT, folder, request.param)
+    provider, chunkings = request.param
+    asked = () if chunkings == math.inf else (chunkings,)
+    return Computed(folder, drive_on_gpu("kit.mjs", address, KIT, folder, provider, *asked, seconds=3000), chunkings)
 
 
 @every_case
-def test_the_kit_in_the_page(case: Case, computed: tuple[Path, list[str]]) -> None:
-    folder, written = computed
-    mine = [name for name in written if name.rpartition(".")[0] == case.name]
-    assert len(mine) == max(len(case.pushes), len(case.pulls))
+def test_the_kit_in_the_page(case: Case, computed: Computed) -> None:
+    folder = computed.folder
+    mine = [name for name in computed.names if name.rpartition(".")[0] == case.name]
+    assert len(mine) == min(computed.chunkings, max(len(case.pushes), len(case.pulls)))
     for name in mine:
         case.check_token_file(folder / f"{name}.safetensors")
         case.check_video(np.fromfile(folder / f"{name}.f32", "<f4").reshape(*case.size, 3))
