@@ -64,7 +64,7 @@ def stages(coder: nn.Module, x: Tensor, pixels: int, frames: int, paths: Sequenc
 
 
 class Look(NamedTuple):
-    """Of a child of a coder: pixels that an output looks at on either side of its own, and how many numbers it gives.
+    """Of children of a coder: pixels that an output looks at on either side of its own, and how many numbers they give.
 
     Attention is left out.
     """
@@ -73,8 +73,8 @@ class Look(NamedTuple):
     gives: int
 
 
-def looks(lowered: nn.Module, x: Tensor, pixels: int, paths: Sequence[str]) -> tuple[list[Look], Tensor]:
-    """What children of a lowered coder look at, one after the other, and what the last gives.
+def looks(lowered: nn.Module, x: Tensor, pixels: int, steps: Sequence[Sequence[str]]) -> tuple[list[Look], Tensor]:
+    """What steps of a lowered coder look at, each of so many children, one after the other, and what the last gives.
 
     x, pixels: as for `stages`.
     """
@@ -92,8 +92,8 @@ def looks(lowered: nn.Module, x: Tensor, pixels: int, paths: Sequence[str]) -> t
     for module in bare.modules():
         module.register_forward_hook(see)
     found = []
-    for path in paths:
+    for paths in steps:
         reach = 0
-        x, _ = bare.step(x, None, None, [path])
+        x, _ = bare.step(x, None, None, paths)
         found.append(Look(reach, x.numel()))
     return found, x

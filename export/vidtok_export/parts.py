@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 
 from torch import Tensor
 
@@ -37,13 +37,15 @@ def parts_of(lowered: Coder, x: Tensor, pixels: int, multiple: int) -> list[Part
     """
     found = []
     for kind, paths in lowered.parts.items():
-        seen, x = looks(lowered, x, pixels, paths)
-        ends = [0, len(paths)]
-        if kind == LOCAL and len(paths) > 1 and sum(look.reach for look in seen) > WIDE * multiple:
+        # Elsewhere children may hand over more than a tensor.
+        steps = [[path] for path in paths] if kind == LOCAL else [paths]
+        seen, x = looks(lowered, x, pixels, steps)
+        ends = [0, len(steps)]
+        if kind == LOCAL and len(steps) > 1 and sum(look.reach for look in seen) > WIDE * multiple:
             ends.insert(1, _middle(seen, multiple))
         for i, (start, end) in enumerate(pairwise(ends)):
             reach = sum(look.reach for look in seen[start:end])
-            found.append(Part(kind, numbered(kind, i), paths[start:end], reach))
+            found.append(Part(kind, numbered(kind, i), list(chain.from_iterable(steps[start:end])), reach))
     return found
 
 

@@ -188,7 +188,7 @@ def test_a_limit_of_memory(api: Library, open_tokenizer: Callable[..., C.c_void_
 
     # Streams of both roles do not fit together; as soon as one is freed its graphs are, too.
     with pytest.raises(InputError) as told:
-        plan(limit, "decoder", "encoder")
+        plan(limit, "encoder", "decoder")  # as they were loaded
     decoder = api.open("decoder_open", tokenizer, 0, 0, 0)
     with pytest.raises(RefusedError) as caught:
         encode(api, tokenizer, clip, [5])

@@ -188,7 +188,7 @@ def test_the_manifest_has_words_for_it(family: dict, tmp_path: Path) -> None:
     }
     assert later["stream"]["groups"] is None
     flags = [[f["name"] for f in g["flags"]] for g in later["graphs"]]
-    assert flags == [["first"], ["first"], ["first"], ["first", "boundary"]]
+    assert flags == [["first"], ["first"], ["first"], ["first", "boundary"], ["first", "boundary"]]
     groups = {"frames": 16, "latents": 4, "shared_frames": 0, "shared_latents": 0, "whole": True, "multiple": 4}
     assert whole["stream"]["groups"] == groups
     assert (whole["stream"]["front_frames"], whole["stream"]["decoder"]["flush"]) == (0, None)
