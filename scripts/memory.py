@@ -59,10 +59,13 @@ def _tilings(
     """For each graph, if it can be cut, so many tiles across and down of frames of a height and width in pixels."""
     multiple = manifest.stream.spatial_multiple
     height, width = (-(-n // multiple) for n in size)
+    chain = manifest.chain(role, provider, None)
+    margins = [margin_of(graph, multiple) if tiles != (1, 1) else None for graph in chain]
+    if tiles != (1, 1) and all(margin is None for margin in margins):
+        raise click.ClickException(f"the {role} of {manifest.name} cannot be cut into tiles")
     tilings = []
-    for graph in manifest.chain(role, provider, None):
-        margin = margin_of(graph, multiple)
-        if margin is None or tiles == (1, 1):
+    for margin in margins:
+        if margin is None:
             tilings.append(Tiling.whole(height, width))
             continue
         found = []
