@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,14 +102,21 @@ def test_what_a_kill_leaves_behind(source: Path, undisturbed: Path, tmp_path: Pa
 
 def test_killed_and_resumed(source: Path, undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "vidtok_runtime.cli", "dataset", str(source), str(out), *OPTIONS]
+    clips = Path(shutil.copytree(source, tmp_path / "clips"))
+    last = clips / "deep/er/e.mp4"
+    last.unlink()
+    os.mkfifo(last)  # nothing comes from it, so no run ends by itself
+    command = [sys.executable, "-m", "vidtok_runtime.cli", "dataset", str(clips), str(out), *OPTIONS]
     for whole_group in (True, False):  # or the parent alone
         process = subprocess.Popen(command, start_new_session=True)
         before = len(records(out, "done"))
-        while len(records(out, "done")) <= before and process.poll() is None:
+        while len(records(out, "done")) <= before:
+            assert process.poll() is None
             time.sleep(0.01)
         (os.killpg if whole_group else os.kill)(process.pid, signal.SIGKILL)
         process.wait()
+    last.unlink()
+    shutil.copy(source / "deep/er/e.mp4", last)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert content(out) == content(undisturbed)
