@@ -364,6 +364,7 @@ def dataset(
     """
     import dataset_speed
 
+    what = f"clips of {bundle} at {size}, frames a second"
     known: dict[str, Any] = {"frames/s, cores": {}}
     if figures and figures.is_file():
         known = json.loads(figures.read_bytes())
@@ -373,14 +374,11 @@ def dataset(
             folder = Path(name)
             dataset_speed.make_clips(folder)
         for measured in dataset_speed.rounds(bundle, folder, size, repeats, copies, torch, counts):
-            for what, rate in measured.items():
-                found.setdefault(what, []).append(rate)
-    what = f"clips of {bundle} at {size}, frames a second"
-    if figures:
-        target = PartFile(figures, force=True)
-        target.write_whole(
-            json.dumps({"what": what, "machine": machine(), "frames/s, cores": found}, indent=1).encode()
-        )
+            for thing, rate in measured.items():
+                found.setdefault(thing, []).append(rate)
+            if figures:  # after each round, of which one takes minutes
+                known |= {"what": what, "machine": machine()}
+                PartFile(figures, force=True).write_whole(json.dumps(known, indent=1).encode())
     print(f"{what}: {machine()}\n{dataset_speed.report(found)}")
 
 
