@@ -136,7 +136,8 @@ class Tokenizer:
     ) -> list[Tokens]:
         """As `encode` for clips of one length and size, `[N, T, H, W, 3]` or a sequence, in calls of all of them.
 
-        Latents are those of single clips within rounding. With several threads small clips gain on a CPU, too. Raises InputError.
+        Latents are those of single clips within rounding. With several threads small clips gain on a CPU, too.
+        Raises InputError.
         """
         videos = as_array(videos, "clips")
         if videos.ndim != 5 or 0 in videos.shape:
