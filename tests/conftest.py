@@ -30,6 +30,10 @@ from vidtok_runtime.video.writer import VideoWriter
 
 NARROW = {"ch": 8, "ch_mult": (1, 1, 2, 2), "num_res_blocks": 1}
 torch.set_num_threads(1)  # narrow models gain nothing from more, and lose much on a busy machine
+# Without it each of the hundreds of programs and workers that tests start would compile this project anew: a fifth of
+# the time that one takes to start.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Fewer levels, so that tracing takes seconds; T still halves twice, and doubles twice.
 SHALLOW = {
     **NARROW,

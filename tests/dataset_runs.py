@@ -14,7 +14,9 @@ OPTIONS = ("--provider", "cpu", "--threads", "1", "--quiet")  # the last bits of
 
 
 def dataset(*args: object) -> Result:
-    return run("dataset", *args, *OPTIONS)
+    """A run by one worker with one reader unless others are asked for: every process takes a second to start."""
+    few = ("--workers", 1) if "ray" in args else ("--workers", 1, "--readers", 1)
+    return run("dataset", *few, *args, *OPTIONS)
 
 
 def content(folder: Path) -> dict[str, bytes]:

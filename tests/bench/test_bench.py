@@ -51,10 +51,13 @@ def read_bench(text: str) -> Bench:
     return Bench(**figures | {"rows": [Row(**row | {"case": Case(**row["case"])}) for row in figures["rows"]]})
 
 
+# Every row is a process that loads an engine.
+@pytest.mark.parametrize("sizes", [(16,), pytest.param((16, 24), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("shallow", ["kl-4chn", pytest.param("fsq-32768", marks=pytest.mark.slow)], indirect=True)
-def test_every_engine_has_whole_rows_on_the_command_line(bundle: Path, tmp_path: Path) -> None:
+def test_every_engine_has_whole_rows_on_the_command_line(bundle: Path, sizes: tuple[int, ...], tmp_path: Path) -> None:
     figures, picture = tmp_path / "f.json", tmp_path / "p.png"
-    common = (bundle, "--size", 16, "--size", 24, "--frames", 8, "--threads", 1, "--repeats", 3, "--quiet")
+    asked = [option for size in sizes for option in ("--size", size)]
+    common = (bundle, *asked, "--frames", 8, "--threads", 1, "--repeats", 3, "--quiet")
     result = bench_command(*common, "--json", figures, "--plot", picture)
     assert result.exit_code == 0, result.output
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -65,7 +68,7 @@ def test_every_engine_has_whole_rows_on_the_command_line(bundle: Path, tmp_path:
     manifest = read_manifest(bundle)
     assert (bench.family, bench.name) == (manifest.family, manifest.name)
     assert bench.machine["numpy"] == np.__version__
-    wanted = [(role, size, p) for size in (16, 24) for role in ("encoder", "decoder") for p in usable_providers()]
+    wanted = [(role, size, p) for size in sizes for role in ("encoder", "decoder") for p in usable_providers()]
     assert [(row.case.role, row.case.height, row.provider) for row in bench.rows] == wanted
     for row in bench.rows:
         assert (row.case.frames, row.case.threads, row.precision) == (8, 1, "fp32")
@@ -192,11 +195,16 @@ def test_operations_are_for_people_and_may_be_absent(found: object, tmp_path: Pa
     (tmp_path / "b/manifest.json").write_text(json.dumps({**raw, "operations": found}))
     manifest = read_manifest(tmp_path / "b")
     assert information.multiply_adds(manifest, "encoder", 4, 8, 8) is None
+
+
+def test_without_operations_nothing_is_said_of_the_limit(tmp_path: Path) -> None:
+    shutil.copytree(KIT / "fsq-causal", tmp_path / "b")
+    raw = json.loads((tmp_path / "b/manifest.json").read_text())
     del raw["operations"]
     (tmp_path / "b/manifest.json").write_text(json.dumps(raw))
-    lines: list[str] = []
-    plan = {case: bundle_peers(manifest, case, ["cpu"]) for case in cases(read_manifest(tmp_path / "b"), [8], 4, 1)}
-    bench = run_bench(read_manifest(tmp_path / "b"), plan, 1, say=lines.append, quiet=True)
+    manifest = read_manifest(tmp_path / "b")
+    plan = {case: bundle_peers(manifest, case, ["cpu"]) for case in cases(manifest, [8], 4, 1)}
+    bench = run_bench(manifest, plan, 1, say=lambda _: None, quiet=True)
     assert [row.limit_share for row in bench.rows] == [None, None]
 
 

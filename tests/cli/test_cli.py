@@ -54,6 +54,7 @@ def test_reconstruct_side_by_side(clip: Path, tmp_path: Path) -> None:
         assert sum(1 for _ in reader) == 11
 
 
+@pytest.mark.slow
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("vidtok_runtime.tools.demo._FRAMES", 13)

@@ -1,4 +1,4 @@
-"""Every command with a narrow bundle of every family, by hand-made clips."""
+"""Every command with the kit's bundles and, by `make slow`, with a narrow bundle of every family."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ from vidtok_runtime.tools import web_server
 from vidtok_runtime.tools.demo import make_clip
 
 ENGINE = ("--provider", "cpu", "--threads", 1)
-# Those that other tests export, too; an export takes some 10 s.
-SHARED = {"cogvideox", "cosmos-cv-4x8x8", "cv-vae", "fsq-32768", "magvit2-open", "wan-2.2"}
-every_variant = pytest.mark.parametrize(
-    "variant", [name if name in SHARED else pytest.param(name, marks=pytest.mark.slow) for name in NARROW]
+KIT = Path(__file__).parents[1] / "conformance/kit"
+# The kit has every kind of stream; an export of a narrow model takes some 10 s to 20 s.
+IN_KIT = sorted(path.parent.name for path in KIT.glob("*/manifest.json"))
+every_variant = pytest.mark.parametrize("variant", NARROW)
+every_bundle = pytest.mark.parametrize(
+    "variant", [*IN_KIT, *(pytest.param(name, marks=pytest.mark.slow) for name in NARROW)]
 )
 
 
@@ -49,10 +51,10 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(variant: str, exported: Callable[[VideoTokenizer], Path]) -> Path:
-    return exported(narrow(variant))
+    return KIT / variant if variant in IN_KIT else exported(narrow(variant))
 
 
-@every_variant
+@every_bundle
 def test_eval_and_view(folder: Path, clips: Path, tmp_path: Path) -> None:
     figures, sheet, page = (tmp_path / name for name in ("figures.json", "sheet.png", "page.html"))
     asked = ("eval", clips / "a.mp4", "--bundle", folder, "--size", 32, "--json", figures, "--quiet")
@@ -68,7 +70,7 @@ def test_eval_and_view(folder: Path, clips: Path, tmp_path: Path) -> None:
     assert cv2.imread(str(sheet)).std() > 1
 
 
-@every_variant
+@every_bundle
 def test_bench_calls_are_those_of_streams(folder: Path) -> None:
     manifest = read_manifest(folder)
     side = 2 * manifest.stream.spatial_multiple

@@ -15,22 +15,26 @@ from vidtok_runtime.tools.demo import make_clip
 
 EXTRAS = ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "lightning", "vector_quantize_pytorch")
 ENGINES = ("torch", "onnx", "onnxruntime", "openvino", "lightning")
-# Runs a program as its script does, with or without libraries; the last line names those that were loaded.
+# Runs a program as its script does, with or without libraries, once for each list of arguments: a process takes a
+# second to start. What each said is a line of JSON, with the libraries that are loaded after it.
 PROGRAM = """
-import importlib.util, sys
+import contextlib, importlib.util, io, json, sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in absent:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-absent = sys.argv.pop(1).split()
+absent, asked = map(json.loads, sys.argv[1:])
 sys.meta_path.insert(0, Absent())
 from {module} import main
-try:
-    main(prog_name="{name}")
-finally:
-    print("LOADED", *sorted({engines} & sys.modules.keys()), file=sys.stderr)
+for args in asked:
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as errors:
+        try:
+            main(args, "{name}")
+        except SystemExit as end:
+            code = end.code or 0
+    print(json.dumps([code, out.getvalue(), errors.getvalue().splitlines(), sorted({engines} & sys.modules.keys())]))
 """
 MODULES = {
     "vidtok-run": "vidtok_runtime.cli",
@@ -39,31 +43,34 @@ MODULES = {
 }
 
 
-def call(folder: Path, name: str, *args: object, absent: tuple[str, ...] = ()) -> tuple[int, str, list[str], list[str]]:
-    """Exit code, stdout, lines on stderr, and which engines and libraries were loaded."""
+Said = tuple[int, str, list[str], list[str]]  # exit code, stdout, lines on stderr, which of ENGINES are loaded
+
+
+def calls(folder: Path, name: str, asked: list[list[str]], absent: tuple[str, ...] = ()) -> list[Said]:
+    """What a program says to each list of arguments, one after the other in one process."""
     code = PROGRAM.replace("{module}", MODULES[name]).replace("{name}", name).replace("{engines}", repr(set(ENGINES)))
-    command = [sys.executable, "-c", code, " ".join(absent), *map(str, args)]
+    command = [sys.executable, "-c", code, json.dumps(absent), json.dumps(asked)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
-    *lines, loaded = done.stderr.splitlines()
-    assert loaded.startswith("LOADED"), done.stderr
-    return done.returncode, done.stdout, lines, loaded.split()[1:]
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(said) == len(asked)
+    return [(code, out, lines, loaded) for code, out, lines, loaded in said]
 
 
-@pytest.mark.parametrize(
-    ("name", "args"),
-    [
-        ("vidtok-export", ["--list"]),
-        ("vidtok-export", ["--help"]),
-        ("vidtok-export", ["quantize", "--help"]),
-        ("vidtok-export", ["metric", "fvd", "--help"]),
-        ("vidtok-train", ["--help"]),
-    ],
-)
-def test_lists_and_help_need_no_libraries(tmp_path: Path, name: str, args: list[str]) -> None:
-    code, out, lines, _ = call(tmp_path, name, *args, absent=EXTRAS)
-    assert (code, lines) == (0, [])
-    assert len(out.splitlines()) > 10
-    assert call(tmp_path, name, *args)[3] == []  # nor are they loaded where they are
+HELP = {
+    "vidtok-export": [["--list"], ["--help"], ["quantize", "--help"], ["metric", "fvd", "--help"]],
+    "vidtok-train": [["--help"]],
+}
+
+
+@pytest.mark.parametrize("name", HELP)
+def test_lists_and_help_need_no_libraries(tmp_path: Path, name: str) -> None:
+    for args, (code, out, lines, _) in zip(HELP[name], calls(tmp_path, name, HELP[name], EXTRAS), strict=True):
+        assert (args, code, lines) == (args, 0, [])
+        assert len(out.splitlines()) > 10, args
+    for args, said in zip(HELP[name], calls(tmp_path, name, HELP[name]), strict=True):
+        assert (args, said[3]) == (args, [])  # nor are they loaded where they are
 
 
 NEEDING = [
@@ -81,29 +88,29 @@ SOME = ("onnx", "lightning", "safetensors")  # PyTorch is there, and takes its t
 
 
 @pytest.mark.parametrize(
-    ("name", "args", "extra", "absent"),
-    [
-        *((*needing, EXTRAS) for needing in NEEDING),
-        *((*needing, SOME) for needing in NEEDING[:2]),
-        *(pytest.param(*needing, SOME, marks=pytest.mark.slow) for needing in NEEDING[2:]),
-    ],
+    ("needing", "absent"),
+    [(NEEDING, EXTRAS), (NEEDING[:2], SOME), pytest.param(NEEDING[2:], SOME, marks=pytest.mark.slow)],
+    ids=["all", "some of the first", "some of the others"],
 )
 def test_one_line_names_the_extra(
-    tmp_path: Path, name: str, args: list[str], extra: str, absent: tuple[str, ...]
+    tmp_path: Path, needing: list[tuple[str, list[str], str]], absent: tuple[str, ...]
 ) -> None:
     shutil.copytree(SHIPPED / "tiny-kl-16chn", tmp_path / "bundle")
     before = sorted(tmp_path.rglob("*"))
-    code, _, lines, _ = call(tmp_path, name, *args, absent=(*absent, "openvino"))
-    assert code == 1, lines
-    assert len(lines) == 1, lines
-    assert lines[0].startswith(f"{name}: error: this needs the extra `{extra}`")
-    assert lines[0].endswith(f"pip install 'vidtok-onnx[{extra}]'")
+    for name in dict.fromkeys(name for name, _, _ in needing):
+        own = [(args, extra) for program, args, extra in needing if program == name]
+        said = calls(tmp_path, name, [args for args, _ in own], (*absent, "openvino"))
+        for (args, extra), (code, _, lines, _) in zip(own, said, strict=True):
+            assert (args, code) == (args, 1), lines
+            assert len(lines) == 1, (args, lines)
+            assert lines[0].startswith(f"{name}: error: this needs the extra `{extra}`"), args
+            assert lines[0].endswith(f"pip install 'vidtok-onnx[{extra}]'"), args
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_models_for_the_python_backend_of_triton_need_no_extra(tmp_path: Path) -> None:
-    command = ("triton", "tiny-kl-16chn", "models", "--backend", "python")
-    code, out, lines, loaded = call(tmp_path, "vidtok-export", *command, absent=EXTRAS)
+    command = ["triton", "tiny-kl-16chn", "models", "--backend", "python"]
+    ((code, out, lines, loaded),) = calls(tmp_path, "vidtok-export", [command], EXTRAS)
     assert (code, lines, loaded) == (0, [], [])
     assert out == "models: kl-16chn_encoder, kl-16chn_decoder\n"
 
@@ -127,35 +134,41 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    ("name", "line"),
-    [
-        ("vidtok-run", "encode clip.mp4 -o out.safetensors"),
-        ("vidtok-run", "decode tokens.safetensors -o out.mp4 --bundle bundle"),
-        ("vidtok-run", "reconstruct clip.mp4 -o out.mp4"),
-        ("vidtok-run", "view clip.mp4 -o out.html"),
-        ("vidtok-run", "view tokens.safetensors -o out.html --bundle bundle"),
-        ("vidtok-run", "bench --json out.json"),
-        ("vidtok-run", "bench --plot out.png"),
-        ("vidtok-run", "eval clip.mp4 --json out.json"),
-        ("vidtok-run", "eval clip.mp4 --plot out.png"),
-        ("vidtok-run", "eval clip.mp4 --baseline pca --pca-clips . --pca out.npz"),
-        ("vidtok-run", "demo --out demo"),
-        ("vidtok-export", "--variant kl-4chn --seed 1 --out bundle"),
-        ("vidtok-export", "--variant kl-16chn --seed 1 --triton models"),
-        ("vidtok-export", "convert clip.mp4 --variant kl-4chn -o out.safetensors"),
-        ("vidtok-export", "quantize bundle --precision fp16 --precision int8 --calibrate ."),
-        ("vidtok-export", "triton bundle models"),
-        ("vidtok-export", "ovms bundle ovms"),
-        ("vidtok-export", "metric lpips -o out.onnx"),
-        ("vidtok-export", "metric fvd --weights w.pt -o out.onnx"),
+TAKEN = {
+    "vidtok-run": [
+        "encode clip.mp4 -o out.safetensors",
+        "decode tokens.safetensors -o out.mp4 --bundle bundle",
+        "reconstruct clip.mp4 -o out.mp4",
+        "view clip.mp4 -o out.html",
+        "view tokens.safetensors -o out.html --bundle bundle",
+        "bench --json out.json",
+        "bench --plot out.png",
+        "eval clip.mp4 --json out.json",
+        "eval clip.mp4 --plot out.png",
+        "eval clip.mp4 --baseline pca --pca-clips . --pca out.npz",
+        "demo --out demo",
     ],
-)
-def test_an_existing_output_is_found_before_an_engine_is_loaded(taken: Path, name: str, line: str) -> None:
+    "vidtok-export": [
+        "--variant kl-4chn --seed 1 --out bundle",
+        "--variant kl-16chn --seed 1 --triton models",
+        "convert clip.mp4 --variant kl-4chn -o out.safetensors",
+        "quantize bundle --precision fp16 --precision int8 --calibrate .",
+        "triton bundle models",
+        "ovms bundle ovms",
+        "metric lpips -o out.onnx",
+        "metric fvd --weights w.pt -o out.onnx",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_an_existing_output_is_found_before_an_engine_is_loaded(taken: Path, name: str) -> None:
     before = {path: path.stat().st_mtime_ns for path in taken.rglob("*")}
-    code, _, lines, loaded = call(taken, name, *line.split())
-    assert (code, loaded) == (1, []), lines
-    assert len(lines) == 1, lines
-    assert "already" in lines[0]
-    assert "--force" in lines[0]
+    for line, (code, _, lines, loaded) in zip(
+        TAKEN[name], calls(taken, name, [line.split() for line in TAKEN[name]]), strict=True
+    ):
+        assert (line, code, loaded) == (line, 1, []), lines
+        assert len(lines) == 1, (line, lines)
+        assert "already" in lines[0], line
+        assert "--force" in lines[0], line
     assert {path: path.stat().st_mtime_ns for path in taken.rglob("*")} == before

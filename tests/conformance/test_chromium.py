@@ -29,12 +29,12 @@ class Computed(NamedTuple):
     chunkings: float
 
 
-# A software device takes minutes for all chunkings.
+# A software device takes long for one chunking, and minutes for all; test_webgpu.py has it by default.
 @pytest.fixture(
     scope="module",
     params=[
         ("wasm", math.inf),
-        ("webgpu", 1),
+        pytest.param(("webgpu", 1), marks=pytest.mark.slow),
         pytest.param(("webgpu", math.inf), marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
     ],
     ids=["wasm", "webgpu", "webgpu-every-chunking"],

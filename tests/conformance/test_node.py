@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import KIT, Case, every_case, read_cases
+from cases import KIT, Case, read_cases
 from click.testing import CliRunner
 from made_kit import make_kit
 from strange_bundles import lying_bundle
@@ -24,6 +24,8 @@ from vidtok_runtime.tools.demo import synthetic_frame
 
 SHIPPED = Path(__file__).parents[2] / "runtime/vidtok_runtime/bundles"
 pytestmark = needs_node
+# A program of Node that loads its engine takes most of a second: of cases that differ in length alone one is run here.
+QUICK = ["fsq-causal", "kl-causal-v1.1", "fsq-noncausal", "cogvideox-exact"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,7 +37,10 @@ def vidtok(command: str, case: Case, source: Path, out: Path, *options: object) 
     run_node("bin/vidtok.mjs", command, case.bundle, source, out, "--threads", 1, *options)
 
 
-@every_case
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=[] if c.name in QUICK else pytest.mark.slow, id=c.name) for c in read_cases()],
+)
 def test_files_of_the_program(case: Case, tmp_path: Path) -> None:
     """In one chunking; kit.test.js takes every one."""
     path, (pushes, pulls) = tmp_path / "node.safetensors", (case.pushes[-1], case.pulls[-1])
@@ -89,7 +94,13 @@ def test_a_file_of_python_is_read_by_node(half: bool, tmp_path: Path) -> None:
     assert np.abs(video.astype(int) - wanted).max() <= 1
 
 
-@pytest.mark.parametrize("name", ["fsq-causal", "kl-causal-v1.1", "fsq-noncausal", "wan-causal"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fsq-causal",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("kl-causal-v1.1", "fsq-noncausal", "wan-causal")),
+    ],
+)
 def test_tiles_give_what_python_gives_of_whole_frames(name: str, tmp_path: Path) -> None:
     clip = np.stack([synthetic_frame(3 * i, 101, 139) for i in range(9)])
     clip.tofile(tmp_path / "clip.rgb")
@@ -138,6 +149,7 @@ def test_pixels_and_halves_are_those_of_numpy(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.fromfile(tmp_path / "halves", "<u2"), halves.astype(np.float16).view(np.uint16))
 
 
+@pytest.mark.slow
 def test_every_kind_of_stream(tmp_path: Path) -> None:
     """Groups, exact calls, parts, files of weights and more, on graphs made by hand."""
     make_kit(tmp_path)
@@ -160,7 +172,12 @@ def test_types() -> None:
 
 
 @pytest.mark.parametrize(
-    ("output", "axis"), [("indices", 1), ("indices", 3), ("latent", 3), ("state", 0), ("state", 3)]
+    ("output", "axis"),
+    [
+        ("indices", 1),
+        ("state", 3),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("indices", 3), ("latent", 3), ("state", 0))),
+    ],
 )
 def test_outputs_of_other_sizes(output: str, axis: int, tmp_path: Path) -> None:
     if output == "state":

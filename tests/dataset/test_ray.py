@@ -25,13 +25,16 @@ from vidtok_runtime.remote import RemotePath
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.video.writer import VideoWriter
 
-ray = pytest.importorskip("ray", reason="engine ray needs the extra `ray`")
+if importlib.util.find_spec("ray") is None:
+    pytest.skip("engine ray needs the extra `ray`", allow_module_level=True)
 NO_STORE = importlib.util.find_spec("s3fs") is None or importlib.util.find_spec("moto") is None
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[S3Server | None]:
     """Ray on this machine, whose actors know the S3 server, if the libraries for one are there."""
+    import ray
+
     with s3_server() if not NO_STORE else nullcontext() as server:
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
         yield server
@@ -68,12 +71,14 @@ def by_local_workers(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> d
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_the_same_as_local(clips: Path, by_local_workers: dict[str, bytes], tmp_path: Path) -> None:
     tokenized(clips, tmp_path / "ray", "ray")
     assert content(tmp_path / "ray") == by_local_workers
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(NO_STORE, reason="stores need s3fs and moto; pip install -e '.[dev]'")
 def test_from_s3_to_s3(clips: Path, by_local_workers: dict[str, bytes], cluster: S3Server) -> None:
     place, out = RemotePath(f"s3://{BUCKET}/in"), RemotePath(f"s3://{BUCKET}/out")
@@ -93,8 +98,9 @@ def running_actors() -> list[psutil.Process]:
     return actors
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
-@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [1, 3])
 def test_an_actor_that_is_killed(clips: Path, tmp_path: Path, times: int) -> None:
     good = [Path(shutil.copy(clips / f"{i}.mp4", tmp_path)) for i in range(3)]
     pipe = tmp_path / "pipe.mp4"  # whoever opens it waits

@@ -31,7 +31,8 @@ from vidtok_runtime.tools.demo import make_clip, synthetic_frame
 
 PROGRAMS: dict[str, click.Command] = {"vidtok-run": run_main, "vidtok-export": export_main, "vidtok-train": train_main}
 SHOWN = {"text", "json", "csv"}  # nothing to run
-IDS = [str(page.relative_to(ROOT)) for page in PAGES]
+# What they run starts many processes; `make slow` runs them in whole, and the default suite parses their commands.
+LONG = {"docs/tour.md", "docs/how-to/data-set.md", "docs/how-to/evaluate.md", "docs/how-to/train.md"}
 
 
 def _clip(path: Path, count: int, rate: int = 25, first: int = 0) -> None:
@@ -118,15 +119,27 @@ def _play(page: Path, place: Path, material: Path, *, slow: bool) -> None:
                     _run(line)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def _name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if _name(page) not in LONG], ids=_name)
 def test_commands_and_code_run(page: Path, place: Path, material: Path) -> None:
     _play(page, place, material, slow=False)
 
 
+def _is_long(page: Path) -> bool:
+    return _name(page) in LONG or any("slow" in mark for block in blocks(page) for mark in block.marks)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [p for p in PAGES if any("slow" in m for b in blocks(p) for m in b.marks)])
+@pytest.mark.parametrize("page", filter(_is_long, PAGES), ids=_name)
 def test_long_commands_run(page: Path, place: Path, material: Path) -> None:
     _play(page, place, material, slow=True)
+
+
+def test_long_pages_are_there() -> None:
+    assert {_name(page) for page in PAGES} >= LONG
 
 
 def _all_blocks() -> Iterator[Block]:

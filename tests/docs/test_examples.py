@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -56,14 +58,21 @@ def test_adapter_gives_what_the_runtime_gives(fsq: Tokenizer, monkeypatch: pytes
         module.VidTokAutoencoder("tiny-fsq-32768", provider="cpu")
 
 
+def test_notebook_is_without_results_and_imports_what_is_there() -> None:
+    cells = [c for c in json.loads((DOCS / "notebook/tour.ipynb").read_text())["cells"] if c["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)
+    statements = [node for cell in cells for node in ast.parse("".join(cell["source"])).body]
+    imports = [node for node in statements if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert any(isinstance(node, ast.ImportFrom) and node.module == "vidtok_runtime" for node in imports)
+    exec(compile(ast.Module(imports, []), "tour.ipynb", "exec"), {})
+
+
+@pytest.mark.slow
 def test_notebook_runs_from_top_to_bottom(tmp_path: Path) -> None:
     if not all(map(importlib.util.find_spec, ("nbclient", "ipykernel"))):
         pytest.skip("nbclient and ipykernel are not installed (the extra dev)")
     import nbformat
 
-    notebook = nbformat.read(DOCS / "notebook/tour.ipynb", as_version=4)
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert not any(cell.outputs or cell.execution_count for cell in cells)  # committed without results
     shutil.copy(DOCS / "notebook/tour.ipynb", tmp_path)
     command = [
         sys.executable,

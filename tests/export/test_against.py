@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from vidtok_ref import VideoTokenizer
 from vidtok_ref.families import all_families
 
 KIT = Path(__file__).parents[1] / "conformance/kit"
+# Looked for, not imported, which takes seconds; and before anything is exported.
+needs_diffusers = pytest.mark.skipif(find_spec("diffusers") is None, reason="diffusers is not installed")
 
 
 def altered(bundle: Path, out: Path) -> Path:
@@ -38,7 +41,6 @@ def altered(bundle: Path, out: Path) -> Path:
 
 def compared(bundle: Path, tmp_path: Path, *given: object) -> None:
     """A bundle passes and one with other weights fails, for a length that the release has and one that it lacks."""
-    pytest.importorskip("diffusers")
     asked = *given, "--against", "diffusers", "--size", "26x18", "--frames"
     for frames in (1, 10):
         done = run_export("verify", bundle, *asked, frames)
@@ -50,6 +52,7 @@ def compared(bundle: Path, tmp_path: Path, *given: object) -> None:
     assert "does not compute what diffusers does on cpu, openvino" in wrong.stderr
 
 
+@needs_diffusers
 def test_wan(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
     from make_vectors import random_weights
@@ -60,6 +63,8 @@ def test_wan(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     compared(bundle, tmp_path, "--checkpoint", weights, "--clip", clip)
 
 
+@pytest.mark.slow
+@needs_diffusers
 def test_cogvideox(exported: Callable[[VideoTokenizer], Path], clip: Path, tmp_path: Path) -> None:
     compared(exported(narrow("cogvideox")), tmp_path, "--clip", clip)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -22,11 +23,13 @@ from vidtok_export.compact import forget_shapes
 from vidtok_export.graph import make_graphs
 from vidtok_export.lowering.attention import PlainAttention, fuse_attention
 from vidtok_export.trace import trace
-from vidtok_ref import build
+from vidtok_ref import VideoTokenizer, build
 from vidtok_ref.families import all_families, family_of
 from vidtok_ref.layers.attention import Attention, JointAttention, SplitAttention
 from vidtok_ref.layers.conv import PointConv3d
 from vidtok_ref.streaming.causal_cache import Padding
+from vidtok_runtime.bundle.graph_entry import ROLES
+from vidtok_runtime.bundle.manifest import read_manifest
 
 C = 6
 LAYERS = {
@@ -34,7 +37,6 @@ LAYERS = {
     "joint": lambda: JointAttention(C),
 }
 OVERRIDES = {"vidtok": SHALLOWEST, "wan": {"ch": 4, "ch_mult": (1, 1), "num_res_blocks": 1, "temporal_down": (True,)}}
-QUICK = {("kl-4chn", "encoder")}
 EVERY = [
     (name, role)
     for family in all_families().values()
@@ -48,15 +50,17 @@ def operators(model: onnx.ModelProto) -> Counter[str]:
     return Counter(node.op_type for node in model.graph.node)
 
 
-def plain(layer: Attention) -> onnx.ModelProto:
-    """The graph of a layer with random weights, in plain operators."""
+@cache
+def plain(kind: str) -> tuple[Attention, onnx.ModelProto]:
+    """A layer with random weights and its graph in plain operators, which is traced once: copy it to change it."""
+    layer = LAYERS[kind]()
     generator = torch.Generator().manual_seed(0)
     for parameter in layer.parameters():
         parameter.requires_grad_(False).normal_(std=0.5, generator=generator)
     axes = {i: Dim(name) for i, name in zip((0, 2, 3, 4), "nthw", strict=True)}
     example = torch.zeros(2, C, 3, 4, 6)
     module: nn.Module = PlainAttention(layer).eval()
-    return trace(module, (example,), (axes,), (["x"], ["y"]), "the layer")
+    return layer, trace(module, (example,), (axes,), (["x"], ["y"]), "the layer")
 
 
 def run(model: onnx.ModelProto, engine: str, x: np.ndarray) -> np.ndarray:
@@ -73,8 +77,8 @@ def run(model: onnx.ModelProto, engine: str, x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("kind", LAYERS)
 @torch.no_grad()
 def test_one_operator_computes_what_five_do(kind: str, simplified: bool, engine: str) -> None:
-    layer = LAYERS[kind]()
-    before = plain(layer)
+    layer, traced = plain(kind)
+    before = copy.deepcopy(traced)
     if simplified:
         before, _ = onnxsim.simplify(before)
     assert operators(before)["Softmax"] == 1
@@ -90,16 +94,24 @@ def test_one_operator_computes_what_five_do(kind: str, simplified: bool, engine:
         np.testing.assert_allclose(run(after, engine, x.numpy()), wanted, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "role"),
-    [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) for case in EVERY],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "role"), EVERY)
 def test_every_model_that_attends(name: str, role: str) -> None:
     config = next(family.configs[name] for family in all_families().values() if name in family.configs)
     model = build(name, **OVERRIDES[family_of(config).name])
+    check_attention([graph.model for graph in make_graphs(model, role)], model, role)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_bundle_attends(bundle: Path, shallow: VideoTokenizer, role: str) -> None:
+    chain = read_manifest(bundle).chain(role, "cpu", None)
+    check_attention([onnx.load(bundle / entry.file) for entry in chain], shallow, role)
+
+
+def check_attention(made: list[onnx.ModelProto], model: VideoTokenizer, role: str) -> None:
+    """Every layer of the reference that attends is one operator of the graphs."""
     attending = sum(isinstance(layer, Attention) for layer in getattr(model, role).modules())
     assert attending
-    made = [graph.model for graph in make_graphs(model, role)]
     assert sum(operators(model)["MultiHeadAttention"] for model in made) == attending
     for graph in (model.graph for model in made):
         assert not any(node.op_type == "Softmax" for node in graph.node)
@@ -108,7 +120,7 @@ def test_every_model_that_attends(name: str, role: str) -> None:
 
 
 def test_what_follows_has_types_though_inference_does_not_know_the_operator() -> None:
-    model, _ = onnxsim.simplify(plain(LAYERS["split"]()))
+    model, _ = onnxsim.simplify(copy.deepcopy(plain("split")[1]))
     fuse_attention(model)
     forget_shapes(model.graph)
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from narrow import narrow
 
@@ -14,6 +15,7 @@ from vidtok_runtime import Tokenizer
 from vidtok_runtime.tools.demo import synthetic_frame
 
 
+@pytest.mark.slow  # an export takes 10 s to 20 s
 def test_windows_in_every_splitting(exported: Callable[[VideoTokenizer], Path]) -> None:
     model = narrow("magvit2-open")
     folder = exported(model)

@@ -16,6 +16,7 @@ from vidtok_runtime import Tokenizer
 from vidtok_runtime.tools.demo import synthetic_frame
 
 
+@pytest.mark.slow  # an export takes 10 s to 20 s, and the kit has such a bundle
 def test_windows_in_every_splitting(
     exported: Callable[[VideoTokenizer], Path], caplog: pytest.LogCaptureFixture
 ) -> None:

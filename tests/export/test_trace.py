@@ -32,6 +32,13 @@ class Operators(nn.Module):
         return y.flatten(1, 2).movedim(1, 3).movedim(-1, 0)
 
 
+class Mixed(nn.Module):
+    """Whole numbers that become floats without being told to."""
+
+    def forward(self, x: Tensor, count: Tensor) -> Tensor:
+        return x * count + (count + 1) / 2
+
+
 class Composite(nn.Module):
     """An operator that has no translation."""
 
@@ -56,6 +63,26 @@ def test_operators_of_lowered_networks_are_not_traced_a_second_time(monkeypatch:
             wanted = module(x[:, :, :frames], flag).numpy()
             (found,) = ReferenceEvaluator(model).run(None, {"x": x[:, :, :frames].numpy(), "flag": flag.numpy()})
             np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_types_are_promoted_where_they_differ() -> None:
+    x, count = torch.randn(4, 3), torch.tensor([1, 2, 4], dtype=torch.int32)
+    model = traced(Mixed(), (x, count), ["x", "count"], 0)
+    onnx.checker.check_model(model, full_check=True)
+    (found,) = ReferenceEvaluator(model).run(None, {"x": x[:2].numpy(), "count": count.numpy()})
+    np.testing.assert_allclose(found, Mixed()(x[:2], count).numpy(), atol=1e-6)
+
+
+def test_types_are_not_looked_for_where_all_are_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    def promote(*_: object) -> None:
+        raise AssertionError("all shapes are computed once more")
+
+    monkeypatch.setattr("vidtok_export.trace._promote", promote)
+    module, x = nn.Conv1d(3, 2, 1), torch.randn(1, 3, 5)
+    (found,) = ReferenceEvaluator(traced(module, (x,), ["x"], 2)).run(None, {"x": x.numpy()})
+    np.testing.assert_allclose(found, module(x).detach().numpy(), atol=1e-5)
+    with pytest.raises(ExportError, match="all shapes are computed once more"):
+        traced(Mixed(), (x, torch.ones(5, dtype=torch.int32)), ["x", "count"], 0)
 
 
 def test_others_are_decomposed() -> None:

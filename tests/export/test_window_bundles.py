@@ -16,8 +16,6 @@ from vidtok_runtime import Tokenizer
 from vidtok_runtime.tools.demo import synthetic_frame
 
 WINDOWS = ["cv-vae", "open-sora-1.2", "open-sora-plan-1.2"]
-# An export takes 20 s.
-EXPORTED = ["cv-vae", *(pytest.param(name, marks=pytest.mark.slow) for name in ("open-sora-1.2", "open-sora-plan-1.2"))]
 
 
 @pytest.mark.parametrize("name", WINDOWS)
@@ -43,7 +41,9 @@ def reference(model: VideoTokenizer, frames: np.ndarray) -> tuple[np.ndarray, np
     return latent[0].transpose(0, 1).numpy(), recon.numpy()
 
 
-@pytest.mark.parametrize("name", EXPORTED)
+# An export takes 20 s; the kit's bundles of such models are run by default.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WINDOWS)
 def test_windows_in_every_splitting(exported: Callable[[VideoTokenizer], Path], name: str) -> None:
     model = narrow(name)
     folder = exported(model)
@@ -77,6 +77,7 @@ def test_latents_as_the_pipelines_of_the_release_have_them(exported: Callable[[V
     np.testing.assert_allclose(normal.data, (plain.data - shift) / scale, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_stages_of_whole_windows(exported: Callable[[VideoTokenizer], Path]) -> None:
     tok = Tokenizer(exported(narrow("cv-vae")), "cpu", threads=1)
     told = [[(stage.space, stage.time) for stage in graph.stages] for graph in tok.manifest.graphs]

@@ -93,15 +93,17 @@ def test_every_weight_learns(architecture: str) -> None:
     assert [name for name in dead if not name.endswith("k.conv.bias")] == []
 
 
+# test_regularizer exports one on the command line by default.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("base", "architecture"),
     [
         ("kl-4chn", "3d"),
-        pytest.param("kl-4chn", "separated", marks=pytest.mark.slow),  # test_regularizer exports one
-        pytest.param("kl-4chn", "2d", marks=pytest.mark.slow),
-        pytest.param("kl-4chn-noncausal", "3d", marks=pytest.mark.slow),
-        pytest.param("kl-4chn-noncausal", "separated", marks=pytest.mark.slow),
-        pytest.param("kl-4chn-v1.1", "2d", marks=pytest.mark.slow),
+        ("kl-4chn", "separated"),
+        ("kl-4chn", "2d"),
+        ("kl-4chn-noncausal", "3d"),
+        ("kl-4chn-noncausal", "separated"),
+        ("kl-4chn-v1.1", "2d"),
     ],
 )
 def test_export_on_the_command_line(base: str, architecture: str, tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import run_export
 from conftest import SHALLOWEST
 from torch import Tensor
 from vector_quantize_pytorch import LFQ
 
-from vidtok_export import export
 from vidtok_ref import ModelError, VideoTokenizer, build, find_variant
 from vidtok_ref.families.weights_file import write_weights
 from vidtok_ref.regularizers.channel import ChannelQuantizer, FiniteScalarQuantizer, LookupFreeQuantizer
@@ -202,10 +202,13 @@ def test_tokens_alone_decode_to_the_same(model: VideoTokenizer) -> None:
     "model", ["lfq", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fsq", "vq"))], indirect=True
 )
 def test_bundles_of_every_quantizer(model: VideoTokenizer, tmp_path: Path) -> None:
-    """The export measures parity itself; the runtime then gives the reference's tokens."""
+    """The command measures parity itself; the runtime then gives the reference's tokens."""
     write_weights(model, tmp_path / "model.safetensors")
+    done = run_export("--checkpoint", tmp_path / "model.safetensors", "--out", tmp_path / "bundle", "--quiet")
+    assert done.exit_code == 0, done.output
+    tok = Tokenizer(tmp_path / "bundle", provider="cpu", threads=1)
+    assert [row["passed"] for row in tok.manifest.raw["parity"]["rows"]] == [True, True]
     model = build(model.config, tmp_path / "model.safetensors")
-    tok = Tokenizer(export(model, tmp_path / "bundle"), provider="cpu", threads=1)
     assert tok.manifest.stream.codebook_size == model.stream.codebook_size
     video = np.random.default_rng(0).uniform(-1, 1, (9, 8, 12, 3)).astype(np.float32)
     with torch.no_grad():

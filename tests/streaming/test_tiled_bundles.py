@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,11 @@ from vidtok_runtime.tools.demo import synthetic_frame
 WAN = Path(__file__).parents[1] / "conformance/kit/wan-causal"
 NAMES = ["kl-4chn", "fsq-32768", "fsq-32768-v1.1", "kl-4chn-noncausal", "wan"]
 PROVIDERS = ["cpu", "openvino"]
+# A causal model, one with look-ahead, one of windows and another family, each on one engine; the others by `make slow`.
+QUICK = {("kl-4chn", "cpu"), ("fsq-32768-v1.1", "openvino"), ("kl-4chn-noncausal", "cpu"), ("wan", "openvino")}
+EVERY = [
+    pytest.param(case, marks=[] if case in QUICK else pytest.mark.slow) for case in itertools.product(NAMES, PROVIDERS)
+]
 SHAPES = [(1, 2), (2, 1), (3, 2)]  # tiles down and across
 TOLERANCE = 1e-5  # of the largest value
 FRAMES, HEIGHT, WIDTH = 11, 38, 52  # the size in latents; three pixels of it are missing
@@ -95,7 +101,7 @@ def whole_frames(folder: Path | str, provider: str, model: VideoTokenizer | None
     return Whole(tok, model, clip, tokens, tok.decode(tokens, "float32"))
 
 
-@pytest.fixture(scope="module", params=[(name, provider) for name in NAMES for provider in PROVIDERS])
+@pytest.fixture(scope="module", params=EVERY)
 def whole(request: pytest.FixtureRequest, exported: Callable[[VideoTokenizer], Path]) -> Whole:
     name, provider = request.param
     model = None if name == "wan" else build(name, **SHALLOW)
