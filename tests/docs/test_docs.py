@@ -133,7 +133,7 @@ def _is_long(page: Path) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", filter(_is_long, PAGES), ids=_name)
+@pytest.mark.parametrize("page", [page for page in PAGES if _is_long(page)], ids=_name)
 def test_long_commands_run(page: Path, place: Path, material: Path) -> None:
     _play(page, place, material, slow=True)
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dataset_runs import content, dataset
+from commands import run
+from dataset_runs import OPTIONS, content, dataset
 
 from vidtok_runtime import Tokenizer, machine
 from vidtok_runtime.dataset import local
@@ -168,7 +169,7 @@ def test_workers_by_quota(system: FakeSystem, source: Path, tmp_path: Path, monk
     monkeypatch.setattr(local, "LocalEngine", engine)
     for quota in ("150000", "300000", "900000"):
         system(V2 | {f"{GROUP}/pod/box/cpu.max": f"{quota} 100000"})
-        assert "that was to be seen" in dataset(source, tmp_path / "out").output
+        assert "that was to be seen" in run("dataset", source, tmp_path / "out", *OPTIONS).output
     assert asked == [(2, 1), (3, 1), (4, 2)]
 
 
@@ -230,7 +231,7 @@ def test_a_data_set_with_little_memory(
     peak = Tokenizer(None, "cpu", max_memory="1GB").plan("encoder", 64, 85).peak
     assert peak is not None
     system(meminfo(4 * peak // MIB - 1))  # half is for the readers: too little for two workers with whole calls
-    result = dataset(source, tmp_path / "tight", "--workers", 2, *size)
+    result = run("dataset", source, tmp_path / "tight", "--workers", 2, *size, *OPTIONS)  # with readers as by default
     assert result.exit_code == 0, result.output
     assert re.search("vidtok: calls of (4|8|12) frames, since 16 would take more than the", capfd.readouterr().err)
     found, wanted = content(tmp_path / "tight"), content(tmp_path / "roomy")
