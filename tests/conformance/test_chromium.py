@@ -29,12 +29,12 @@ class Computed(NamedTuple):
     chunkings: float
 
 
-# A software device takes long for one chunking, and minutes for all; test_webgpu.py has it by default.
+# A software device takes minutes for all chunkings.
 @pytest.fixture(
     scope="module",
     params=[
         ("wasm", math.inf),
-        pytest.param(("webgpu", 1), marks=pytest.mark.slow),
+        pytest.param(("webgpu", 1), marks=pytest.mark.timeout(1300)),
         pytest.param(("webgpu", math.inf), marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
     ],
     ids=["wasm", "webgpu", "webgpu-every-chunking"],
@@ -43,8 +43,8 @@ def computed(address: str, request: pytest.FixtureRequest, tmp_path_factory: pyt
     """What the page computed for the kit."""
     folder = tmp_path_factory.mktemp("kit")
     provider, chunkings = request.param
-    asked = () if chunkings == math.inf else (chunkings,)
-    return Computed(folder, drive_on_gpu("kit.mjs", address, KIT, folder, provider, *asked, seconds=3000), chunkings)
+    asked, seconds = ((), 3000) if chunkings == math.inf else ((chunkings,), 600)
+    return Computed(folder, drive_on_gpu("kit.mjs", address, KIT, folder, provider, *asked, seconds=seconds), chunkings)
 
 
 @every_case
