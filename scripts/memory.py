@@ -252,7 +252,7 @@ inline const std::map<std::string, double> command_mib{{{table(predict.COMMAND)}
 constexpr double read_bytes = {predict.READ}, write_bytes = {predict.WRITE}, write_frame_bytes = {predict.WRITE_FRAME};
 constexpr double writers_a_core = {predict.WRITERS_A_CORE};
 constexpr double max_ahead = {look_ahead.USUAL}, min_ahead = {look_ahead.LEAST}, pixels_ahead = {look_ahead.PIXELS};
-constexpr double in_hand = {predict.IN_HAND};
+constexpr double in_hand = {predict.IN_HAND}, doubling = {predict.DOUBLING};
 
 }}  // namespace vidtok::detail"""
     )

@@ -27,7 +27,7 @@ from vidtok_runtime.engines.stateful import StatefulGraph
 from vidtok_runtime.errors import BundleError, InputError
 from vidtok_runtime.memory.planner import Planner
 from vidtok_runtime.memory.plans import Plans
-from vidtok_runtime.memory.predict import COSTS, CallBytes, Counts, format_memory, parse_memory
+from vidtok_runtime.memory.predict import COSTS, DOUBLING, CallBytes, Counts, format_memory, parse_memory
 from vidtok_runtime.pipeline.files import reconstruct_file
 from vidtok_runtime.streaming.tiled_graph import margin_of
 from vidtok_runtime.streaming.tiles import ALIGNED, Axis, Tiling, grids
@@ -357,10 +357,12 @@ def test_tiles_are_counted_where_they_are(role: str) -> None:
             continue
         cut = Tiling(Axis(64, 2 * margin + ALIGNED, margin), Axis(64, 64, margin))
         tiled = Counts.of(manifest, chain, [cut if j == i else frame for j in range(len(chain))], 2, sizes)
-        # The graph that is cut takes less; of the parts the one counts that takes most, with all of its graphs.
-        tile = own[i] * cut.rows.size // 64
-        assert tiled.calls[i].widest == pytest.approx(whole.calls[i].widest * cut.rows.size / 64)
-        assert tiled.calls[i].states == tile
+        # The graph that is cut takes less, if more for many tiles than for one; of the parts the one counts that takes
+        # most, with all of its graphs.
+        tile, times = own[i] * cut.rows.size // 64, 1 + DOUBLING * math.log2(cut.count)
+        assert cut.count > 1
+        assert tiled.calls[i].widest == pytest.approx(times * whole.calls[i].widest * cut.rows.size / 64)
+        assert tiled.calls[i].states == round(times * tile)
         assert tiled.calls[:i] + tiled.calls[i + 1 :] == whole.calls[:i] + whole.calls[i + 1 :]
         parts = [
             [call for call, other in zip(tiled.calls, chain, strict=True) if other.part == part]

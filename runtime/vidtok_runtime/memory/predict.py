@@ -68,10 +68,13 @@ COMMAND = {"cpu": 40, "openvino": 60}
 READ, WRITE, WRITE_FRAME = 70, 25, 3.5
 WRITERS_A_CORE = 1.5  # threads of x264, each with a frame
 IN_HAND = 0.1  # share by which what an engine takes may be more than predicted
+# Share by which the calls of tiles take more for each doubling of their number: of what one tile leaves, not all has a
+# size that the next, whose shape may be another, can use.
+DOUBLING = 0.1
 
 
 class CallBytes(NamedTuple):
-    """Of a graph's call, or of that for its largest tile: of the widest activations and of the states."""
+    """Of a graph's call, or of those for its tiles: of the widest activations and of the states."""
 
     widest: float
     states: int
@@ -130,7 +133,8 @@ class Counts:
                 (_FLOAT * s.channels * (frames / s.time + 2) * positions / s.space**2 for s in graph.stages), default=0
             )
             states = _states(graph, sizes)
-            calls.append(CallBytes(widest, states))
+            times = 1 + DOUBLING * math.log2(tiling.count)
+            calls.append(CallBytes(times * widest, round(times * states)))
             parts.setdefault(graph.part if is_cut else "", []).append(calls[-1])
             beside += states
             kept = round(_states(graph, whole) * (1 + tiling.beside)) if in_tiles else 0

@@ -118,7 +118,7 @@ inline double clip_bytes(const std::string& role, double height, double width) {
                                               writers_a_core * static_cast<double>(cores()));
 }
 
-/// Of a graph's call, or of that for its largest tile: bytes of the widest activations and of the states.
+/// Of a graph's call, or of those for its tiles: bytes of the widest activations and of the states.
 struct CallBytes {
     double widest = 0;
     double states = 0;
@@ -172,7 +172,8 @@ struct Counts {
                 const double bytes = 4.0 * static_cast<double>(stage.channels) * steps * positions / (space * space);
                 widest = std::max(widest, bytes);
             }
-            counts.calls.push_back({widest, states_of(graph, sizes)});
+            const double times = 1 + doubling * std::log2(static_cast<double>(tiling.count()));
+            counts.calls.push_back({times * widest, std::nearbyint(times * states_of(graph, sizes))});
             CallBytes& sum = counts.together[cut ? graph.part : ""];
             sum.widest += counts.calls.back().widest;
             sum.states += counts.calls.back().states;
