@@ -105,7 +105,7 @@ def test_killed_and_resumed(source: Path, undisturbed: Path, tmp_path: Path) -> 
     clips = Path(shutil.copytree(source, tmp_path / "clips"))
     last = clips / "deep/er/e.mp4"
     last.unlink()
-    os.mkfifo(last)  # nothing comes from it, so no run ends by itself
+    make_clip(last, 4000, 48, 64)  # takes seconds, so that no run ends before it is killed
     command = [sys.executable, "-m", "vidtok_runtime.cli", "dataset", str(clips), str(out), *OPTIONS]
     for whole_group in (True, False):  # or the parent alone
         process = subprocess.Popen(command, start_new_session=True)
@@ -115,7 +115,6 @@ def test_killed_and_resumed(source: Path, undisturbed: Path, tmp_path: Path) -> 
             time.sleep(0.01)
         (os.killpg if whole_group else os.kill)(process.pid, signal.SIGKILL)
         process.wait()
-    last.unlink()
     shutil.copy(source / "deep/er/e.mp4", last)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
