@@ -27,12 +27,12 @@ def made_clip(frames: int, side: int) -> NDArray[np.uint8]:
 
 
 def stream(
-    address: str, provider: str, clip: NDArray[np.uint8], folder: Path, seconds: float = 270
+    address: str, provider: str, clip: NDArray[np.uint8], folder: Path, **limit: float
 ) -> tuple[Any, Tokens, NDArray[np.uint8]]:
-    """What stream.mjs prints, its tokens and its frames."""
+    """What stream.mjs prints, its tokens and its frames; limit: `seconds` of drive_on_gpu."""
     clip.tofile(folder / "clip.rgb")
     words = ("stream.mjs", address, BUNDLE, provider, folder / "clip.rgb", clip.shape[1], folder)
-    found = drive_on_gpu(*words, seconds=seconds)
+    found = drive_on_gpu(*words, **limit)
     frames = np.fromfile(folder / "frames.rgb", np.uint8).reshape(clip.shape)
     return found, Tokens.load(folder / "tokens.safetensors"), frames
 
@@ -69,8 +69,8 @@ def test_states_stay_on_the_device(address: str, tmp_path: Path) -> None:
 def test_a_long_stream_in_constant_memory(address: str, tmp_path: Path) -> None:
     clip = made_clip(200, 16)
     (tmp_path / "wasm").mkdir()
-    _, wanted, wanted_frames = stream(address, "wasm", clip, tmp_path / "wasm", 3000)
-    found, tokens, frames = stream(address, "webgpu", clip, tmp_path, 3000)
+    _, wanted, wanted_frames = stream(address, "wasm", clip, tmp_path / "wasm", seconds=3000)
+    found, tokens, frames = stream(address, "webgpu", clip, tmp_path, seconds=3000)
     np.testing.assert_array_equal(tokens.data, wanted.data)
     check_near(frames, wanted_frames)
     for calls in calls_by_graph(found["calls"]):
