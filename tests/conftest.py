@@ -34,6 +34,7 @@ torch.set_num_threads(1)  # narrow models gain nothing from more, and lose much 
 # the time that one takes to start.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["HF_HUB_OFFLINE"] = "1"  # without a network the hub's client tries again for 20 seconds
 # Fewer levels, so that tracing takes seconds; T still halves twice, and doubles twice.
 SHALLOW = {
     **NARROW,

@@ -1,22 +1,22 @@
 /**
- * node kit.mjs ADDRESS KIT FOLDER PROVIDER [COUNT]: every case of the conformance kit in the page, by the served module,
- * in its first COUNT chunkings. PROVIDER: wasm, or webgpu, which runs on Chromium's software adapter.
+ * node kit.mjs ADDRESS KIT FOLDER PROVIDER [ENDING]: every case of the conformance kit in the page, by the served
+ * module, or those whose names end so. PROVIDER: wasm, or webgpu, which runs on Chromium's software adapter.
  * Writes for each chunking NAME.I.safetensors (the tokens of the input) and NAME.I.f32 (the frames of the kit's tokens).
  */
 
 import { readFile, writeFile } from 'node:fs/promises'
 import { SOFTWARE_GPU, onPage } from './launch.mjs'
 
-const [address, kit, folder, provider, count = Infinity] = process.argv.slice(2)
+const [address, kit, folder, provider, ending = ''] = process.argv.slice(2)
 const { cases } = JSON.parse(await readFile(`${kit}/cases.json`, 'utf8'))
 
 /** @param {import('playwright-core').Page} page */
 async function everyCase(page) {
   const written = []
-  for (const row of cases) {
+  for (const row of cases.filter(({ name }) => name.endsWith(ending))) {
     const input = (await readFile(`${kit}/${row.input}`)).toString('base64')
     const file = (await readFile(`${kit}/${row.tokens}`)).toString('base64')
-    for (let i = 0; i < Math.min(Number(count), Math.max(row.pushes.length, row.pulls.length)); i++) {
+    for (let i = 0; i < Math.max(row.pushes.length, row.pulls.length); i++) {
       const pushes = row.pushes[Math.min(i, row.pushes.length - 1)]
       const pulls = row.pulls[Math.min(i, row.pulls.length - 1)]
       const found = await page.evaluate(inPage, { row, input, file, pushes, pulls, provider })
