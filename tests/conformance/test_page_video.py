@@ -157,6 +157,7 @@ def test_a_video_becomes_tokens_and_an_mp4(address: str, tmp_path: Path) -> None
     assert quality.psnr > 33
 
 
+@pytest.mark.slow
 def test_without_webcodecs_pictures_come_by_seeking(address: str, tmp_path: Path) -> None:
     clip = tmp_path / "clip.webm"
     make(clip, [synthetic_frame(3 * i, 128, 186) for i in range(21)], codec="libvpx", options={"crf": "10", "b": "4M"})
@@ -179,6 +180,7 @@ def test_without_webcodecs_pictures_come_by_seeking(address: str, tmp_path: Path
         assert (reader.height, reader.width, len(list(reader)), reader.fps) == (64, 93, 17, 25)
 
 
+@pytest.mark.slow
 def test_without_an_encoder_there_is_no_mp4(address: str, tmp_path: Path) -> None:
     said, tokens = convert(address, tmp_path, {"short": 64, "frames": 2, "without": "VideoEncoder"}, "test")
     assert tokens.info.num_frames == 2
