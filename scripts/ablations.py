@@ -261,10 +261,13 @@ def run(clips: Path, runs: Path, tables: tuple[str, ...], threads: int) -> None:
 @main.command()
 def page() -> None:
     """Write tables and pictures of what is there."""
+    RESULTS.mkdir(exist_ok=True)
     for name in TABLES:
-        put(PAGE, table(name), f"measured: {name}")
+        shown = [table(name)]
         if rows_by_name(name):
             (RESULTS / f"{name}.png").write_bytes(curves(name))
+            shown.append(f"![PSNR of the held-out clips over the steps](ablations/{name}.png)")
+        put(PAGE, "\n\n".join(shown), f"measured: {name}")
 
 
 if __name__ == "__main__":
