@@ -159,3 +159,13 @@ def test_command_line(clips: Path, tmp_path: Path) -> None:
     assert "best held-out PSNR" in result.stdout
     assert CliRunner().invoke(main, ["x", "--data", str(tmp_path / "none"), "--run", "y"]).exit_code == 2
     assert "released-stage2" in CliRunner().invoke(main, ["--help"]).stdout
+
+
+@pytest.mark.slow
+def test_compiled_steps_in_bf16(clips: Path, tmp_path: Path) -> None:
+    """With 64 channels in the middle, where vectors of 512 bits gave NaN."""
+    narrow = "{ ch = 8, ch_mult = [1, 1, 2, 2], num_res_blocks = 1 }"
+    wide = "{ ch = 8, ch_mult = [8], num_res_blocks = 1, spatial_down = [0], temporal_down = [0], spatial_up = [0], "
+    half = ("ema = 0.995", 'ema = 0.995\nprecision = "bf16-mixed"\ncompile = true')
+    recipe = tiny_recipe(tmp_path, half, (narrow, wide + "temporal_up = [0] }"), ("size = 32", "size = 16"))
+    assert train(recipe, clips, tmp_path / "run") > 5
