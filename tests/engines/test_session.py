@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,6 @@ from vidtok_runtime.bundle.lookup import find_bundle
 from vidtok_runtime.engines.base import Options
 from vidtok_runtime.engines.load import load_chain
 from vidtok_runtime.engines.stateful import StatefulGraph
-
-KIT = Path(__file__).parents[1] / "conformance/kit"
 
 
 def encoder(provider: str) -> StatefulGraph:
@@ -62,15 +59,6 @@ def test_streams_have_states_of_their_own(provider: str) -> None:
         expected = graph.fresh().step(np.concatenate(list(clip), axis=2))["features"]
         np.testing.assert_allclose(np.concatenate([row[n] for row in found], axis=2), expected, atol=1e-4)
     assert len(set(watched.addresses)) == len(clips)
-
-
-@pytest.mark.parametrize("role", ["encoder", "decoder"])
-@pytest.mark.parametrize("bundle", ["wan-causal", "cosmos-windows"])
-def test_a_small_part_between_large_ones_keeps_no_memory(bundle: str, role: str) -> None:
-    graphs = load_chain(find_bundle(KIT / bundle), role, "cpu", None, Options(threads=1)).graphs
-    keeps = [graph.session._arena for graph in graphs]  # type: ignore[attr-defined]
-    assert keeps == [graph.entry.part == "local" or len(graphs) == 1 for graph in graphs]
-    assert any(keeps)
 
 
 def test_signals_after_another_thread_has_dropped_the_tokenizer() -> None:

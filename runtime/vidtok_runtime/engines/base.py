@@ -47,8 +47,7 @@ class Options:
     """Settings of a session: CPU threads (None: one a core), device number, outputs that only feed the next call.
 
     handed_on: outputs that only feed another graph. weights: files that the graph keeps tensors in. left: names of
-    nodes that the provider has no kernel for. keeps: whether ONNX Runtime's arena keeps what a call on the CPU takes,
-    which makes the next one faster.
+    nodes that the provider has no kernel for.
     provider_options: names and values for the engine itself: of the CUDA provider (`use_tf32`, `enable_cuda_graph`,
     `cudnn_conv_algo_search`, `gpu_mem_limit`...), attributes and configuration of ONNX Runtime's session on the CPU,
     properties of OpenVINO. Raises InputError.
@@ -61,7 +60,6 @@ class Options:
     handed_on: frozenset[str] = frozenset()
     weights: tuple[Path, ...] = ()
     left: tuple[str, ...] = ()
-    keeps: bool = True
 
     def __post_init__(self) -> None:
         if self.threads is not None:

@@ -19,7 +19,7 @@ def load_chain(manifest: Manifest, role: str, provider: str, precision: str | No
     """Load the graphs of a role and check them against the manifest; raises BundleError, ProviderError."""
     row = PROVIDERS[provider]
     entries = manifest.chain(role, row.listed_as, precision)
-    graphs, known, cut = [], set[Path](), any(entry.part == "local" for entry in entries)
+    graphs, known = [], set[Path]()
     for entry in entries:
         path, weights = check_file(manifest, entry, known)
         own = replace(
@@ -28,8 +28,6 @@ def load_chain(manifest: Manifest, role: str, provider: str, precision: str | No
             handed_on=frozenset() if entry is entries[-1] else frozenset({entry.outputs[0].name}),
             weights=tuple(weights),
             left=entry.missing_kernels.get(provider, ()),
-            # The small part between large ones gains nothing by it, and would hold memory while those run.
-            keeps=entry.part == "local" or not cut,
         )
         session = row.open(path, own)
         _check_ports(manifest, entry, session)

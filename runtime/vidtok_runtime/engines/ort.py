@@ -38,7 +38,6 @@ class OrtSession:
         # On the CPU all outputs are arrays.
         self._resident = options.resident | options.handed_on if self._device == "cuda" else frozenset[str]()
         if provider.name == "cpu":
-            settings.enable_cpu_mem_arena = options.keeps
             apply_to(settings, options.provider_options)
             choices = list(provider.executions)
         else:

@@ -1,7 +1,6 @@
 // One interface over the inference engines. An engine owns the memory of all tensors, those of the state among them.
 #pragma once
 
-#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -85,11 +84,9 @@ public:
 };
 
 /// An inference engine: what manifests call it, and how it loads a graph (throws BundleError).
-///
-/// keeps: whether ONNX Runtime's arena keeps what a call takes, which makes the next one faster.
 struct Engine {
     std::string provider;
-    std::function<std::unique_ptr<Session>(const fs::path&, bool keeps)> load;
+    std::function<std::unique_ptr<Session>(const fs::path&)> load;
 };
 
 /// A graph of a bundle that an engine has loaded.
@@ -140,14 +137,11 @@ using LoadedChain = std::vector<std::shared_ptr<LoadedGraph>>;
 inline LoadedChain load_chain(const Manifest& manifest, const std::vector<GraphEntry>& graphs, const Engine& engine) {
     check_files(manifest, graphs);
     LoadedChain chain;
-    const auto is_local = [](const GraphEntry& entry) { return entry.part == "local"; };
-    const bool cut = std::any_of(graphs.begin(), graphs.end(), is_local);
     for (const GraphEntry& entry : graphs) {
         const fs::path path = manifest.folder / entry.file;
         auto graph = std::make_shared<LoadedGraph>();
         graph->entry = entry;
-        // The small part between large ones gains nothing by what it keeps, and would hold memory while those run.
-        graph->session = engine.load(path, is_local(entry) || !cut);
+        graph->session = engine.load(path);
         const std::string where = detail::text_of(path) + " does not fit its manifest";
         detail::check_ports(where, entry.all_inputs(), graph->session->inputs());
         detail::check_ports(where, entry.all_outputs(), graph->session->outputs());

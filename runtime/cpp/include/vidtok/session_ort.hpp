@@ -40,8 +40,8 @@ inline std::string first_line(const char* what) {
 class OrtRequest final : public Request {
 public:
     OrtRequest(Ort::Session& session, const std::map<std::string, ONNXTensorElementDataType>& types,
-               const std::vector<std::string>& outputs, bool keeps)
-        : session_(session), types_(types), results_(outputs), keeps_(keeps) {}
+               const std::vector<std::string>& outputs)
+        : session_(session), types_(types), results_(outputs) {}
 
     Tensor input(const std::string& name, const Shape& shape) override {
         const auto it = inputs_.find(name);
@@ -75,7 +75,7 @@ public:
         outputs_.clear();
         for (const std::string& name : results_) result_names.push_back(name.c_str());
         Ort::RunOptions options;
-        if (release && keeps_) options.AddConfigEntry("memory.enable_memory_arena_shrinkage", "cpu:0");
+        if (release) options.AddConfigEntry("memory.enable_memory_arena_shrinkage", "cpu:0");
         const OrtStatusPtr status = Ort::GetApi().Run(session_, options, names.data(), given.data(), given.size(),
                                                       result_names.data(), result_names.size(), results.data());
         for (std::size_t i = 0; i < results.size(); ++i) {
@@ -131,7 +131,6 @@ private:
     Ort::Session& session_;
     const std::map<std::string, ONNXTensorElementDataType>& types_;
     const std::vector<std::string>& results_;
-    const bool keeps_;
     std::map<std::string, Ort::Value> inputs_;
     std::map<std::string, Ort::Value> outputs_;
     std::vector<HeldState> states_;
@@ -139,14 +138,13 @@ private:
 
 class OrtSession final : public Session {
 public:
-    OrtSession(const fs::path& path, std::size_t threads, bool keeps) : keeps_(keeps) {
+    OrtSession(const fs::path& path, std::size_t threads) {
         try {
             Ort::SessionOptions settings;
             settings.SetIntraOpNumThreads(static_cast<int>(threads ? threads : cores()));
             settings.SetLogSeverityLevel(ORT_LOGGING_LEVEL_FATAL);  // errors are told by exceptions
             // A plan of the whole call's memory holds more at once: a third of the peak, for a few percent of the speed.
             settings.DisableMemPattern();
-            if (!keeps_) settings.DisableCpuMemArena();
             session_ = Ort::Session(env_, path.c_str(), settings);
             const Ort::AllocatorWithDefaultOptions allocator;
             for (std::size_t i = 0; i < session_.GetInputCount(); ++i) {
@@ -164,9 +162,7 @@ public:
 
     PortShapes inputs() const override { return inputs_; }
     PortShapes outputs() const override { return outputs_; }
-    std::unique_ptr<Request> request() override {
-        return std::make_unique<OrtRequest>(session_, types_, results_, keeps_);
-    }
+    std::unique_ptr<Request> request() override { return std::make_unique<OrtRequest>(session_, types_, results_); }
 
 private:
     static ONNXTensorElementDataType add(PortShapes& ports, const std::string& name, const Ort::TypeInfo& type) {
@@ -185,7 +181,6 @@ private:
         return Ort::Env(ORT_LOGGING_LEVEL_FATAL, "vidtok");
     }
 
-    const bool keeps_;
     Ort::Env env_ = quiet_env();
     Ort::Session session_{nullptr};
     std::map<std::string, ONNXTensorElementDataType> types_;
@@ -198,8 +193,8 @@ private:
 
 /// ONNX Runtime on the CPU with so many threads; 0: one a core that the process may use.
 inline Engine onnxruntime(std::size_t threads = 0) {
-    return {"cpu", [threads](const fs::path& path, bool keeps) -> std::unique_ptr<Session> {
-                return std::make_unique<detail::OrtSession>(path, threads, keeps);
+    return {"cpu", [threads](const fs::path& path) -> std::unique_ptr<Session> {
+                return std::make_unique<detail::OrtSession>(path, threads);
             }};
 }
 
