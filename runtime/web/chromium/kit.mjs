@@ -13,7 +13,8 @@ const { cases } = JSON.parse(await readFile(`${kit}/cases.json`, 'utf8'))
 /** @param {import('playwright-core').Page} page */
 async function everyCase(page) {
   const written = []
-  for (const row of cases.filter(({ name }) => name.endsWith(ending))) {
+  for (const row of cases) {
+    if (!row.name.endsWith(ending)) continue
     const input = (await readFile(`${kit}/${row.input}`)).toString('base64')
     const file = (await readFile(`${kit}/${row.tokens}`)).toString('base64')
     for (let i = 0; i < Math.max(row.pushes.length, row.pulls.length); i++) {
