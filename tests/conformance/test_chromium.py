@@ -18,7 +18,6 @@ from vidtok_runtime.tools.demo import synthetic_frame
 
 pytestmark = needs_chromium
 BUNDLES = ("tiny-fsq-32768", "tiny-kl-16chn")
-rare = pytest.mark.slow  # a browser of its own, 6 to 18 seconds
 
 
 class Computed(NamedTuple):
@@ -59,7 +58,7 @@ def test_the_kit_in_the_page(case: Case, computed: Computed) -> None:
         case.check_video(np.fromfile(folder / f"{name}.f32", "<f4").reshape(*case.size, 3))
 
 
-@pytest.mark.parametrize("bundle", [BUNDLES[0], pytest.param(BUNDLES[1], marks=rare)])
+@pytest.mark.parametrize("bundle", [BUNDLES[0], pytest.param(BUNDLES[1], marks=pytest.mark.slow)])
 def test_pictures_become_the_tokens_that_python_makes(address: str, tmp_path: Path, bundle: str) -> None:
     frames = np.stack([synthetic_frame(4 * i, 64, 93) for i in range(11)])
     for i, picture in enumerate(frames):
@@ -81,7 +80,7 @@ def test_pictures_become_the_tokens_that_python_makes(address: str, tmp_path: Pa
     assert said["figures"]["Token file"] == f"{size:,} bytes"
 
 
-@rare
+@pytest.mark.slow
 def test_camera_and_test_clip(address: str, tmp_path: Path) -> None:
     fields = {"bundle": BUNDLES[0], "short": 64, "frames": 6, "fps": 60}
     _, found = convert(address, tmp_path, fields, "camera")
@@ -105,7 +104,7 @@ def test_large_frames_are_computed_in_tiles(address: str, tmp_path: Path) -> Non
     assert abs(float(said["figures"]["PSNR"].split()[0]) - quality.psnr) < 0.05
 
 
-@rare
+@pytest.mark.slow
 def test_keyboard_alone_on_a_phone(address: str, tmp_path: Path) -> None:
     found = drive("keyboard.mjs", address, tmp_path)
     assert found == {"last": "9 of 9", "before": "8 of 9", "wide": 360}
