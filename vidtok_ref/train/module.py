@@ -11,7 +11,6 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-import torch._inductor.config as inductor
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -80,8 +79,9 @@ class Training(L.LightningModule):
             recompute_blocks(model)
         if recipe.model.compile:
             # With vectors of 512 bits, torch 2.13 gives NaN for attention over 64 channels in bfloat16.
-            inductor.cpp.simdlen = 256
-            model.features, model.decode = torch.compile(model.features), torch.compile(model.decode)  # type: ignore[method-assign]
+            narrow: dict[str, Any] = {"cpp.simdlen": 256}
+            model.features = torch.compile(model.features, options=narrow)  # type: ignore[method-assign]
+            model.decode = torch.compile(model.decode, options=narrow)  # type: ignore[method-assign]
         self.objective = Objective(recipe.loss, perceptual)
         self.usage = None
         if recipe.loss.usage and not self.frozen:
