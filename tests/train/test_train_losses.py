@@ -10,7 +10,7 @@ import torch
 
 from vidtok_ref.regularizers.channel import FiniteScalarQuantizer
 from vidtok_ref.train.gan import Discriminator, adaptive_weight, hinge, lecam, non_saturating
-from vidtok_ref.train.losses import Objective, entropy_weight, log_error
+from vidtok_ref.train.losses import Objective, entropy_weight, gradient_error, log_error, texture_error
 from vidtok_ref.train.recipe import GanPart, LossPart
 from vidtok_ref.train.usage import MEMORY, UsageLoss
 
@@ -29,6 +29,26 @@ def test_reconstruction_terms_by_hand() -> None:
     total = Objective(part, Brightness()).likelihood(terms, video)
     assert total.item() == pytest.approx(0.3 + 2 * 0.13 + 3 * 0.3 + 0.5 * terms["psnr"].item(), rel=1e-5)
     assert log_error(torch.zeros(1, 3)).item() == pytest.approx(-60)
+
+
+def test_gradients_by_hand() -> None:
+    ramp = 0.1 * torch.arange(8.0).expand(1, 3, 2, 8, 8)
+    assert gradient_error(ramp).item() == pytest.approx((0.1 + 0.2 + 0.4) / 6)
+    assert gradient_error(ramp.transpose(-1, -2) + 0.3).item() == pytest.approx((0.1 + 0.2 + 0.4) / 6)
+    fine = 0.1 * (torch.arange(8.0) % 2).expand(1, 3, 2, 8, 8)  # gone at half the resolution
+    assert gradient_error(fine).item() == pytest.approx(0.1 / 6)
+    objective = Objective(LossPart(l1=0, gradient=2))
+    terms = objective.reconstruction(torch.zeros_like(ramp), ramp)
+    assert list(terms) == ["gradient"]
+    assert objective.likelihood(terms, ramp).item() == pytest.approx(2 * 0.7 / 6)
+
+
+def test_texture_by_hand() -> None:
+    stripes = 0.1 * (torch.arange(16.0) % 2).expand(1, 3, 2, 16, 16)
+    assert texture_error(stripes, stripes.roll(1, -1)).item() == pytest.approx(0, abs=1e-6)  # as much, one pixel on
+    assert texture_error(stripes, torch.zeros_like(stripes)).item() == pytest.approx(0.1 / 6)
+    terms = Objective(LossPart(l1=0, texture=3)).reconstruction(torch.zeros_like(stripes), stripes)
+    assert {name: term.item() for name, term in terms.items()} == {"texture": pytest.approx(0.1 / 6)}
 
 
 class Brightness(torch.nn.Module):

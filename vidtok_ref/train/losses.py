@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidtok_ref.train.recipe import LossPart
 
 _PSNR_FLOOR = 1e-6  # mean square error below which more accuracy is not rewarded: 66 dB
+_SCALES = 3  # of which the gradient is compared: as it is, at half and at a quarter of the resolution
+_WINDOW = 4  # pixels of a scale in which the amount of texture is compared
 
 
 def frames_of(video: Tensor) -> Tensor:
@@ -26,6 +29,29 @@ def entropy_weight(part: LossPart, step: int) -> float:
 def log_error(error: Tensor) -> Tensor:
     """`10 log10` of the mean square error of each clip `N ...`, averaged over the clips: minus mean PSNR, shifted."""
     return 10 * torch.log10(error.square().flatten(1).mean(1) + _PSNR_FLOOR).mean()
+
+
+def _gradients(video: Tensor) -> list[Tensor]:
+    """Those along rows and columns of frames `N C T H W`, at each scale."""
+    frames, gradients = frames_of(video), []
+    for scale in range(_SCALES):
+        frames = F.avg_pool2d(frames, 2) if scale else frames
+        gradients += [frames.diff(dim=-1), frames.diff(dim=-2)]
+    return gradients
+
+
+def gradient_error(error: Tensor) -> Tensor:
+    """Mean absolute gradient over rows, columns and three scales of `error` `N C T H W`: blur is dear, a shift free."""
+    return torch.stack([gradient.abs().mean() for gradient in _gradients(error)]).mean()
+
+
+def texture_error(recon: Tensor, video: Tensor) -> Tensor:
+    """Mean difference of how much there is of gradients in windows of 4x4, over rows, columns and three scales.
+
+    Detail counts by its amount, wherever in a window it is, so that what cannot be known exactly is not left out.
+    """
+    amounts = [[F.avg_pool2d(g.abs(), _WINDOW, ceil_mode=True) for g in _gradients(x)] for x in (recon, video)]
+    return torch.stack([(a - b).abs().mean() for a, b in zip(*amounts, strict=True)]).mean()
 
 
 class Objective(nn.Module):
@@ -53,6 +79,10 @@ class Objective(nn.Module):
         if part.perceptual:
             assert perceptual is not None
             terms["perceptual"] = perceptual(frames_of(recon), frames_of(video)).mean()
+        if part.gradient:
+            terms["gradient"] = gradient_error(error)
+        if part.texture:
+            terms["texture"] = texture_error(recon, video)
         if part.psnr:
             terms["psnr"] = log_error(error)
         return terms
@@ -60,11 +90,10 @@ class Objective(nn.Module):
     def likelihood(self, terms: Mapping[str, Tensor], video: Tensor) -> Tensor:
         """Reconstruction terms weighted and, with a learned log-variance s, as `terms / exp(s) + s`."""
         part = self.part
-        weights = {"l1": part.l1, "l2": part.l2, "perceptual": part.perceptual}
         total = torch.zeros((), device=video.device)
-        for name, weight in weights.items():
+        for name in ("l1", "l2", "perceptual", "gradient", "texture"):
             if name in terms:
-                total = total + weight * terms[name]
+                total = total + getattr(part, name) * terms[name]
         if self.log_variance is not None:
             total = total * torch.exp(-self.log_variance) + self.log_variance
         if part.per == "frame":

@@ -79,6 +79,8 @@ class LossPart:
     l2: float = 0.0
     perceptual: float = 0.0  # LPIPS
     lpips_weights: str = ""  # a local file, where the usual places have none
+    gradient: float = 0.0  # of the pictures' gradients at three scales: needs no weights, as LPIPS does
+    texture: float = 0.0  # of how much there is of gradients in small windows: detail need not be where it was
     psnr: float = 0.0  # of 10 log10(mean square error), averaged over clips: what mean PSNR measures
     log_variance: bool = False  # learn one scalar s: reconstruction terms become `terms / exp(s) + s`
     # What the reconstruction terms and KL are counted per: a number of the video, or a frame (numbers of a frame

@@ -18,8 +18,9 @@ from vidtok_ref.train.resume import LAST
 from vidtok_ref.train.validate import psnr, reconstruct, write_pictures
 
 COLUMNS = (
-    *("step", "loss", "l1", "l2", "perceptual", "psnr", "kl", "entropy", "entropy_weight", "commitment", "usage"),
-    *("log_variance", "generator", "adaptive_weight", "discriminator", "lecam"),
+    *("step", "loss", "l1", "l2", "perceptual", "gradient", "texture", "psnr", "log_variance"),
+    *("kl", "entropy", "entropy_weight", "commitment", "usage"),
+    *("generator", "adaptive_weight", "discriminator", "lecam"),
     *("learning_rate", "gradient_norm", "seconds_a_step", "held_out_psnr", "best_psnr"),
 )
 
