@@ -229,11 +229,13 @@ def header() -> None:
     def table(numbers: dict[str, int]) -> str:
         return ", ".join(f'{{"{name}", {number}}}' for name, number in numbers.items())
 
+    names = ", ".join(f'"{name}"' for name in sorted(predict.GROWING))
     click.echo(
         f"""// Written by `python scripts/memory.py header`; vidtok_runtime/memory/predict.py explains the numbers.
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -247,6 +249,7 @@ inline const std::map<std::pair<std::string, std::string>, Costs> costs{{  // by
 {costs}}};
 inline const std::string unmeasured_engine = "{engine}";
 constexpr double unmeasured_times = {times};
+inline const std::set<std::string> growing{{{names}}};
 inline const std::map<std::string, double> pixel_copies{{{table(predict.PIXEL_COPIES)}}};
 inline const std::map<std::string, double> command_mib{{{table(predict.COMMAND)}}};
 constexpr double read_bytes = {predict.READ}, write_bytes = {predict.WRITE}, write_frame_bytes = {predict.WRITE_FRAME};

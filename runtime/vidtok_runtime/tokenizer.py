@@ -35,7 +35,7 @@ from vidtok_runtime.streaming.graph_calls import Calls
 from vidtok_runtime.streaming.groups import DecoderGroups, EncoderGroups
 from vidtok_runtime.streaming.posterior import LatentForm, Posterior
 from vidtok_runtime.streaming.stream import DecoderStream, EncoderStream
-from vidtok_runtime.streaming.tiled_graph import in_tiles
+from vidtok_runtime.streaming.tiled_graph import sparing
 from vidtok_runtime.tokens.tokens import TokenInfo, Tokens
 
 # Of the process, since a lock of its own would keep a Tokenizer from being pickled.
@@ -397,7 +397,9 @@ class Tokenizer:
         calls, group = shortened(stream, chain.role, plan.chunk), stream.group_length(chain.role)
         if chain.role == "decoder":
             calls = replace(calls, drop=stream.dropped(frames))
-        return Calls(in_tiles(chain, plan.tiles[chain.role], stream.spatial_multiple), calls, group, beside)
+        if plan.sparing:
+            chain = sparing(chain, plan.tiles[chain.role], stream.spatial_multiple)
+        return Calls(chain, calls, group, beside)
 
     @contextlib.contextmanager
     def _alone(self, role: str) -> Iterator[None]:

@@ -62,7 +62,7 @@ def plan_of(bundle: Path, provider: str, limit: int, role: str, height: int, wid
         for name, tilings in plan.tiles.items()
     ]
     text = said.getvalue().removeprefix("vidtok: ").strip()
-    return f"{plan.peak} bytes, chunk {plan.chunk}{''.join(tiles)}; {text}"
+    return f"{plan.peak} bytes, chunk {plan.chunk}{', sparing' * plan.sparing}{''.join(tiles)}; {text}"
 
 
 @pytest.fixture(scope="module")

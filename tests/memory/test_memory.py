@@ -86,6 +86,8 @@ def test_shorter_calls_come_before_tiles(provider: str, role: str) -> None:
     assert computed == sorted(computed)
     assert computed[0] == len(chains[role]) * 90 * 160 < computed[-1]
     assert all(chunk == 1 or not plan.in_tiles for chunk, plan in zip(chunks, plans, strict=True))
+    for plan in plans:  # an arena that grows by doubling is given back as soon as calls cannot be shorter
+        assert plan.sparing == (plan.in_tiles or (plan.chunk == 1 and provider == "cpu"))
 
 
 def test_what_runs_at_the_same_time_is_counted_together() -> None:

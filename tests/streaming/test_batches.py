@@ -83,7 +83,7 @@ def test_tiles() -> None:
     """A limit of memory counts all clips of a call."""
     videos = clips(4, 5, 128, 128)
     roomy = Tokenizer("tiny-fsq-32768", "cpu", threads=1)
-    tight = Tokenizer("tiny-fsq-32768", "cpu", threads=1, max_memory="245MB")
+    tight = Tokenizer("tiny-fsq-32768", "cpu", threads=1, max_memory="250MB")
     assert tight.plan("encoder", 128, 128, clips=4).in_tiles
     assert not tight.plan("encoder", 128, 128).in_tiles
     for ours, theirs in zip(tight.encode_batch(videos), roomy.encode_batch(videos), strict=True):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from vidtok_runtime.bundle.graph_entry import GraphEntry, Port, State
 from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.engines.stateful import StatefulGraph
-from vidtok_runtime.streaming.tiled_graph import TiledGraph, in_tiles, margin_of
+from vidtok_runtime.streaming.tiled_graph import TiledGraph, margin_of, sparing
 from vidtok_runtime.streaming.tiles import ALIGNED, Axis, Tiling, cuts, grids
 
 S = 4  # pixels a latent of the graphs below
@@ -187,12 +187,10 @@ def test_graphs_are_cut_each_in_its_own_tiles() -> None:
     encoder, decoder = Numbers("encoder"), Numbers("decoder")
     clip = np.random.default_rng(0).integers(0, 251, (1, 1, 4, 24 * S, 20 * S)).astype(np.float32)
     frame = Tiling.whole(24, 20)
-    chain = GraphChain([whole(encoder), whole(decoder)], {})
-    assert in_tiles(chain, [frame, frame], S) is chain
-    (expected,) = chain.step(clip).values()
+    (expected,) = GraphChain([whole(encoder), whole(decoder)], {}).step(clip).values()
     cut = Tiling(Axis(24, 12, 2), Axis(20, 12, 2))
-    for tilings in ([frame, cut], [cut, frame], [cut, Tiling(Axis(24, 10, 2), Axis(20, 20, 2))]):
-        tiled = in_tiles(GraphChain([whole(encoder), whole(decoder)], {}), tilings, S)
+    for tilings in ([frame, frame], [frame, cut], [cut, frame], [cut, Tiling(Axis(24, 10, 2), Axis(20, 20, 2))]):
+        tiled = sparing(GraphChain([whole(encoder), whole(decoder)], {}), tilings, S)
         assert [isinstance(graph, TiledGraph) for graph in tiled.graphs] == [t.count > 1 for t in tilings]
         assert all(getattr(graph, "sparing", True) for graph in tiled.graphs)
         encoder.sizes.clear(), decoder.sizes.clear()

@@ -59,7 +59,7 @@ Clip run(bool encodes, const vidtok::detail::Tiling& tiling, const Clip& clip, c
     vidtok::StatefulChain chain({whole_numbers::graph(encodes)}, flags, whole_numbers::pixels);
     Clip out;
     for (int i = 0; i < streams; ++i) {  // nothing may be left of the stream before
-        chain.restart({tiling});
+        chain.restart({tiling}, true);
         std::deque<vidtok::Step> waiting(clip.begin(), clip.end());
         for (const std::size_t size : calls) {
             for (vidtok::Step& step : chain.run(waiting, size, false)) out.push_back(std::move(step));

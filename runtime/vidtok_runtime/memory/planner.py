@@ -12,7 +12,7 @@ from typing import NamedTuple
 from vidtok_runtime.bundle.graph_entry import GraphEntry
 from vidtok_runtime.bundle.manifest import Manifest, sizes_of_graphs
 from vidtok_runtime.errors import InputError
-from vidtok_runtime.memory.predict import Counts, costs_of, format_memory, is_measured, predict
+from vidtok_runtime.memory.predict import GROWING, Counts, costs_of, format_memory, is_measured, predict
 from vidtok_runtime.streaming.tiled_graph import margin_of
 from vidtok_runtime.streaming.tiles import Tiling, grids
 
@@ -21,18 +21,25 @@ from vidtok_runtime.streaming.tiles import Tiling, grids
 class CallPlan:
     """How to cut a stream: latents a graph call, tiles of each role's graphs, bytes at the peak (None: not predicted).
 
-    held: those of the peak that streams keep between two calls.
+    held: those of the peak that streams keep between two calls. growing: calls are as short as they can be, on an
+    engine that would take more than they need.
     """
 
     chunk: int
     tiles: dict[str, tuple[Tiling, ...]]
     peak: int | None = None
     held: int = 0
+    growing: bool = False
 
     @property
     def in_tiles(self) -> bool:
         """Whether any frames are cut."""
         return any(tiling.count > 1 for tilings in self.tiles.values() for tiling in tilings)
+
+    @property
+    def sparing(self) -> bool:
+        """Whether graphs keep nothing that would only make the next call faster."""
+        return self.in_tiles or self.growing
 
 
 class _Choice(NamedTuple):
@@ -132,7 +139,8 @@ class Planner:
     def _plan(self, chunk: int, chosen: Mapping[str, _Choice]) -> tuple[int, CallPlan]:
         peak = predict(self.provider, {role: one.counts for role, one in chosen.items()})
         tiles = {role: one.tilings for role, one in chosen.items()}
-        return peak, CallPlan(chunk, tiles, peak, sum(one.counts.held for one in chosen.values()))
+        growing = self.provider in GROWING and chunk == self.chunks[0] < self.chunks[-1]
+        return peak, CallPlan(chunk, tiles, peak, sum(one.counts.held for one in chosen.values()), growing)
 
     def _choices(self, role: str, height: int, width: int) -> Iterator[_Choice]:
         """From whole frames on, each time with smaller tiles of a graph: where they save most for what they compute."""

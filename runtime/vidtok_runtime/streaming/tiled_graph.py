@@ -28,19 +28,17 @@ def margin_of(graph: GraphEntry, multiple: int) -> int | None:
     return -(-graph.receptive_field // multiple)
 
 
-def in_tiles(chain: GraphChain, tilings: Sequence[Tiling], multiple: int) -> GraphChain:
-    """The chain with its graphs in tiles, each in its own, if there are several; `multiple` pixels a latent.
+def sparing(chain: GraphChain, tilings: Sequence[Tiling], multiple: int) -> GraphChain:
+    """The chain for where memory is short: its graphs keep none from call to call but their states.
 
-    A graph runs over the whole frame before the next one does. Memory is short then: those that run in whole frames
-    keep none from call to call but their states.
+    Each runs in tiles of its own, where there are several, over the whole frame before the next one does; `multiple`
+    pixels a latent.
     """
-    if all(tiling.count == 1 for tiling in tilings):
-        return chain
     graphs: list[GraphStream] = []
     for graph, tiling in zip(chain.graphs, tilings, strict=True):
         assert isinstance(graph, StatefulGraph)
-        graph.sparing = tiling.count == 1
-        graphs.append(graph if graph.sparing else TiledGraph(graph, tiling, multiple))
+        graph.sparing = True
+        graphs.append(graph if tiling.count == 1 else TiledGraph(graph, tiling, multiple))
     return chain.with_graphs(graphs)
 
 

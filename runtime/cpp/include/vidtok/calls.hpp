@@ -10,10 +10,10 @@ namespace vidtok {
 class Calls {
 public:
     /// drop: steps to throw away at the start of what comes out; none: not known yet, and nothing runs until it is.
-    Calls(std::shared_ptr<StatefulChain> chain, CallSpec spec, std::vector<detail::Tiling> tilings,
+    Calls(std::shared_ptr<StatefulChain> chain, const StreamSpec& spec, const CallPlan& plan,
           std::optional<std::size_t> drop)
-        : chain_(std::move(chain)), spec_(std::move(spec)), drop_(drop) {
-        chain_->restart(std::move(tilings));
+        : chain_(std::move(chain)), spec_(detail::shortened(spec, chain_->role(), plan.chunk)), drop_(drop) {
+        chain_->restart(plan.tilings(chain_->role()), plan.sparing);
     }
 
     // Not copied: two would share the state of the graphs.
@@ -76,9 +76,7 @@ struct StreamSource {
 
     /// The calls of a stream of frames of a size in pixels, edges padded; throws InputError, as plans do.
     Calls calls(std::size_t height, std::size_t width, std::optional<std::size_t> drop) const {
-        const std::string& role = chain->role();
-        const CallPlan plan = plans->plan(role, *spec, height, width);
-        return Calls(chain, detail::shortened(*spec, role, plan.chunk), plan.tilings(role), drop);
+        return Calls(chain, *spec, plans->plan(chain->role(), *spec, height, width), drop);
     }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -19,11 +20,12 @@ inline const std::map<std::pair<std::string, std::string>, Costs> costs{  // by 
 };
 inline const std::string unmeasured_engine = "cpu";
 constexpr double unmeasured_times = 1.5;
+inline const std::set<std::string> growing{"cpu"};
 inline const std::map<std::string, double> pixel_copies{{"encoder", 3}, {"decoder", 2}};
 inline const std::map<std::string, double> command_mib{{"cpu", 40}, {"openvino", 60}};
 constexpr double read_bytes = 70, write_bytes = 25, write_frame_bytes = 3.5;
 constexpr double writers_a_core = 1.5;
 constexpr double max_ahead = 40, min_ahead = 10, pixels_ahead = 40000000;
-constexpr double in_hand = 0.1, doubling = 0.1;
+constexpr double in_hand = 0.1, doubling = 0.12;
 
 }  // namespace vidtok::detail

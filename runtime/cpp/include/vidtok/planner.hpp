@@ -15,12 +15,13 @@ struct RoleTiles {
 };
 
 /// How to cut a stream: latents a graph call at most, tiles of each role's graphs, bytes at the peak (none: not
-/// predicted) and one line about it for people.
+/// predicted), one line about it for people, and whether graphs keep nothing that would only make the next call faster.
 struct CallPlan {
     std::size_t chunk = 1;
     std::vector<RoleTiles> tiles;
     std::optional<double> peak;
     std::string text;
+    bool sparing = false;
 
     /// Of one of its roles.
     const std::vector<detail::Tiling>& tilings(const std::string& role) const {
@@ -172,8 +173,10 @@ private:
     CallPlan plan_of(std::size_t chunk, const std::vector<const Choice*>& chosen) const {
         CallPlan plan;
         plan.chunk = chunk;
+        plan.sparing = growing.count(provider_) && chunk == chunks_.step && chunk < chunks_.longest;
         std::vector<RoleCounts> streams;
         for (std::size_t i = 0; i < roles_.size(); ++i) {
+            plan.sparing = plan.sparing || is_cut(chosen[i]->tilings);
             plan.tiles.push_back({roles_[i].name, chosen[i]->tilings});
             streams.push_back({roles_[i].name, chosen[i]->counts});
         }

@@ -62,6 +62,7 @@ public:
                                                      ? Tiling{cut(rows, most, *margin), cut(columns, most, *margin)}
                                                      : Tiling::whole(rows, columns));
         }
+        plan.sparing = is_cut(plan.tiles.front().tilings);
         return plan;
     }
 

@@ -32,10 +32,11 @@ public:
 
     const std::string& role() const { return graphs_.front()->entry().role; }
 
-    /// The next call begins a new stream, whose frames each graph cuts so.
-    void restart(std::vector<detail::Tiling> tilings) {
+    /// The next call begins a new stream, whose frames each graph cuts so; sparing: as `CallPlan` has it.
+    void restart(std::vector<detail::Tiling> tilings, bool sparing) {
         calls_ = 0;
         tilings_ = std::move(tilings);
+        sparing_ = sparing;
     }
 
     /// Run one call with the first `count` of these steps, which it takes out; flush: it comes after the end of the
@@ -49,8 +50,7 @@ public:
                                 ? sizes_of(axes, {1, one.channels, count, one.height, one.width})
                                 : sizes_of(axes, {1, count, one.height, one.width});
         if (calls_++ == 0) {
-            const bool sparing = detail::is_cut(tilings_);
-            for (std::size_t i = 0; i < graphs_.size(); ++i) graphs_[i]->start(sizes, tilings_[i], sparing);
+            for (std::size_t i = 0; i < graphs_.size(); ++i) graphs_[i]->start(sizes, tilings_[i], sparing_);
         }
         const std::set<std::string> true_flags = flags_of_call(flush);
         Tensor result;
@@ -110,6 +110,7 @@ private:
     std::vector<std::unique_ptr<detail::Graph>> graphs_;
     std::map<std::string, std::set<std::string>> flags_;
     std::vector<detail::Tiling> tilings_;
+    bool sparing_ = false;
     std::size_t calls_ = 0;
 };
 
