@@ -191,7 +191,7 @@ def fit(rows: Path) -> None:
             if counts.peak(replace(now, loading=0)) < counts.peak(now):
                 continue  # reading the graphs took most
             own = [[0.0, 0.0], [0.0, 0.0]]
-            own[ROLES.index(row["role"])] = list(counts.largest(now))
+            own[ROLES.index(row["role"])] = list(counts.running(now))
             table.append([MIB, sum(counts.weights), *own[0], *own[1]])
             known.append(counts.beside)
             peaks.append(row["peak"])
@@ -255,7 +255,7 @@ inline const std::map<std::string, double> command_mib{{{table(predict.COMMAND)}
 constexpr double read_bytes = {predict.READ}, write_bytes = {predict.WRITE}, write_frame_bytes = {predict.WRITE_FRAME};
 constexpr double writers_a_core = {predict.WRITERS_A_CORE};
 constexpr double max_ahead = {look_ahead.USUAL}, min_ahead = {look_ahead.LEAST}, pixels_ahead = {look_ahead.PIXELS};
-constexpr double in_hand = {predict.IN_HAND}, doubling = {predict.DOUBLING};
+constexpr double in_hand = {predict.IN_HAND}, doubling = {predict.DOUBLING}, kept = {predict.KEPT};
 
 }}  // namespace vidtok::detail"""
     )

@@ -73,14 +73,16 @@ GROWING = frozenset({"cpu"})
 IN_HAND = 0.1  # share by which what an engine takes may be more than predicted
 # Share by which the calls of tiles take more for each doubling of their number: of what one tile leaves, not all has a
 # size that the next, whose shape may be another, can use.
-DOUBLING = 0.12
+DOUBLING = 0.1
+# Share of what the calls of one part take that is still there while those of another run, though they gave it back.
+KEPT = 0.4
 
 
 class CallBytes(NamedTuple):
     """Of a graph's call, or of those for its tiles: of the widest activations and of the states."""
 
     widest: float
-    states: int
+    states: float
 
     def peak(self, costs: Costs) -> float:
         """What the engine takes."""
@@ -92,7 +94,7 @@ class Counts:
     """Bytes that a stream's peak is made of, before the costs; clip: to read or write the file.
 
     calls: of each graph. together: sums of those whose memory is there at the same time: of all graphs, as it is kept
-    from call to call; in tiles of those of one part, which gives it back before the other runs. beside: what numpy
+    from call to call; in tiles of those of one part, which gives most back before the other runs. beside: what numpy
     holds all the time: states that go into a call, those of frames that are cut, with the room beside them, what one
     graph hands to the next, and copies of pixels. held: of that between two calls, states and frames that wait.
     """
@@ -154,13 +156,14 @@ class Counts:
             held=held,
         )
 
-    def largest(self, costs: Costs) -> CallBytes:
-        """The calls that take most together, as one."""
-        return max(self.together, key=lambda call: call.peak(costs))
+    def running(self, costs: Costs) -> CallBytes:
+        """As one call, the calls that take most together and what others keep."""
+        most, *others = sorted(self.together, key=lambda call: call.peak(costs), reverse=True)
+        return CallBytes(*(top + KEPT * sum(rest) for top, *rest in zip(most, *others, strict=True)))
 
     def peak(self, costs: Costs) -> float:
         """Bytes beside those of the process."""
-        running = self.largest(costs).peak(costs) + self.beside
+        running = self.running(costs).peak(costs) + self.beside
         return costs.weights * sum(self.weights) + max(running, costs.loading * max(self.weights))
 
 

@@ -26,6 +26,6 @@ inline const std::map<std::string, double> command_mib{{"cpu", 40}, {"openvino",
 constexpr double read_bytes = 70, write_bytes = 25, write_frame_bytes = 3.5;
 constexpr double writers_a_core = 1.5;
 constexpr double max_ahead = 40, min_ahead = 10, pixels_ahead = 40000000;
-constexpr double in_hand = 0.1, doubling = 0.12;
+constexpr double in_hand = 0.1, doubling = 0.1, kept = 0.4;
 
 }  // namespace vidtok::detail

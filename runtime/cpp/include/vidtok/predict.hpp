@@ -186,13 +186,20 @@ struct Counts {
 
     /// Bytes beside those of the process.
     double peak(const Costs& costs) const {
-        double most = 0, sum = 0, largest = 0;
-        for (const auto& [part, bytes] : together) most = std::max(most, bytes.peak(costs));
+        CallBytes most, others;
+        for (const auto& [part, bytes] : together) {
+            const bool more = bytes.peak(costs) > most.peak(costs);
+            const CallBytes less = more ? std::exchange(most, bytes) : bytes;
+            others.widest += less.widest;
+            others.states += less.states;
+        }
+        const CallBytes running{most.widest + kept * others.widest, most.states + kept * others.states};
+        double sum = 0, largest = 0;
         for (const double size : weights) {
             sum += size;
             largest = std::max(largest, size);
         }
-        return costs.weights * sum + std::max(most + beside, costs.loading * largest);
+        return costs.weights * sum + std::max(running.peak(costs) + beside, costs.loading * largest);
     }
 };
 
