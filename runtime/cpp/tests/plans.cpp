@@ -37,7 +37,7 @@ std::string plan_of(const std::string& line) {
     const vidtok::detail::Planner planner(manifest, chains, provider, limit, vidtok::detail::chunks_of(spec, role));
     const vidtok::CallPlan plan = planner.choose(high / spec.spatial_multiple, wide / spec.spatial_multiple);
     const std::string peak = std::to_string(static_cast<std::size_t>(*plan.peak));
-    std::string text = peak + " bytes, chunk " + std::to_string(plan.chunk) + (plan.sparing ? ", sparing" : "");
+    std::string text = peak + " bytes, chunk " + std::to_string(plan.chunk) + (plan.sparing() ? ", sparing" : "");
     for (const auto& [name, tilings] : plan.tiles) {
         text += ", " + name;
         for (const Tiling& tiling : tilings) text += " " + text_of(tiling.rows) + " x " + text_of(tiling.columns);

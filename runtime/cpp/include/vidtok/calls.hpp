@@ -13,7 +13,7 @@ public:
     Calls(std::shared_ptr<StatefulChain> chain, const StreamSpec& spec, const CallPlan& plan,
           std::optional<std::size_t> drop)
         : chain_(std::move(chain)), spec_(detail::shortened(spec, chain_->role(), plan.chunk)), drop_(drop) {
-        chain_->restart(plan.tilings(chain_->role()), plan.sparing);
+        chain_->restart(plan.tilings(chain_->role()), plan.sparing());
     }
 
     // Not copied: two would share the state of the graphs.

@@ -15,13 +15,20 @@ struct RoleTiles {
 };
 
 /// How to cut a stream: latents a graph call at most, tiles of each role's graphs, bytes at the peak (none: not
-/// predicted), one line about it for people, and whether graphs keep nothing that would only make the next call faster.
+/// predicted) and one line about it for people; growing: calls are as short as they can be, on an engine that would take
+/// more than they need.
 struct CallPlan {
     std::size_t chunk = 1;
     std::vector<RoleTiles> tiles;
     std::optional<double> peak;
     std::string text;
-    bool sparing = false;
+    bool growing = false;
+
+    /// Whether graphs keep nothing that would only make the next call faster.
+    bool sparing() const {
+        return growing || std::any_of(tiles.begin(), tiles.end(),
+                                      [](const RoleTiles& r) { return detail::is_cut(r.tilings); });
+    }
 
     /// Of one of its roles.
     const std::vector<detail::Tiling>& tilings(const std::string& role) const {
@@ -173,10 +180,9 @@ private:
     CallPlan plan_of(std::size_t chunk, const std::vector<const Choice*>& chosen) const {
         CallPlan plan;
         plan.chunk = chunk;
-        plan.sparing = growing.count(provider_) && chunk == chunks_.step && chunk < chunks_.longest;
+        plan.growing = growing.count(provider_) && chunk == chunks_.step && chunk < chunks_.longest;
         std::vector<RoleCounts> streams;
         for (std::size_t i = 0; i < roles_.size(); ++i) {
-            plan.sparing = plan.sparing || is_cut(chosen[i]->tilings);
             plan.tiles.push_back({roles_[i].name, chosen[i]->tilings});
             streams.push_back({roles_[i].name, chosen[i]->counts});
         }

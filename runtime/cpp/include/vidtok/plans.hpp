@@ -62,7 +62,6 @@ public:
                                                      ? Tiling{cut(rows, most, *margin), cut(columns, most, *margin)}
                                                      : Tiling::whole(rows, columns));
         }
-        plan.sparing = is_cut(plan.tiles.front().tilings);
         return plan;
     }
 
