@@ -6,6 +6,7 @@ import copy
 import math
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from vidtok_ref import build
 from vidtok_ref.layers.blocks import TimeBlock
 from vidtok_ref.regularizers.base import Encoded
 from vidtok_ref.train.average import update_average
+from vidtok_ref.train.halves import convolve_halves
 from vidtok_ref.train.loader import to_tensor
 from vidtok_ref.train.module import sample_latent
 from vidtok_ref.train.optimizer import learning_rate, make_optimizer
@@ -84,6 +86,27 @@ def test_recomputed_blocks_give_equal_gradients(variant: str) -> None:
     assert runs == 2
     for (name, one), (_, other) in zip(plain.named_parameters(), lean.named_parameters(), strict=True):
         assert torch.equal(one.grad, other.grad), name  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("frames", [9, 8])
+@pytest.mark.parametrize(
+    ("variant", "overrides"),
+    [("kl-4chn", {}), ("kl-4chn-v1.1", {}), ("kl-4chn-noncausal", {}), ("kl-4chn", {"architecture": "3d"})],
+)
+def test_one_clip_in_halves_gives_the_same(variant: str, overrides: dict[str, str], frames: int) -> None:
+    whole = build(variant, **NARROW, **overrides).double()
+    halves = copy.deepcopy(whole)
+    convolve_halves(halves)
+    video = torch.linspace(-1, 1, 3 * frames * 256, dtype=torch.float64).reshape(1, 3, frames, 16, 16)
+    clips: list[int] = []
+    real, functional = torch.nn.functional.conv3d, "torch.nn.functional.conv3d"
+    with patch(functional, lambda x, *args, **kwargs: (clips.append(len(x)), real(x, *args, **kwargs))[1]):
+        for model in (whole, halves):
+            model(video)[0].square().mean().backward()
+    assert set(clips[: len(clips) // 2]) == {1}
+    assert clips[len(clips) // 2 :].count(2) > 4
+    for (name, one), (_, other) in zip(whole.named_parameters(), halves.named_parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_psnr_of_pixels() -> None:

@@ -23,6 +23,7 @@ from vidtok_ref.regularizers.kl import DiagonalGaussian
 from vidtok_ref.tokenizer import VideoTokenizer
 from vidtok_ref.train.average import update_average
 from vidtok_ref.train.gan import Discriminator, adaptive_weight, non_saturating
+from vidtok_ref.train.halves import convolve_halves
 from vidtok_ref.train.loader import Batch, Numbers, Samples, make_loader, to_tensor
 from vidtok_ref.train.losses import Objective, entropy_weight, frames_of
 from vidtok_ref.train.material import Material
@@ -75,6 +76,8 @@ class Training(L.LightningModule):
         if self.frozen:
             model.encoder.requires_grad_(False)
             model.regularization.requires_grad_(False).eval()
+        for network in (self.model, self.average):
+            convolve_halves(network)
         if recipe.model.gradient_checkpointing:
             recompute_blocks(model)
         if recipe.model.compile:
