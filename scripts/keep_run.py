@@ -23,7 +23,7 @@ def keep(run: Path, out: Path) -> None:
     """Write the average in the last checkpoint of the folder `run` as `.safetensors` that says which model it is."""
     checkpoint = RunCheckpoints().load_checkpoint(run / LAST)
     progress = checkpoint["progress"]
-    variant = family_of(find_variant(progress["recipe"]["model"]["variant"])).parse(progress["variant"])
+    variant = family_of(find_variant(progress["recipe"]["model"]["variant"])).config.from_dict(progress["variant"])
     average = {k.removeprefix(AVERAGE): t for k, t in checkpoint["state_dict"].items() if k.startswith(AVERAGE)}
     write_weights(build(variant, average), out, torch.float16, steps=str(progress["steps"]))
 

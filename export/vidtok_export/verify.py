@@ -72,7 +72,7 @@ def reference_of(manifest: Manifest, checkpoint: Path | None = None) -> VideoTok
     family = all_families().get(manifest.family)
     if family is None:
         raise ExportError(f"{manifest.folder} is of the family {manifest.family}, which this version does not know")
-    config = family.parse(manifest.raw["config"])
+    config = family.config.from_dict(manifest.raw["config"])
     seed = manifest.raw["weights"].get("seed")
     beside = sorted(manifest.folder.glob("*.safetensors"))
     if checkpoint is None and seed is None:

@@ -58,7 +58,7 @@ def test_wan(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     from make_vectors import random_weights
 
     bundle, weights = KIT / "wan-causal", tmp_path / "weights.safetensors"
-    config = all_families()["wan"].parse(json.loads((bundle / "manifest.json").read_text())["config"])
+    config = all_families()["wan"].config.from_dict(json.loads((bundle / "manifest.json").read_text())["config"])
     save_file(random_weights(config, 0), weights)
     compared(bundle, tmp_path, "--checkpoint", weights, "--clip", clip)
 

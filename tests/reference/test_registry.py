@@ -21,7 +21,7 @@ def test_families_are_the_folders() -> None:
     for name, config in VARIANTS.items():
         family = family_of(config)
         assert config.name == name
-        assert family.parse(config.to_dict()) == config
+        assert family.config.from_dict(config.to_dict()) == config
         assert isinstance(config.stream, StreamSpec)
         assert family.title
         assert family.licence

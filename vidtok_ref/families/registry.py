@@ -41,10 +41,6 @@ class Family:
     release_class: str | None = None
     release_library: str | None = None
 
-    def parse(self, data: Mapping[str, Any]) -> Any:
-        """The inverse of a configuration's `to_dict`; raises VariantError."""
-        return self.config.from_dict(data)
-
     def make(self, config: Any) -> VideoTokenizer:
         """A model with random weights."""
         made: VideoTokenizer = getattr(self._file("model"), self.model)(config)
@@ -68,7 +64,7 @@ class Family:
 
     def embedded(self, metadata: Mapping[str, str]) -> Any | None:
         """The configuration that a safetensors file of this family names; None where it is of none or another."""
-        return self.parse(json.loads(metadata["config"])) if metadata.get("family") == self.name else None
+        return self.config.from_dict(json.loads(metadata["config"])) if metadata.get("family") == self.name else None
 
     def check_file(self, path: Path, config: Any) -> None:
         """Raise WeightsError where a checkpoint's name says that it belongs to another configuration."""

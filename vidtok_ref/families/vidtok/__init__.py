@@ -37,7 +37,7 @@ class VidTokFamily(Family):
 
     def embedded(self, metadata: Mapping[str, str]) -> Variant | None:
         earlier = metadata.get("variant")  # files of the first edition, which knew one family
-        return super().embedded(metadata) if earlier is None else self.parse(json.loads(earlier))
+        return super().embedded(metadata) if earlier is None else self.config.from_dict(json.loads(earlier))
 
     def check_file(self, path: Path, config: Variant) -> None:
         """Versions 1.0 and 1.1 of a variant have the same tensors: only a released file name can tell them apart."""
