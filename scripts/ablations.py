@@ -98,7 +98,7 @@ def causes() -> dict[str, list[Recipe]]:
     return {
         "VQ": run("VQ, with"),
         "VQ, random start": run("VQ, with", model={"start": "random"}),
-        "VQ, 262144 codes": codes("VQ, with", levels=(262144,)),
+        "VQ, 32768 codes": codes("VQ, with", levels=(32768,)),
         "LFQ": run("LFQ, with"),
         "LFQ, random start": run("LFQ, with", model={"start": "random"}),
         "LFQ, half the learning rate": run("LFQ, with", optimizer={"learning_rate": 2.5e-4}),
@@ -106,11 +106,11 @@ def causes() -> dict[str, list[Recipe]]:
         "LFQ, entropy 0.02": run("LFQ, with", loss={"entropy": 0.02}),
         "LFQ, entropy 0.1": run("LFQ, with", loss={"entropy": 0.1}),
         "LFQ, usage 0.006 for entropy": run("LFQ, with", loss={"entropy": 0.0, "usage": 0.006}),
-        "LFQ, 262144 codes": codes("LFQ, with", z_channels=18, levels=(2,) * 18),
+        "LFQ, 32768 codes": codes("LFQ, with", z_channels=15, levels=(2,) * 15),
         "FSQ": run("FSQ, with"),
         "FSQ, usage 0.006 for entropy": run("FSQ, with", loss={"entropy": 0.0, "usage": 0.006}),
-        "FSQ, 262144 codes": [
-            replace(stage, model=replace(stage.model, variant="fsq-262144")) for stage in run("FSQ, with")
+        "FSQ, 32768 codes": [
+            replace(stage, model=replace(stage.model, variant="fsq-32768")) for stage in run("FSQ, with")
         ],
     }
 
