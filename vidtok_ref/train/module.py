@@ -81,10 +81,12 @@ class Training(L.LightningModule):
         if recipe.model.gradient_checkpointing:
             recompute_blocks(model)
         if recipe.model.compile:
+            # What an earlier stage compiled would count: for other shapes, and against the limit of recompilations.
+            torch.compiler.reset()
             # With vectors of 512 bits, torch 2.13 gives NaN for attention over 64 channels in bfloat16.
-            narrow: dict[str, Any] = {"cpp.simdlen": 256}
-            model.features = torch.compile(model.features, options=narrow)  # type: ignore[method-assign]
-            model.decode = torch.compile(model.decode, options=narrow)  # type: ignore[method-assign]
+            settings: dict[str, Any] = {"dynamic": False, "options": {"cpp.simdlen": 256}}
+            model.features = torch.compile(model.features, **settings)  # type: ignore[method-assign]
+            model.decode = torch.compile(model.decode, **settings)  # type: ignore[method-assign]
         self.objective = Objective(recipe.loss, perceptual)
         self.usage = None
         if recipe.loss.usage and not self.frozen:
