@@ -109,9 +109,7 @@ def causes() -> dict[str, list[Recipe]]:
         "LFQ, 32768 codes": codes("LFQ, with", z_channels=15, levels=(2,) * 15),
         "FSQ": run("FSQ, with"),
         "FSQ, usage 0.006 for entropy": run("FSQ, with", loss={"entropy": 0.0, "usage": 0.006}),
-        "FSQ, 32768 codes": [
-            replace(stage, model=replace(stage.model, variant="fsq-32768")) for stage in run("FSQ, with")
-        ],
+        "FSQ, 32768 codes": run("FSQ, with", model={"variant": "fsq-32768"}),
     }
 
 
