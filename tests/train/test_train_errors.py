@@ -81,18 +81,3 @@ def test_a_run_folder_that_cannot_be_made(clips: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
     assert "cannot be made: Not a directory; name another --run" in line
-
-
-@pytest.mark.slow
-def test_without_a_compiler_it_is_said_what_to_do(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "none"),))
-    monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
-    levels = ", ".join(f"{way} = [0]" for way in ("spatial_down", "temporal_down", "spatial_up", "temporal_up"))
-    one_level = ("ch_mult = [1, 1, 2, 2]", f"ch_mult = [1], {levels}")  # it is traced before the compiler is looked for
-    recipe = tiny(tmp_path, ("ema = 0.995", "compile = true"), one_level)
-    arguments = ["--data", str(clips), "--run", str(tmp_path / "run"), "--accelerator", "cpu"]
-    result = CliRunner().invoke(main, [str(recipe), *arguments])
-    assert result.exit_code == 1
-    (line,) = [text for text in result.stderr.splitlines() if "error" in text]
-    assert "needs a C++ compiler" in line
-    assert "set `compile = false`" in line

@@ -15,11 +15,14 @@ from training_runs import tiny_recipe
 
 from vidtok_ref import build
 from vidtok_ref.layers.blocks import TimeBlock
+from vidtok_ref.layers.conv import FrameConv2d, TimeConv1d, TimeConv3d
 from vidtok_ref.regularizers.base import Encoded
 from vidtok_ref.train.average import update_average
 from vidtok_ref.train.halves import convolve_halves
+from vidtok_ref.train.layout import ChannelsLast
 from vidtok_ref.train.loader import to_tensor
 from vidtok_ref.train.module import sample_latent
+from vidtok_ref.train.norms import widen_narrow_norms
 from vidtok_ref.train.optimizer import learning_rate, make_optimizer
 from vidtok_ref.train.recompute import recompute_blocks
 from vidtok_ref.train.validate import psnr
@@ -107,6 +110,38 @@ def test_one_clip_in_halves_gives_the_same(variant: str, overrides: dict[str, st
     assert clips[len(clips) // 2 :].count(2) > 4
     for (name, one), (_, other) in zip(whole.named_parameters(), halves.named_parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_narrow_norms_in_bf16_are_those_in_float32() -> None:
+    model = build("kl-4chn", **NARROW)
+    widened = copy.deepcopy(model)
+    widen_narrow_norms(widened)
+    for narrow in (m.get_submodule("encoder.down.0.block.0.norm1") for m in (model, widened)):
+        narrow.norm.weight.data = torch.linspace(0.5, 2, 4)
+    narrow, widened_narrow = (m.get_submodule("encoder.down.0.block.0.norm1") for m in (model, widened))
+    x = torch.linspace(-1, 3, 4 * 3 * 16).sin().reshape(1, 4, 3, 4, 4).bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        result = widened_narrow(x)
+    assert result.dtype == torch.bfloat16
+    result.float().square().sum().backward()
+    gain = widened_narrow.norm.weight.grad
+    exact = narrow(x.detach().float())
+    torch.testing.assert_close(result.float(), exact, rtol=2**-8, atol=1e-3)
+    exact.square().sum().backward()
+    torch.testing.assert_close(gain, narrow.norm.weight.grad, rtol=2**-7, atol=1e-3)
+
+
+@pytest.mark.parametrize("variant", ["kl-4chn", "kl-4chn-noncausal"])
+def test_frames_stay_channels_last(variant: str) -> None:
+    model = build(variant, **NARROW)
+    video = to_tensor(torch.zeros(2, 8 if "non" in variant else 9, 16, 16, 3, dtype=torch.uint8))
+    last: list[bool] = []  # of two clips: one goes to a loop of its own, channels first
+    for conv in (m for m in model.modules() if isinstance(m, TimeConv3d | FrameConv2d | TimeConv1d)):
+        conv.register_forward_hook(lambda _, __, y: last.append(y.is_contiguous(memory_format=torch.channels_last_3d)))
+    with ChannelsLast():
+        model(video)
+    assert len(last) > 20
+    assert all(last)
 
 
 def test_psnr_of_pixels() -> None:

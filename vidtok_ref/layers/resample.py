@@ -63,7 +63,7 @@ class SharpenedUp(nn.Module):
 
 def blend(mix_factor: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """AlphaBlender: `alpha * a + (1 - alpha) * b` with `alpha = sigmoid(mix_factor)`."""
-    alpha = torch.sigmoid(mix_factor)
+    alpha = torch.sigmoid(mix_factor).to(a.dtype)  # or the result of bfloat16 would be float32
     return alpha * a + (1 - alpha) * b
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ from vidtok_ref.tokenizer import VideoTokenizer
 from vidtok_ref.train.average import update_average
 from vidtok_ref.train.gan import Discriminator, adaptive_weight, non_saturating
 from vidtok_ref.train.halves import convolve_halves
+from vidtok_ref.train.layout import ChannelsLast
 from vidtok_ref.train.loader import Batch, Numbers, Samples, make_loader, to_tensor
 from vidtok_ref.train.losses import Objective, entropy_weight, frames_of
 from vidtok_ref.train.material import Material
+from vidtok_ref.train.norms import widen_narrow_norms
 from vidtok_ref.train.optimizer import learning_rate, make_optimizer
 from vidtok_ref.train.recipe import Recipe
 from vidtok_ref.train.recompute import recompute_blocks
@@ -34,7 +37,7 @@ from vidtok_ref.train.usage import UsageLoss
 
 # Of a recipe's settings, those besides [report] that may change when a run resumes: how long it is, what is advised
 # against divergence, and what changes the work but not its aim.
-_MAY_CHANGE = {"steps", "[optimizer] learning_rate", "[data] workers", "[model] compile"}
+_MAY_CHANGE = {"steps", "[optimizer] learning_rate", "[data] workers"}
 
 
 def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
@@ -78,15 +81,9 @@ class Training(L.LightningModule):
             model.regularization.requires_grad_(False).eval()
         for network in (self.model, self.average):
             convolve_halves(network)
+            widen_narrow_norms(network)
         if recipe.model.gradient_checkpointing:
             recompute_blocks(model)
-        if recipe.model.compile:
-            # What an earlier stage compiled would count: for other shapes, and against the limit of recompilations.
-            torch.compiler.reset()
-            # With vectors of 512 bits, torch 2.13 gives NaN for attention over 64 channels in bfloat16.
-            settings: dict[str, Any] = {"dynamic": False, "options": {"cpp.simdlen": 256}}
-            model.features = torch.compile(model.features, **settings)  # type: ignore[method-assign]
-            model.decode = torch.compile(model.decode, **settings)  # type: ignore[method-assign]
         self.objective = Objective(recipe.loss, perceptual)
         self.usage = None
         if recipe.loss.usage and not self.frozen:
@@ -120,6 +117,10 @@ class Training(L.LightningModule):
                 fixed.to(self.device)
 
     def training_step(self, batch: Batch, _: int) -> None:
+        with ChannelsLast() if self.device.type == "cpu" else nullcontext():
+            self._step(batch)
+
+    def _step(self, batch: Batch) -> None:
         recipe, step = self.recipe, self.steps_done
         optimizers = self.optimizers()
         optimizer, *others = optimizers if isinstance(optimizers, list) else [optimizers]

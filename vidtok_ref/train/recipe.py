@@ -29,7 +29,6 @@ class ModelPart:
     ema: float = 0.999  # decay of the average of the weights, which is what is validated and written
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     gradient_checkpointing: bool = False  # a third more work for a fraction of the memory
-    compile: bool = False  # minutes to start, then about 1.5 times as fast; needs a C++ compiler on the CPU
 
 
 @dataclass(frozen=True)
@@ -165,8 +164,6 @@ class Recipe:
             raise DataError(f"[data] fps must list rates of 0 or more, got {list(data.fps)}")
         if not (len(optimizer.betas) == len(self.gan.betas) == 2):
             raise DataError("[optimizer] and [gan] betas are two numbers")
-        if self.model.compile and self.gan.weight:
-            raise DataError("[model] compile does not go with [gan]: its adaptive weight would run everything thrice")
 
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}

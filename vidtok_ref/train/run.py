@@ -11,10 +11,9 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
-from torch._inductor.exc import InductorError
 from tqdm import tqdm
 
-from vidtok_ref.errors import DataError, MissingError
+from vidtok_ref.errors import DataError
 from vidtok_ref.families import find_variant
 from vidtok_ref.families.build import build
 from vidtok_ref.train.first_weights import first_model
@@ -98,7 +97,7 @@ def train(
     be from before they took effect.
 
     data: folder or CSV list. Returns the best held-out PSNR in dB. Raises DataError, WeightsError, OutputError;
-    DivergedError when a gradient is not finite; MissingError without the compiler that `compile` needs.
+    DivergedError when a gradient is not finite.
     """
     if recipe.data.batch % (devices * nodes):
         raise DataError(f"[data] batch {recipe.data.batch} cannot be shared evenly by {devices * nodes} processes")
@@ -123,14 +122,7 @@ def train(
             videos, images, held = len(material.videos), len(material.images), len(material.held_out)
             tqdm.write(f"{videos} clips, {images} photographs, {held} held out")
         module = Training(recipe, model, material, perceptual, last)
-        try:
-            trainer.fit(module, ckpt_path=last if resumes else None, weights_only=True)
-        except InductorError as error:
-            reason = str(error.inner_exception).strip().splitlines()[0]
-            raise MissingError(
-                f"[model] compile failed: {reason}; on a CPU it needs a C++ compiler: install one, or set "
-                "`compile = false` in the recipe"
-            ) from error
+        trainer.fit(module, ckpt_path=last if resumes else None, weights_only=True)
         trainer.strategy.barrier()  # what the first process wrote is there for all
     return module.best
 
