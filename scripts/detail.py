@@ -1,7 +1,7 @@
 """What bundles keep of fine detail: PSNR, SSIM, gradients, and pictures to judge by eye.
 
-python scripts/detail.py CLIPS PICTURE.png BUNDLE ...              (a row a clip: the original, then each bundle)
-python scripts/detail.py CLIPS PICTURE.png BUNDLE ... --shuffle 7  (each row in its own order; PICTURE.txt tells it)
+python scripts/detail.py CLIPS PICTURE.png BUNDLE ...              (two clips a row: the original, then each bundle)
+python scripts/detail.py CLIPS PICTURE.png BUNDLE ... --shuffle 7  (each clip in its own order; PICTURE.txt tells it)
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def enlarged(frame: Pixels) -> Pixels:
 @click.argument("clips", type=click.Path(exists=True, path_type=Path))
 @click.argument("picture", type=click.Path(path_type=Path))
 @click.argument("bundles", nargs=-1, required=True)
-@click.option("--shuffle", type=int, help="Seed of the order in each row.")
+@click.option("--shuffle", type=int, help="Seed of the order for each clip.")
 def main(clips: Path, picture: Path, bundles: tuple[str, ...], shuffle: int | None) -> None:
     """Measure, draw and print a table."""
     excerpts = [Excerpt(path, PROTOCOL) for path in files_in(clips)]
@@ -88,7 +88,10 @@ def main(clips: Path, picture: Path, bundles: tuple[str, ...], shuffle: int | No
         cells = [frames[len(frames) // 2], *(results[column][number].middle for column in columns)]
         lines.append(np.concatenate([enlarged(cell) for cell in cells], axis=1))
         legend.append(" ".join([excerpt.path.stem, *(models[column].name for column in columns)]))
-    drawn = cv2.cvtColor(np.concatenate(lines), cv2.COLOR_RGB2BGR)
+    if len(lines) % 2:
+        lines.append(np.zeros_like(lines[0]))
+    pairs = [np.concatenate(pair, axis=1) for pair in zip(lines[::2], lines[1::2], strict=True)]
+    drawn = cv2.cvtColor(np.concatenate(pairs), cv2.COLOR_RGB2BGR)
     PartFile(picture, force=True).write_whole(cv2.imencode(picture.suffix, drawn)[1].tobytes())
     if shuffle is not None:
         PartFile(picture.with_suffix(".txt"), force=True).write_whole("\n".join(legend).encode())
