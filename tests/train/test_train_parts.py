@@ -116,12 +116,18 @@ def test_narrow_norms_in_bf16_are_those_in_float32() -> None:
     model = build("kl-4chn", **NARROW)
     widened = copy.deepcopy(model)
     widen_narrow_norms(widened)
-    for narrow in (m.get_submodule("encoder.down.0.block.0.norm1") for m in (model, widened)):
-        narrow.norm.weight.data = torch.linspace(0.5, 2, 4)
     narrow, widened_narrow = (m.get_submodule("encoder.down.0.block.0.norm1") for m in (model, widened))
+    for norm in (narrow, widened_narrow):
+        norm.norm.weight.data = torch.linspace(0.5, 2, 4)
     x = torch.linspace(-1, 3, 4 * 3 * 16).sin().reshape(1, 4, 3, 4, 4).bfloat16().requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16):
+    seen: list[torch.dtype] = []
+    real, functional = torch.nn.functional.layer_norm, "torch.nn.functional.layer_norm"
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        patch(functional, lambda x, *args, **kwargs: (seen.append(x.dtype), real(x, *args, **kwargs))[1]),
+    ):
         result = widened_narrow(x)
+    assert seen == [torch.float32]
     assert result.dtype == torch.bfloat16
     result.float().square().sum().backward()
     gain = widened_narrow.norm.weight.grad

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidtok_ref.layers.norm import LayerNorm
@@ -19,12 +18,11 @@ def widen_narrow_norms(model: nn.Module) -> None:
     """
     for module in model.modules():
         if isinstance(module, LayerNorm) and module.norm.normalized_shape[0] < 16:
-            module.forward = partial(_norm, module.norm, module.forward)  # type: ignore[method-assign]
+            module.forward = partial(_in_float32, module.forward)  # type: ignore[method-assign]
 
 
-def _norm(norm: nn.LayerNorm, plain: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    if x.device.type != "cpu" or x.dtype == torch.float32:
+def _in_float32(plain: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    if x.device.type != "cpu":
         return plain(x)
     with torch.autocast("cpu", enabled=False):
-        normed = F.layer_norm(x.movedim(1, -1).float(), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-        return normed.to(x.dtype).movedim(-1, 1)
+        return plain(x.float()).to(x.dtype)
