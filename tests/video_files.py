@@ -17,6 +17,7 @@ from vidtok_runtime.video.writer import Output, VideoWriter
 
 CPU = ("--provider", "cpu", "--threads", "1", "--quiet")
 PICTURES = [synthetic_frame(3 * i, 48, 64) for i in range(12)]
+TRANSPARENT = "it has transparency, which is dropped: the colours below it count"
 
 
 def lossless(path: Path, pictures: list[np.ndarray]) -> Path:
