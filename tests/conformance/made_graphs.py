@@ -1,7 +1,7 @@
 """Graphs made by hand that show in their results how they were called, for streams that no bundle of the kit has.
 
 A latent holds the mean colours of its frames, a running sum of red, and a number that tells of flags and calls; a frame
-holds the red of its latent, a running sum, and such a number. `made_kit.py` says the same in numpy.
+holds the red of its latent, a running sum, and such a number. `made_arithmetic.py` says the same in numpy.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ import pytest
 from cases import KIT
 from click.testing import CliRunner
 from cpp_program import ROOT, Build, environment
-from made_kit import MADE, make_bundle
+from made_kit import make_bundle
+from made_streams import MADE
 
 from vidtok_runtime.bundle.lookup import find_bundle
 from vidtok_runtime.bundle.manifest import read_manifest

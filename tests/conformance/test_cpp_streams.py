@@ -15,7 +15,9 @@ import onnx
 import pytest
 from cases import KIT, read_cases
 from cpp_program import Build, leftovers
-from made_kit import FIRST, MADE, SIZE, Arithmetic, Made, calls, make_bundle, make_clip, make_kit, write_tokens
+from made_arithmetic import Arithmetic
+from made_kit import make_bundle, make_clip, make_kit, write_tokens
+from made_streams import FIRST, MADE, SIZE, Made, calls
 
 pytest_plugins = ["cpp_builds"]
 

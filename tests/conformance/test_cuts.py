@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from cpp_program import Build
-from made_kit import MADE, SIZE, Made, calls, groups, make_bundle, make_clip
+from made_kit import make_bundle, make_clip
+from made_streams import MADE, SIZE, Made, calls, groups
 from numpy.typing import NDArray
 from test_node import WEB, run_node
 

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from made_kit import FIRST, Made, calls, make_bundle
+from made_kit import make_bundle
+from made_streams import FIRST, Made, calls
 
 from vidtok_export.servers.joined import joined
 from vidtok_runtime.bundle.graph_entry import shape_of, sizes_of

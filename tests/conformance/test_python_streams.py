@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import KIT, Case, pieces, read_cases
-from made_kit import FIRST, MADE, SIZE, Arithmetic, Made, calls, make_bundle, make_clip, make_kit, write_tokens
+from made_arithmetic import Arithmetic
+from made_kit import make_bundle, make_clip, make_kit, write_tokens
+from made_streams import FIRST, MADE, SIZE, Made, calls
 
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundle.stream_spec import Groups
