@@ -42,9 +42,10 @@ def make(
     mirror: str = "",
     options: dict[str, str] | None = None,
     sound: str | None = None,
+    sound_begins: int = 0,
     container: dict[str, Any] | None = None,
 ) -> Path:
-    """A video file of RGB pictures, or of raw frames that are ready."""
+    """A video file of RGB pictures, or of raw frames that are ready; sound_begins: its second."""
     pictures = PICTURES if pictures is None else pictures
     with av.open(str(path), "w", **(container or {})) as file:
         stream: Any = file.add_stream(codec, rate=25, options=options or {})
@@ -65,7 +66,7 @@ def make(
             if audio is not None:
                 tone = np.sin(np.arange(1920) / 9)[None].astype(np.float32) / 4
                 wave = av.AudioFrame.from_ndarray(tone, format="flt", layout="mono")
-                wave.rate, wave.pts, wave.time_base = 48000, i * 1920, Fraction(1, 48000)
+                wave.rate, wave.pts, wave.time_base = 48000, 48000 * sound_begins + i * 1920, Fraction(1, 48000)
                 file.mux(audio.encode(wave))
         file.mux(stream.encode(None))
         if audio is not None:

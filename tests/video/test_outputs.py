@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from commands import run
 from video_files import CPU, PICTURES, make, read
 
 from vidtok_runtime.errors import InputError
+from vidtok_runtime.remote import RemotePath
 from vidtok_runtime.tokens.tokens import TokenReader
 from vidtok_runtime.tools.demo import synthetic_frame
 from vidtok_runtime.video.writer import Output, VideoWriter
@@ -58,6 +60,49 @@ def test_sound_of_a_part(tmp_path: Path) -> None:
     assert [content for _, content in found] == [content for _, content in wanted]
     assert [time for time, _ in found] == pytest.approx([time for time, _ in wanted], abs=0.0011)
     assert len(read(out)[0]) == 25
+
+
+@pytest.mark.parametrize("stream", ["y4m", "rawvideo"])
+def test_no_sound_among_the_pixels(tmp_path: Path, stream: str) -> None:
+    clip = make(tmp_path / "a.mp4", sound="aac")
+    command = [sys.executable, "-m", "vidtok_runtime.cli", "reconstruct", str(clip), "-o", "-", "--stdout", stream]
+    done = subprocess.run([*command, *CPU], capture_output=True, check=True)
+    header, frame = (100, 6) if stream == "y4m" else (0, 0)
+    size = len(PICTURES) * (frame + 48 * 64 * 3 // (2 if stream == "y4m" else 1))
+    assert size <= len(done.stdout) <= size + header
+    assert b"sound of the codec aac is left out" in done.stderr
+
+
+def test_sound_behind_a_jump_of_times_is_left_out(tmp_path: Path) -> None:
+    content = b""
+    for number, begin in enumerate((0, 3600)):
+        piece = make(
+            tmp_path / f"{number}.ts",
+            times=[25 * begin + i for i in range(12)],
+            sound="aac",
+            sound_begins=begin,
+            options={"bf": "0"},
+            container={"options": {"mpegts_copyts": "1"}},
+        )
+        content += piece.read_bytes()
+    (tmp_path / "a.ts").write_bytes(content)
+    result = run("reconstruct", tmp_path / "a.ts", "-o", tmp_path / "r.mkv", *CPU)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"sound is left out from 0\.\d\d s on, where the times of the clip jump", result.stderr)
+    assert len(read(tmp_path / "r.mkv")[0]) == 24
+    times = [time for time, _ in sounds(tmp_path / "r.mkv")]
+    assert len(times) > 20
+    assert max(times) < 0.6
+
+
+def test_sound_of_a_clip_in_a_store(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.mp4", sound="aac")
+    RemotePath("memory://sound/a.mp4").write_bytes(path.read_bytes())
+    for number, place in enumerate(("memory://sound/a.mp4", f"file://{path}")):
+        out = tmp_path / f"{number}.mp4"
+        result = run("reconstruct", place, "-o", out, *CPU)
+        assert result.exit_code == 0, result.output
+        assert [content for _, content in sounds(out)] == [content for _, content in sounds(path)]
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (37, 51)])

@@ -170,6 +170,34 @@ def test_a_jump_is_not_filled(tmp_path: Path, begins: tuple[int, ...]) -> None:
         assert times == pytest.approx([0, 0.04, 0.08], abs=0.001)
 
 
+def test_a_start_between_two_ticks(tmp_path: Path) -> None:
+    """Of a time base as coarse as the frames: every time is there once."""
+    path = make(tmp_path / "a.avi", [numbered(i) for i in range(25)], codec="mpeg4")
+    for half in (11, 13, 25):
+        pictures, times, reader = read(path, Selection(start=Fraction(half, 50)))
+        assert reader.time_base == Fraction(1, 25)
+        assert [number_of(picture) for picture in pictures] == list(range((half + 1) // 2, 25))
+        assert times == pytest.approx([i / 25 for i in range(len(times))])
+    result = run("encode", path, "--start", "0.5", *CPU)
+    assert result.exit_code == 0, result.output
+
+
+def test_a_rate_with_many_digits(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.mp4", [numbered(i) for i in range(12)])
+    out = tmp_path / "t.safetensors"
+    for text, rate in (("29.97002997", "30000/1001"), ("23.976023976", "24000/1001")):
+        result = run("encode", path, "-o", out, "--fps", text, "--force", *CPU)
+        assert result.exit_code == 0, result.output
+        assert TokenReader(out).info.fps == Fraction(rate)
+    assert read(path, Selection(fps=Fraction(29.97002997)))[2].fps == Fraction(30000, 1001)
+
+
+def test_a_long_number_is_a_file_that_is_not_there(tmp_path: Path) -> None:
+    result = run("encode", "20241105123456", "-o", tmp_path / "t.safetensors", *CPU)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("vidtok-run: error: 20241105123456 cannot be opened")
+
+
 def test_a_picture_is_not_repeated_for_ever(tmp_path: Path) -> None:
     """Where a format says that a picture lasts for an hour, it does; copies of it are nobody's wish."""
     path = make(tmp_path / "a.mp4", [numbered(i) for i in range(4)], times=[0, 1, 90001, 90002])

@@ -66,8 +66,8 @@ def find_cuts(job: Job, recipe: EncodeRecipe) -> list[Fraction]:
                 numbers += [cut.frame_num for cut in detector.process_frame(at, frame.pixels[..., ::-1])]
     except VideoError:
         return []
-    begin = times[0] if selection.start is None else -selection.start
-    return [times[number] - begin for number in numbers]
+    began = times[0] if reader.span[0] is None else reader.span[0] - (selection.start or 0)
+    return [times[number] + reader.origin - began for number in numbers]
 
 
 def _parts(clip: ClipEntry, cuts: Sequence[str]) -> list[ClipEntry]:

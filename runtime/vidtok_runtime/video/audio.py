@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 
+from vidtok_runtime.remote import RemotePath, place_of
 from vidtok_runtime.video.film import codec_of
 from vidtok_runtime.video.reader import VideoReader
 
@@ -16,11 +17,12 @@ from vidtok_runtime.video.reader import VideoReader
 class AudioCopy:
     """The audio streams of the file that a VideoReader reads, in the time of its frames.
 
-    Packets are copied, not encoded anew: what a container does not take is left out, and `notes` says so.
+    Packets are copied, not encoded anew: what a container does not take is left out, and `notes` says so. So is what
+    comes behind a jump of times, where sound and pictures may jump by different amounts.
     """
 
     def __init__(self, reader: VideoReader) -> None:
-        self._origin = reader.origin
+        self._reader = reader
         self._from, self._until = reader.span
         self._notes: list[str] = []
         self._targets: dict[int, Any] = {}
@@ -29,13 +31,17 @@ class AudioCopy:
         if reader.sound and not reader.replays:
             self._notes.append("sound is left out: it is copied from files only")
         elif reader.sound:
-            self._container = av.open(f"file:{reader.path}", metadata_errors="replace")
+            place = place_of(reader.path)
+            opened = place.open() if isinstance(place, RemotePath) else f"file:{place}"
+            self._container = av.open(opened, metadata_errors="replace")
             self._packets = self._read()
 
     def add_to(self, output: Any) -> None:
         """Make the streams in a container whose header is not written yet."""
         for stream in self._container.streams.audio if self._container else ():
             try:
+                if output.default_audio_codec == "none":
+                    raise ValueError  # rawvideo would write packets among the pixels
                 self._targets[stream.index] = output.add_stream_from_template(stream)
             except ValueError:
                 name, knows = codec_of(self._container, stream), stream.codec_context is not None
@@ -51,7 +57,12 @@ class AudioCopy:
             self._waiting = None
             if packet is None:
                 return
-            if until is not None and packet.pts * packet.time_base > until:
+            time, jump = packet.pts * packet.time_base, self._reader.jump
+            if jump is not None and time >= jump:
+                self._notes.append(f"sound is left out from {float(jump):.2f} s on, where the times of the clip jump")
+                self._targets = {}
+                return
+            if until is not None and time > until:
                 self._waiting = packet
                 return
             packet.stream = self._targets[packet.stream.index]
@@ -66,7 +77,7 @@ class AudioCopy:
                 time = packet.pts * packet.time_base
                 if (self._from is not None and time < self._from) or (self._until is not None and time >= self._until):
                     continue
-                shift = round(self._origin / packet.time_base)
+                shift = round(self._reader.origin / packet.time_base)
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                 yield packet
         except (av.FFmpegError, IndexError) as error:  # PyAV trips over a stream that a cut FLV adds

@@ -23,6 +23,8 @@ from vidtok_runtime.video.source_camera import Camera
 from vidtok_runtime.video.source_container import ContainerSource
 from vidtok_runtime.video.source_images import ImageFolder, open_file
 
+_LONGEST_CAMERA = 4  # digits; longer numbers are names of files, as of those with the time in it
+
 
 class Kind(Enum):
     """What the name of a source names."""
@@ -48,7 +50,7 @@ def kind_of(place: str) -> Kind:
         return Kind.ADDRESS
     if is_folder(Path(place)):
         return Kind.FOLDER
-    if place.isascii() and place.isdigit() and not os.path.lexists(place):
+    if place.isascii() and place.isdigit() and len(place) <= _LONGEST_CAMERA and not os.path.lexists(place):
         return Kind.CAMERA
     return Kind.FILE
 
@@ -112,8 +114,8 @@ class VideoReader:
         self.fps = chosen.fps or source.fps
         self.time_base = 1 / chosen.fps if chosen.fps else source.time_base
         began = first.pts * source.time_base
-        whole = chosen.start is None and chosen.fps is None
-        self.origin = Fraction(0) if whole else began + (chosen.start or 0)
+        counted = began + (chosen.start or 0)
+        self.origin = counted if chosen.fps else chosen.zero(source.time_base, first.pts) * source.time_base
         self.span = (
             None if chosen.start is None else began + chosen.start,
             None if chosen.end is None else began + chosen.end,
@@ -122,6 +124,12 @@ class VideoReader:
         self._first = first.pts
         entered = wanted > first.pts and source.seek(wanted)
         self._pictures = source.pictures() if entered else itertools.chain([first], pictures)
+
+    @property
+    def jump(self) -> Fraction | None:
+        """When, by the times of the frames, the first jump so far was that was closed; in seconds."""
+        jump = self._source.jump
+        return None if jump is None else jump * self._source.time_base - self.origin
 
     @property
     def frame_count(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.arguments import frame_rate
 from vidtok_runtime.errors import InputError, VideoError
 from vidtok_runtime.video.source import Frame, Picture
 
@@ -25,8 +27,9 @@ class Selection:
     """What is taken of a source; None anywhere: as the source is.
 
     start, end: seconds since the first frame; frames at `start` and before `end` are taken, and times count from
-    `start`. fps: frames a second, by repeating or leaving out frames. size: `WxH`, or `N` for the shorter side.
-    fit: how a picture of another shape gets into `WxH`: stretch, crop (its middle), pad (black around it).
+    `start`. fps: frames a second, by repeating or leaving out frames, with a denominator up to a million. size: `WxH`,
+    or `N` for the shorter side. fit: how a picture of another shape gets into `WxH`: stretch, crop (its middle), pad
+    (black around it).
     resampling: how pictures shrink. planes: luma and chroma by area, then RGB is made of them; rgb: RGB is made of
     the whole picture, then it shrinks by area, which is slower and further from the exact mean. Raises InputError.
     """
@@ -48,6 +51,7 @@ class Selection:
             raise InputError(f"the start is 0 or more seconds, got {float(self.start):g}")
         if self.end is not None and self.end <= (self.start or 0):
             raise InputError(f"the end lies behind the start, got {float(self.end):g} seconds")
+        object.__setattr__(self, "fps", frame_rate(self.fps))
         if self.fps is not None and not Fraction(1, 100) <= self.fps <= 1000:
             raise InputError(f"a frame rate lies in 0.01..1000, got {float(self.fps):g}")
 
@@ -67,6 +71,7 @@ class Selection:
         if self.fps is not None:
             yield from _at_rate(frames, begin, end, time_base, self.fps, name)
             return
+        zero = self.zero(time_base, first)
         for frame in frames:
             if end is not None and frame.pts >= end:
                 return
@@ -74,7 +79,11 @@ class Selection:
                 shown = frame.duration
                 if end is not None and shown is not None:
                     shown = max(1, min(shown, round(end - frame.pts)))
-                yield replace(frame, pts=frame.pts if self.start is None else round(frame.pts - begin), duration=shown)
+                yield replace(frame, pts=frame.pts - zero, duration=shown)
+
+    def zero(self, time_base: Fraction, first: int) -> int:
+        """What is taken off the times of frames, a whole number, so that no two become one."""
+        return 0 if self.start is None else first + math.floor(self.start / time_base + Fraction(1, 2))
 
 
 def _at_rate(

@@ -81,6 +81,11 @@ class Source(Protocol):
     replays: bool  # opened again, it gives the same frames again
 
     @property
+    def jump(self) -> int | None:
+        """The `pts` of the first picture so far whose own time does not follow those before it."""
+        ...
+
+    @property
     def display(self) -> Display:
         """How the pictures are meant to be shown; known after the first one."""
         ...

@@ -23,6 +23,7 @@ class Camera:
     replays = False
     time_base = Fraction(1, 1_000_000)
     frame_count = None
+    jump = None
     display = Display()
 
     def __init__(self, index: int) -> None:

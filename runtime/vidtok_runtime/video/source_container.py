@@ -129,6 +129,10 @@ class ContainerSource:
         self._clock = Timestamps(self.time_base, self._step, breaks=self._breaks)
 
     @property
+    def jump(self) -> int | None:
+        return self._clock.first_jump
+
+    @property
     def _step(self) -> int:
         return max(1, round(1 / (self.fps * self.time_base)))
 

@@ -31,6 +31,7 @@ class HeifPicture:
     fps = Fraction(25)
     time_base = 1 / fps
     frame_count = 1
+    jump = None
 
     def __init__(self, path: str, layout: Heif) -> None:
         self._path = path

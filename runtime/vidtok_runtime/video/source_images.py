@@ -56,6 +56,7 @@ class ImageFolder:
     live = False
     sound = False
     replays = True
+    jump = None
 
     def __init__(self, folder: str, fps: Fraction | None, opening: Opening) -> None:
         self._opening = opening

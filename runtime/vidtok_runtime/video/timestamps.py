@@ -24,6 +24,7 @@ class Timestamps:
         self._back, self._ahead = (max(1, int(seconds / time_base)) for seconds in (_BACK, _AHEAD))
         self._offset = 0
         self.jumps = 0
+        self.first_jump: int | None = None  # the time that the frame behind it got
         self.jumped = 0  # units of time left out or gone back, in all
 
     def rising(self, frames: Iterable[tuple[_T, int | None]]) -> Iterator[tuple[_T, int]]:
@@ -62,6 +63,8 @@ class Timestamps:
             self.jumps += 1
             self.jumped += abs(time - before)
             self._offset += before + self._step - time
+            if self.first_jump is None:
+                self.first_jump = before + self._step
         elif squeeze:
             return before + max(1, self._step // 8)
         return before + self._step
