@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, cast
 
 # Addresses that FFmpeg opens itself where a source is named; as a RemotePath, https:// is read by ranges.
 FFMPEG_SCHEMES = {"gopher", "http", "https", "icecast", "mmsh", "mmst", "rtmp", "rtmpe", "rtmps", "rtmpt", "rtp"}
@@ -37,7 +37,7 @@ _PART = re.compile(r"subfile,,start,(\d+),end,(\d+),,:(.*)", re.DOTALL)
 class RemotePath:
     """A file or folder by its URL, or `size` bytes from `offset` on of a file. Its methods raise OSError, in words.
 
-    Members of the same name do what those of pathlib.Path do.
+    Members of the same name do what those of pathlib.Path do. `file://` is a part of a file of this machine.
     """
 
     url: str
@@ -179,6 +179,9 @@ class RemotePath:
     def _system(self) -> Iterator[tuple[Any, str]]:
         """The file system and what it calls this path, with its errors in words meanwhile."""
         with self.in_words():
+            if self.scheme == "file":
+                yield _ThisMachine, self.url.removeprefix("file://")
+                return
             from fsspec.core import url_to_fs
 
             # What others write meanwhile is to be seen, so no listing is kept.
@@ -208,6 +211,18 @@ class RemotePath:
             cure = "; check the network and the endpoint" if "Connect" in name or "Timeout" in name else ""
             cure = "; give them as the store's library takes them" if "Credentials" in name else cure
             raise OSError(errno.EIO, f"{_said(error)}{cure}") from error
+
+
+class _ThisMachine:
+    """What is asked of parts of files of this machine, as members of a tar file are, without fsspec."""
+
+    @staticmethod
+    def open(path: str, mode: str, **_: object) -> IO[bytes]:
+        return cast(IO[bytes], Path(path).open(mode))
+
+    @staticmethod
+    def isfile(path: str) -> bool:
+        return Path(path).is_file()
 
 
 class _Remote(io.RawIOBase):
@@ -268,7 +283,7 @@ def place_of(name: str | PathLike[str] | RemotePath) -> Place:
         return name
     text = fspath(name)
     remote = RemotePath.parse(text)
-    if is_remote(remote.url) or remote.scheme in ("http", "https"):
+    if is_remote(remote.url) or remote.scheme in ("http", "https") or remote.size is not None:
         return remote
     return Path(text.removeprefix("file://"))
 

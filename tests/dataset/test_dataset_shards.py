@@ -5,14 +5,19 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from dataset_runs import content, dataset, records
+from video_files import make, numbered, read
 
 from vidtok_runtime.dataset.clips import list_clips
-from vidtok_runtime.errors import InputError
+from vidtok_runtime.dataset.job import Job
+from vidtok_runtime.errors import InputError, VideoError
 from vidtok_runtime.files import is_below
+from vidtok_runtime.video.reader import VideoReader
+from vidtok_runtime.video.selection import Selection
 
 
 def test_parts_of_a_data_set(source: Path, undisturbed: Path, tmp_path: Path) -> None:
@@ -48,6 +53,42 @@ def test_shards_in(source: Path, undisturbed: Path, tmp_path: Path) -> None:
     assert dataset(folder, out, "--workers", 1).exit_code == 0
     assert (out / "s-0/x/000.safetensors").read_bytes() == (undisturbed / "b.safetensors").read_bytes()
     assert (out / "s-0/x/001.safetensors").read_bytes() == (undisturbed / "c.safetensors").read_bytes()
+
+
+def test_names_with_dots_in_a_shard(source: Path, tmp_path: Path) -> None:
+    """By webdataset's rule they are one sample; every video of it is a clip."""
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        for name, member in (
+            ("b.mp4", "talk.part1.mp4"),
+            ("c.mkv", "talk.part2.mkv"),
+            ("b.txt", "talk.part1.txt"),
+            ("b.json", "talk.json"),
+        ):
+            tar.add(source / name, member)
+        tar.add(source / "b.mp4", "one.mp4")
+        tar.addfile(tarfile.TarInfo("one.jpg"))
+    clips = list_clips(tmp_path / "s.tar")
+    assert [clip.name for clip in clips] == ["s/talk.part1.mp4", "s/talk.part2.mkv", "s/one.mp4"]
+    assert [sorted(clip.notes) for clip in clips] == [[".json", ".txt"], [".json"], []]
+
+
+def test_a_member_is_read_as_the_file_is(tmp_path: Path) -> None:
+    """It may be read twice and from the middle, and a cut picture is no whole one."""
+    held = make(tmp_path / "held.mkv", [numbered(i) for i in range(5)], times=[0, 1, 2, 3, 40], options={"bf": "0"})
+    cut = make(tmp_path / "cut.gif", codec="gif", pixels="rgb8", base=Fraction(1, 100))
+    cut.write_bytes(cut.read_bytes()[:-200])
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        for path in (held, cut):
+            tar.add(path, path.name)
+    sources = {clip.name: Job(clip.name, clip.piece.url(), tmp_path).source for clip in list_clips(tmp_path / "s.tar")}
+    for selection in (Selection(), Selection(start=Fraction(3, 25)), Selection(fps=Fraction(10))):
+        with VideoReader(held, selection) as file, VideoReader(sources["s/held.mkv"], selection) as member:
+            assert [(f.pts, f.duration, f.pixels.tobytes()) for f in member] == [
+                (f.pts, f.duration, f.pixels.tobytes()) for f in file
+            ]
+    for place in (cut, sources["s/cut.gif"]):
+        with pytest.raises(VideoError, match="truncated"):
+            read(place)
 
 
 def test_tars_out(source: Path, undisturbed: Path, tmp_path: Path) -> None:

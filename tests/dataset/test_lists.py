@@ -77,6 +77,18 @@ def test_odd_rows_cost_no_other_row(tmp_path: Path) -> None:
     ]
 
 
+def test_a_line_that_names_its_folder(source: Path, tmp_path: Path) -> None:
+    """As the first line of what `find . > list.txt` writes."""
+    (tmp_path / "b.mp4").write_bytes((source / "b.mp4").read_bytes())
+    (tmp_path / "list.txt").write_text(".\n/\n./b.mp4\n")
+    clips = list_clips(tmp_path / "list.txt")
+    assert [(clip.name, clip.fault) for clip in clips] == [
+        ("line 1", "it names a folder"),
+        ("line 2", "it names a folder"),
+        ("b.mp4", ""),
+    ]
+
+
 def test_names_of_other_systems(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     for name in ("e\u0301.mp4", "sub/a.mp4", "sub\\b.mp4"):

@@ -25,6 +25,7 @@ from video_files import make
 
 from vidtok_runtime.dataset.clips import list_clips
 from vidtok_runtime.dataset.job import Batch, EncodeRecipe, Outcome
+from vidtok_runtime.dataset.journal import ObjectJournal
 from vidtok_runtime.dataset.ledger import Ledger
 from vidtok_runtime.dataset.plan import DatasetPlan
 from vidtok_runtime.dataset.run import tokenize_dataset
@@ -253,6 +254,16 @@ def test_two_runs_in_one_place() -> None:
     assert len(out.files()) == 3
     with pytest.raises(OutputError, match="memory://twice was begun with a 1, not 2"):
         Ledger(out, "", {"a": 2})
+
+
+def test_a_local_ledger_in_a_store() -> None:
+    """A data set that was begun in a folder and copied to a store goes on there."""
+    folder = RemotePath("memory://copied")
+    (folder / "ledger.jsonl").write_bytes(b'{"a": 1}\n')
+    journal = ObjectJournal(folder, "")
+    assert [(path.name, own) for path, own, _ in journal.contents()] == [("ledger.jsonl", False)]
+    journal.append(b"{}\n")
+    assert sorted(path.name for path in folder.files()) == ["ledger.000000.jsonl", "ledger.jsonl"]
 
 
 def test_rows_with_urls_parts_and_streams(source: Path, tmp_path: Path) -> None:

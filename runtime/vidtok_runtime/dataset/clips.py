@@ -171,6 +171,9 @@ def _of_list(path: Place) -> Iterator[ClipEntry]:
             yield ClipEntry(f"line {row.line}", Piece(row.file), row.columns, fault=fault)
             continue
         name = _name(row.file, path.parent)
+        if not name.name:
+            yield ClipEntry(f"line {row.line}", Piece(row.file), row.columns, fault="it names a folder")
+            continue
         if row.file.suffix.lower() == ".tar":
             for clip in _of_shard(row.file, name.with_suffix("")):
                 yield replace(clip, name=part.named(clip.name), columns=row.columns, part=part, source=clip.name)
@@ -194,7 +197,11 @@ def _words(column: str) -> list[str]:
 
 
 def _of_shard(path: Place, name: PurePosixPath) -> Iterator[ClipEntry]:
-    """Clips of a webdataset tar: members of one key are a sample, of which the video (or picture) is the clip."""
+    """Clips of a webdataset tar: members of one key are a sample, whose videos are the clips, or else its pictures.
+
+    A sample of several has more than one where names have dots (`a.left.mp4`, `a.right.mp4`); a note goes with the clip
+    of its name, or with all of its sample.
+    """
     samples: dict[str, dict[str, Piece]] = {}
     try:
         with _headers(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
@@ -207,15 +214,16 @@ def _of_shard(path: Place, name: PurePosixPath) -> Iterator[ClipEntry]:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} is no plain tar file that can be read: {reason}") from error
     for key, sample in samples.items():
-        clip = min((s for s in sample if "." + s.rpartition(".")[2] in VIDEOS | PICTURES), key=_rank, default=None)
-        if clip is None:
-            continue
-        named = plain_name(f"{name}/{key}.{clip}")
-        if not is_below(f"{key}.{clip}"):
-            yield ClipEntry(named, sample[clip], fault="its name leads out of its folder; name it otherwise in the tar")
-            continue
-        notes = {suffix: sample[suffix[1:]] for suffix in _NOTES if suffix[1:] in sample}
-        yield ClipEntry(str(PurePosixPath(named)), sample[clip], notes=notes)
+        for clip in _of_kind(sample, VIDEOS) or _of_kind(sample, PICTURES):
+            named = plain_name(f"{name}/{key}.{clip}")
+            if not is_below(f"{key}.{clip}"):
+                fault = "its name leads out of its folder; name it otherwise in the tar"
+                yield ClipEntry(named, sample[clip], fault=fault)
+                continue
+            stem = clip.rpartition(".")[0]
+            names = [(suffix, name) for suffix in _NOTES for name in (suffix[1:], f"{stem}{suffix}".removeprefix("."))]
+            notes = {suffix: sample[name] for suffix, name in names if name in sample}
+            yield ClipEntry(str(PurePosixPath(named)), sample[clip], notes=notes)
 
 
 def _headers(path: Place) -> BinaryIO:
@@ -230,8 +238,8 @@ def _split(member: str) -> tuple[str, str]:
     return folder + slash + key, suffix.lower()
 
 
-def _rank(suffix: str) -> tuple[bool, str]:
-    return "." + suffix.rpartition(".")[2] not in VIDEOS, suffix
+def _of_kind(sample: Iterable[str], suffixes: Collection[str]) -> list[str]:
+    return sorted(name for name in sample if "." + name.rpartition(".")[2] in suffixes)
 
 
 def token_names(clips: Collection[ClipEntry], planned: Mapping[str, str]) -> dict[str, str]:

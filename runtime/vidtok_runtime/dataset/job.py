@@ -65,9 +65,9 @@ class Job(NamedTuple):
 
     @property
     def source(self) -> str | RemotePath:
-        """What a VideoReader takes; https://, too, by ranges."""
+        """What a VideoReader takes; https://, too, by ranges, and a member of a tar file."""
         remote = RemotePath.parse(self.url)
-        return remote if "://" in remote.url and remote.scheme != "file" else self.url
+        return remote if "://" in remote.url and (remote.scheme != "file" or remote.size is not None) else self.url
 
     def asked(self, recipe: EncodeRecipe) -> tuple[Selection, Opening]:
         """What is read of this clip, and how it is opened: its own part, else what the recipe says for all."""

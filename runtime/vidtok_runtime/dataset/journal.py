@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,8 +70,13 @@ class ObjectJournal:
         except OSError as error:
             raise OutputError(f"{folder} cannot hold a ledger: {error.strerror}") from error
         self._found = [path for path in self._found if path.parent == folder]
-        numbers = [int(path.name.split(".")[-2]) for path in self._found if path.name.startswith(self._stem)]
-        self._number = max(numbers, default=-1) + 1
+        numbers = (self._number_of(path) for path in self._found)
+        self._number = max((number for number in numbers if number is not None), default=-1) + 1
+
+    def _number_of(self, path: RemotePath) -> int | None:
+        """Inverse of `_object`; None for what is of another ledger."""
+        found = re.fullmatch(re.escape(self._stem) + r"([0-9]+)\.jsonl", path.name)
+        return int(found[1]) if found else None
 
     @property
     def path(self) -> RemotePath:
@@ -87,7 +93,7 @@ class ObjectJournal:
         except OSError as error:
             raise OutputError(f"the ledger in {self._folder} cannot be read: {error.strerror}") from error
         for path, content in zip(self._found, contents, strict=True):
-            yield path, path.name.startswith(self._stem), content
+            yield path, self._number_of(path) is not None, content
 
     def append(self, content: bytes) -> None:
         """Write whole lines."""

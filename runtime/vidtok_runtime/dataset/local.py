@@ -22,7 +22,8 @@ OF_A_CLIP = 20 << 20  # and for each further clip that it has open (8 MiB measur
 class LocalEngine:
     """Runs batches in `workers` processes with `readers` others each, which read ahead of it.
 
-    time_limit: seconds from when a clip is begun to be read until its file is there; one that takes longer is stopped.
+    time_limit: seconds of a clip, read, encoded and written; one that takes longer is stopped. Waiting for the clips
+    before it does not count.
     devices: numbers of the devices that the workers take in turns; none: that of the recipe.
     """
 

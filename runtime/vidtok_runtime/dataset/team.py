@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing import get_context
@@ -13,21 +12,18 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from vidtok_runtime.dataset.clocks import Clocks
 from vidtok_runtime.dataset.job import Batch, EncodeRecipe, Job, Outcome, left_of
 from vidtok_runtime.dataset.processes import deaf_children, serve_engine, serve_reader
 from vidtok_runtime.errors import ProviderError
 
 
 class _Begun:
-    """A batch that was given out.
+    """A batch that was given out; left: its jobs that have no outcome, by the names of their clips."""
 
-    left: its jobs that have no outcome, by the names of their clips. ends: when it will have taken too long.
-    """
-
-    def __init__(self, batch: Batch, time_limit: float | None) -> None:
+    def __init__(self, batch: Batch) -> None:
         self.batch = batch
         self.left = left_of(batch)
-        self.ends = time.monotonic() + (math.inf if time_limit is None else time_limit * len(self.left))
 
     def rest(self) -> Batch:
         """The same batch, to go on with."""
@@ -46,9 +42,9 @@ class _Reader:
 class Team:
     """One process that encodes and some that read for it; when one of them dies, all are ended.
 
-    time_limit: seconds for a clip; a batch has those of all its clips. Whose fault it is that a process dies or takes
-    too long is known of a clip alone: those of a batch are given out anew one by one. left: what was begun when it
-    ended, without a clip at fault; None while it works.
+    time_limit: seconds for a clip (see Clocks); a batch has those of all its clips. Whose fault it is that a process
+    dies or takes too long is known of a clip alone: those of a batch are given out anew one by one. left: what was
+    begun when it ended, without a clip at fault; None while it works.
     """
 
     def __init__(self, recipe: EncodeRecipe, readers: int, time_limit: float | None) -> None:
@@ -56,6 +52,7 @@ class Team:
         context = get_context("spawn")
         self._time_limit = time_limit
         self._begun: list[_Begun] = []  # the oldest first, while there are jobs without an outcome
+        self._clocks = Clocks[_Begun]()
         self._ready = False
         self.left: list[Batch] | None = None
         self._at: _Begun | None = None  # what the engine had at work last
@@ -90,14 +87,15 @@ class Team:
     @property
     def ends(self) -> float:
         """When a batch will have taken too long."""
-        return min((begun.ends for begun in self._begun), default=math.inf)
+        return self._clocks.ends
 
     def give(self, waiting: deque[Batch]) -> None:
         """Have those read who are free, once the engine is ready: what is wrong with that is no clip's fault."""
         for reader in self._readers:
             if self._ready and reader.free and waiting:
-                reader.at, reader.free = _Begun(waiting.popleft(), self._time_limit), False
+                reader.at, reader.free = _Begun(waiting.popleft()), False
                 self._begun.append(reader.at)
+                self._clocks.begin(reader.at, (self._time_limit or math.inf) * len(reader.at.left))
                 with contextlib.suppress(OSError):  # it has died; the line says so when it is read
                     reader.line.send(reader.at.batch)
 
@@ -116,8 +114,8 @@ class Team:
                             f"a process that reads died at its start: {_death(reader.process)}"
                         ) from None
                     yield from self._stop(reader.at, f"the process that read it died: {_death(reader.process)}")
-        if self.left is None and time.monotonic() > self.ends:
-            late = min(self._begun, key=lambda begun: begun.ends)
+        late = self._clocks.late() if self.left is None else None
+        if late is not None:
             yield from self._stop(late, f"it took longer than {self._time_limit:g} s")
 
     def _listen_to_engine(self) -> Iterator[Outcome]:
@@ -136,10 +134,13 @@ class Team:
             self._ready = True
         elif isinstance(said, Job):
             self._at = self._batch_of(said.clip)
+            if self._at:
+                self._clocks.take(self._at)
         elif begun := self._batch_of(said.clip):  # else it has an outcome already
             del begun.left[said.clip]
             if not begun.left:
                 self._begun.remove(begun)
+                self._clocks.end(begun)
             yield said
 
     def _batch_of(self, clip: str) -> _Begun | None:
