@@ -206,6 +206,33 @@ def test_a_live_source_that_fails_leaves_what_came(
     assert [TokenReader(p).info.num_frames for p in segments_in(tmp_path / "out")] == [10, 10, 3] * 2
 
 
+def test_what_was_dropped_is_said_though_the_source_fails(
+    tok: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("vidtok_runtime.pipeline.live._opened", lambda arrivals, _: arrivals.get(5))
+    source = Live(200, 0, VideoError("the camera is gone"))
+    monkeypatch.setattr("vidtok_runtime.pipeline.live.VideoReader", lambda *_: source)
+    with pytest.raises(VideoError, match="gone"):
+        stream_into(tok, "0", tmp_path / "out", plan=Segmentation(room=2), quiet=True)
+    assert "frames were dropped: encoding was too slow for them" in caplog.text
+
+
+def test_a_slow_source_fills_its_segments(tok: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("vidtok_runtime.pipeline.segment_writer.time", clock)
+    source: Any = Live(0, 0)
+    segments = SegmentFolder(tok, tmp_path, source, Segmentation(frames=50), 0, half=False)
+    for i in range(20):
+        segments.add(Frame(np.zeros((16, 16, 3), np.uint8), i))
+        clock.now += 1
+        assert not segments.overdue
+    clock.now += 3  # twice the two seconds that 50 frames last
+    assert not segments.overdue
+    clock.now += 0.1
+    assert segments.overdue
+    segments.discard()
+
+
 def test_a_full_segment_waits_for_no_other_frame(tok: Tokenizer, tmp_path: Path) -> None:
     source: Any = Live(0, 0)
     segments = SegmentFolder(tok, tmp_path, source, Segmentation(frames=3), 0, half=False)

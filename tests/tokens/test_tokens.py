@@ -196,6 +196,19 @@ def test_other_formats(tok: Tokenizer, tmp_path: Path, suffix: str, half: bool) 
         convert_file(source, middle)
 
 
+def test_a_long_name_in_a_tar(tok: Tokenizer, tmp_path: Path) -> None:
+    tokens = tok.encode(np.zeros((3, 16, 16, 3), np.uint8))
+    keys = set()
+    for name in ("视频" * 30, "视频" * 31, "a" * 200):
+        tokens.save(tmp_path / "a.safetensors", force=True)
+        convert_file(tmp_path / "a.safetensors", tmp_path / f"{name}.tar")
+        convert_file(tmp_path / f"{name}.tar", tmp_path / "b.safetensors", force=True)
+        assert (tmp_path / "b.safetensors").read_bytes() == (tmp_path / "a.safetensors").read_bytes()
+        with tarfile.open(tmp_path / f"{name}.tar") as tar:
+            keys |= {member.name.partition(".")[0] for member in tar}
+    assert len(keys) == 3
+
+
 def test_timestamps_that_do_not_rise_are_not_written(tok: Tokenizer, tmp_path: Path) -> None:
     tokens = tok.encode(clip_of(5))
     with TokenWriter(tmp_path / "a.safetensors", tokens.info.codebook_size) as writer:

@@ -80,9 +80,5 @@ def stream(
         stop=_stop_on_signals(),
         quiet=quiet,
     )
-    if result.dropped:
-        click.echo(
-            f"vidtok-run: warning: {result.dropped} frames were dropped: encoding was too slow for them", err=True
-        )
     if not quiet:
         click.echo(f"{folder}: {result.frames} frames in {result.segments} new segments")

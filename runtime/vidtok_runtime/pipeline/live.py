@@ -68,7 +68,9 @@ def stream_into(
                     _run(segments, arrivals, _placed(reader, last), stop, bar)
                 finally:
                     segments.discard()
-            warn(reader.path, reader.notes())
+                    count = arrivals.dropped
+                    late = [f"{count} frames were dropped: encoding was too slow for them"] if count else []
+                    warn(reader.path, [*reader.notes(), *late])
             return Streamed(segments.segments, segments.frames, arrivals.dropped)
         finally:
             arrivals.close()

@@ -42,7 +42,8 @@ class SegmentFolder:
         self._pending: list[Frame] = []
         self._pts = array("q")
         self._last_duration: int | None = None
-        self._began = 0.0
+        self._length = plan.frames / reader.fps if plan.frames else plan.seconds
+        self._latest = 0.0
         self.segments = self.frames = 0
 
     def add(self, frame: Frame) -> None:
@@ -54,7 +55,7 @@ class SegmentFolder:
             target = segment_path(self._folder, self._number)
             self._writer = TokenWriter(target, self._tok.stream.codebook_size, half=self._half)
             self._stream = self._tok.encoder()
-            self._began = time.monotonic()
+        self._latest = time.monotonic()
         self._pending.append(frame)
         self._pts.append(frame.pts)
         self._last_duration = frame.duration
@@ -65,8 +66,8 @@ class SegmentFolder:
 
     @property
     def overdue(self) -> bool:
-        """Whether the running segment has been open for twice its length, because frames stay away."""
-        return self._writer is not None and time.monotonic() - self._began > 2 * self._plan.seconds
+        """Whether no frame has come for twice the length of a segment."""
+        return self._writer is not None and time.monotonic() - self._latest > 2 * self._length
 
     def _encode(self) -> None:
         assert self._writer is not None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import io
 import json
+import os
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -20,6 +22,7 @@ from vidtok_runtime.tokens.sample import PIECE, Member, TokenSample, npy_header,
 Array = NDArray[Any]
 _MAX_MEMBERS = 16
 _BLOCK = 512  # bytes, of a tar file
+_LONGEST_KEY = 100 - len(f".{VARIANCE}.npy")  # bytes
 # A zip that grows beyond both is no archive of tokens, but a bomb.
 _MAX_GROWTH, _ALWAYS_FINE = 100, 2**26
 
@@ -43,10 +46,13 @@ def write_zip(sample: TokenSample, out: Path, *, force: bool) -> None:
 
 
 def write_tar(sample: TokenSample, out: Path, *, force: bool) -> None:
-    """Write a .tar file with one webdataset sample, whose key is the file's stem; raises OutputError."""
+    """Write a .tar file with one webdataset sample, whose key is the file's stem, cut where it is long.
+
+    Raises OutputError.
+    """
     target = PartFile(out, force=force)
     target.open()
-    key = out.stem.replace(".", "_")  # the key ends at the first dot
+    key = _key(out.stem)
     try:
         for name, size, pieces in _contents(sample):
             entry = tarfile.TarInfo(f"{key}.{name}")
@@ -59,6 +65,15 @@ def write_tar(sample: TokenSample, out: Path, *, force: bool) -> None:
         target.commit()
     finally:
         target.discard()
+
+
+def _key(stem: str) -> str:
+    """It ends at the first dot, and a member's name has 100 bytes."""
+    key = stem.replace(".", "_")
+    encoded = os.fsencode(key)
+    if len(encoded) <= _LONGEST_KEY:
+        return key
+    return f"{encoded[: _LONGEST_KEY - 9].decode(errors='ignore')}~{sha256(encoded).hexdigest()[:8]}"
 
 
 def _contents(sample: TokenSample) -> Iterator[tuple[str, int, Iterator[bytes]]]:
