@@ -208,6 +208,14 @@ def test_without_operations_nothing_is_said_of_the_limit(tmp_path: Path) -> None
     assert [row.limit_share for row in bench.rows] == [None, None]
 
 
+def test_a_provider_takes_the_graphs_of_another(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vidtok_runtime.bench.plan.choose_provider", lambda name: name)
+    manifest = read_manifest(bundle)
+    [case, _] = cases(manifest, [64], None, 1)
+    [peer] = bundle_peers(manifest, case, ["directml"], ["fp32"])
+    assert peer.provider == "directml"
+
+
 def test_a_call_of_groups_is_a_whole_one() -> None:
     call = graph_call(str(KIT / "fsq-noncausal"), "decoder", "cpu", None, 8, 8, 8, 1, 0)
     assert [call()["video"].shape[2] for _ in range(2)] == [8, 8]  # type: ignore[index]

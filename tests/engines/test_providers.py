@@ -16,6 +16,7 @@ import pytest
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.bundle.lookup import find_bundle
 from vidtok_runtime.engines import ort as sessions
+from vidtok_runtime.engines import registry
 from vidtok_runtime.engines.base import Options
 from vidtok_runtime.engines.load import load_chain
 from vidtok_runtime.engines.registry import PROVIDERS, choose_provider, unavailable
@@ -49,9 +50,41 @@ def test_an_untested_one_says_so(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: list(PROVIDERS[name].executions))
+    monkeypatch.setattr(registry, "no_gpu", lambda: None)
     assert unavailable(name) is None
     assert choose_provider(name) == name
     assert f"provider {name} is untested" in capsys.readouterr().err
+
+
+class Driver:
+    """NVIDIA's, which gives a status and a number of GPUs."""
+
+    def __init__(self, status: int, gpus: int) -> None:
+        self.cuInit = lambda _: status
+        self.cuDeviceGetCount = lambda count: setattr(count._obj, "value", gpus)
+
+
+@pytest.mark.parametrize(
+    ("driver", "reason"),
+    [(None, "no NVIDIA driver"), (Driver(100, 0), "no GPU"), (Driver(0, 0), "no GPU"), (Driver(0, 1), "")],
+)
+def test_auto_takes_no_gpu_that_is_not_there(
+    driver: Driver | None, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime offers CUDA wherever its build for it is installed."""
+
+    def load(_: str) -> Driver:
+        if driver is None:
+            raise OSError("no such file")
+        return driver
+
+    monkeypatch.setattr("ctypes.CDLL", load)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    assert choose_provider("auto") == ("openvino" if reason else "cuda")
+    capsys.readouterr()
+    if reason:
+        with pytest.raises(ProviderError, match=f"^provider cuda: .*{reason}"):
+            choose_provider("cuda")
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -188,6 +188,10 @@ def test_eval_reports_it(backbones: Path, tmp_path: Path, clip: Path) -> None:
     (model,) = content["results"]
     assert model["mean"]["lpips"] == model["clips"][0]["lpips"] > 0
     assert f"{model['mean']['lpips']:.4f}" in result.stdout
+    elsewhere = ["--provider", "openvino", "--provider-option", "ENABLE_CPU_PINNING=NO"]
+    result = CliRunner().invoke(run, [*map(str, arguments), "--lpips", str(graph), *elsewhere])
+    assert result.exit_code == 0, result.output
+    assert "lpips is computed on cpu" in result.stderr
     other = CliRunner().invoke(run, [*map(str, arguments), "--fvd", str(graph)])
     assert other.exit_code == 1
     assert "vidtok-export metric fvd" in other.stderr

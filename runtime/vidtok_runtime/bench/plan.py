@@ -10,7 +10,7 @@ from typing import Any
 
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.bundle.stream_spec import StreamSpec
-from vidtok_runtime.engines.registry import choose_provider, usable_providers
+from vidtok_runtime.engines.registry import PROVIDERS, choose_provider, usable_providers
 from vidtok_runtime.errors import BundleError, InputError, ProviderError
 from vidtok_runtime.machine import cores
 
@@ -79,7 +79,7 @@ def bundle_peers(
         (name, g.precision)
         for g in offered
         for name in names
-        if name in g.providers and g.precision in (precisions or (g.precision,))
+        if PROVIDERS[name].listed_as in g.providers and g.precision in (precisions or (g.precision,))
     )
     if not pairs:
         raise BundleError(f"{manifest.folder} has no {case.role} graph for {', '.join(names)}")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from vidtok_runtime.engines.base import Options, Provider, Session
+from vidtok_runtime.engines.nvidia import no_gpu
 from vidtok_runtime.engines.telemetry import without_telemetry
 from vidtok_runtime.errors import ProviderError
 
@@ -123,7 +124,7 @@ def unavailable(provider: str) -> str | None:
     except ImportError as error:
         return f"{row.module} is installed but does not load ({error}); install it anew: {row.cure}"
     if not row.executions or row.executions[0] in (offered := engine.get_available_providers()):
-        return None
+        return no_gpu() if row.device == "cuda" else None
     if row.plugin is None or importlib.util.find_spec(row.plugin) is None:
         return f"the installed onnxruntime offers only {', '.join(offered)}; {row.cure}"
     from vidtok_runtime.engines.ort import plugin_devices

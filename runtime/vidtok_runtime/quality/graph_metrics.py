@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -28,6 +30,9 @@ class _Graph:
 
     def __init__(self, kind: str, path: Path, provider: str, options: Options) -> None:
         engine = choose_provider("cuda" if provider == "cuda" else "cpu")  # the graphs are for ONNX Runtime
+        if engine != provider:
+            print(f"vidtok: {kind} is computed on {engine}", file=sys.stderr)
+            options = replace(options, provider_options=())  # they are of another engine
         from vidtok_runtime.engines.ort import OrtSession
 
         if not is_file(path):
