@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,11 +16,13 @@ from click.testing import Result
 from commands import run
 
 from vidtok_runtime import Tokenizer
+from vidtok_runtime.bundle.manifest import read_manifest
+from vidtok_runtime.bundle.stream_spec import Length
 from vidtok_runtime.errors import VideoError
 from vidtok_runtime.evaluation.codecs import CODECS
 from vidtok_runtime.evaluation.methods import Model
 from vidtok_runtime.evaluation.plot import _style
-from vidtok_runtime.evaluation.protocol import Excerpt, Protocol
+from vidtok_runtime.evaluation.protocol import Excerpt, Protocol, published_frames
 from vidtok_runtime.evaluation.scores import Evaluation
 from vidtok_runtime.quality.metrics import psnr
 from vidtok_runtime.tools.demo import make_clip
@@ -101,6 +104,24 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, first in (("a", 0), ("b", 70)):
         make_clip(folder / f"{name}.mp4", 17, 72, 96, first=first, fps=Fraction(30))
     return folder
+
+
+def test_a_clip_that_does_not_fit_into_the_memory_is_left_out(tmp_path: Path) -> None:
+    """And names that no encoding knows, that are formulas to others or that come twice, cost nothing either."""
+    names = [b"caf\xe9.mp4", b"a$\\foo$.mp4", b"one/clip.mp4", b"two/clip.mp4"]
+    for name in names:
+        path = Path(os.fsdecode(os.fsencode(tmp_path / "clips") + b"/" + name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make_clip(path, 5, 32, 32)
+    make_clip(tmp_path / "clips/large.mp4", 5, 360, 640)
+    command = ["eval", tmp_path / "clips", "--size", 0, "--fps", 0, "--frames", 5, "--max-memory", "230MB", "--json"]
+    pictures = ["--plot-clips", tmp_path / "clips.png", "--provider", "cpu", "--threads", 1, "--quiet"]
+    result = run(*command, tmp_path / "r.json", *pictures)
+    assert result.exit_code == 0, result.output
+    assert "left out: large: " in result.output
+    [figures] = json.loads((tmp_path / "r.json").read_text())["results"]
+    assert [row["clip"] for row in figures["clips"]] == ["a$\\foo$", "caf%E9", "one/clip.mp4", "two/clip.mp4"]
+    assert cv2.imread(str(tmp_path / "clips.png")) is not None
 
 
 def test_bundles_and_baselines_in_one_table_and_picture(clips: Path, tmp_path: Path) -> None:
@@ -225,3 +246,12 @@ def test_bad_outputs_stop_before_the_work(clips: Path, tmp_path: Path, monkeypat
     assert "vidtok-onnx[eval]" in result.stderr
     assert there.read_text() == "mine"
     assert eval_command(clips, "--baseline", "divx").exit_code == 2
+
+
+def test_groups_that_are_always_filled_up() -> None:
+    """Where no clip of up to 17 frames is whole, the published number is taken all the same."""
+    manifest = read_manifest(Path(__file__).parents[1] / "conformance/kit/omnitokenizer-squares")
+    assert manifest.stream.groups is not None
+    groups = replace(manifest.stream.groups, frames=33)
+    longer = replace(manifest, stream=replace(manifest.stream, groups=groups, length=Length(33, 1)))
+    assert published_frames(longer) == 17

@@ -82,7 +82,7 @@ class Model:
             "family": manifest.family,
             "model": manifest.name,
             "weights_sha256": manifest.weights_sha256,
-            "provider": self.tok.provider,
+            "provider": self.tok.engine,
             "precision": self.tok.precision,
             "codebook_size": manifest.stream.codebook_size,
             "codes_used": self.codes_used,

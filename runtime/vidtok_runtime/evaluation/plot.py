@@ -87,7 +87,7 @@ def clip_by_clip(figures: Figures, suffix: str) -> bytes:
             )
         axes.set_xlabel(label)
         axes.grid(visible=True, alpha=0.25)
-    panels[0].set_yticks(range(len(clips)), clips)
+    panels[0].set_yticks(range(len(clips)), clips, parse_math=False)
     panels[0].invert_yaxis()
     _legend(figure, figures)
     return content(figure, suffix)
@@ -100,6 +100,8 @@ def _legend_height(entries: int) -> float:
 
 def _legend(figure: Figure, figures: Figures) -> None:
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", fontsize="small")
+    legend = figure.legend(handles, labels, loc="outside right upper", fontsize="small")
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a name may have dollars in it
     protocols = "\n".join(dict.fromkeys(result["protocol"] for result in figures["results"]))
     figure.suptitle(protocols, fontsize="small")

@@ -52,7 +52,7 @@ def published_frames(manifest: Manifest) -> int:
         taken = stream.front_frames + last_group(frames)
         return stream.length.padded(taken) == taken
 
-    return next(frames for frames in range(17, 0, -1) if whole(frames))
+    return next((frames for frames in range(17, 0, -1) if whole(frames)), min(17, groups.frames))
 
 
 class Excerpt:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from vidtok_runtime.errors import VideoError
+from vidtok_runtime.errors import VideoError, VidtokError
 from vidtok_runtime.evaluation.baselines import Baselines
 from vidtok_runtime.evaluation.methods import Method, Model
 from vidtok_runtime.evaluation.plot import clip_by_clip, rate_distortion
 from vidtok_runtime.evaluation.protocol import Excerpt, Protocol, published_frames
 from vidtok_runtime.evaluation.scores import Evaluation, Measures, Result
 from vidtok_runtime.files import PartFile, files_in
+from vidtok_runtime.lists import plain_name
 from vidtok_runtime.quality.bits_per_pixel import BITS_COUNTED
 from vidtok_runtime.quality.graph_metrics import FVD_CLIPS
 from vidtok_runtime.quality.picture import check_picture
@@ -47,11 +49,18 @@ class Outputs:
 
 def _named(tokenizers: Sequence[Tokenizer]) -> list[Model]:
     """The bundles under the names of their folders, numbered where these are equal."""
-    names = [tok.manifest.folder.name for tok in tokenizers]
+    names = [tok.manifest.folder.resolve().name for tok in tokenizers]
     return [
         Model(tok, name if names.count(name) == 1 else f"{name} ({i})")
         for i, (tok, name) in enumerate(zip(tokenizers, names, strict=True), 1)
     ]
+
+
+def _clip_names(clips: Sequence[Path], folder: Path) -> dict[Path, str]:
+    """Clips by their stems, and by their place in the folder where these are equal."""
+    stems = Counter(clip.stem for clip in clips)
+    named = {clip: clip.stem if stems[clip.stem] == 1 else clip.relative_to(folder).as_posix() for clip in clips}
+    return {clip: plain_name(name) for clip, name in named.items()}
 
 
 def _optional(value: float | None, width: int, digits: int) -> str:
@@ -71,16 +80,16 @@ def _codes(model: Model) -> str:
 
 
 class Table:
-    """Evaluates bundles and baselines on clips and keeps the figures."""
+    """Evaluates bundles and baselines on clips, which have names, and keeps the figures."""
 
-    def __init__(self, clips: Sequence[Path], measures: Measures, *, quiet: bool) -> None:
+    def __init__(self, clips: Mapping[Path, str], measures: Measures, *, quiet: bool) -> None:
         self._clips = clips
         self._measures = measures
         self._quiet = quiet
         self.evaluations: list[Evaluation] = []
         self.curves: list[dict[str, Any]] = []
 
-    def measure(self, method: Method, protocol: Protocol, clips: Sequence[Path]) -> Iterator[str]:
+    def measure(self, method: Method, protocol: Protocol, clips: Collection[Path]) -> Iterator[str]:
         """Lines of one method as they are measured; clips that fail have a line, too."""
         evaluation = Evaluation(method, protocol, self._measures)
         yield f"{method.name}: {', '.join([str(protocol), *self._measures.names()])}"
@@ -91,9 +100,11 @@ class Table:
         )
         for clip in tqdm(clips, desc=method.name, unit="clip", disable=self._quiet):
             try:
-                yield _row(evaluation.add(Excerpt(clip, protocol)))
-            except VideoError as error:
-                yield f"left out: {error}"
+                yield _row(evaluation.add(Excerpt(clip, protocol), self._clips[clip]))
+            except VidtokError as error:
+                yield (
+                    f"left out: {error}" if isinstance(error, VideoError) else f"left out: {self._clips[clip]}: {error}"
+                )
         if not evaluation.results and method.kind != "model":
             yield f"left out: {method.name}, no clip could be measured"
             return
@@ -122,8 +133,8 @@ class Table:
                     excerpt = Excerpt(clip, evaluation.protocol)
                     try:
                         for point in points:
-                            point.add(excerpt)
-                    except VideoError:
+                            point.add(excerpt, self._clips[clip])
+                    except VidtokError:
                         break  # its row in the table has said why
                 else:
                     means = [point.mean() for point in points]
@@ -188,7 +199,7 @@ def evaluate_folder(
         if measures.fvd is not None:
             measures.fvd.check(own.frames)
         plans.append((model, own))
-    table = Table(files_in(folder), measures, quiet=quiet)
+    table = Table(_clip_names(files_in(folder), folder), measures, quiet=quiet)
     yield from (f"left out: {reason}" for reason in baselines.missing())
     for model, own in plans:
         yield from table.bundle(model, own, baselines)

@@ -56,8 +56,8 @@ class Evaluation:
         if self.measures.fvd is not None:
             self.measures.fvd.check(self.protocol.frames)
 
-    def add(self, clip: Excerpt) -> Result:
-        """Measure one clip; raises VideoError."""
+    def add(self, clip: Excerpt, name: str | None = None) -> Result:
+        """Measure one clip, which is called `name`, or as its file; raises VidtokError."""
         quality, fvd = Quality(self.measures.lpips), self.measures.fvd
         originals: list[Pixels] = []
         decoded: list[Pixels] = []
@@ -71,7 +71,7 @@ class Evaluation:
             self._features.append((fvd.features_of_original(key, originals), fvd.features(decoded)))
         self.bits[clip.path] = self.method.bits
         rate = bits_per_pixel(self.method.bits, quality.frames, clip.height, clip.width)
-        row = Result(clip.path.stem, quality.frames, quality.psnr, quality.ssim, rate, quality.lpips)
+        row = Result(name or clip.path.stem, quality.frames, quality.psnr, quality.ssim, rate, quality.lpips)
         self.results.append(row)
         return row
 
