@@ -20,7 +20,7 @@ from vidtok_runtime.arguments import as_array, frame_rate, whole
 from vidtok_runtime.bundle.graph_entry import ROLES
 from vidtok_runtime.bundle.lookup import find_bundle
 from vidtok_runtime.bundle.manifest import Manifest
-from vidtok_runtime.bundle.stream_spec import SURPLUS, Groups, StreamSpec
+from vidtok_runtime.bundle.stream_spec import MAX_LENGTH, SURPLUS, Groups, StreamSpec
 from vidtok_runtime.engines.base import Options
 from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.engines.load import load_chain
@@ -56,9 +56,9 @@ class Tokenizer:
     groups that they were made in. max_memory: bytes or text such as `4GB` that the process may take, as far as a
     prediction can tell: calls become shorter, and if need be frames are cut into tiles, which changes no result;
     threads that encode and decode take turns. None: the same where free memory would not do, but nobody waits.
-    provider_options: the engine's own settings by name (see `session.Options`), as text, numbers or booleans; token
-    files name them beside the provider. A tokenizer can be copied and pickled, at any time: the copy loads the graphs
-    anew; its streams cannot. Raises BundleError, ProviderError, InputError.
+    provider_options: the engine's own settings by name (see `engines.base.Options`), as text, numbers or booleans;
+    token files name them beside the provider. A tokenizer can be copied and pickled, at any time: the copy loads the
+    graphs anew; its streams cannot. Raises BundleError, ProviderError, InputError.
     """
 
     def __init__(
@@ -355,6 +355,9 @@ class Tokenizer:
         if not (frames := self._whole_group(gop)):
             near = next(n for n in itertools.chain(range(gop - 1, 0, -1), itertools.count(gop)) if self._whole_group(n))
             raise InputError(f"no number of frames of {name} makes {gop} latents; give a gop that works, as {near}")
+        if frames > MAX_LENGTH:
+            longest = next(n for n in range(MAX_LENGTH, 0, -1) if 0 < self._whole_group(n) <= MAX_LENGTH)
+            raise InputError(f"a group has at most {MAX_LENGTH:,} frames, a gop of {gop} {frames:,}; give {longest}")
         return Groups(frames, gop, whole=False)
 
     def _whole_group(self, latents: int) -> int:

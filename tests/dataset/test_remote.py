@@ -151,6 +151,10 @@ def test_encode_and_decode(s3: S3Server, source: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     with VideoReader(back) as reader:
         assert len(list(reader)) == Tokens.load(tokens).num_frames
+    about = run("info", tokens)
+    assert about.exit_code == 0, about.output
+    assert f"{Tokens.load(tokens).num_frames} frames of 32x24" in about.output
+    assert run("view", tokens, "-o", tmp_path / "d.html", *OPTIONS).exit_code == 0
     exists = run("encode", place / "d.mp4", "-o", tokens, *OPTIONS)
     assert "exists already; give --force to replace it" in exists.stderr
 

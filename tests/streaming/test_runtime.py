@@ -5,7 +5,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +19,9 @@ from safetensors.numpy import load_file
 
 from vidtok_ref import VideoTokenizer
 from vidtok_runtime import Tokenizer, Tokens, VidtokError
+from vidtok_runtime.bundle.stream_spec import Length
 from vidtok_runtime.errors import BundleError, InputError, MismatchError, ProviderError, TokenFileError
+from vidtok_runtime.streaming.stream import EncoderStream
 
 RELAXED = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -154,3 +159,21 @@ def test_providers_are_loud(bundle: Path) -> None:
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         with pytest.raises(ProviderError, match="pip install"):
             Tokenizer(bundle, provider="cuda")
+
+
+def test_a_long_end_is_filled_up_in_pieces() -> None:
+    """However far a manifest has clips filled up, no more frames are held than a call takes."""
+    tok = Tokenizer("tiny-kl-16chn", provider="cpu", threads=1)
+    stream = replace(tok.stream, front_frames=0, length=Length(0, 4096))
+    sizes: list[int] = []
+
+    def push(piece: np.ndarray) -> list[np.ndarray]:
+        sizes.append(piece.shape[2])
+        return []
+
+    calls: Any = SimpleNamespace(longest=100, push=push, finish=list)
+    encoder = EncoderStream(stream, lambda *_: calls)
+    encoder.push(np.zeros((5, 8, 8, 3), np.uint8))
+    encoder.finish()
+    assert sum(sizes) == 4096
+    assert max(sizes) == 100

@@ -117,6 +117,8 @@ def test_look_ahead_and_windows(other: Tokenizer) -> None:
 def test_a_gop_of_nothing(tok: Tokenizer) -> None:
     with pytest.raises(InputError, match="at least 1"):
         tok.encoder(gop=0)
+    with pytest.raises(InputError, match="a group has at most 65,536 frames, a gop of 20000 79,997; give 16384"):
+        tok.encoder(gop=20000)
 
 
 def test_windows_refuse_a_gop(other: Tokenizer) -> None:

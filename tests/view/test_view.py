@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -161,6 +162,14 @@ def test_what_is_refused(clip: Path, tmp_path: Path) -> None:
     assert out.read_text() == "mine"
     assert run("view", clip, "-o", out, "--force", *CPU).exit_code == 0
     assert out.read_text() != "mine"
+
+
+def test_a_name_that_is_no_text(clip: Path, tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4"))
+    odd.write_bytes(clip.read_bytes())
+    result = run("view", odd, "-o", tmp_path / "v.html", "--end", "0.2", *CPU)
+    assert result.exit_code == 0, result.output
+    assert "<h1>caf%E9.mp4</h1>" in (tmp_path / "v.html").read_text()
 
 
 @pytest.mark.parametrize("size", [(200, 1), (1, 200)])

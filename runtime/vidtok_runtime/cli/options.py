@@ -229,6 +229,11 @@ def command(*options: Callable[..., Any]) -> Callable[[Callable[..., None]], Cal
             try:
                 with clean_exit_on_signals():
                     function(*args, **kwargs)
+            except MemoryError as error:
+                click.echo(
+                    f"vidtok-run: error: out of memory ({error}); give --max-memory, or a smaller --size", err=True
+                )
+                sys.exit(1)
             except (VidtokError, OSError) as error:
                 if debug or getattr(error, "errno", None) == errno.EPIPE:  # click ends quietly when nobody reads on
                     raise

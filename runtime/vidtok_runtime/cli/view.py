@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import click
 
 from vidtok_runtime.cli.options import COMMON, FILE, FORCE, command, engine, limited, source, target_of
-from vidtok_runtime.remote import Place
+from vidtok_runtime.remote import Place, place_of
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.video.selection import Selection
 from vidtok_runtime.video.source import Damage, Opening
@@ -53,7 +52,7 @@ def view(
         if original is None and (selection, opening) != (Selection(), Opening(Damage.COUNTED)):
             raise click.UsageError("there are options for the original, which is not named; give --original CLIP")
         found = bundle or TokenReader(segments_in(place)[0]).info.find_bundle()
-        study = view_tokens(tokenizer(found), Path(place), out, frames, original, selection, opening, **options)
+        study = view_tokens(tokenizer(found), place_of(place), out, frames, original, selection, opening, **options)
     else:
         if original is not None:
             raise click.UsageError(f"--original goes with tokens; {place} is a clip itself")

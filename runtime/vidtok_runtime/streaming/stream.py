@@ -97,8 +97,9 @@ class EncoderStream:
         if self._calls is None or self._last is None:
             return self._nothing()
         length = self._stream.front_frames + self.num_frames
-        missing = self._stream.length.padded(length) - length
-        out = self._calls.push(self._last.repeat(missing, axis=2)) if missing else []
+        missing, out = self._stream.length.padded(length) - length, []
+        for start in range(0, missing, self._calls.longest):
+            out += self._calls.push(self._last.repeat(min(missing - start, self._calls.longest), axis=2))
         return self._join(out + self._calls.finish())
 
     def _laid_out(self, frames: Array) -> NDArray[np.float32]:

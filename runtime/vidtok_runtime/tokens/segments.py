@@ -13,7 +13,7 @@ from typing import overload
 from vidtok_runtime.errors import OutputError, TokenFileError
 from vidtok_runtime.files import is_folder
 from vidtok_runtime.locks import lock
-from vidtok_runtime.remote import Place, RemotePath
+from vidtok_runtime.remote import Place, RemotePath, place_of
 from vidtok_runtime.tokens.tokens import TokenInfo, TokenReader
 
 _DIGITS = 8
@@ -30,15 +30,13 @@ def segment_number(path: Place) -> int:
 
 
 @overload
-def segments_in(place: RemotePath) -> list[RemotePath]: ...
+def segments_in(place: Path) -> list[Path]: ...
 @overload
-def segments_in(place: str | PathLike[str]) -> list[Path]: ...
+def segments_in(place: str | PathLike[str] | RemotePath) -> Sequence[Place]: ...
 def segments_in(place: str | PathLike[str] | RemotePath) -> Sequence[Place]:
     """The complete segments of a folder in order, or the one token file; raises TokenFileError when there are none."""
-    if isinstance(place, RemotePath):
-        return [place]
-    path = Path(place)
-    if not is_folder(path):
+    path = place_of(place)
+    if isinstance(path, RemotePath) or not is_folder(path):
         return [path]
     found = sorted(path.glob(f"segment-{'[0-9]' * _DIGITS}.safetensors"))
     if not found:
@@ -46,14 +44,14 @@ def segments_in(place: str | PathLike[str] | RemotePath) -> Sequence[Place]:
     return found
 
 
-def has_segments(folder: Path) -> bool:
+def has_segments(folder: Place) -> bool:
     """Whether it is a folder with segments in it."""
-    return is_folder(folder) and any(folder.glob("segment-*.safetensors"))
+    return isinstance(folder, Path) and is_folder(folder) and any(folder.glob("segment-*.safetensors"))
 
 
 def holds_tokens(place: str) -> bool:
     """Whether a name is that of a token file or of a folder of segments, not of a clip."""
-    path = Path(place)
+    path = place_of(place)
     return path.suffix == ".safetensors" or has_segments(path)
 
 

@@ -14,6 +14,7 @@ from vidtok_runtime.errors import TokenFileError
 from vidtok_runtime.files import is_file, is_folder
 from vidtok_runtime.places import size_of
 from vidtok_runtime.quality.bits_per_pixel import BITS_COUNTED, bits_per_number, bits_per_pixel
+from vidtok_runtime.remote import place_of
 from vidtok_runtime.tokens.segments import has_segments, joined, segment_number, segments_in
 from vidtok_runtime.tokens.tokens import TokenInfo, TokenReader
 
@@ -25,11 +26,12 @@ def describe(file: str, *, verify: bool = False) -> str:
 
     Raises BundleError, TokenFileError.
     """
-    if file not in shipped_names() and has_segments(Path(file)):
-        return _segments(segments_in(file), verify)
+    place = place_of(file)
+    if file not in shipped_names() and has_segments(place):
+        return _segments(segments_in(Path(file)), verify)
     if file in shipped_names() or is_folder(Path(file)):
         return _bundle(find_bundle(file), verify)
-    if not is_file(Path(file)):
+    if not is_file(place):
         raise TokenFileError(f"{file} does not exist; shipped bundles are {', '.join(shipped_names())}")
     return _tokens(TokenReader(file), verify)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
-from pathlib import Path
 
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.files import PartFile
 from vidtok_runtime.pipeline.files import decoded_frames, progress, round_trip, warn
 from vidtok_runtime.quality.metrics import Pixels
-from vidtok_runtime.remote import Place
+from vidtok_runtime.remote import Place, place_of
 from vidtok_runtime.tokenizer import Tokenizer
 from vidtok_runtime.tokens.segments import joined, segments_in
 from vidtok_runtime.tokens.tokens import TokenReader
@@ -47,7 +46,7 @@ def view_clip(
     Raises InputError and OutputError before any work, VideoError.
     """
     target = target_for(out, force=force)
-    study = Study(tok, Path(clip).name, count)
+    study = Study(tok, place_of(clip).name, count)
     with VideoReader(clip, selection, opening) as reader, progress(reader.frame_count, "view", quiet) as bar:
         study.begin(tok.describe(1, reader.height, reader.width, reader.fps))
         for frame, pixels in round_trip(tok, reader, reader.height, reader.width, study.look):
@@ -60,7 +59,7 @@ def view_clip(
 
 def view_tokens(
     tok: Tokenizer,
-    tokens: Path,
+    tokens: Place,
     out: Place,
     count: int,
     original: str | None = None,

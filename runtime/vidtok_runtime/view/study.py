@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_runtime.lists import plain_name
 from vidtok_runtime.quality.bits_per_pixel import bits_per_number, bits_per_pixel
 from vidtok_runtime.quality.metrics import BEST_PSNR, Pixels, psnr, ssim
 from vidtok_runtime.tokenizer import Tokenizer
@@ -41,7 +42,7 @@ class Study:
 
     def __init__(self, tok: Tokenizer, name: str, count: int) -> None:
         self.manifest = tok.manifest
-        self.name = name
+        self.name = plain_name(name)
         self.usage = usage_of(tok.manifest)
         self.psnr, self.ssim = Curve(), Curve()
         self.frames = self.height = self.width = self.numbers = 0
@@ -109,7 +110,7 @@ class Study:
         """Lines about the clip and the bundle."""
         m, stream = self.manifest, self.manifest.stream
         s = stream.spatial_multiple
-        rate = f" at {float(self.fps):.3g} a second" if self.fps else ""
+        rate = f" at {float(self.fps):g} a second" if self.fps else ""
         facts = {
             "clip": f"{self.frames} frames of {self.width}x{self.height}{rate}",
             "model": f"{m.name} ({m.family})",
