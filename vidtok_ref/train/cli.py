@@ -66,7 +66,7 @@ def main(
     """Train a tokenizer by RECIPE, a shipped name or a .toml file. Give the same command again to resume.
 
     RUN gets best.safetensors (the average of the weights, best on the held-out clips by PSNR), last.safetensors (the
-    average at the end, to take after training with LPIPS or a GAN, which cost PSNR), last.ckpt, log.csv, pictures/
+    average at the end, to take after training with a GAN, which costs PSNR), last.ckpt, log.csv, pictures/
     and skipped.txt. A recipe of several stages fills a folder of these for each, stage-1/, ..., and ends with
     the weights of the last one. On several machines, start the same command on each, as for any torch.distributed job.
     """

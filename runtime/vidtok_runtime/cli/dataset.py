@@ -89,7 +89,7 @@ def dataset(
 
     The same command goes on where it was stopped, killed or crashed. A list has a column `file`; its other columns,
     and the .txt and .json beside a clip of a folder or shard, go into index.parquet. Clips that fail are listed with
-    the reason in quarantine.csv, and the exit code is 1. A worker has as many threads as there are cores for each;
+    the reason in quarantine.csv, and the exit code is 1. Workers share the cores equally;
     other processes read clips ahead of it.
     With --sample every clip draws with a seed of its own, made of SEED and its name, which its token file has.
     """
