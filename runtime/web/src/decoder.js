@@ -71,10 +71,14 @@ export class DecoderStream {
     return this.#queue.run(() => this.#finish())
   }
 
-  /** Give up the stream and what the engine keeps for it; `finish` does it, too. */
+  /**
+   * Give up the stream and what the engine keeps for it; `finish` does it, too. A push that is not done fails.
+   * @returns {Promise<void>}
+   */
   dispose() {
     this.#finished = true
-    this.chain.dispose()
+    // In its turn: a call that is running goes on with the states.
+    return this.#queue.run(async () => this.chain.dispose())
   }
 
   /** @param {Latents} latents */
@@ -99,6 +103,7 @@ export class DecoderStream {
       const dims = this.spec.codebookSize === null ? [1, channels, length, h, w] : [1, length, h, w]
       const x = new Chunk(swapped(data, length, channels).slice(), dims) // a copy
       for (const video of await calls.push(x)) out.push(this.#deliver(video))
+      if (this.#finished) throw new InputError('this decoder was given up while it ran; ask the tokenizer for a new one')
     }
     return concat(out)
   }
@@ -113,7 +118,8 @@ export class DecoderStream {
       }
       for (const video of (await this.#calls?.finish()) ?? []) out.push(this.#deliver(video))
     }
-    this.dispose()
+    this.#finished = true
+    this.chain.dispose()
     if (this.#left) throw new InputError(`the tokens end ${this.#left} frames too early; the stream is incomplete`)
     return concat(out)
   }

@@ -64,10 +64,14 @@ export class EncoderStream {
     return this.#queue.run(() => this.#finish())
   }
 
-  /** Give up the stream and what the engine keeps for it; `finish` does it, too. */
+  /**
+   * Give up the stream and what the engine keeps for it; `finish` does it, too. A push that is not done fails.
+   * @returns {Promise<void>}
+   */
   dispose() {
     this.#finished = true
-    this.chain.dispose()
+    // In its turn: a call that is running goes on with the states.
+    return this.#queue.run(async () => this.chain.dispose())
   }
 
   /** @param {Frames} frames */
@@ -88,6 +92,7 @@ export class EncoderStream {
       this.#numFrames += piece.length
       this.#last = piece.repeat(piece.length - 1, 1)
       out.push(...(await calls.push(piece)))
+      if (this.#finished) throw new InputError('this encoder was given up during a push; ask the tokenizer for a new one')
     }
     return this.#join(out)
   }
@@ -100,7 +105,7 @@ export class EncoderStream {
     const taken = frontFrames + this.#numFrames
     const out = await this.calls.push(this.#last.repeat(0, paddedLength(length, taken) - taken))
     out.push(...(await this.calls.finish()))
-    this.dispose()
+    this.chain.dispose()
     return this.#join(out)
   }
 

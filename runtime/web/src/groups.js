@@ -62,10 +62,13 @@ class Groups {
     return this.#queue.run(() => this.finishLast())
   }
 
-  /** Give up the stream and what the engine keeps for it; `finish` does it, too. */
+  /**
+   * As that of the stream of one group.
+   * @returns {Promise<void>}
+   */
   dispose() {
     this.#finished = true
-    this.stream.dispose()
+    return this.stream.dispose()
   }
 
   /** @param {In} items */
@@ -89,6 +92,7 @@ class Groups {
       this.#keep(piece)
       out.push(this.#ofGroup(await this.stream.push(piece)))
       if (this.room === 0) out.push(this.#ofGroup(await this.stream.finish()))
+      if (this.#finished) throw new InputError('this stream was given up during a push; ask the tokenizer for a new one')
     }
     if (out.length) return concat(out)
     // Nothing, in the shape of what comes.

@@ -202,8 +202,8 @@ export interface Stream<In, Out> {
   push(items: In): Promise<Out>
   /** End the stream; gives what waited. */
   finish(): Promise<Out>
-  /** Give up a stream before `finish`. */
-  dispose(): void
+  /** Give up a stream before `finish`; pushes that are not done fail, and what is kept on a device is freed after them. */
+  dispose(): Promise<void>
   /** Frames or latents that a graph call takes at most, which is a good size of a push. */
   readonly callSize: number
 }

@@ -205,14 +205,14 @@ export class Tokenizer {
 /**
  * What `work` gives; the stream is freed even where it fails.
  * @template T
- * @param {{ dispose(): void }} stream
+ * @param {{ dispose(): Promise<void> }} stream
  * @param {() => Promise<T>} work
  */
 async function ended(stream, work) {
   try {
     return await work()
   } finally {
-    stream.dispose()
+    await stream.dispose()
   }
 }
 

@@ -99,12 +99,53 @@ test('states stay on the device and are freed with their stream', async () => {
   const left = tok.encoder()
   await left.push(clip(16, 8, 8))
   assert.equal(engine.live, states.length)
-  left.dispose()
+  await left.dispose()
   assert.equal(engine.live, 0)
   await tok.encoder().push(clip(16, 8, 8))
   await tok.dispose()
   assert.deepEqual([engine.live, engine.released], [0, 2])
 })
+
+const tokens = { data: new Int32Array(11), length: 11, channels: 1, h: 1, w: 1 }
+/** @type {[string, 'encoder' | 'decoder', (tok: Tokenizer) => { push(): Promise<unknown>, dispose(): Promise<void> }][]} */
+const streams = [undefined, 2].flatMap((gop) => [
+  [`encoder, gop ${gop}`, 'encoder', (tok) => {
+    const stream = tok.encoder(8, 8, { gop })
+    return { push: () => stream.push(clip(33, 8, 8)), dispose: () => stream.dispose() }
+  }],
+  [`decoder, gop ${gop}`, 'decoder', (tok) => {
+    const stream = tok.decoder({ gop })
+    return { push: () => stream.push(tokens), dispose: () => stream.dispose() }
+  }],
+])
+for (const [name, role, start] of streams) {
+  test(`a stream that is given up fails its push and frees what it kept: ${name}`, async () => {
+    // During each run of a graph, after one push that is let be (0).
+    for (let at = 0, runs = 0; at <= runs; at++) {
+      const engine = new Engine(...manifest.chain(role, 'cpu', 'fp32'))
+      const tok = await load(engine, role)
+      const stream = start(tok)
+      const { run } = engine
+      let count = 0
+      /** @type {Promise<void> | undefined} */
+      let freed
+      engine.run = (...given) => {
+        if (++count === at) freed = stream.dispose()
+        return run.apply(engine, given)
+      }
+      if (at === 0) {
+        await stream.push()
+        runs = count
+        assert.ok(engine.live > 0 && runs > 2)
+      } else {
+        await assert.rejects(stream.push(), /^InputError: this \w+ was given up/)
+        await freed
+        assert.equal(engine.live, 0)
+      }
+      await tok.dispose()
+    }
+  })
+}
 
 test('states of tiles are read back, and frames that are one tile leave theirs on the device', async () => {
   const engine = new Engine(...encoder)
@@ -117,7 +158,7 @@ test('states of tiles are read back, and frames that are one tile leave theirs o
   const small = tok.encoder()
   await small.push(clip(5, 144, 8))
   assert.equal(engine.live, states.length)
-  small.dispose()
+  await small.dispose()
   assert.equal(engine.live, 0)
   await tok.dispose()
 })
@@ -139,7 +180,7 @@ test('what goes from graph to graph stays on the device and is freed after it wa
     return run.call(engine, entry, feeds, places)
   }
   await assert.rejects(stream.push(clip(4, 8, 8)), ProviderError)
-  stream.dispose()
+  await stream.dispose()
   await tok.dispose()
   assert.deepEqual([engine.live, engine.released], [0, 2])
 })
