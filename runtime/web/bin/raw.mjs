@@ -1,5 +1,17 @@
 /** Raw video files: RGB pixels one after the other and nothing else, `.rgb` as bytes, `.f32` as float32 in -1..1. */
-import { closeSync, lstatSync, openSync, readFileSync, readSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import {
+  closeSync,
+  linkSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { InputError } from '../src/index.js'
 
 /** @import { Frames, PixelType } from '../src/index.js' */
@@ -67,7 +79,10 @@ export class RawReader {
   }
 }
 
-/** A file that appears under its name only when it is complete. Throws InputError. */
+/**
+ * A file that appears under its name only when it is complete. Without `force` the first of two writers to finish wins;
+ * the other one's file does not appear. Throws InputError.
+ */
 export class PartFile {
   /**
    * @param {string} path
@@ -75,14 +90,16 @@ export class PartFile {
    */
   constructor(path, force) {
     const there = lstatSync(path, { throwIfNoEntry: false })
-    if (there && !force) throw new InputError(`${path} exists already; give --force to replace it`)
+    if (there && !force) throw exists(path)
     if (there?.isDirectory()) throw new InputError(`${path} is a folder; name a file`)
     if (there && !there.isFile()) {
       const what = there.isSymbolicLink() ? 'a link' : 'a device, pipe or socket'
       throw new InputError(`${path} is ${what}, and only regular files are replaced; name another output`)
     }
     this.path = path
-    this.part = `${path}.${process.pid}.part`
+    this.force = force
+    // Random, since process ids repeat across containers.
+    this.part = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.part`
     this.file = openSync(this.part, 'wx')
     process.on('exit', () => rmSync(this.part, { force: true }))
   }
@@ -96,6 +113,20 @@ export class PartFile {
 
   commit() {
     closeSync(this.file)
-    renameSync(this.part, this.path)
+    if (this.force) return renameSync(this.part, this.path)
+    try {
+      linkSync(this.part, this.path)
+    } catch {
+      if (lstatSync(this.path, { throwIfNoEntry: false })) throw exists(this.path)
+      // A file system without links: an empty file holds the name until it is replaced.
+      closeSync(openSync(this.path, 'wx'))
+      return renameSync(this.part, this.path)
+    }
+    rmSync(this.part)
   }
+}
+
+/** @param {string} path */
+function exists(path) {
+  return new InputError(`${path} exists already; give --force to replace it`)
 }

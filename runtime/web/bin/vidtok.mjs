@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** File to file: raw video to tokens and back. */
+import { constants } from 'node:os'
 import { parseArgs } from 'node:util'
 import { Tokenizer, VidtokError, concat, loadTokens, saveTokens } from '../src/index.js'
 import { PartFile, RawReader, pixelType, readWhole } from './raw.mjs'
@@ -183,7 +184,10 @@ async function main() {
   await work(places[0], places[1], places[2], values)
 }
 
-process.on('SIGINT', () => process.exit(130))
+// By `exit`, so that no part is left.
+for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
+  process.on(signal, () => process.exit(128 + constants.signals[signal]))
+}
 try {
   await main()
 } catch (error) {

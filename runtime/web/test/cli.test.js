@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
-import { lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { after, test } from 'node:test'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import fs, { lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { syncBuiltinESMExports } from 'node:module'
+import { constants, tmpdir } from 'node:os'
+import { after, mock, test } from 'node:test'
+import { PartFile } from '../bin/raw.mjs'
 import { loadTokens, saveTokens } from '../src/index.js'
 import { FSQ, KL, clip, largestDifference, place } from './material.js'
 
@@ -72,6 +76,51 @@ test('only regular files are replaced, and no pipe is waited for', () => {
   assert.deepEqual(readdirSync(folder), before)
   assert.ok(lstatSync(`${folder}/pipe.safetensors`).isFIFO() && lstatSync(`${folder}/link.safetensors`).isSymbolicLink())
 })
+
+test('of two writers the first to finish wins, unless the other may replace its file', () => {
+  const noLinks = () => {
+    throw Object.assign(new Error('links are not permitted'), { code: 'EPERM' })
+  }
+  for (const links of [true, false]) {
+    const path = `${folder}/links-${links}.rgb`
+    const [first, second, third] = [false, false, true].map((force) => new PartFile(path, force))
+    if (!links) mock.method(fs, 'linkSync', noLinks)
+    syncBuiltinESMExports()
+    try {
+      first.write(Uint8Array.of(1))
+      second.write(Uint8Array.of(2))
+      third.write(Uint8Array.of(3))
+      first.commit()
+      assert.throws(() => second.commit(), /^InputError: .* exists already; give --force to replace it$/)
+      assert.deepEqual([...readFileSync(path)], [1])
+      third.commit()
+      assert.deepEqual([...readFileSync(path)], [3])
+    } finally {
+      mock.restoreAll()
+      syncBuiltinESMExports()
+    }
+    assert.deepEqual(readdirSync(folder).filter((name) => name.endsWith('.part')), [second.part.slice(folder.length + 1)])
+    rmSync(second.part)
+  }
+})
+
+for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
+  test(`${signal} ends it and leaves no part`, async (context) => {
+    const before = readdirSync(folder)
+    const server = createServer().listen(0, '127.0.0.1') // gives no answer, so that the program waits for its bundle
+    context.after(() => server.close().closeAllConnections())
+    await once(server, 'listening')
+    const { port } = /** @type {import('node:net').AddressInfo} */ (server.address())
+    const args = ['encode', `http://127.0.0.1:${port}`, 'clip.rgb', 'x.safetensors', ...size]
+    const program = spawn(process.execPath, [place('runtime/web/bin/vidtok.mjs'), ...args], { cwd: folder, stdio: 'ignore' })
+    const ended = once(program, 'exit')
+    await Promise.race([once(server, 'request'), ended])
+    assert.match(readdirSync(folder).join(), /x\.safetensors\.[^,]+\.part/)
+    program.kill(signal)
+    assert.deepEqual(await ended, [128 + constants.signals[signal], null])
+    assert.deepEqual(readdirSync(folder), before)
+  })
+}
 
 test('faults are one line, and nothing is left behind', () => {
   writeFileSync(`${folder}/there.safetensors`, 'mine')
