@@ -1,5 +1,6 @@
 /** What came of a clip: the four views, the figures, the files and the commands that do the same. */
 
+import { commands } from './commands.js'
 import { part } from './part.js'
 import { Player } from './player.js'
 import { drawDifference, drawFrame, TokenMap } from './views.js'
@@ -12,6 +13,7 @@ import { drawDifference, drawFrame, TokenMap } from './views.js'
 export class Result {
   /** @type {Clip | null} */
   clip = null
+  name = ''
   /** @type {TokenMap | null} */
   map = null
   /** @type {Uint8Array} */
@@ -86,7 +88,8 @@ export class Result {
    * @param {Job} job
    */
   finish({ loading, encoding, decoding, psnr, provider, bits }, { bundle, threads, maxTile }) {
-    const { data, frames, height, width, fps } = /** @type {Clip} */ (this.clip)
+    const clip = /** @type {Clip} */ (this.clip)
+    const { data, frames, height, width } = clip
     const perPixel = (bits / (frames * height * width)).toFixed(4)
     list({
       Clip: `${frames} frames, ${width} x ${height}`,
@@ -101,9 +104,7 @@ export class Result {
     })
     offer('save-tokens', this.file, `${this.name}.safetensors`)
     offer('save-frames', data, `${this.name}.rgb`)
-    part('commands').textContent =
-      `vidtok-run encode ${this.name}.rgb --raw ${width}x${height}:rgb24:${fps} --bundle ${bundle} -o same.safetensors\n` +
-      `vidtok-run decode ${this.name}.safetensors --bundle ${bundle} -o ${this.name}.mp4`
+    part('commands').textContent = commands(this.name, clip, bundle)
     part('downloads').hidden = part('check').hidden = false
     return `Done: ${frames} frames, ${psnr.toFixed(2)} dB, ${perPixel} bits per pixel.`
   }

@@ -20,6 +20,7 @@ function end() {
  * @returns {Promise<void>}
  */
 export async function tokenize(job, reports, signal) {
+  signal.throwIfAborted() // a listener hears of later aborts only
   const { clip, ...needs } = job
   const key = JSON.stringify(needs)
   if (made !== key) end()
