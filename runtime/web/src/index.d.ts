@@ -62,6 +62,8 @@ export interface TokenInfo {
   display: string | null
   /** How long the last frame is shown, in units of the time base. */
   lastDuration: number | null
+  /** How frames got the size that was encoded, like `planes` or `rgb`. */
+  resampling: string | null
 }
 
 /** Lengths of streams in frames: `first` plus a multiple of `multiple`. */

@@ -71,8 +71,9 @@ export function toMetadata(info) {
     normalized: info.normalized ? 1 : null,
     display: info.display,
     last_duration: info.lastDuration,
+    resampling: info.resampling,
   }
-  const known = Object.entries(values).filter(([, value]) => value !== null)
+  const known = Object.entries(values).filter(([, value]) => value !== null && value !== undefined)
   return Object.fromEntries(known.map(([name, value]) => [name, String(value)]))
 }
 
@@ -132,6 +133,7 @@ export function fromMetadata(values) {
     normalized: !isOld && integerOrNull('normalized', 1, 1) !== null,
     display: values.has('display') ? checkDisplay(values.text('display')) : null,
     lastDuration: integerOrNull('last_duration', 1, MAX_DURATION),
+    resampling: values.has('resampling') ? values.text('resampling') : null,
   }
   if (info.codebookSize !== null && (info.sampled !== null || info.normalized)) {
     throw new FormError('tokens of a codebook are neither drawn from a posterior nor scaled')

@@ -151,6 +151,7 @@ export class Tokenizer {
       normalized: normalize,
       display: null,
       lastDuration: null,
+      resampling: null,
     }
   }
 

@@ -37,6 +37,7 @@ function tokens() {
     surplus: false,
     display: 'aspect=4/3 matrix=6 primaries=2 transfer=2 range=limited',
     lastDuration: 3,
+    resampling: 'planes',
   }
   const data = Int32Array.of(0, 98, 1, 2, 3, 4, 5, 6)
   return { data, length: 2, channels: 1, h: 2, w: 2, info, pts: BigInt64Array.of(-3n, 0n, 1n, 2n, 2n ** 60n) }
@@ -55,6 +56,12 @@ test('tokens come back as they were', async () => {
   const many = { ...tokens(), info: { ...tokens().info, codebookSize: 2 ** 20 } }
   many.data[0] = 2 ** 20 - 1
   assert.deepEqual(await loadTokens(await saveTokens(many)), many)
+})
+
+test('what a description leaves out is not written', async () => {
+  const { resampling, ...info } = tokens().info
+  const found = await loadTokens(await saveTokens({ ...tokens(), info: /** @type {any} */ (info) }))
+  assert.deepEqual(found.info, { ...info, resampling: null })
 })
 
 test('half precision keeps eleven bits, and padding keeps timestamps aligned', async () => {
@@ -205,6 +212,9 @@ test('a damaged file is refused', async () => {
     [(h) => (h.__metadata__.normalized = '2'), /normalized is '2'/],
     [(h) => (h.__metadata__.last_duration = '0'), /last_duration is '0'/],
     [(h) => (h.__metadata__.display = 'x'), /describes no picture/],
+    [(h) => (h.__metadata__.resampling = 'x'.repeat(301)), /resampling of __metadata__ is .*, not short, printable text/],
+    [(h) => (h.__metadata__.resampling = '\x1b[2J'), /resampling .* printable/],
+    [(h) => (h.__metadata__.resampling = 1), /resampling .* printable/],
     [(h) => (h.__metadata__.checksum = 'sha256:x'), /no SHA-256/],
     [(h) => (h.indices.shape = [4, 2, 2]), /size of its shape/],
     [(h) => (h.indices.dtype = 'F16'), /do not go with/],
