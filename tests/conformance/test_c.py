@@ -271,6 +271,33 @@ def test_refusals(api: Library, open_tokenizer: Callable[..., C.c_void_p], tmp_p
     api.call("decoder_free", None)
 
 
+def test_a_finished_file_takes_nothing_more(
+    api: Library, open_tokenizer: Callable[..., C.c_void_p], tmp_path: Path
+) -> None:
+    tokenizer, clip = open_tokenizer(FSQ), np.zeros((5, 8, 8, 3), np.uint8)
+    encoder, nothing = api.open("encoder_open", tokenizer, 0), api.header.struct("vidtok_tokens")
+    files = [tmp_path / f"{i}.safetensors" for i in range(3)]
+    writers = [api.open("writer_open", tokenizer, str(file).encode(), 0, 0) for file in files]
+    for call in (("encoder_push", encoder, pixels_of(clip), *clip.shape[:3]), ("encoder_finish", encoder)):
+        tokens = api.ask("vidtok_tokens", *call)
+        for writer in writers:
+            api.call("writer_append", writer, C.byref(tokens))
+    more = [
+        ("writer_finish", encoder, None),
+        ("writer_append", C.byref(tokens)),
+        ("writer_append", C.byref(nothing)),
+    ]
+    for file, writer, (name, *arguments) in zip(files, writers, more, strict=True):
+        api.call("writer_finish", writer, encoder, None)
+        before = file.read_bytes()
+        with pytest.raises(RefusedError, match="INPUT_ERROR: this token file is finished; open a new writer"):
+            api.call(name, writer, *arguments)
+        api.call("writer_free", writer)
+        assert file.read_bytes() == before
+    api.call("encoder_free", encoder)
+    assert not leftovers(tmp_path)
+
+
 def test_altered_bundles(api: Library, open_tokenizer: Callable[..., C.c_void_p], tmp_path: Path) -> None:
     bundle = tmp_path / "bündel"
     shutil.copytree(FSQ, bundle)

@@ -202,7 +202,8 @@ typedef struct vidtok_times {
     size_t num_pts;
 } vidtok_times;
 
-/* Write what the encoder knows about the clip, after its finish, and give the file its name. */
+/* Write what the encoder knows about the clip, after its finish, and give the file its name. The writer takes nothing
+ * more. */
 VIDTOK_API vidtok_status vidtok_writer_finish(vidtok_writer* writer, const vidtok_encoder* encoder,
                                               const vidtok_times* times);
 VIDTOK_API void vidtok_writer_free(vidtok_writer* writer);

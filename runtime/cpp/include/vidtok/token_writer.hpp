@@ -28,6 +28,7 @@ public:
 
     /// Add latents `[t, C, h, w]` or tokens `[t, h, w]`; throws InputError, OutputError.
     void append(const Tokens& tokens) {
+        check_open();
         if (tokens.count == 0) return;
         std::vector<std::int64_t> shape{static_cast<std::int64_t>(tokens.height),
                                         static_cast<std::int64_t>(tokens.width)};
@@ -63,6 +64,7 @@ public:
 
     /// Write timestamps and header, then give the file its name; throws InputError when they do not fit, OutputError.
     void close(const TokenInfo& info, const std::vector<std::int64_t>& pts) {
+        check_open();
         std::vector<std::int64_t> shape = shape_;
         shape.insert(shape.begin(), static_cast<std::int64_t>(count_));
         const std::string name = codes_ ? "indices" : "latent";
@@ -75,6 +77,7 @@ public:
             throw InputError(std::to_string(info.num_frames) + " frames do not have as many timestamps, but " +
                              std::to_string(pts.size()));
         }
+        finished_ = true;
         const std::size_t size = size_;
         const std::size_t padding = (8 - size % 8) % 8;  // keeps pts aligned
         write(std::vector<char>(padding, '\0'));
@@ -98,6 +101,10 @@ public:
     }
 
 private:
+    void check_open() const {
+        if (finished_) throw InputError("this token file is finished; open a new writer");
+    }
+
     template <class Number>
     void write(const std::vector<Number>& numbers) {
         const std::size_t size = numbers.size() * sizeof(Number);
@@ -123,6 +130,7 @@ private:
     std::vector<std::int64_t> shape_;  // of one time step
     std::size_t count_ = 0;
     std::size_t size_ = 0;  // bytes behind the header
+    bool finished_ = false;
 };
 
 }  // namespace vidtok
