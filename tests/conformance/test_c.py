@@ -271,6 +271,28 @@ def test_refusals(api: Library, open_tokenizer: Callable[..., C.c_void_p], tmp_p
     api.call("decoder_free", None)
 
 
+def test_a_push_of_no_frames_changes_nothing(api: Library, open_tokenizer: Callable[..., C.c_void_p]) -> None:
+    case = next(case for case in read_cases() if case.name == "open-sora-plan-shared")
+    clip, large = case.read_input(), np.zeros((1, 128, 128, 3), np.uint8)
+    encoder = api.open("encoder_open", open_tokenizer(case.bundle), 0)
+
+    def push(pixels: np.ndarray) -> np.ndarray:
+        return data_of(api.ask("vidtok_tokens", "encoder_push", encoder, pixels_of(pixels), *pixels.shape[:3]))
+
+    # The first 9 frames are a group, of which the next one needs the last frame again.
+    found = [push(large[:0]), push(clip[:9]), push(large[:0]), push(clip[9:])]
+    found.append(data_of(api.ask("vidtok_tokens", "encoder_finish", encoder)))
+    api.call("encoder_free", encoder)
+    case.check_data(join(found))
+
+    encoder = api.open("encoder_open", open_tokenizer(case.bundle), 0)
+    push(clip[:9])
+    push(large[:0])
+    with pytest.raises(RefusedError, match="one size"):
+        push(large)
+    api.call("encoder_free", encoder)
+
+
 def test_a_finished_file_takes_nothing_more(
     api: Library, open_tokenizer: Callable[..., C.c_void_p], tmp_path: Path
 ) -> None:

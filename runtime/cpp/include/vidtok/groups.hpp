@@ -19,7 +19,8 @@ public:
     /// As EncoderStream::push.
     Tokens push(const std::uint8_t* frames, std::size_t count, std::size_t height, std::size_t width) {
         if (finished_) throw InputError("this encoder is finished; ask the tokenizer for a new one");
-        if (num_frames_ && count && (height != height_ || width != width_)) {
+        if (count == 0) return {};  // of whatever size: what the groups share has that of the frames before
+        if (num_frames_ && (height != height_ || width != width_)) {
             throw InputError("frames of one stream have one size");
         }
         height_ = height;
