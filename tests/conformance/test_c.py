@@ -254,6 +254,22 @@ def test_refusals(api: Library, open_tokenizer: Callable[..., C.c_void_p], tmp_p
     refused("INPUT_ERROR", "no frames", "writer_finish", writer, encoder, None)
     api.call("writer_free", writer)
     api.call("encoder_free", encoder)
+
+    writer = api.open("writer_open", fsq, str(file).encode(), 0, 0)
+    given = api.header.struct("vidtok_tokens", count=1, channels=2, height=1, width=2, indices=numbers)
+    refused("INPUT_ERROR", "takes indices [t, h, w]", "writer_append", writer, C.byref(given))
+    api.call("writer_free", writer)
+    encoder = api.open("encoder_open", fsq, 0)
+    api.call("encoder_push", encoder, pixels_of(clip), 2, 8, 8, tokens)
+    finished = api.ask("vidtok_tokens", "encoder_finish", encoder)
+    for pts, text in (([3, 3], "do not rise"), ([3], "as many timestamps")):
+        writer = api.open("writer_open", fsq, str(file).encode(), 0, 0)
+        for _ in range(2):  # 2 frames need so many, whatever they are
+            api.call("writer_append", writer, C.byref(finished))
+        times = api.header.struct("vidtok_times", pts=(C.c_int64 * len(pts))(*pts), num_pts=len(pts))
+        refused("INPUT_ERROR", text, "writer_finish", writer, encoder, C.byref(times))
+        api.call("writer_free", writer)
+    api.call("encoder_free", encoder)
     assert not leftovers(tmp_path)
     assert not file.exists()
 

@@ -108,6 +108,12 @@ def test_altered_bundles_are_refused(either: Build, raw: Path, tmp_path: Path) -
     assert not (tmp_path / "out.safetensors").exists()
 
 
+def test_token_files_that_no_reader_would_take_are_not_written(either: Build, tmp_path: Path) -> None:
+    done = subprocess.run([either.folder / "vidtok_tests", "writer", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["sound"]
+
+
 def test_outputs_of_other_sizes(build: Build, raw: Path, tmp_path: Path) -> None:
     state = read_manifest(FSQ).graphs[0].states[2].output
     for output, axis in (("indices", 1), ("indices", 3), ("latent", 3), (state, 0), (state, 3)):

@@ -18,17 +18,11 @@ std::optional<vidtok::Fraction> checked(const vidtok_fraction& given, const char
     return vidtok::Fraction{given.numerator, given.denominator};
 }
 
-/// A rising timestamp for each frame; throws InputError.
+/// The timestamps that are given, or those that count frames.
 std::vector<std::int64_t> timestamps(const vidtok_times& times, std::size_t num_frames) {
+    if (times.pts != nullptr) return {times.pts, times.pts + times.num_pts};
     std::vector<std::int64_t> pts(num_frames);
-    if (times.pts == nullptr) {
-        for (std::size_t i = 0; i < num_frames; ++i) pts[i] = static_cast<std::int64_t>(i);
-        return pts;
-    }
-    pts.assign(times.pts, times.pts + times.num_pts);
-    for (std::size_t i = 1; i < pts.size(); ++i) {
-        if (pts[i] <= pts[i - 1]) throw vidtok::InputError("timestamps must rise");
-    }
+    for (std::size_t i = 0; i < num_frames; ++i) pts[i] = static_cast<std::int64_t>(i);
     return pts;
 }
 
@@ -111,10 +105,6 @@ vidtok_status vidtok_writer_append(vidtok_writer* writer, const vidtok_tokens* t
     if (writer == nullptr) return failed(VIDTOK_INPUT_ERROR, "writer is NULL");
     return writer->stream.use([&] {
         need(tokens, "tokens");
-        const bool codes = writer->tokenizer->manifest().stream.codebook_size.has_value();
-        if (tokens->count && (tokens->indices != nullptr) != codes) {
-            throw vidtok::InputError(codes ? "this file takes indices" : "this file takes latents");
-        }
         writer->writer.append(copy(*tokens));
     });
 }

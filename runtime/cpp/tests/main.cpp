@@ -1,4 +1,4 @@
-// The tests of the C++ library as one program: `vidtok_tests conformance|refusals|tiles|plans ...`.
+// The tests of the C++ library as one program: `vidtok_tests conformance|refusals|tiles|plans|writer ...`.
 #include <cstdio>
 #include <exception>
 
@@ -11,9 +11,11 @@ int main(int argc, char** argv) {
                          : name == "refusals"  ? refusals
                          : name == "tiles"     ? tiles
                          : name == "plans"     ? plans
+                         : name == "writer"    ? writer
                                                : nullptr;
     if (program == nullptr) {
-        std::fprintf(stderr, "vidtok_tests: conformance, refusals, tiles or plans; their sources say what they take\n");
+        std::fprintf(stderr,
+                     "vidtok_tests: conformance, refusals, tiles, plans or writer; their sources say what they take\n");
         return 2;
     }
     try {

@@ -10,3 +10,4 @@ int conformance(const Words& words);
 int refusals(const Words& words);
 int tiles(const Words& words);
 int plans(const Words& words);
+int writer(const Words& words);

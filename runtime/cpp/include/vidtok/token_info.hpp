@@ -80,6 +80,13 @@ inline Fraction parse_fraction(const std::string& text) {
     return {numerator, slash == std::string::npos ? 1 : detail::parse_digits(text.substr(slash + 1), 10, 1, most)};
 }
 
+/// Throw FormatError unless timestamps rise.
+inline void check_rising(const std::vector<std::int64_t>& pts) {
+    for (std::size_t i = 1; i < pts.size(); ++i) {
+        if (pts[i] <= pts[i - 1]) throw FormatError("its timestamps do not rise");
+    }
+}
+
 using Metadata = std::vector<std::pair<std::string, std::string>>;
 
 /// What a token file says about itself besides the numbers.

@@ -53,9 +53,7 @@ public:
         std::vector<std::int64_t> all;
         guarded([&] {
             all = load<std::int64_t>(pts_, 0, info_.num_frames);
-            for (std::size_t i = 1; i < all.size(); ++i) {
-                if (all[i] <= all[i - 1]) throw FormatError("its timestamps do not rise");
-            }
+            check_rising(all);
         });
         return all;
     }

@@ -30,12 +30,15 @@ public:
     void append(const Tokens& tokens) {
         check_open();
         if (tokens.count == 0) return;
+        const std::size_t numbers = codes_ ? tokens.indices.size() : tokens.latent.size();
+        if (numbers != tokens.count * tokens.step_size() || (codes_ && tokens.channels != 1)) {
+            throw InputError(std::string("this file takes ") + (codes_ ? "indices [t, h, w]" : "latents [t, C, h, w]") +
+                             ", as many as their sizes say");
+        }
         std::vector<std::int64_t> shape{static_cast<std::int64_t>(tokens.height),
                                         static_cast<std::int64_t>(tokens.width)};
         if (!codes_) shape.insert(shape.begin(), static_cast<std::int64_t>(tokens.channels));
         if (count_ && shape != shape_) throw InputError("tokens of one file have one size");
-        shape_ = shape;
-        count_ += tokens.count;
         if (dtype_ == "F32") {
             write(tokens.latent);
         } else if (dtype_ == "F16") {
@@ -60,6 +63,8 @@ public:
                 write(std::vector<std::uint16_t>(tokens.indices.begin(), tokens.indices.end()));
             }
         }
+        shape_ = shape;
+        count_ += tokens.count;
     }
 
     /// Write timestamps and header, then give the file its name; throws InputError when they do not fit, OutputError.
@@ -68,23 +73,29 @@ public:
         std::vector<std::int64_t> shape = shape_;
         shape.insert(shape.begin(), static_cast<std::int64_t>(count_));
         const std::string name = codes_ ? "indices" : "latent";
+        std::string metadata;
         try {
+            for (const auto& [key, value] : info.to_metadata()) {
+                metadata += (metadata.empty() ? "" : ",") + quote_json(key) + ":" + quote_json(value);
+            }
+            const Json written = parse_json("{" + metadata + "}");
+            parse_token_info(Fields(written, "its metadata"));  // what is written can be read
             info.check_shape(name, dtype_, shape);
+            if (pts.size() != info.num_frames) {
+                throw FormatError(std::to_string(info.num_frames) + " frames do not have as many timestamps, but " +
+                                  std::to_string(pts.size()));
+            }
+            check_rising(pts);
         } catch (const FormatError& error) {
             throw InputError(std::string("these tokens do not fit their description: ") + error.what());
-        }
-        if (pts.size() != info.num_frames) {
-            throw InputError(std::to_string(info.num_frames) + " frames do not have as many timestamps, but " +
-                             std::to_string(pts.size()));
         }
         finished_ = true;
         const std::size_t size = size_;
         const std::size_t padding = (8 - size % 8) % 8;  // keeps pts aligned
         write(std::vector<char>(padding, '\0'));
         write(pts);
-        std::string header = "{\"__metadata__\":{";
-        for (const auto& [key, value] : info.to_metadata()) header += quote_json(key) + ":" + quote_json(value) + ",";
-        header += "\"checksum\":\"sha256:" + sum_.hex() + "\"}," + entry(name, dtype_, shape, 0, size);
+        std::string header = "{\"__metadata__\":{" + metadata + ",\"checksum\":\"sha256:" + sum_.hex() + "\"}," +
+                             entry(name, dtype_, shape, 0, size);
         const auto one = [](std::size_t n) { return std::vector<std::int64_t>{static_cast<std::int64_t>(n)}; };
         if (padding) header += "," + entry("padding", "U8", one(padding), size, size + padding);
         header += "," + entry("pts", "I64", one(pts.size()), size + padding, size_) + "}";
