@@ -9,6 +9,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,8 @@ def test_names_and_refusals(coder: Coder, tmp_path: Path) -> None:
     case.check_video(np.fromfile(video, "<f4").reshape(*case.size, 3))
     (bundle / "encoder.local.onnx").unlink()
     assert "bündel 😀 is incomplete" in coder.run(*words, code=1)
+    absent = {**coder.environment, "VIDTOK_ONNXRUNTIME": coder.name_of(folder / "absent")}
+    assert "küche 漢" in replace(coder, environment=absent).run(*words, code=1)
     assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in (clip, tokens, video))
     assert not leftovers(folder)
 

@@ -40,7 +40,8 @@ void load(const fs::path& file) {
 
 /// By VIDTOK_ONNXRUNTIME, beside this library, or where the system looks.
 fs::path place() {
-    if (const char* const named = std::getenv("VIDTOK_ONNXRUNTIME")) return detail::path_of(named);
+    const fs::path named = detail::path_in_environment("VIDTOK_ONNXRUNTIME");
+    if (!named.empty()) return named;
     const fs::path beside = own_folder() / usual_name;
     return is_file(beside) ? beside : fs::path(usual_name);
 }

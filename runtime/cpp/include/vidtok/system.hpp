@@ -95,6 +95,16 @@ inline std::string process_id() {
 #endif
 }
 
+/// The path in a variable of the environment; empty where it is not set.
+inline fs::path path_in_environment(const std::string& name) {
+#ifdef _WIN32
+    const wchar_t* const path = _wgetenv(fs::u8path(name).c_str());  // the other has text of the code page
+#else
+    const char* const path = std::getenv(name.c_str());
+#endif
+    return path == nullptr ? fs::path() : fs::path(path);
+}
+
 /// Set a variable of the environment that is not set.
 inline void set_if_absent(const char* name, const char* value) {
     if (std::getenv(name) != nullptr) return;
