@@ -303,6 +303,7 @@ inline TokenInfo parse_token_info(const Fields& values) {
     }
     if (values.has("display")) info.display = detail::check_display(values.text("display"));
     if (values.has("last_duration")) info.last_duration = number("last_duration", 1, max_frames);
+    if (values.has("resampling")) values.text("resampling");  // without meaning here
     return info;
 }
 
