@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from dataclasses import replace
@@ -143,6 +144,17 @@ func run() error {{
 {}}}
 func main() {{ if run() != nil {{ os.Exit(1) }} }}
 """
+JAVA = """import java.io.OutputStream;
+import java.nio.file.Path;
+import java.util.*;
+import vidtok.*;
+class Readme {{
+    public static void main(String[] words) throws Exception {{
+        Iterator<byte[]> clip = Collections.nCopies(5, new byte[4 * 36 * 60 * 3]).iterator();
+        OutputStream out = System.out;
+{}    }}
+}}
+"""
 
 
 @pytest.mark.parametrize("name", ["rust", "go"])
@@ -163,6 +175,27 @@ def test_the_example_of_the_readme(
         (work / "cmd/readme/main.go").write_text(GO.format(code))
         said = bash("head -c 129600 /dev/zero | go run ./cmd/readme", work, **paths).stdout
         assert sum(map(int, said.split())) == 6  # latents of 20 frames
+
+
+def java_program(java: Coder, code: Path, *words: object) -> str:
+    """Lines that build and run a program of one file."""
+    classes = f"{java.command[-2]}:{code.parent}"
+    command = [*java.command[:-2], classes, code.stem, *map(str, words)]
+    return f"javac -Xlint:all -Werror -cp {classes} -d {code.parent} {code}\n{shlex.join(command)}"
+
+
+def test_the_example_of_the_java_readme(java: Coder, tmp_path: Path) -> None:
+    (tmp_path / "tiny-kl-16chn").symlink_to(find_bundle("tiny-kl-16chn").folder)
+    code = (ROOT / "runtime/java/README.md").read_text().split("```java\n")[1].split("```")[0]
+    (tmp_path / "Readme.java").write_text(JAVA.format(code))
+    lines = java_program(java, tmp_path / "Readme.java")
+    assert int(bash(f"{lines} | wc -c", tmp_path, **java.environment).stdout) == 20 * 36 * 60 * 3
+
+
+def test_results_end_in_java(java: Coder, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "runtime/java/tests/Ends.java", tmp_path)
+    case = read_cases()[0]
+    bash(java_program(java, tmp_path / "Ends.java", case.bundle, case.tokens), tmp_path, **java.environment)
 
 
 @pytest.mark.parametrize("name", ["rust", "go"])

@@ -12,6 +12,7 @@ import java.util.Iterator;
 import vidtok.Encoder;
 import vidtok.Frames;
 import vidtok.Options;
+import vidtok.Results;
 import vidtok.TokenReader;
 import vidtok.TokenWriter;
 import vidtok.Tokenizer;
@@ -62,9 +63,9 @@ final class Coder {
     private static void decode(Tokenizer tok, String[] words) throws IOException {
         try (TokenReader reader = new TokenReader(Path.of(words[2]))) {
             reader.verify();
-            Iterator<Frames> frames = tok.decode(reader, Integer.parseInt(words[4]));
-            try (DataOutputStream out =
-                    new DataOutputStream(new BufferedOutputStream(Files.newOutputStream(Path.of(words[3]))))) {
+            try (Results<Frames> frames = tok.decode(reader, Integer.parseInt(words[4]));
+                    DataOutputStream out =
+                            new DataOutputStream(new BufferedOutputStream(Files.newOutputStream(Path.of(words[3]))))) {
                 while (frames.hasNext()) {
                     float[] pixels = frames.next().pixels();
                     ByteBuffer bytes = ByteBuffer.allocate(4 * pixels.length).order(ByteOrder.LITTLE_ENDIAN);

@@ -18,15 +18,8 @@ public final class Decoder extends Handle {
         return Native.finishDecoder(address());
     }
 
-    /** Frames as tokens come, to the end of the stream, which then is closed. */
-    public Iterator<Frames> over(Iterator<Tokens> tokens) {
-        return new Results<>(
-                tokens,
-                this::push,
-                () -> {
-                    try (this) {
-                        return finish();
-                    }
-                });
+    /** Frames as tokens come, to the end of the stream; this decoder is closed then, and by close of the results. */
+    public Results<Frames> over(Iterator<Tokens> tokens) {
+        return new Results<>(tokens, this::push, this::finish, this::close);
     }
 }

@@ -24,6 +24,7 @@ public final class Encoder extends Handle {
 
     /** Tokens as frames come, each item one or more whole frames, to the end of the stream. */
     public Iterator<Tokens> over(Iterator<byte[]> clip, int height, int width) {
-        return new Results<>(clip, frames -> push(frames, height, width), this::finish);
+        Runnable nothing = () -> {}; // a writer's finish asks the encoder, which is closed by whoever opened it
+        return new Results<>(clip, frames -> push(frames, height, width), this::finish, nothing);
     }
 }

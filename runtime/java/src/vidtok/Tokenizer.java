@@ -38,8 +38,9 @@ public final class Tokenizer extends Handle {
         return new Decoder(Native.openDecoderOf(address(), reader.address()));
     }
 
-    /** Frames of a token file, decoded from so many latents or tokens at once. */
-    public Iterator<Frames> decode(TokenReader reader, int chunk) {
-        return decoder(reader).over(reader.chunks(chunk));
+    /** Frames of a token file, decoded from so many latents or tokens at once. Close them where you may stop early. */
+    public Results<Frames> decode(TokenReader reader, int chunk) {
+        Iterator<Tokens> tokens = reader.chunks(chunk); // it may refuse, and there is no decoder yet
+        return decoder(reader).over(tokens);
     }
 }
