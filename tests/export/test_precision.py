@@ -214,6 +214,42 @@ def test_half_graphs_resize_in_float32() -> None:
     np.testing.assert_array_equal(session.run(None, {"x": x})[0], wanted)
 
 
+def test_half_graphs_turn_and_choose_in_float32() -> None:
+    """Angles beyond 2048 and closenesses that differ by little: float16 has neither."""
+    port, node = onnx.helper.make_tensor_value_info, onnx.helper.make_node
+    places, speeds = np.array([[2049], [4097]], "f4"), np.array([[1.0, 0.5]], "f4")
+    codes = np.array([[1.0, 0.0], [0.9999, 0.0], [1.0001, 0.0]], "f4").T
+    graph = onnx.helper.make_graph(
+        [
+            node("Cast", ["places"], ["angle"], to=TensorProto.FLOAT),
+            node("Mul", ["angle", "speeds"], ["angles"]),
+            node("Unsqueeze", ["angles", "last"], ["column"]),
+            node("Concat", ["column", "column"], ["pairs"], axis=-1),
+            node("Reshape", ["pairs", "flat"], ["row"]),
+            node("Cos", ["row"], ["cos"]),
+            node("MatMul", ["x", "codes"], ["products"]),
+            node("Transpose", ["products"], ["closeness"], perm=[1, 0]),
+            node("ArgMax", ["closeness"], ["indices"], axis=0, keepdims=0),
+        ],
+        "g",
+        [port("places", TensorProto.INT64, [2, 1]), port("x", TensorProto.FLOAT, [2, 2])],
+        [port("cos", TensorProto.FLOAT, [8]), port("indices", TensorProto.INT64, [2])],
+        [
+            numpy_helper.from_array(speeds, "speeds"),
+            numpy_helper.from_array(codes, "codes"),
+            numpy_helper.from_array(np.array([-1]), "last"),
+            numpy_helper.from_array(np.array([8]), "flat"),
+        ],
+    )
+    model = onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 20)])
+    to_half(model, set())
+    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    x = np.array([[1.0, 2.0], [-1.0, 2.0]], "f4")
+    cos, indices = session.run(None, {"places": places.astype("i8"), "x": x})
+    np.testing.assert_allclose(cos, np.cos((places * speeds).repeat(2)), atol=1e-6)
+    assert indices.tolist() == [2, 1]
+
+
 def test_refusals(precise: Path, clips: Path, tmp_path: Path) -> None:
     manifest = (precise / "manifest.json").read_bytes()
     asked = ["quantize", str(precise), "--precision", "fp16", "--calibrate"]

@@ -8,13 +8,17 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 from vidtok_export.compact import forget_shapes, is_norm, put, restore_float
 from vidtok_export.lowering.winograd import take_back
 
-# Normalisation, attention scores, and the rounding and counting of FSQ stay in float32; so does what ONNX Runtime has
-# no float16 kernel for on CPUs.
+# Normalisation, attention scores, angles, the rounding and counting of FSQ and the choice of VQ stay in float32; so
+# does what ONNX Runtime has no float16 kernel for on CPUs.
 _FULL = {
-    *("ReduceMean", "ReduceSum", "Sub", "Sqrt", "Max", "Clip", "Reciprocal", "Div"),
-    *("MatMul", "Softmax", "MultiHeadAttention", "Tanh", "Round", "Floor", "Resize"),
+    *("ReduceMean", "ReduceSum", "ReduceL2", "Sub", "Sqrt", "Max", "Clip", "Reciprocal", "Div"),
+    *("MatMul", "Softmax", "MultiHeadAttention", "Sin", "Cos", "Tanh", "Round", "Floor", "ArgMax", "Resize"),
 }
-_POINTWISE = {"Add", "Mul"}
+# These stay in float32 where nothing but such nodes takes what they give. All but the first two only move numbers.
+_FEEDING = {
+    *("Add", "Mul"),
+    *("Concat", "Expand", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze", "Where"),
+}
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16}
 
 
@@ -33,8 +37,8 @@ def full_nodes(graph: onnx.GraphProto, types: dict[str, int]) -> set[int]:
         for name in node.input:
             consumers.setdefault(name, set()).add(i)
     for i in reversed(range(len(graph.node))):  # in topological order, so that consumers come first
-        users = consumers.get(graph.node[i].output[0], set())
-        if graph.node[i].op_type in _POINTWISE and users and users <= full:
+        users = {user for name in graph.node[i].output for user in consumers.get(name, ())}
+        if graph.node[i].op_type in _FEEDING and users and users <= full:
             full.add(i)
     return full
 
@@ -109,7 +113,7 @@ class _Converter:
 def to_half(model: onnx.ModelProto, states: set[str]) -> None:
     """Make a float32 graph compute in float16, in place; `states` (inputs and outputs) become float16, the rest stays.
 
-    Normalisation, attention scores and FSQ's rounding stay in float32.
+    Normalisation, attention scores, FSQ's rounding and VQ's choice stay in float32.
     """
     restore_float(model)
     take_back(model)
