@@ -15,7 +15,7 @@ import jsonschema
 import onnx
 from onnx.external_data_helper import convert_model_to_external_data
 
-from vidtok_export.compact import store_half
+from vidtok_export.compact import TWO_GB, graph_bytes, store_half
 from vidtok_export.errors import TargetError
 from vidtok_export.graph import Graph, make_graphs
 from vidtok_export.operations import operation_counts
@@ -30,7 +30,6 @@ from vidtok_runtime.bundle.manifest import FORMAT, FORMAT_VERSION, read_manifest
 from vidtok_runtime.bundle.stream_spec import StreamSpec
 
 _SCHEMA = files("vidtok_runtime.bundle") / "manifest.schema.json"
-_TWO_GB = 2**31 - 2**20  # protobuf's limit, with room for the rest of the graph
 _WORTH_A_FILE = 1024  # bytes of a tensor that goes to a file of weights; onnxsim and engines look into smaller ones
 _TOOLS = ("vidtok-onnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "openvino")
 
@@ -38,7 +37,7 @@ _TOOLS = ("vidtok-onnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime"
 def _write_graph(graph: Graph, folder: Path, *, weights_file: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A graph's row of the manifest, and the rows of the files that its weights are in, if not inside."""
     path, weights = (folder / f"{graph.role}.{graph.part.name}{suffix}" for suffix in (".onnx", ".weights"))
-    if weights_file or graph.model.ByteSize() > _TWO_GB:
+    if weights_file or graph_bytes(graph.model) > TWO_GB:
         convert_model_to_external_data(graph.model, location=weights.name, size_threshold=_WORTH_A_FILE)
     onnx.save_model(graph.model, path)
     row = {

@@ -8,8 +8,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+TWO_GB = 2**31 - 2**20  # protobuf's limit, with room for the rest of a graph
 # Below this many numbers a Cast node costs more than it saves.
 _WORTH_IT = 256
+
+
+def graph_bytes(model: onnx.ModelProto) -> int:
+    """About as many bytes as a graph has in a file; beyond 2 GB protobuf does not say it of the whole."""
+    return sum(part.ByteSize() for part in (*model.graph.initializer, *model.graph.node))
 
 
 def store_half(model: onnx.ModelProto) -> None:

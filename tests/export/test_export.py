@@ -15,8 +15,10 @@ from conftest import SHALLOWEST
 from onnx import TensorProto, helper, numpy_helper
 
 from vidtok_export import ExportError, export
+from vidtok_export.bundle import _write_graph
 from vidtok_export.cli import main
-from vidtok_export.compact import store_half
+from vidtok_export.compact import TWO_GB, graph_bytes, store_half
+from vidtok_export.graph import make_graphs
 from vidtok_export.verify import require, verify
 from vidtok_ref import VideoTokenizer, build
 from vidtok_ref.families import all_families
@@ -67,6 +69,34 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path, model: VideoTokenizer) -
     with pytest.raises(ExportError, match="cannot be written"):
         export(model, blocked / "bundle")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_size_of_a_graph_counts_weights_wherever_they_are() -> None:
+    raw = numpy_helper.from_array(np.ones(9000, "f4"), "raw")
+    typed = helper.make_tensor("typed", TensorProto.FLOAT, [9000], [0.5] * 9000)
+    inside = helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(np.ones(9000, "f4")))
+    model = helper.make_model(helper.make_graph([inside], "g", [], [], [raw, typed]))
+    assert graph_bytes(model) == pytest.approx(model.ByteSize(), rel=0.01)
+
+
+@pytest.mark.slow
+def test_a_graph_beyond_two_gb_has_a_size() -> None:
+    model = helper.make_model(helper.make_graph([], "g", [], []))
+    for name in "ab":
+        model.graph.initializer.add(name=name, data_type=TensorProto.INT8, dims=[2**30], raw_data=bytes(2**30))
+    assert graph_bytes(model) > TWO_GB
+
+
+def test_weights_beyond_the_limit_of_a_file_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = make_graphs(build("kl-4chn", **SHALLOWEST), "encoder", simplify=False)
+    sizes = [graph_bytes(graph.model) for graph in graphs]
+    monkeypatch.setattr("vidtok_export.bundle.TWO_GB", min(sizes))
+    for graph, size in zip(graphs, sizes, strict=True):
+        row, beside = _write_graph(graph, tmp_path, weights_file=False)
+        loaded = onnx.load(tmp_path / row["file"], load_external_data=False)
+        outside = {t.name for t in loaded.graph.initializer if t.data_location == TensorProto.EXTERNAL}
+        assert bool(outside) == bool(beside) == (size > min(sizes))
+    assert len(set(sizes)) > 1
 
 
 def test_half_storage_is_lossless() -> None:
