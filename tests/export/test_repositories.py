@@ -48,6 +48,20 @@ def test_commands(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("server", ["triton", "ovms"])
+def test_what_one_graph_cannot_hold_is_one_line(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    largest = sum(path.stat().st_size for path in (KIT / "wan-causal").glob("decoder.*.onnx")) - 1
+    monkeypatch.setattr("vidtok_export.servers.served.TWO_GB", largest)
+    refused = run_export(server, KIT / "wan-causal", tmp_path / "models", "--size", "16")
+    assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
+    assert "the decoder of wan-2.1 has more than the 2 GB" in refused.output
+    assert "--backend python" in refused.output
+    assert not list(tmp_path.iterdir())
+    if server == "triton":
+        python = run_export(server, KIT / "wan-causal", tmp_path / "models", "--backend", "python")
+        assert python.exit_code == 0, python.output
+
+
+@pytest.mark.parametrize("server", ["triton", "ovms"])
 def test_models_join_a_repository(server: str, tmp_path: Path) -> None:
     out = tmp_path / "models"
     (out / "mine/1").mkdir(parents=True)

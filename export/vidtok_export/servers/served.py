@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import onnx
 
+from vidtok_export.compact import TWO_GB
+from vidtok_export.errors import ExportError
 from vidtok_export.servers.joined import joined
 from vidtok_export.servers.repository import model_name
 from vidtok_runtime.bundle.graph_entry import ROLES, GraphEntry, Port, shape_of
-from vidtok_runtime.bundle.manifest import Manifest, check_file
+from vidtok_runtime.bundle.manifest import Manifest, check_file, sizes_of_graphs
 from vidtok_runtime.bundle.stream_spec import FIRST_CALL, CallSpec
 from vidtok_runtime.streaming.geometry import padded_size
 
@@ -62,13 +64,18 @@ class Served:
 def served(manifest: Manifest, size: tuple[int, int], provider: str, precision: str | None) -> list[Served]:
     """Encoder and decoder for frames of a size (width, height), which is rounded up to what the graphs take.
 
-    Raises BundleError.
+    Raises BundleError, ExportError.
     """
     spec = manifest.stream
     height, width = padded_size(size[1], size[0], spec.side_multiple, square=spec.square)
     models = []
     for role in ROLES:
         chain = manifest.chain(role, provider, precision)
+        if sum(sizes_of_graphs(manifest, chain)) > TWO_GB:
+            raise ExportError(
+                f"the {role} of {manifest.name} has more than the 2 GB that a graph with its weights inside may have; "
+                "`vidtok-export triton` takes it with --backend python, or in a smaller --precision of the bundle"
+            )
         graphs = [onnx.load(check_file(manifest, entry)[0]) for entry in chain]
         models.append(Served(manifest, *joined(chain, graphs), {"N": 1, "H": height, "W": width}))
     return models

@@ -33,7 +33,7 @@ def write_triton(
     """Add the models of a bundle, for frames of a size (width, height), to a model repository; returns their names.
 
     kind: cpu or gpu. batch: sequences (windows, of a non-causal bundle) that one call may put together. Raises
-    TargetError, BundleError.
+    TargetError, BundleError, ExportError.
     """
     models = served(manifest, size, "cuda" if kind == "gpu" else "cpu", precision)
     with added_to(out, manifest.name, force=force) as folder:
