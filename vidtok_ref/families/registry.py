@@ -46,12 +46,12 @@ class Family:
         made: VideoTokenizer = getattr(self._file("model"), self.model)(config)
         return made
 
-    def find_checkpoint(self, config: Any) -> Path:
-        """Where the released weights of a configuration are; raises WeightsError with the ways to give them."""
-        raise WeightsError(
-            f"no weights of {config.name}: give --checkpoint with {self.published}; "
-            "or give --seed N for untrained weights"
-        )
+    def find_checkpoint(self, config: Any, option: str = "--checkpoint") -> Path:
+        """Where the released weights of a configuration are; raises WeightsError with the ways to give them.
+
+        option: that of the command which takes a file of them.
+        """
+        raise WeightsError(f"no weights of {config.name}: give {option} with {self.published}")
 
     def own_names(self, weights: Mapping[str, T]) -> dict[str, T]:
         """Tensors by our names, of released ones or of ours; values stay what they are. `checkpoints.py` maps them."""

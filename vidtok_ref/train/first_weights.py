@@ -44,10 +44,15 @@ def first_model(recipe: Recipe, material: Material, init: Path | None = None) ->
 
 def _named(init: str) -> Path | None:
     """The weights file that a recipe names: a path, a shipped model, or a released variant."""
+    if not init:
+        return None
     shipped = SHIPPED / init / f"{init}.safetensors"
-    if not init or Path(init).exists() or not (shipped.exists() or init in variants()):
-        return Path(init) if init else None
-    return shipped if shipped.exists() else family_of(variants()[init]).find_checkpoint(variants()[init])
+    if Path(init).is_file():  # a folder of that name is rather a bundle
+        return Path(init)
+    if shipped.is_file():
+        return shipped
+    released = variants().get(init)
+    return Path(init) if released is None else family_of(released).find_checkpoint(released, option="--init")
 
 
 def _start_clips(material: Material, recipe: Recipe) -> Tensor:
@@ -67,8 +72,8 @@ def _grow(model: VideoTokenizer, init: Path | None) -> None:
 
 
 def _load_fitting(model: VideoTokenizer, init: Path, part: ModelPart) -> None:
-    """Load the tensors of `init` that have a place in `model`."""
-    given, own = read_weights(init), model.state_dict()
+    """Load the tensors of `init`, under released names or ours, that have a place in `model`."""
+    given, own = family_of(model.config).own_names(read_weights(init)), model.state_dict()
     fits = {k: t.float() for k, t in given.items() if k in own and own[k].shape == t.shape}
     new = sorted(own.keys() - fits.keys())
     if not fits:

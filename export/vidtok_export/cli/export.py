@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from vidtok_export.cli.options import CHECKPOINT, FILE, VARIANT, chosen_variant, loud
 from vidtok_export.servers.repository import check_room
 from vidtok_export.targets import check_bundle, named
+from vidtok_ref.errors import WeightsError
 from vidtok_ref.families import all_families, family_of
 
 
@@ -29,6 +31,14 @@ def _show_list(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
         click.echo(_list())
         ctx.exit()
+
+
+def _released(config: Any) -> Path:
+    """The released weights of a configuration; raises WeightsError."""
+    try:
+        return family_of(config).find_checkpoint(config)
+    except WeightsError as error:
+        raise WeightsError(f"{error}; or give --seed N for untrained weights") from error
 
 
 @click.group(
@@ -88,7 +98,7 @@ def main(
     check_bundle(named(out), force=force)
     if triton is not None:
         check_room(named(triton), chosen.name, force=force)
-    weights = checkpoint if checkpoint or seed is not None else family_of(chosen).find_checkpoint(chosen)
+    weights = checkpoint if checkpoint or seed is not None else _released(chosen)
 
     from vidtok_export.bundle import export
     from vidtok_ref.families.build import build

@@ -27,10 +27,10 @@ class VidTokFamily(Family):
     configs = VARIANTS
     model = "VidTok"
 
-    def find_checkpoint(self, config: Variant) -> Path:
+    def find_checkpoint(self, config: Variant, option: str = "--checkpoint") -> Path:
         from vidtok_ref.families.vidtok.checkpoints import find_checkpoint
 
-        return find_checkpoint(config)
+        return find_checkpoint(config, option)
 
     def own_names(self, weights: Mapping[str, T]) -> dict[str, T]:
         return dict(weights)

@@ -39,10 +39,10 @@ def _from_hub(v: Variant) -> tuple[Path | None, str]:
         return None, f"the hub did not give it: {str(error).strip().splitlines()[0]}"
 
 
-def find_checkpoint(v: Variant) -> Path:
+def find_checkpoint(v: Variant, option: str = "--checkpoint") -> Path:
     """Released checkpoint of a variant: `$VIDTOK_CHECKPOINTS`, `./checkpoints`, then the hub.
 
-    Raises WeightsError that lists these ways.
+    Raises WeightsError that lists these ways, after the option that takes a file.
     """
     name = release_name(v)
     for folder in _folders():
@@ -53,7 +53,6 @@ def find_checkpoint(v: Variant) -> Path:
     if path is not None:
         return path
     raise WeightsError(
-        f"no weights of {v.name}: give --checkpoint FILE; or put {name}.ckpt (or .safetensors) into a folder that "
-        f"${FOLDER_VARIABLE} names, or into ./checkpoints; or take them from the hub ({HUB}: {reason}); "
-        "or give --seed N for untrained weights"
+        f"no weights of {v.name}: give {option} FILE; or put {name}.ckpt (or .safetensors) into a folder that "
+        f"${FOLDER_VARIABLE} names, or into ./checkpoints; or take them from the hub ({HUB}: {reason})"
     )
