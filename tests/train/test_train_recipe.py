@@ -39,6 +39,7 @@ from vidtok_ref.train.recipe import RECIPES, Recipe, load_recipe
         ("ch = 8", "ch = 8.5", r"\[model\] overrides ch must be a whole number, got 8.5"),
         ("[1, 1, 2, 2]", "4", r"overrides ch_mult must be a list, got 4"),
         ("ch = 8", "channels = 8", r"overrides has no 'channels'"),
+        ("ch = 8", 'kind = "kl"', r"overrides has no 'kind'"),
         ("overrides = {", "overrides = 3 #", r"overrides must be a table, got 3"),
         ("warmup = 1", 'name = "sgd"', "one of adam, adamw, muon, got 'sgd'"),
         ('variant = "kl-4chn"', "", "lacks variant"),
@@ -62,6 +63,14 @@ def test_whole_numbers_are_numbers_and_lists_are_tuples(tmp_path: Path) -> None:
     assert type(recipe.loss.l2) is float
     assert recipe.model.overrides["ch_mult"] == (1, 1, 2, 2)
     assert hash(recipe.data.held_out) == hash(("held",))
+
+
+def test_fields_that_may_be_none_are_overridden_like_others(tmp_path: Path) -> None:
+    wan, rest = ("kl-4chn", "wan-2.2"), "ch_mult = [1, 1, 2, 2], num_res_blocks = 1"
+    overrides = tiny_recipe(tmp_path, wan, (rest, "decoder_ch = 8, latent_mean = [0, 0.5]")).model.overrides
+    assert overrides == {"ch": 8, "decoder_ch": 8, "latent_mean": (0.0, 0.5)}
+    with pytest.raises(DataError, match=r"overrides decoder_ch must be a whole number, got 8\.5"):
+        tiny_recipe(tmp_path, wan, (rest, "decoder_ch = 8.5"))
 
 
 STAGES = """

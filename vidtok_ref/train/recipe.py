@@ -6,6 +6,7 @@ import difflib
 import tomllib
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from vidtok_ref.errors import DataError
@@ -171,6 +172,8 @@ _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or 
 
 def _typed(value: Any, kind: Any, where: str) -> Any:
     """`value` of a TOML file as `kind`; raises DataError that names the place."""
+    if get_origin(kind) is UnionType:  # with None, which no TOML file can say
+        (kind,) = (one for one in get_args(kind) if one is not NoneType)
     if is_dataclass(kind):
         return _section(value, kind, where)
     if get_origin(kind) is Literal:
@@ -190,7 +193,8 @@ def _typed(value: Any, kind: Any, where: str) -> Any:
 
 def _table(values: Any, kind: Any, where: str) -> dict[str, Any]:
     """`values` of a TOML table as fields of the dataclass `kind`, some or all; raises DataError."""
-    hints = get_type_hints(kind)
+    types = get_type_hints(kind)
+    hints = {f.name: types[f.name] for f in fields(kind)}
     if not isinstance(values, dict):
         raise DataError(f"{where} must be a table, got {values!r}")
     for name in values:
