@@ -118,6 +118,18 @@ def test_what_fills_a_window_is_the_last_frame_or_zeros_in_front() -> None:
     assert torch.equal(other.encode(video).latent, other.encoder.time(front).chunk(2, dim=1)[0])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_the_scale_of_latents_may_be_rounded_like_the_weights(dtype: torch.dtype) -> None:
+    model = narrow("open-sora-1.2")
+    scale = {"shift": model.stream.latent_mean, "scale": model.stream.latent_std}
+    weights = {**model.state_dict(), **{k: torch.tensor(v)[None, :, None, None, None] for k, v in scale.items()}}
+    weights = {name: tensor.to(dtype) for name, tensor in weights.items()}
+    assert build(model.config, weights).source == "given tensors"
+    weights["scale"] = weights["scale"] * 1.01
+    with pytest.raises(ModelError, match="scale of these weights"):
+        build(model.config, weights)
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="causal_decoder of this configuration is True"):
         build("cv-vae", released_config={"causal_decoder": True})

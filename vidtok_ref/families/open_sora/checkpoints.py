@@ -61,6 +61,6 @@ def own_names(weights: Mapping[str, T]) -> dict[str, T]:
 
 
 def _check_scale(name: str, found: object) -> None:
-    wanted = torch.tensor(_SCALE[name])
-    if isinstance(found, Tensor) and not torch.equal(found.flatten().float(), wanted):
+    # A checkpoint in half precision has it rounded.
+    if isinstance(found, Tensor) and not torch.equal(found.flatten(), torch.tensor(_SCALE[name], dtype=found.dtype)):
         raise WeightsError(f"{name} of these weights is {found.flatten().tolist()}, not {list(_SCALE[name])}")
