@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 from vidtok_ref.errors import DataError, needs_extra
 from vidtok_runtime.errors import TokenFileError
@@ -41,16 +41,16 @@ class TokenDataset(Dataset[Sample]):
         self.readers = [reader for reader in readers if reader.shape[0] >= latents]
         if not self.readers:
             raise DataError(f"{place} holds {len(readers)} token files, none with {latents} latents or more")
-        kinds = {(reader.info.name, reader.info.weights_sha256, reader.shape[1:]) for reader in self.readers}
-        if len(kinds) > 1:
-            raise DataError(f"{place} holds tokens of several sizes or models; make one folder of each")
+        first, *others = self.readers
+        for other in others:
+            _require_alike(first, other)
         self.windows = [(file, start) for file in range(len(self.readers)) for start in self.starts(file, 0)]
 
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, index: int | Window) -> Sample:
-        file, start = self.windows[index] if isinstance(index, int) else index
+    def __getitem__(self, index: SupportsIndex | Window) -> Sample:
+        file, start = index if isinstance(index, tuple) else self.windows[index]
         reader = self.readers[file]
         data = torch.from_numpy(reader.read(start, start + self.latents))
         tokens = data.long() if reader.kind == "indices" else data.movedim(1, 0)
@@ -117,6 +117,29 @@ def frame_range(info: TokenInfo, start: int, latents: int) -> tuple[int, int]:
     """First frame that latents hold and the one behind their last, as `Tokens.slice` takes them."""
     first, behind = (min(info.num_frames, info.timing.first_frame(latent)) for latent in (start, start + latents))
     return first, behind
+
+
+def _kind(reader: TokenReader) -> dict[str, Any]:
+    """What tokens have in common that a network can learn together."""
+    info = reader.info
+    return {
+        "model": info.name,
+        "weights": info.weights_sha256[:12],
+        "size": "x".join(map(str, reader.shape[1:])),
+        "normalized": info.normalized,
+        "sampled": info.sampled is not None,
+        "precision": info.precision,
+    }
+
+
+def _require_alike(first: TokenReader, other: TokenReader) -> None:
+    """Raise DataError that says what differs."""
+    wanted, found = _kind(first), _kind(other)
+    differing = [f"{what} {found[what]}, not {wanted[what]}" for what in wanted if found[what] != wanted[what]]
+    if differing:
+        raise DataError(
+            f"{other.path} does not fit {first.path.name}: {'; '.join(differing)}; make one folder of each kind"
+        )
 
 
 def _files(place: Place) -> list[Place]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +35,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory, fsq: Tokenizer) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def latents() -> Tokens:
+    """Three latents of a KL model."""
+    return Tokenizer("tiny-kl-16chn", provider="cpu", threads=1).encode(_frames(9))
+
+
 def test_windows_are_parts_of_the_files(folder: Path) -> None:
     data = TokenDataset(folder, latents=3)
     assert len(data.readers) == 3
@@ -46,14 +54,14 @@ def test_windows_are_parts_of_the_files(folder: Path) -> None:
                 starts.add((int(file), int(start)))
     assert len(starts) > 3  # not always the same
     assert [data[i]["start"] for i in range(len(data))] == [start for _, start in data.windows]
+    assert (data[np.int64(-1)]["file"], data[np.int64(-1)]["start"]) == data.windows[-1]
 
 
-def test_latents_have_their_channels_first(tmp_path: Path) -> None:
-    tokens = Tokenizer("tiny-kl-16chn", provider="cpu", threads=1).encode(_frames(9))
-    tokens.save(tmp_path / "kl.safetensors")
+def test_latents_have_their_channels_first(tmp_path: Path, latents: Tokens) -> None:
+    latents.save(tmp_path / "kl.safetensors")
     sample = TokenDataset(tmp_path, latents=2)[0, 1]
     assert sample["tokens"].dtype == torch.float32
-    assert np.array_equal(sample["tokens"].numpy(), tokens.data[1:3].transpose(1, 0, 2, 3))
+    assert np.array_equal(sample["tokens"].numpy(), latents.data[1:3].transpose(1, 0, 2, 3))
 
 
 def test_ranks_share_an_epoch_and_epochs_differ(folder: Path) -> None:
@@ -119,5 +127,30 @@ def test_files_that_do_not_fit_together(folder: Path, fsq: Tokenizer, tmp_path: 
         TokenDataset(folder, latents=99)
     fsq.encode(_frames(5)).save(tmp_path / "a.safetensors")
     fsq.encode(_frames(5, height=64)).save(tmp_path / "b.safetensors")
-    with pytest.raises(DataError, match="several sizes"):
+    with pytest.raises(
+        DataError, match=r"b\.safetensors does not fit a\.safetensors: size 8x6, not 4x6; make one folder"
+    ):
         TokenDataset(tmp_path, latents=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"normalized": True}, "normalized True, not False;"),
+        ({"sampled": 7}, "sampled True, not False;"),
+        ({"precision": "int8"}, "precision int8, not fp32;"),
+        ({"weights_sha256": "0" * 64, "name": "other"}, "model other, not kl-16chn; weights 000000000000, not "),
+    ],
+)
+def test_latents_of_several_kinds(latents: Tokens, change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    latents.save(tmp_path / "a.safetensors")
+    replace(latents, info=replace(latents.info, **change)).save(tmp_path / "b.safetensors")
+    with pytest.raises(DataError) as caught:
+        TokenDataset(tmp_path, latents=1)
+    assert said in str(caught.value)
+
+
+def test_latents_sampled_with_different_seeds_fit_together(latents: Tokens, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        replace(latents, info=replace(latents.info, sampled=seed)).save(tmp_path / f"{seed}.safetensors")
+    assert len(TokenDataset(tmp_path, latents=3)) == 2
