@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from commands import run_export
 from conftest import ABSENT, REFERENCE, read_vector
 from safetensors.torch import save_file
 
@@ -154,6 +155,18 @@ def test_the_implementation_of_the_release_gives_the_same(name: str) -> None:
         assert torch.allclose(again, model.decode(mean, 9), atol=1e-4)
 
 
+def test_a_width_goes_before_the_configuration_of_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exported: list[VideoTokenizer] = []
+    monkeypatch.setattr("vidtok_export.bundle.export", lambda model, *_, **__: exported.append(model))
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"base_dim": 8, "dim_mult": [1, 2], "temperal_downsample": [True], "attn_scales": []}))
+    for width in ([], ["--ch", 4]):
+        asked = ["--variant", "wan-2.1", "--config", path, "--seed", 0, "--out", tmp_path / "new", *width]
+        done = run_export(*asked, "--quiet")
+        assert done.exit_code == 0, done.output
+    assert [(model.config.ch, model.config.ch_mult) for model in exported] == [(8, (1, 2)), (4, (1, 2))]
+
+
 def test_a_folder_of_the_release_and_the_original_file(tmp_path: Path, narrow: VideoTokenizer) -> None:
     released = {
         "base_dim": 4,
@@ -177,6 +190,11 @@ def test_a_folder_of_the_release_and_the_original_file(tmp_path: Path, narrow: V
     assert weights_sha256(build("wan-2.1", folder)) == weights_sha256(narrow)
     again = build("wan-2.1", tmp_path / "Wan2.1_VAE.pth", released_config=folder / "config.json")
     assert weights_sha256(again) == weights_sha256(narrow)
+    asked = ["convert", folder, "--variant", "wan-2.1", "-o", tmp_path / "converted.safetensors"]
+    other = run_export(*asked, "--ch", 8)  # goes before what the folder says
+    assert other.exit_code == 1
+    assert "these weights do not belong to wan-2.1" in other.stderr
+    assert run_export(*asked, "--ch", 4).exit_code == 0
     write_weights(narrow, tmp_path / "ours.safetensors")
     ours = embedded_variant(tmp_path / "ours.safetensors")
     assert ours == narrow.config

@@ -34,7 +34,7 @@ def build(
     name: of a configuration (`vidtok_ref.VARIANTS` has them), or a configuration; overrides replace its fields
     (`ch=16`). weights: path of a checkpoint or of a folder of them, or mapping of released names to tensors; None:
     random by `seed`. released_config: the release's own configuration, a mapping or the path of its `config.json`;
-    None: that in the folder of the weights, if there is one.
+    None: that in the folder of the weights, if there is one. Overrides replace its fields, too.
     Raises VariantError, WeightsError.
     """
     config = find_variant(name)

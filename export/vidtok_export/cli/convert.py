@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vidtok_export.cli.options import FILE, FORCE, VARIANT, chosen_variant, loud
+from vidtok_export.cli.options import FILE, FORCE, VARIANT, chosen_variant, loud, overrides_of
 from vidtok_runtime.files import PartFile
 
 
@@ -14,7 +14,7 @@ from vidtok_runtime.files import PartFile
 @click.argument("checkpoint", type=FILE)
 @VARIANT
 @click.option("-o", "--out", type=FILE, help="New file.  [default: CHECKPOINT with the suffix .safetensors]")
-@click.option("--ch", type=click.IntRange(1), help="Width, instead of the released 128.")
+@click.option("--ch", type=click.IntRange(1), help="Width, instead of the released one.")
 @click.option("--half", is_flag=True, help="Store float16 instead of float32.")
 @FORCE
 @loud
@@ -28,6 +28,6 @@ def convert(checkpoint: Path, variant: str | None, out: Path | None, ch: int | N
     from vidtok_ref.families.build import build
     from vidtok_ref.families.weights_file import write_weights
 
-    model = build(chosen_variant(variant, checkpoint, ch), checkpoint)
+    model = build(chosen_variant(variant, checkpoint), checkpoint, **overrides_of(ch))
     write_weights(model, out, torch.float16 if half else torch.float32)
     click.echo(f"{out}: {model.config.name}, {out.stat().st_size / 1e6:.1f} MB")

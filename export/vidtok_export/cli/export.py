@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vidtok_export.cli.options import CHECKPOINT, FILE, VARIANT, chosen_variant, loud
+from vidtok_export.cli.options import CHECKPOINT, FILE, VARIANT, chosen_variant, loud, overrides_of
 from vidtok_export.servers.repository import check_room
 from vidtok_export.targets import check_bundle, named
 from vidtok_ref.errors import WeightsError
@@ -93,7 +93,7 @@ def main(
         return
     if checkpoint is not None and seed is not None:
         raise click.UsageError("give --checkpoint FILE, or --seed N for untrained weights, not both")
-    chosen = chosen_variant(variant, checkpoint, ch)
+    chosen = chosen_variant(variant, checkpoint)
     out = out or Path(Path(chosen.name).name)
     check_bundle(named(out), force=force)
     if triton is not None:
@@ -103,7 +103,7 @@ def main(
     from vidtok_export.bundle import export
     from vidtok_ref.families.build import build
 
-    model = build(chosen, weights, seed=seed or 0, released_config=released_config)
+    model = build(chosen, weights, seed=seed or 0, released_config=released_config, **overrides_of(ch))
     export(
         model,
         out,

@@ -63,7 +63,12 @@ SIZE = click.option(
 PRECISION = click.option("--precision", help="As the bundle offers.  [default: the bundle's first]")
 
 
-def chosen_variant(name: str | None, checkpoint: Path | None, ch: int | None) -> Any:
+def overrides_of(ch: int | None) -> dict[str, Any]:
+    """What `--ch` changes of a variant, also of one that a release's own configuration describes."""
+    return {} if ch is None else {"ch": ch}
+
+
+def chosen_variant(name: str | None, checkpoint: Path | None) -> Any:
     """The named variant, or the one inside the checkpoint."""
     found: Any = name
     if name is None and checkpoint is not None:
@@ -72,4 +77,4 @@ def chosen_variant(name: str | None, checkpoint: Path | None, ch: int | None) ->
         found = embedded_variant(checkpoint)
     if found is None:
         raise click.UsageError("give --variant NAME (--list shows them), or --checkpoint with one that says it itself")
-    return find_variant(found, **({"ch": ch} if ch else {}))
+    return find_variant(found)
