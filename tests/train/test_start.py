@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
+from narrow import NARROW as WIDTHS
+from narrow import narrow
 from torch import Tensor, nn
+from training_runs import tiny_recipe
 
-from vidtok_ref import build
+from vidtok_ref import VideoTokenizer, build
 from vidtok_ref.errors import VariantError
 from vidtok_ref.families.vidtok.linear_start import Goal, start_from_linear
 from vidtok_ref.layers.blocks import SpatialBlock
 from vidtok_ref.layers.norm import LayerNorm
 from vidtok_ref.train.muon import Muon, orthogonalise
+from vidtok_ref.train.optimizer import make_optimizer
 
 NARROW = {"ch": 8, "ch_mult": (1, 2, 3, 4), "num_res_blocks": 1}
 
@@ -114,22 +121,63 @@ def test_orthogonalised_matrices_keep_their_directions() -> None:
         assert (inside - torch.diag_embed(torch.diagonal(inside, dim1=-2, dim2=-1))).abs().max() < 1e-3
 
 
-def test_muon_leaves_ends_and_vectors_to_adam() -> None:
-    model = build("kl-4chn", **NARROW)
-    optimizer = Muon(model.named_parameters(), 1e-3, (0.9, 0.99), 0.95)
-    hidden, other = optimizer.param_groups
-    names = {id(p): n for n, p in model.named_parameters()}
-    others = {names[id(p)] for p in other["params"]}
-    assert {n for n in others if n.endswith("weight") and "norm" not in n} == {
-        "encoder.conv_in.conv.weight",
-        "encoder.conv_out.conv.weight",
-        "decoder.conv_out.conv.weight",
-    }
-    assert len(hidden["params"]) + len(other["params"]) == len(names)
+def muon_of(model: VideoTokenizer, folder: Path) -> list[list[str]]:
+    """Names of the parameters that Muon takes, and of those that it leaves to Adam."""
+    recipe = tiny_recipe(folder, ("warmup = 1", 'warmup = 1\nname = "muon"'))
+    names = {p: n for n, p in model.named_parameters()}
+    groups = make_optimizer(model, nn.Identity(), recipe).param_groups
+    assert [group["hidden"] for group in groups] == [True, False]
+    return [[names[p] for p in group["params"]] for group in groups]
 
+
+@pytest.mark.parametrize(
+    ("variant", "overrides"),
+    [
+        *((name, {}) for name in ("kl-4chn", "fsq-32768-v1.1", "kl-4chn-noncausal", "fsq-262144-4x16x16")),
+        *(("kl-4chn", {"architecture": name}) for name in ("3d", "separated", "2d")),
+    ],
+)
+def test_muon_leaves_ends_and_vectors_to_adam(variant: str, overrides: dict[str, Any], tmp_path: Path) -> None:
+    model = build(variant, ch=4, num_res_blocks=1, **overrides)
+
+    def left(name: str, parameter: Tensor) -> bool:
+        return "encoder.conv_in." in name or ".conv_out." in name or parameter.ndim == 1
+
+    # In the order of the model, by which a run that is resumed finds the momentum of each.
+    hidden = [n for n, p in model.named_parameters() if not left(n, p)]
+    assert muon_of(model, tmp_path) == [hidden, [n for n, p in model.named_parameters() if left(n, p)]]
+
+
+def test_what_learns_first_and_last(tmp_path: Path) -> None:
+    """What Muon leaves to Adam beside biases and the gains of norms, and what the weight of a GAN follows."""
+    ends = {
+        "cogvideox": "encoder.conv_in.conv encoder.conv_out.conv decoder.conv_out.conv",
+        "cosmos-cv-4x8x8": "encoder.conv_in.space encoder.quant_conv decoder.conv_out.time",
+        "cosmos-dv-4x8x8": "encoder.conv_in.space encoder.quant_conv decoder.conv_out.time",
+        "cv-vae": "encoder.conv_in encoder.conv_out decoder.conv_out",
+        "fsq-32768": "encoder.conv_in.conv encoder.conv_out.conv decoder.conv_out.conv",
+        "magvit2-open": "encoder.conv_in encoder.conv_out decoder.conv_out",
+        "omnitokenizer": "encoder.embedding.first.linear encoder.embedding.others.linear encoder.pre_vq.linear "
+        "decoder.pixels.first.linear decoder.pixels.others.linear",
+        "open-sora-1.2": "encoder.space.conv_in encoder.time.quant_conv decoder.space.conv_out",
+        "open-sora-plan-1.2": "encoder.conv_in encoder.quant_conv decoder.conv_out",
+        "taehv": "encoder.0 encoder.8 decoder.12",
+        "wan-2.2": "encoder.conv_in.conv encoder.quant_conv decoder.head.conv.conv",
+    }
+    assert ends.keys() == WIDTHS.keys()
+    for variant, names in ends.items():
+        model = narrow(variant)
+        matrices = {n for n, p in model.named_parameters() if p.squeeze().ndim > 1}
+        found = matrices & {*muon_of(model, tmp_path)[1]}
+        assert found == {f"{name}.weight" for name in names.split()}, variant
+        last = {n for n, p in model.named_parameters() if any(p is w for w in model.decoder.last_weights())}
+        assert last == {name for name in found if name.startswith("decoder.")}, variant
+
+
+def test_vectors_move_as_adam_moves_them() -> None:
     vector = nn.Parameter(torch.tensor([1.0, -2.0]))
     twin = nn.Parameter(vector.detach().clone())
-    ours, adam = Muon([("bias", vector)], 0.1, (0.9, 0.99), 0.95), torch.optim.Adam([twin], 0.1, (0.9, 0.99))
+    ours, adam = Muon([vector], [], 0.1, (0.9, 0.99), 0.95), torch.optim.Adam([twin], 0.1, (0.9, 0.99))
     for i in range(5):
         for parameter, steps in ((vector, ours), (twin, adam)):
             parameter.grad = torch.tensor([i - 2.0, 3.0])
@@ -140,11 +188,11 @@ def test_muon_leaves_ends_and_vectors_to_adam() -> None:
 def test_muon_goes_on_from_its_saved_state() -> None:
     def run(split: int | None) -> Tensor:
         weight = nn.Parameter(torch.eye(4, 6).view(4, 2, 3))
-        optimizer = Muon([("hidden.weight", weight)], 0.1, (0.9, 0.99), 0.95)
+        optimizer = Muon([weight], [], 0.1, (0.9, 0.99), 0.95)
         for i in range(4):
             if i == split:
                 saved = optimizer.state_dict()
-                optimizer = Muon([("hidden.weight", weight)], 0.1, (0.9, 0.99), 0.95)
+                optimizer = Muon([weight], [], 0.1, (0.9, 0.99), 0.95)
                 optimizer.load_state_dict(saved)
             before = weight.detach().clone()
             weight.grad = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(i))

@@ -138,8 +138,10 @@ def test_gan_losses_by_hand() -> None:
     levels = torch.tensor(0.5), torch.tensor(-1.0)
     # Real logits above the fakes' level by 3 and 1; the reals' level above fake logits by 3.5, and below by 0.5.
     assert lecam(real, fake, *levels).item() == pytest.approx((9 + 1) / 2 + 3.5**2 / 2)
-    assert adaptive_weight(torch.tensor([3.0, 4.0]), torch.tensor([0.0, 2.0])).item() == pytest.approx(2.5, rel=1e-3)
-    assert adaptive_weight(torch.tensor([1e9]), torch.tensor([0.0])).item() == 1e4
+    one, two = torch.tensor([3.0, 4.0]), [torch.tensor([0.0, 3.0]), torch.tensor(4.0)]
+    assert adaptive_weight([one], [torch.tensor([0.0, 2.0])]).item() == pytest.approx(2.5, rel=1e-3)
+    assert adaptive_weight(two, [one]).item() == pytest.approx(1, rel=1e-3)
+    assert adaptive_weight([torch.tensor([1e9])], [torch.tensor([0.0])]).item() == 1e4
 
 
 def test_the_discriminator_remembers_mean_logits() -> None:

@@ -68,7 +68,7 @@ def test_learning_rate_rises_holds_and_falls(tmp_path: Path) -> None:
     assert [learning_rate(flat, s) for s in (0, 9)] == [1, 1]
     model = nn.Linear(2, 2)
     model.bias.requires_grad_(False)
-    (group,) = make_optimizer(model, recipe).param_groups
+    (group,) = make_optimizer(model, nn.Identity(), recipe).param_groups
     assert group["params"] == [model.weight]
 
 

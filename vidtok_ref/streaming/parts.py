@@ -29,6 +29,26 @@ class Coder(nn.Module):
         paths: runs these children alone, on what those before give and with their own states; None: all of them.
         """
         run = StateScope(state, call)
-        for path in (path for part in self.parts.values() for path in part) if paths is None else paths:
+        for path in self._paths() if paths is None else paths:
             x = run(path, self.get_submodule(path), x)
         return x, run.new
+
+    def first_weights(self) -> list[Tensor]:
+        """Weights of the first layer that learns; of several where they stand side by side."""
+        return self._weights()[:1]
+
+    def last_weights(self) -> list[Tensor]:
+        """Weights of the last layer that learns; of several where they stand side by side."""
+        return self._weights()[-1:]
+
+    def _paths(self) -> list[str]:
+        return [path for part in self.parts.values() for path in part]
+
+    def _weights(self) -> list[Tensor]:
+        """Kernels and matrices in running order, without biases and the gains of norms."""
+        return [p for path in self._paths() for p in self.get_submodule(path).parameters() if is_matrix(p)]
+
+
+def is_matrix(parameter: Tensor) -> bool:
+    """Whether a parameter maps channels to channels; axes of length 1, as gains of norms may have, do not count."""
+    return parameter.squeeze().ndim > 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -24,9 +24,10 @@ def non_saturating(fake: Tensor) -> Tensor:
     return F.softplus(-fake).mean()
 
 
-def adaptive_weight(likelihood_gradient: Tensor, gan_gradient: Tensor) -> Tensor:
+def adaptive_weight(likelihood_gradients: Iterable[Tensor], gan_gradients: Iterable[Tensor]) -> Tensor:
     """Ratio of the norms of both losses' gradients at the decoder's last layer, at most 10,000 (arXiv 2012.09841)."""
-    ratio: Tensor = likelihood_gradient.norm() / (gan_gradient.norm() + 1e-4)
+    likelihood, gan = (torch.stack([g.norm() for g in of]).norm() for of in (likelihood_gradients, gan_gradients))
+    ratio: Tensor = likelihood / (gan + 1e-4)
     return ratio.clamp(0, _MAX_WEIGHT).detach()
 
 

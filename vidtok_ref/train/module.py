@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from vidtok_ref.errors import DataError, DivergedError
-from vidtok_ref.layers.conv import kernel
 from vidtok_ref.regularizers.base import Encoded
 from vidtok_ref.regularizers.channel import ChannelQuantizer
 from vidtok_ref.regularizers.kl import DiagonalGaussian
@@ -97,7 +96,7 @@ class Training(L.LightningModule):
         self.skipped: list[str] = []
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        optimizers = [make_optimizer(nn.ModuleDict({"model": self.model, "objective": self.objective}), self.recipe)]
+        optimizers = [make_optimizer(self.model, self.objective, self.recipe)]
         if self.discriminator is not None:
             gan = self.recipe.gan
             fast, slow = gan.betas
@@ -187,9 +186,10 @@ class Training(L.LightningModule):
         assert self.discriminator is not None
         self.discriminator.requires_grad_(False)
         generator = non_saturating(self.discriminator(frames_of(recon)))
-        last_layer, _ = kernel(self.model.decoder.get_submodule("conv_out"))
+        last_layer = self.model.decoder.last_weights()
         gradients = [
-            self._mean(torch.autograd.grad(x, last_layer, retain_graph=True)[0]) for x in (likelihood, generator)
+            [self._mean(gradient) for gradient in torch.autograd.grad(x, last_layer, retain_graph=True)]
+            for x in (likelihood, generator)
         ]
         return adaptive_weight(*gradients), generator
 

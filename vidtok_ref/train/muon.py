@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vidtok_ref.streaming.parts import is_matrix
+
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the published Newton-Schulz iteration
 _ITERATIONS = 5
 
@@ -33,18 +35,23 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised, for weights between hidden channels; Adam for all other parameters.
 
-    Steps are scaled so that their root mean square is 0.2 of the learning rate, about that of Adam's.
+    ends: weights that see pixels or latents, where directions differ in more than size; Adam takes them, too. Steps are
+    scaled so that their root mean square is 0.2 of the learning rate, about that of Adam's.
     """
 
     def __init__(
-        self, parameters: Iterable[tuple[str, nn.Parameter]], lr: float, betas: tuple[float, float], momentum: float
+        self,
+        parameters: Iterable[nn.Parameter],
+        ends: Iterable[Tensor],
+        lr: float,
+        betas: tuple[float, float],
+        momentum: float,
     ) -> None:
         hidden: list[nn.Parameter] = []
         other: list[nn.Parameter] = []
-        for name, parameter in parameters:
-            # The two ends see pixels, where directions differ in more than size.
-            end = "encoder.conv_in." in name or ".conv_out." in name
-            (hidden if parameter.ndim > 1 and not end else other).append(parameter)
+        ends = set(ends)
+        for parameter in parameters:
+            (hidden if is_matrix(parameter) and parameter not in ends else other).append(parameter)
         groups: list[dict[str, Any]] = [{"params": hidden, "hidden": True}, {"params": other, "hidden": False}]
         super().__init__([g for g in groups if g["params"]], {"lr": lr, "betas": betas, "momentum": momentum})
 

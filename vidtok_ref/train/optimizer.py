@@ -7,19 +7,21 @@ import math
 import torch
 from torch import nn
 
+from vidtok_ref.tokenizer import VideoTokenizer
 from vidtok_ref.train.muon import Muon
 from vidtok_ref.train.recipe import Recipe
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Optimizer of every parameter of `model` that is trained."""
+def make_optimizer(model: VideoTokenizer, objective: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Optimizer of every parameter of model and objective that is trained."""
     part = recipe.optimizer
     fast, slow = part.betas
+    trained = [p for p in (*model.parameters(), *objective.parameters()) if p.requires_grad]
     if part.name == "muon":
-        named = ((name, p) for name, p in model.named_parameters() if p.requires_grad)
-        return Muon(named, part.learning_rate, (fast, slow), part.momentum)
+        encoder, decoder = model.encoder, model.decoder
+        ends = [*encoder.first_weights(), *encoder.last_weights(), *decoder.last_weights()]
+        return Muon(trained, ends, part.learning_rate, (fast, slow), part.momentum)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[part.name]
-    trained = [p for p in model.parameters() if p.requires_grad]
     optimizer: torch.optim.Optimizer = kind(
         trained, lr=part.learning_rate, betas=(fast, slow), weight_decay=part.weight_decay
     )

@@ -84,10 +84,14 @@ class PatchPixels(nn.Module):
 class FirstAlone(nn.Module):
     """One layer for the first frame (or its token), another for all others, joined in time."""
 
-    def __init__(self, first: nn.Module, others: nn.Module) -> None:
+    def __init__(self, first: PatchEmbedding | PatchPixels, others: PatchEmbedding | PatchPixels) -> None:
         super().__init__()
         self.first = first
         self.others = others
+
+    def weights(self) -> list[Tensor]:
+        """Of both linear maps."""
+        return [self.first.linear.weight, self.others.linear.weight]
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.first(x[:, :, :1]), self.others(x[:, :, 1:])], dim=2)
@@ -109,6 +113,9 @@ class OmniTokenizerEncoder(Coder):
         self.direction = UnitNorm()
         self.parts = {GLOBAL: ["front", "embedding", "spatial", "temporal", "pre_vq", "direction"]}
 
+    def first_weights(self) -> list[Tensor]:
+        return self.embedding.weights()
+
 
 class OmniTokenizerDecoder(Coder):
     """Codes `N C t h w` of a window to video `N 3 f*t s*h s*w`, whose first f - 1 frames are copies of the next."""
@@ -121,6 +128,9 @@ class OmniTokenizerDecoder(Coder):
         self.pixels = FirstAlone(PatchPixels(c.ch, 1, c.patch), PatchPixels(c.ch, c.time_patch, c.patch))
         self.front = Dummies(c.time_patch - 1)
         self.parts = {GLOBAL: ["post_vq", "temporal", "spatial", "pixels", "front"]}
+
+    def last_weights(self) -> list[Tensor]:
+        return self.pixels.weights()
 
 
 class OmniTokenizer(VideoTokenizer):
