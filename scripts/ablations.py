@@ -26,8 +26,8 @@ from vidtok_ref import build, find_variant
 from vidtok_ref.families import make_model
 from vidtok_ref.regularizers.base import Quantizer
 from vidtok_ref.regularizers.entropy import utilization
-from vidtok_ref.train.loader import to_tensor
 from vidtok_ref.train.material import load_material
+from vidtok_ref.train.pixels import to_tensor
 from vidtok_ref.train.recipe import ModelPart, Recipe, load_recipe
 from vidtok_ref.train.stages import train_stages
 from vidtok_ref.train.validate import reconstruct

@@ -21,10 +21,10 @@ from vidtok_ref.layers.conv import FrameConv2d, TimeConv1d, TimeConv3d
 from vidtok_ref.regularizers.base import Encoded
 from vidtok_ref.train.average import update_average
 from vidtok_ref.train.halves import convolve_halves
-from vidtok_ref.train.loader import to_tensor
 from vidtok_ref.train.module import sample_latent
 from vidtok_ref.train.norms import widen_narrow_norms
 from vidtok_ref.train.optimizer import learning_rate, make_optimizer
+from vidtok_ref.train.pixels import to_tensor
 from vidtok_ref.train.recompute import recompute_blocks
 from vidtok_ref.train.run import train
 from vidtok_ref.train.validate import psnr

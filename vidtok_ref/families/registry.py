@@ -79,7 +79,7 @@ class Family:
         return None
 
     def start_linear(self, model: Any, video: Any, log_variance: float) -> None:
-        """Solve for first weights on clips `N 3 T H W`, in place, for training; raises VariantError."""
+        """Solve for first weights on clips `N 3 T H W` in its pixel range, in place; raises VariantError."""
         raise VariantError(f'family {self.name} has no linear start; give `start = "random"`')
 
     def start_grown(self, model: Any, narrow: Any) -> None:

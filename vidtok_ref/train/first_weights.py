@@ -15,8 +15,9 @@ from vidtok_ref.families import family_of, variants
 from vidtok_ref.families.build import build
 from vidtok_ref.families.weights_file import embedded_variant
 from vidtok_ref.tokenizer import VideoTokenizer
-from vidtok_ref.train.loader import Samples, to_tensor
+from vidtok_ref.train.loader import Samples
 from vidtok_ref.train.material import Material
+from vidtok_ref.train.pixels import to_network, to_tensor
 from vidtok_ref.train.recipe import ModelPart, Recipe
 from vidtok_ref.weights import read_weights
 from vidtok_runtime.bundle.lookup import SHIPPED
@@ -34,7 +35,8 @@ def first_model(recipe: Recipe, material: Material, init: Path | None = None) ->
         _grow(model, init)
         return model
     if part.start == "linear":
-        family_of(model.config).start_linear(model, _start_clips(material, recipe), part.log_variance_start)
+        clips = to_network(_start_clips(material, recipe), model.stream.pixel_range)
+        family_of(model.config).start_linear(model, clips, part.log_variance_start)
     if init is not None:
         _load_fitting(model, init, part)
     elif part.train == "decoder":

@@ -96,8 +96,3 @@ def make_loader(samples: Samples, numbers: Numbers) -> DataLoader[Batch]:
         multiprocessing_context="spawn" if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
-
-
-def to_tensor(clips: Tensor) -> Tensor:
-    """uint8 `N T H W 3` to float32 `N 3 T H W` in -1..1, channels last in memory."""
-    return (clips.float() / 127.5 - 1).permute(0, 4, 1, 2, 3)

@@ -25,11 +25,12 @@ from vidtok_ref.train.average import update_average
 from vidtok_ref.train.gan import Discriminator, adaptive_weight, non_saturating
 from vidtok_ref.train.halves import convolve_halves
 from vidtok_ref.train.layout import ChannelsLast
-from vidtok_ref.train.loader import Batch, Numbers, Samples, make_loader, to_tensor
+from vidtok_ref.train.loader import Batch, Numbers, Samples, make_loader
 from vidtok_ref.train.losses import Objective, entropy_weight, frames_of
 from vidtok_ref.train.material import Material
 from vidtok_ref.train.norms import widen_narrow_norms
 from vidtok_ref.train.optimizer import learning_rate, make_optimizer
+from vidtok_ref.train.pixels import from_network, to_network, to_tensor
 from vidtok_ref.train.recipe import Recipe
 from vidtok_ref.train.recompute import recompute_blocks
 from vidtok_ref.train.usage import UsageLoss
@@ -126,9 +127,9 @@ class Training(L.LightningModule):
         rate = learning_rate(recipe, step)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        video = to_tensor(batch.video)
+        video, pixel_range = to_tensor(batch.video), self.model.stream.pixel_range
         with torch.set_grad_enabled(not self.frozen):
-            h = self.model.features(video)
+            h = self.model.features(to_network(video, pixel_range))
             regularizer = self.model.regularization
             encoded, penalties = regularizer.regularize(h)
             if self.usage is not None:
@@ -137,7 +138,7 @@ class Training(L.LightningModule):
         latent = encoded.latent
         if encoded.log_variance is not None:
             latent = sample_latent(encoded, recipe.seed, batch.number.tolist())
-        recon = self.model.decode(latent, video.shape[2]).float()
+        recon = from_network(self.model.decode(latent, video.shape[2]).float(), pixel_range)
         with torch.autocast(self.device.type, enabled=False):
             terms = self.objective.reconstruction(video, recon)
             likelihood = self.objective.likelihood(terms, video)

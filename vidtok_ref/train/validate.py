@@ -7,18 +7,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from vidtok_ref.tokenizer import VideoTokenizer
 from vidtok_ref.train.clips import Pixels
-from vidtok_ref.train.loader import to_tensor
+from vidtok_ref.train.pixels import from_network, to_network, to_tensor
 from vidtok_runtime.files import PartFile
 
 
 @torch.no_grad()
-def reconstruct(model: nn.Module, clip: Pixels, device: torch.device) -> Pixels:
+def reconstruct(model: VideoTokenizer, clip: Pixels, device: torch.device) -> Pixels:
     """A clip uint8 `T H W 3` there and back, rounded to 8 bits."""
-    recon: Tensor = model(to_tensor(torch.from_numpy(clip[None]).to(device)))[0]
-    pixels = ((recon.clamp(-1, 1) + 1) * 127.5).round()
+    pixel_range = model.stream.pixel_range
+    recon: Tensor = model(to_network(to_tensor(torch.from_numpy(clip[None]).to(device)), pixel_range))[0]
+    pixels = ((from_network(recon, pixel_range).clamp(-1, 1) + 1) * 127.5).round()
     return pixels[0].permute(1, 2, 3, 0).to(torch.uint8).cpu().numpy()
 
 
