@@ -17,7 +17,7 @@ from vidtok_runtime.engines.registry import PROVIDERS
 @click.argument("bundle", required=False)
 @click.option("--size", "sizes", type=click.IntRange(1), multiple=True, default=(256,), show_default=True, help="Side.")
 @click.option("--frames", type=click.IntRange(1), help="Frames a call.  [default: the bundle's]")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: one a core]")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: one per core]")
 @click.option(
     "--provider", "providers", type=click.Choice(list(PROVIDERS)), multiple=True, help="[default: all usable]"
 )

@@ -39,10 +39,10 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @click.option(
     "--workers",
     type=click.IntRange(1),
-    help="Processes that encode.  [default: one a core, at most 4; cuda: 1 a device]",
+    help="Processes that encode.  [default: one per core, at most 4; cuda: 1 per device]",
 )
 @click.option(
-    "--readers", type=click.IntRange(1), help="Processes that read for each of them.  [default: one a core in all]"
+    "--readers", type=click.IntRange(1), help="Processes that read for each of them.  [default: one per core in all]"
 )
 @click.option(
     "--batch", type=click.IntRange(1), default=1, show_default=True, help="Clips in a call, of one size and length."
@@ -51,7 +51,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @click.option("--retries", type=click.IntRange(0), default=1, show_default=True, help="More tries of a failed clip.")
 @click.option("--again", is_flag=True, help="Try the clips in quarantine again.")
 @click.option("--verify", is_flag=True, help="Check the hash of finished files, not their size only.")
-@click.option("--progress", type=click.Choice(STYLES), default="bar", show_default=True, help="json: a line a clip.")
+@click.option("--progress", type=click.Choice(STYLES), default="bar", show_default=True, help="json: a line per clip.")
 @click.option("--metrics", type=ANY_FILE, help="File for figures of the run, in Prometheus' format.")
 @click.option("--scenes", is_flag=True, help="Cut clips where shots change; each shot becomes a clip.")
 @click.option(
@@ -89,9 +89,9 @@ def dataset(
 
     The same command goes on where it was stopped, killed or crashed. A list has a column `file`; its other columns,
     and the .txt and .json beside a clip of a folder or shard, go into index.parquet. Clips that fail are listed with
-    the reason in quarantine.csv, and the exit code is 1. Workers share the cores equally;
-    other processes read clips ahead of it.
-    With --sample every clip draws with a seed of its own, made of SEED and its name, which its token file has.
+    the reason in quarantine.csv, and the exit code is 1. Workers share the cores equally, unless --threads says how
+    many each has; other processes read clips ahead of them. With --sample, each clip's seed is derived from SEED and
+    its name and stored in its token file.
     """
     from vidtok_runtime.dataset.job import EncodeRecipe
     from vidtok_runtime.dataset.local import LocalEngine

@@ -121,7 +121,7 @@ ENGINE = [
     click.option(
         "--provider-option", "engine_pairs", multiple=True, callback=_pairs, help="KEY=VALUE for the engine; repeat."
     ),
-    click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: one a core]"),
+    click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: one per core]"),
     click.option(
         "--window", type=click.IntRange(1), help="Frames a window, of models that have any.  [default: as published]"
     ),

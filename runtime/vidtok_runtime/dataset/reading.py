@@ -47,7 +47,7 @@ Reading = ClipStart | ClipFrames | ClipFacts | Outcome
 
 
 def read_batch(recipe: EncodeRecipe, batch: Batch, threads: int | None) -> Iterator[tuple[Job, Reading]]:
-    """Clips as they are read, decoded by so many threads each (None: one a core); errors are outcomes.
+    """Clips as they are read, decoded by so many threads each (None: one per core); errors are outcomes.
 
     Those of one size and, as far as their files tell, one length share calls and come in turns.
     """

@@ -44,7 +44,7 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of a session: CPU threads (None: one a core), device number, outputs that only feed the next call.
+    """Settings of a session: CPU threads (None: one per core), device number, outputs that only feed the next call.
 
     handed_on: outputs that only feed another graph. weights: files that the graph keeps tensors in. left: names of
     nodes that the provider has no kernel for.
