@@ -65,10 +65,10 @@ def frame_rate(value: Any) -> Fraction | None:
             raise TypeError
         exact = value if isinstance(value, (numbers.Rational, Decimal, str)) else float(value)  # type: ignore[arg-type]
         rate = Fraction(exact)
+        if 0 < rate < 10**6:  # a float is no nice fraction, and files have 31 bits for each half of one
+            rate = rate.limit_denominator(min(10**6, int((2**31 - 1) / rate)))
         if not 0 < rate < 10**6:
             raise ValueError
-        # A float is no nice fraction, and files have 31 bits for each half of one.
-        rate = rate.limit_denominator(min(10**6, int((2**31 - 1) / rate)))
     except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise InputError(f"fps must be frames a second, as 25 or Fraction(30000, 1001), got {value!r:.60}") from error
     return rate

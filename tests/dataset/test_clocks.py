@@ -22,6 +22,8 @@ def test_waiting_for_the_engine_does_not_count() -> None:
         clocks.begin(name, 7)
     time.now += 1  # all are read
     for name in "abc":
+        clocks.wait(name)
+    for name in "abc":
         clocks.take(name)
         time.now += 3
         assert clocks.late() is None
@@ -33,11 +35,25 @@ def test_one_that_hangs_is_found() -> None:
     time = Time()
     clocks = Clocks[str](time)
     clocks.begin("hangs", 7)
+    for name in ("one", "two", "three"):  # the engine is never idle
+        clocks.begin(name, 7)
+        clocks.wait(name)
+        clocks.take(name)
+        assert clocks.late() is None
+        time.now += 3
+    assert clocks.late() == "hangs"
+
+
+def test_one_that_hangs_behind_its_beginning_is_found() -> None:
+    time = Time()
+    clocks = Clocks[str](time)
+    clocks.begin("hangs", 7)
+    clocks.wait("hangs")
     clocks.begin("works", 7)
     clocks.take("works")
     time.now += 6
     clocks.end("works")
-    assert clocks.ends == time.now + 7  # it was read meanwhile, which may have waited for room
+    assert clocks.ends == time.now + 7
     time.now += 8
     assert clocks.late() == "hangs"
 

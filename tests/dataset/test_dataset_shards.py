@@ -66,10 +66,11 @@ def test_names_with_dots_in_a_shard(source: Path, tmp_path: Path) -> None:
         ):
             tar.add(source / name, member)
         tar.add(source / "b.mp4", "one.mp4")
-        tar.addfile(tarfile.TarInfo("one.jpg"))
+        for name in ("one.webm", "one.jpg", "two.depth.png", "two.jpg"):
+            tar.addfile(tarfile.TarInfo(name))
     clips = list_clips(tmp_path / "s.tar")
-    assert [clip.name for clip in clips] == ["s/talk.part1.mp4", "s/talk.part2.mkv", "s/one.mp4"]
-    assert [sorted(clip.notes) for clip in clips] == [[".json", ".txt"], [".json"], []]
+    assert [clip.name for clip in clips] == ["s/talk.part1.mp4", "s/talk.part2.mkv", "s/one.mp4", "s/two.jpg"]
+    assert [sorted(clip.notes) for clip in clips] == [[".json", ".txt"], [".json"], [], []]
 
 
 def test_a_member_is_read_as_the_file_is(tmp_path: Path) -> None:

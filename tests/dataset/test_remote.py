@@ -267,6 +267,7 @@ def test_a_local_ledger_in_a_store() -> None:
     journal = ObjectJournal(folder, "")
     assert [(path.name, own) for path, own, _ in journal.contents()] == [("ledger.jsonl", False)]
     journal.append(b"{}\n")
+    assert [path.name for path, _, _ in ObjectJournal(folder, "").contents()] == ["ledger.jsonl", "ledger.000000.jsonl"]
     assert sorted(path.name for path in folder.files()) == ["ledger.000000.jsonl", "ledger.jsonl"]
 
 

@@ -57,11 +57,11 @@ def test_an_untested_one_says_so(
 
 
 class Driver:
-    """NVIDIA's, which gives a status and a number of GPUs."""
+    """NVIDIA's management library, which gives a status and a number of GPUs."""
 
     def __init__(self, status: int, gpus: int) -> None:
-        self.cuInit = lambda _: status
-        self.cuDeviceGetCount = lambda count: setattr(count._obj, "value", gpus)
+        self.nvmlInit_v2 = lambda: status
+        self.nvmlDeviceGetCount_v2 = lambda count: setattr(count._obj, "value", gpus)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,7 @@ def test_auto_takes_no_gpu_that_is_not_there(
             raise OSError("no such file")
         return driver
 
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("ctypes.CDLL", load)
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     assert choose_provider("auto") == ("openvino" if reason else "cuda")
@@ -85,6 +86,8 @@ def test_auto_takes_no_gpu_that_is_not_there(
     if reason:
         with pytest.raises(ProviderError, match=f"^provider cuda: .*{reason}"):
             choose_provider("cuda")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert choose_provider("auto") == "openvino"
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -221,12 +221,17 @@ def test_a_slow_source_fills_its_segments(tok: Tokenizer, tmp_path: Path, monkey
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr("vidtok_runtime.pipeline.segment_writer.time", clock)
     source: Any = Live(0, 0)
-    segments = SegmentFolder(tok, tmp_path, source, Segmentation(frames=50), 0, half=False)
+    few = SegmentFolder(tok, tmp_path, source, Segmentation(frames=2), 0, half=False)
+    few.add(Frame(np.zeros((16, 16, 3), np.uint8), 0))
+    clock.now += 3.9
+    assert not few.overdue
+    few.discard()
+    segments = SegmentFolder(tok, tmp_path, source, Segmentation(frames=75), 0, half=False)
     for i in range(20):
         segments.add(Frame(np.zeros((16, 16, 3), np.uint8), i))
         clock.now += 1
         assert not segments.overdue
-    clock.now += 3  # twice the two seconds that 50 frames last
+    clock.now += 5  # twice the three seconds that 75 frames last
     assert not segments.overdue
     clock.now += 0.1
     assert segments.overdue

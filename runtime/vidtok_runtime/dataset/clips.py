@@ -197,10 +197,10 @@ def _words(column: str) -> list[str]:
 
 
 def _of_shard(path: Place, name: PurePosixPath) -> Iterator[ClipEntry]:
-    """Clips of a webdataset tar: members of one key are a sample, whose videos are the clips, or else its pictures.
+    """Clips of a webdataset tar: members of one key are a sample, whose video, or else picture, is the clip.
 
-    A sample of several has more than one where names have dots (`a.left.mp4`, `a.right.mp4`); a note goes with the clip
-    of its name, or with all of its sample.
+    A sample has several where their names have dots (`a.left.mp4`, `a.right.mp4`); a note goes with the clip of its
+    name, or with all of its sample.
     """
     samples: dict[str, dict[str, Piece]] = {}
     try:
@@ -214,7 +214,7 @@ def _of_shard(path: Place, name: PurePosixPath) -> Iterator[ClipEntry]:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} is no plain tar file that can be read: {reason}") from error
     for key, sample in samples.items():
-        for clip in _of_kind(sample, VIDEOS) or _of_kind(sample, PICTURES):
+        for clip in _clips_of(sample):
             named = plain_name(f"{name}/{key}.{clip}")
             if not is_below(f"{key}.{clip}"):
                 fault = "its name leads out of its folder; name it otherwise in the tar"
@@ -238,8 +238,11 @@ def _split(member: str) -> tuple[str, str]:
     return folder + slash + key, suffix.lower()
 
 
-def _of_kind(sample: Iterable[str], suffixes: Collection[str]) -> list[str]:
-    return sorted(name for name in sample if "." + name.rpartition(".")[2] in suffixes)
+def _clips_of(sample: Iterable[str]) -> list[str]:
+    """The videos of different names, or else the first picture."""
+    names = sorted(sample, key=lambda name: (name.count("."), name))
+    videos, pictures = ([n for n in names if "." + n.rpartition(".")[2] in kind] for kind in (VIDEOS, PICTURES))
+    return list({name.rpartition(".")[0]: name for name in reversed(videos)}.values())[::-1] or pictures[:1]
 
 
 def token_names(clips: Collection[ClipEntry], planned: Mapping[str, str]) -> dict[str, str]:

@@ -13,15 +13,16 @@ _T = TypeVar("_T", bound=Hashable)
 class Clocks(Generic[_T]):
     """Gives each of the things that are begun so many seconds, and finds one that has used them up.
 
-    Those do not count in which it waited for the engine: while that is at one that it took up earlier. While the
-    engine has taken up none, all are read, and all clocks run.
+    Those do not count in which it waits for the engine: from when its beginning has been read until the engine takes
+    it up, and while the engine is at one that it took up earlier. Nothing waits while the engine has taken up none.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._since = now()
         self._left: dict[_T, float] = {}
-        self._taken: list[_T] = []  # in the order in which the engine took them up
+        self._waiting: set[_T] = set()  # for the engine to take them up
+        self._taken: list[_T] = []  # in the order in which it did
         self._at: _T | None = None
 
     def begin(self, thing: _T, seconds: float) -> None:
@@ -29,9 +30,16 @@ class Clocks(Generic[_T]):
         self._count()
         self._left[thing] = seconds
 
+    def wait(self, thing: _T) -> None:
+        """Its beginning has been read."""
+        self._count()
+        if thing in self._left and thing not in self._taken:
+            self._waiting.add(thing)
+
     def take(self, thing: _T) -> None:
         """The engine is at it from now on."""
         self._count()
+        self._waiting.discard(thing)
         if thing not in self._taken:
             self._taken.append(thing)
         self._at = thing
@@ -40,6 +48,7 @@ class Clocks(Generic[_T]):
         """It is over."""
         self._count()
         del self._left[thing]
+        self._waiting.discard(thing)
         if thing in self._taken:
             self._taken.remove(thing)
 
@@ -55,7 +64,8 @@ class Clocks(Generic[_T]):
 
     def _running(self) -> list[_T]:
         behind = self._taken.index(self._at) + 1 if self._at in self._taken else len(self._taken)
-        return self._taken[:behind] or list(self._left)
+        waiting = {*self._waiting, *self._taken[behind:]} if self._taken else ()
+        return [thing for thing in self._left if thing not in waiting]
 
     def _count(self) -> None:
         now = self._now()

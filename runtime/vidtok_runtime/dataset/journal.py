@@ -70,6 +70,8 @@ class ObjectJournal:
         except OSError as error:
             raise OutputError(f"{folder} cannot hold a ledger: {error.strerror}") from error
         self._found = [path for path in self._found if path.parent == folder]
+        # Of two lines about a clip the later counts, and what others wrote, as a folder's ledger, came before.
+        self._found.sort(key=lambda path: (self._number_of(path) is not None, path))
         numbers = (self._number_of(path) for path in self._found)
         self._number = max((number for number in numbers if number is not None), default=-1) + 1
 

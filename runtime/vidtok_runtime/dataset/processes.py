@@ -38,7 +38,7 @@ def deaf_children() -> Iterator[None]:
 
 
 def serve_reader(line: Connection, feed: Connection, recipe: EncodeRecipe) -> None:
-    """Say None when a batch may come; read it, into `feed`.
+    """Say False when a batch may come; read it, into `feed`, and say True once its beginning is read.
 
     The next one may come only when all of this one is at the other end: what a reader dies of is then no other clip's
     fault.
@@ -50,9 +50,11 @@ def serve_reader(line: Connection, feed: Connection, recipe: EncodeRecipe) -> No
     ahead = Ahead(feed)
     with contextlib.suppress(EOFError, OSError):  # the parent is gone
         while True:
-            line.send(None)
-            for job, piece in read_batch(recipe, line.recv(), threads=1):
+            line.send(False)
+            for number, (job, piece) in enumerate(read_batch(recipe, line.recv(), threads=1)):
                 ahead.put(job, piece)
+                if number == 0:
+                    line.send(True)
             ahead.drain()
 
 

@@ -106,8 +106,11 @@ class Team:
         for reader in self._readers:
             if self.left is None and reader.line in spoken:
                 try:
-                    reader.line.recv()
-                    reader.at, reader.free, reader.started = None, True, True
+                    if reader.line.recv():
+                        assert reader.at is not None
+                        self._clocks.wait(reader.at)
+                    else:
+                        reader.at, reader.free, reader.started = None, True, True
                 except (EOFError, OSError):
                     if not reader.started:
                         raise ProviderError(

@@ -49,7 +49,7 @@ class Outputs:
 
 def _named(tokenizers: Sequence[Tokenizer]) -> list[Model]:
     """The bundles under the names of their folders, numbered where these are equal."""
-    names = [tok.manifest.folder.resolve().name for tok in tokenizers]
+    names = [tok.manifest.folder.absolute().name for tok in tokenizers]
     return [
         Model(tok, name if names.count(name) == 1 else f"{name} ({i})")
         for i, (tok, name) in enumerate(zip(tokenizers, names, strict=True), 1)

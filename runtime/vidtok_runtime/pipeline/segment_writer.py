@@ -42,7 +42,8 @@ class SegmentFolder:
         self._pending: list[Frame] = []
         self._pts = array("q")
         self._last_duration: int | None = None
-        self._length = plan.frames / reader.fps if plan.frames else plan.seconds
+        # A few frames may be less than what a network gives at once.
+        self._length = max(plan.seconds, plan.frames / reader.fps) if plan.frames else plan.seconds
         self._latest = 0.0
         self.segments = self.frames = 0
 

@@ -59,7 +59,7 @@ class AudioCopy:
                 return
             time, jump = packet.pts * packet.time_base, self._reader.jump
             if jump is not None and time >= jump:
-                self._notes.append(f"sound is left out from {float(jump):.2f} s on, where the times of the clip jump")
+                self._leave_out(jump)
                 self._targets = {}
                 return
             if until is not None and time > until:
@@ -68,13 +68,24 @@ class AudioCopy:
             packet.stream = self._targets[packet.stream.index]
             yield packet
 
+    def _leave_out(self, since: Fraction) -> None:
+        self._notes.append(
+            f"sound is left out from {max(0.0, float(since)):.2f} s on, where the times of the clip jump"
+        )
+
     def _read(self) -> Iterator[Any]:
+        last: dict[int, Fraction] = {}  # of each stream
         streams = [s for s in self._container.streams.audio if s.index in self._targets]
         try:
             for packet in self._container.demux(streams):
                 if packet.pts is None or packet.dts is None or not packet.size:
                     continue
                 time = packet.pts * packet.time_base
+                before = last.get(packet.stream.index, time)
+                if time < before - 1:  # containers take no times that fall
+                    self._leave_out(before - self._reader.origin)
+                    return
+                last[packet.stream.index] = time
                 if (self._from is not None and time < self._from) or (self._until is not None and time >= self._until):
                     continue
                 shift = round(self._reader.origin / packet.time_base)
