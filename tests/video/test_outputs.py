@@ -90,7 +90,7 @@ def test_sound_behind_a_jump_of_times_is_left_out(tmp_path: Path, begins: tuple[
     (tmp_path / "a.ts").write_bytes(content)
     result = run("reconstruct", tmp_path / "a.ts", "-o", tmp_path / "r.mkv", *CPU)
     assert result.exit_code == 0, result.output
-    assert re.search(rf"sound is left out from {begins[0] + 2}\.\d\d s on, where the times of the clip jump", result.stderr)
+    assert re.search(rf"left out from {begins[0] + 2}\.\d\d s on, where the times of the clip jump", result.stderr)
     assert len(read(tmp_path / "r.mkv")[0]) == 120
     times = [time for time, _ in sounds(tmp_path / "r.mkv")]
     assert len(times) > 100
