@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from commands import run
 from strange_bundles import endless_bundle
@@ -58,6 +59,19 @@ def test_time_that_suffices_changes_nothing(still: Path, tmp_path: Path) -> None
         assert run("encode", still, "-o", tmp_path / "x.safetensors", "--time-limit", wrong).exit_code == 2
 
 
+def compute(process: subprocess.Popen[str], seconds: float) -> None:
+    """Wait until a process has spent so much time of a core, however loaded the machine is."""
+
+    def spent() -> float:
+        assert process.poll() is None
+        times = psutil.Process(process.pid).cpu_times()
+        return float(times.user + times.system)
+
+    enough = spent() + seconds
+    while spent() < enough:
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize(
     ("number", "provider"),
     [
@@ -80,10 +94,9 @@ def test_the_second_signal_ends_it(
     while not list(tmp_path.iterdir()):
         assert process.poll() is None
         time.sleep(0.05)
-    time.sleep(5)  # until it is in the call
+    compute(process, 3)  # more than loading takes: it is in the call
     process.send_signal(number)
-    time.sleep(1)
-    assert process.poll() is None  # the first one waits for the call
+    compute(process, 0.5)  # the first one waits for the call
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (128 + number, f"vidtok-run: ended by a second {number.name}\n")

@@ -78,6 +78,8 @@ def test_tiles_are_whole_frames_in_every_chunking(
     engine: str, name: str, clip: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     build: Build = request.getfixturevalue(engine)
+    if engine == "openvino" and build.provider == request.getfixturevalue("plain").provider:
+        pytest.skip("there is one engine here, which the plain build has")
     data, frames = coded(build, KIT / name, clip, tmp_path)
     one = {
         "name": name,
@@ -97,7 +99,7 @@ def test_tiles_are_whole_frames_in_every_chunking(
     }
     cases = tmp_path / "cases.json"
     cases.write_text(json.dumps({"format": "vidtok-conformance", "version": 1, "cases": [one]}))
-    for side in (max(least(KIT / name).values()), 120):
+    for side in (max(least(KIT / name).values()), 120)[: 2 if name == "kl-causal-v1.1" else 1]:
         (line,) = build.conform(cases, side)
         assert line.startswith(f"{name} {build.provider} latent"), line
 

@@ -87,7 +87,8 @@ def test_every_part_decodes_as_in_the_whole_or_is_refused(
 ) -> None:
     tok, tokens = tokens_of(made, gop, tmp_path, frames)
     whole = shown(tok.decode(tokens, "float32"), made)
-    for start, end in combinations(range(frames + 1), 2):
+    bounds = range(frames + 1) if frames < 20 else edges(made, frames)
+    for start, end in combinations(bounds, 2):
         if part := slice_or_none(tokens, start, end):
             video = shown(tok.decode(part, "float32"), made)
             np.testing.assert_allclose(video, whole[start:end], atol=1e-5, err_msg=f"{start}..{end}")

@@ -178,7 +178,7 @@ STEPS = [  # of an upload: each is where a kill comes, before the server sees th
 
 
 @pytest.mark.parametrize(("step", "when"), STEPS)
-def test_killed_while_sending(s3: S3Server, step: int, when: str) -> None:
+def test_killed_while_sending(s3: S3Server, step: int, when: str, tmp_path: Path) -> None:
     target = RemotePath(f"{ROOT}/big/{step}-{when}")
     target.write_bytes(b"the one before")
     seen = 0
@@ -192,11 +192,14 @@ def test_killed_while_sending(s3: S3Server, step: int, when: str) -> None:
             seen += 1
 
     setattr(s3, when, kill)
-    victim = subprocess.Popen([sys.executable, "-c", VICTIM, str(target)], stderr=subprocess.DEVNULL)
+    # Where it leaves what it was about to send.
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", VICTIM, str(target)]
+    victim = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
     assert victim.wait() == -signal.SIGKILL
     setattr(s3, when, lambda _: None)
     assert s3.keys()[f"big/{target.name}"] in (b"the one before", bytes(12 << 20))
-    subprocess.run([sys.executable, "-c", VICTIM, str(target)], check=True)  # and the next try succeeds
+    subprocess.run(command, check=True, env=environment)  # and the next try succeeds
     assert target.read_bytes() == bytes(12 << 20)
 
 

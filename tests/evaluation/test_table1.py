@@ -43,16 +43,14 @@ def table1(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def place(tmp_path: Path, exported: Callable[[VideoTokenizer], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Clips, a checkpoint of one narrow system, sizes, and its bundle as an earlier run would have left it."""
-    for folder in ("clips", "checkpoints", "table1.work/bundles"):
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Clips, a checkpoint of one narrow system, and sizes."""
+    for folder in ("clips", "checkpoints"):
         (tmp_path / folder).mkdir(parents=True)
     make_clip(tmp_path / "clips/a.mp4", 17, 32, 40, fps=Fraction(30))
     make_clip(tmp_path / "clips/short.mp4", 3, 32, 40, fps=Fraction(30))
-    model = narrow(VARIANT)
-    write_weights(model, tmp_path / f"checkpoints/{VARIANT}.safetensors")
+    write_weights(narrow(VARIANT), tmp_path / f"checkpoints/{VARIANT}.safetensors")
     (tmp_path / "sizes.json").write_text(json.dumps({name: NARROW[name] for name in (VARIANT, "cogvideox")}))
-    shutil.copytree(exported(model), tmp_path / "table1.work/bundles" / VARIANT)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -64,8 +62,13 @@ def call(table1: ModuleType, *arguments: object) -> Result:
 
 @pytest.mark.slow
 def test_what_is_there_is_measured_and_what_is_missing_named(
-    table1: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+    table1: ModuleType,
+    place: Path,
+    exported: Callable[[VideoTokenizer], Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # As an earlier run would have left it.
+    shutil.copytree(exported(narrow(VARIANT)), place / "table1.work/bundles" / VARIANT)
     names = ("--variant", VARIANT, "--variant", "cogvideox", "--variant", "later-1.0")
     result = call(table1, "--checkpoints", "checkpoints", *names)
     assert result.exit_code == 0, result.output

@@ -16,9 +16,8 @@ from vidtok_ref import VideoTokenizer
 @pytest.mark.parametrize(
     "name",
     [
-        "cosmos-dv-4x8x8",  # as test_table1 exports it
         "wan-2.2",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("cogvideox", "cosmos-cv-4x8x8")),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("cogvideox", "cosmos-cv-4x8x8", "cosmos-dv-4x8x8")),
     ],
 )
 def test_of_an_export(exported: Callable[[VideoTokenizer], Path], name: str) -> None:

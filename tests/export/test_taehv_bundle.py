@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from narrow import narrow
 
@@ -15,6 +16,7 @@ from vidtok_runtime.bundle.graph_entry import ROLES
 from vidtok_runtime.tools.demo import synthetic_frame
 
 
+@pytest.mark.slow
 def test_every_length_in_every_splitting(exported: Callable[[VideoTokenizer], Path]) -> None:
     model = narrow("taehv")
     folder = exported(model)

@@ -204,7 +204,7 @@ def test_threads_share_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     ("provider", "size", "limit"),
     [
         ("cpu", (64, 64), "145MB"),
-        ("cpu", (64, 64), "200MB"),
+        pytest.param("cpu", (64, 64), "200MB", marks=pytest.mark.slow),
         ("openvino", (64, 64), "300MB"),
         pytest.param("cpu", (320, 192), "500MB", marks=pytest.mark.slow),
         *(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,9 @@ def said(name: str, weights: Any, **overrides: Any) -> str:
 
 
 def test_weights_of_another_variant_name_their_family(models: dict[str, VideoTokenizer]) -> None:
-    for asked, given in permutations(SMALL, 2):
+    names = list(SMALL)
+    for at, asked in enumerate(names):
+        given = names[(at + 1) % len(names)]
         text = said(asked, models[given].state_dict(), **SMALL[asked])
         assert text.startswith(f"these weights do not belong to {asked}: ")
         assert text.endswith(f" of {family_of(find_variant(given)).title}"), (asked, given)

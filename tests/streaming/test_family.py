@@ -35,6 +35,15 @@ def family(exported: Callable[[VideoTokenizer], Path]) -> dict[str, tuple[VideoT
     return {name: (model, exported(model)) for name, model in models.items()}
 
 
+@pytest.fixture(scope="module")
+def tokenizers(family: dict[str, tuple[VideoTokenizer, Path]]) -> dict[tuple[str, str], Tokenizer]:
+    return {
+        (name, provider): Tokenizer(folder, provider=provider, threads=1)
+        for name, (_, folder) in family.items()
+        for provider in PROVIDERS
+    }
+
+
 def clip(frames: int, height: int = 7, width: int = 12) -> np.ndarray:
     video = smooth_video(1, frames, height, width, seed=frames)[0].permute(1, 2, 3, 0)
     return np.ascontiguousarray(video.numpy())
@@ -55,9 +64,8 @@ def reference(model: VideoTokenizer, frames: np.ndarray, chunk: int | None = Non
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("frames", [1, 2, 3, 13, 16, 18])
-def test_whole_clips_equal_the_reference(family: dict, name: str, provider: str, frames: int) -> None:
-    model, folder = family[name]
-    tok = Tokenizer(folder, provider=provider, threads=1)
+def test_whole_clips_equal_the_reference(family: dict, tokenizers: dict, name: str, provider: str, frames: int) -> None:
+    model, tok = family[name][0], tokenizers[name, provider]
     video = clip(frames)
     data, recon = reference(model, video, chunk=None if model.config.causal else 4)
     tokens = tok.encode(video)
@@ -74,8 +82,8 @@ def test_whole_clips_equal_the_reference(family: dict, name: str, provider: str,
 @pytest.mark.parametrize("name", NAMES)
 @RELAXED
 @given(sizes=st.lists(st.integers(0, 9), min_size=1, max_size=6))
-def test_any_pushes_equal_one_shot(family: dict, name: str, provider: str, sizes: list[int]) -> None:
-    tok = Tokenizer(family[name][1], provider=provider, threads=1)
+def test_any_pushes_equal_one_shot(tokenizers: dict, name: str, provider: str, sizes: list[int]) -> None:
+    tok = tokenizers[name, provider]
     video = clip(21)
     wanted = tok.encode(video)
     encoder, data, start = tok.encoder(), [], 0

@@ -25,7 +25,7 @@ def doctor(*args: str) -> Result:
     return CliRunner().invoke(main, ["doctor", *args])
 
 
-def test_a_healthy_machine() -> None:
+def test_a_healthy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     result = doctor("--json")
     assert result.exit_code == 0, result.output
     findings = json.loads(result.stdout)
@@ -36,6 +36,7 @@ def test_a_healthy_machine() -> None:
     tested = findings["self_test"]["providers"]
     assert set(tested) == {name for name, reason in findings["providers"].items() if reason is None}
     assert all(row["psnr"] > 30 and row["difference"] < 1e-4 for row in tested.values())
+    monkeypatch.setattr(module, "_self_test", lambda _: findings["self_test"])  # once is enough
     text = doctor()
     assert text.exit_code == 0
     assert "self-test               tiny-kl-16chn: passed" in text.stdout
