@@ -32,6 +32,7 @@ from vidtok_ref.train.recipe import ModelPart, Recipe, load_recipe
 from vidtok_ref.train.stages import train_stages
 from vidtok_ref.train.validate import reconstruct
 from vidtok_ref.weights import read_weights
+from vidtok_runtime.files import PartFile
 from vidtok_runtime.quality.metrics import Quality
 from vidtok_runtime.quality.picture import content, new_figure
 
@@ -294,7 +295,8 @@ def run(clips: Path, runs: Path, tables: tuple[str, ...], threads: int) -> None:
             continue
         click.echo(f"run {number} of {len(wanted)}: {one.stem}")
         train_stages(one.stages, clips, runs / one.stem, accelerator="cpu")
-        one.file.write_text(json.dumps(measure(one, clips, runs / one.stem)) + "\n")
+        found = json.dumps(measure(one, clips, runs / one.stem)) + "\n"
+        PartFile(one.file, force=True).write_whole(found.encode())
 
 
 @main.command()

@@ -1,8 +1,7 @@
-"""Measure ours and the peer in the same run: speed, start-up, memory. Every claim of the README comes from here.
+"""Measure ours and the peer in the same run: speed and start-up. Memory: scripts/memory.py.
 
 python scripts/benchmark.py speed --variant kl-4chn --size 64 --size 128 --json speed.json --plot speed.png
 python scripts/benchmark.py start
-python scripts/benchmark.py memory clip.mp4
 python scripts/benchmark.py batch
 python scripts/benchmark.py dataset --json dataset.json
 """
@@ -126,10 +125,10 @@ def _bundle_of(bundle: str | None, variant: str, ch: int | None, work: Path) -> 
     if bundle:
         return find_bundle(bundle)
     folder = work / f"{Path(variant).name}{f'-ch{ch}' if ch else ''}"
-    if not folder.is_dir():
+    if not (folder / "weights.safetensors").is_file():  # written last
         model = build(variant, **({"ch": ch} if ch else {}))
         _unlike_new(model)
-        export(model, folder, quiet=False)
+        export(model, folder, force=True, quiet=False)
         write_weights(model, folder / "weights.safetensors")
     return find_bundle(folder)
 
@@ -260,22 +259,6 @@ def start(bundle: str, frames: int, size: int, threads: int, repeats: int, figur
         target.write_whole(json.dumps({"what": title, "machine": machine(), "median_s": times}, indent=1).encode())
 
 
-def _repeat(clip: Path, times: int, out: Path) -> None:
-    from vidtok_runtime.video.reader import VideoReader
-    from vidtok_runtime.video.writer import VideoWriter
-
-    with VideoReader(clip) as first:
-        fps = first.fps
-    with VideoWriter(out, fps) as writer:
-        count = 0
-        for _ in range(times):
-            with VideoReader(clip) as reader:
-                for frame in reader:
-                    writer.write(frame.pixels, count)
-                    count += 1
-        writer.close()
-
-
 @main.command()
 @click.option("--bundle", default="tiny-kl-16chn", show_default=True)
 @click.option("--size", default=128, show_default=True, help="Side.")
@@ -306,39 +289,6 @@ def batch(bundle: str, size: int, frames: int, counts: tuple[int, ...], threads:
                     print(f"  {count} in a call{rate:>9.2f}{rate / rates[counts[0]]:>9.2f}x", flush=True)
 
 
-_PEAK = (
-    "import resource, sys; from vidtok_runtime.cli import main; main(sys.argv[1:], standalone_mode=False); "
-    "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-)
-
-
-@main.command()
-@click.argument("clip", type=click.Path(exists=True, path_type=Path))
-@click.option("--bundle", default="tiny-kl-16chn", show_default=True)
-@click.option("--size", help="As for vidtok-run.")
-@click.option("--times", default=10, show_default=True, help="Length of the long clip in short ones.")
-def memory(clip: Path, bundle: str, size: str | None, times: int) -> None:
-    """Peak memory of vidtok-run for CLIP and for the same clip several times over."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        clips = {1: folder / "short.mp4", times: folder / "long.mp4"}
-        for count, path in clips.items():
-            _repeat(clip, count, path)
-        for provider in ENGINES:
-            peaks = []
-            for count, path in clips.items():
-                options = ["--bundle", bundle, "--provider", provider, "--quiet", "--force"]
-                sized = ["--size", size] if size else []
-                command = ["reconstruct", path, "-o", folder / "out.mp4", *sized, *options]
-                done = subprocess.run(
-                    [sys.executable, "-c", _PEAK, *map(str, command)], check=True, capture_output=True, text=True
-                )
-                *_, summary, peak = done.stdout.splitlines()
-                peaks.append(int(peak.split()[1]) / 1024)
-                print(f"{provider:<10}{clip.stem} x {count:<4}{peaks[-1]:8.0f} MiB   {summary.partition(': ')[2]}")
-            print(f"{provider:<10}long / short: {peaks[-1] / peaks[0]:.3f}")
-
-
 @main.command()
 @click.argument("folder", type=click.Path(exists=True, path_type=Path, file_okay=False), required=False)
 @click.option("--bundle", default="tiny-kl-16chn", show_default=True, help="A shipped one, with its weights beside it.")
@@ -365,9 +315,14 @@ def dataset(
     import dataset_speed
 
     what = f"clips of {bundle} at {size}, frames a second"
-    known: dict[str, Any] = {"frames/s, cores": {}}
+    about = {"what": what, "machine": machine()}
+    known: dict[str, Any] = {**about, "frames/s, cores": {}}
     if figures and figures.is_file():
         known = json.loads(figures.read_bytes())
+        if not isinstance(known, dict) or {key: known.get(key) for key in about} != about:
+            raise click.ClickException(
+                f"{figures} has figures of something else or of another machine; name another file"
+            )
     found: dataset_speed.Figures = known["frames/s, cores"]
     with tempfile.TemporaryDirectory() as name:
         if folder is None:
@@ -377,7 +332,6 @@ def dataset(
             for thing, rate in measured.items():
                 found.setdefault(thing, []).append(rate)
             if figures:  # after each round, of which one takes minutes
-                known |= {"what": what, "machine": machine()}
                 PartFile(figures, force=True).write_whole(json.dumps(known, indent=1).encode())
     print(f"{what}: {machine()}\n{dataset_speed.report(found)}")
 

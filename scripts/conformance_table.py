@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 import torch
 from conformance_runners import ROOT, RUNNERS, Case, Results, Run, Runner
@@ -132,8 +132,10 @@ def by_family(cases: list[Case]) -> dict[str, list[Case]]:
     return tables
 
 
-def main(clips: list[Path]) -> None:
-    """Measure and write the tables."""
+@click.command()
+@click.argument("clips", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def main(clips: tuple[Path, ...]) -> None:
+    """Measure the kit, and CLIPS through the shipped bundles, and put the tables into the page."""
     from cases import read_cases
 
     here = [runner for runner in RUNNERS if runner.missing is None]
@@ -151,4 +153,4 @@ def main(clips: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main([Path(name) for name in sys.argv[1:]])
+    main()

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import av
+import click
 from pages import put
 
 from vidtok_runtime import Tokenizer
@@ -54,6 +55,7 @@ def row(case: str, path: Path, tok: Tokenizer) -> str:
     )
 
 
+@click.command()
 def main() -> None:
     """Measure every case and put the rows into the page."""
     from video_files import FILES, damaged, make

@@ -6,9 +6,9 @@ vidtok-train RECIPE --data clips/ --run runs/again --init kl.safetensors
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import click
 import torch
 
 from vidtok_ref import build
@@ -28,5 +28,13 @@ def keep(run: Path, out: Path) -> None:
     write_weights(build(variant, average), out, torch.float16, steps=str(progress["steps"]))
 
 
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
+def main(run: Path, out: Path) -> None:
+    """Write the average of the run in the folder RUN to the .safetensors file OUT."""
+    keep(run, out)
+
+
 if __name__ == "__main__":
-    keep(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import torch
 from make_vectors import margin, random_weights
@@ -317,5 +317,12 @@ def make(kit: Path) -> None:
     write_cases(kit, cases)
 
 
+@click.command()
+@click.argument("kit", type=click.Path(path_type=Path, file_okay=False), default=KIT)
+def main(kit: Path) -> None:
+    """Write the kit anew, into the folder KIT if one is named."""
+    make(kit)
+
+
 if __name__ == "__main__":
-    make(Path(sys.argv[1]) if len(sys.argv) > 1 else KIT)
+    main()

@@ -6,10 +6,10 @@ python scripts/make_vectors.py tests/vectors
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -62,6 +62,8 @@ def make(name: str, path: Path) -> None:
         encoder_out = model.encoder.step(model.pad(video.double()))[0]
         if margin(model, encoder_out) > MARGIN:
             break
+    else:
+        raise SystemExit(f"{name}: with no seed all tokens are so far from the borders of their cells; make it smaller")
     encoded = model.regularization(encoder_out)
     tensors = {"input": video, "encoder_out": encoder_out.float(), "latent": encoded.latent.float()}
     if encoded.indices is not None:
@@ -74,8 +76,14 @@ def make(name: str, path: Path) -> None:
     print(f"{name}: seed {seed}, {(path / f'{name}.safetensors').stat().st_size:,} bytes")
 
 
-if __name__ == "__main__":
-    # Every shape and regularizer of causal version 1.0, and one of each other kind.
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def main(folder: Path) -> None:
+    """Write vectors of every shape and regularizer of causal version 1.0, and one of each other kind, into FOLDER."""
     chosen = [v.name for v in VARIANTS.values() if v.causal and v.version == "1.0"]
     for each in (*chosen, "kl-4chn-noncausal", "kl-4chn-v1.1", "fsq-32768-8x8x8-v1.1"):
-        make(each, Path(sys.argv[1]))
+        make(each, folder)
+
+
+if __name__ == "__main__":
+    main()

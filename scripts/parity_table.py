@@ -5,11 +5,11 @@ python scripts/parity_table.py VECTORS          # the folder of the golden vecto
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -91,8 +91,10 @@ def row(v: Variant, vectors: Path) -> str:
     return f"| `{v.name}` | " + " | ".join(cells) + " |\n"
 
 
+@click.command()
+@click.argument("vectors", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def main(vectors: Path) -> None:
-    """Measure all variants, write the table, and fail when one is over the limit."""
+    """Measure all variants on the folder VECTORS, write the table, and fail when one is over the limit."""
     lines = ["| variant | " + " | ".join(COLUMNS) + " |\n", "|" + "---|" * (1 + len(COLUMNS)) + "\n"]
     for v in tqdm(VARIANTS.values(), unit="variant"):
         lines.append(row(v, vectors))
@@ -103,4 +105,4 @@ def main(vectors: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

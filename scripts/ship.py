@@ -6,9 +6,9 @@ vidtok-export quantize runtime/vidtok_runtime/bundles/tiny-kl-16chn --calibrate 
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import click
 import torch
 
 from vidtok_export import export
@@ -34,5 +34,13 @@ def ship(weights: Path, name: str) -> None:
     write_weights(model, folder / f"{name}.safetensors", torch.float16)
 
 
+@click.command()
+@click.argument("weights", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("name")
+def main(weights: Path, name: str) -> None:
+    """Make the shipped bundle NAME of the file WEIGHTS."""
+    ship(weights, name)
+
+
 if __name__ == "__main__":
-    ship(Path(sys.argv[1]), sys.argv[2])
+    main()

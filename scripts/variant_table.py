@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 from pages import put
 from table1 import published
@@ -138,7 +139,13 @@ def systems() -> str:
     return line(head) + line("-" for _ in head) + "".join(map(system_row, published()))
 
 
-if __name__ == "__main__":
+@click.command()
+def main() -> None:
+    """Compute the tables and put them into the pages."""
     put(TABLE1, systems())
     put(TARGET, table())
     put(TARGET, architectures(), "measured: architectures")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 from dataclasses import asdict, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from vidtok_runtime.bundle.stream_spec import StreamSpec
 
 _SCHEMA = files("vidtok_runtime.bundle") / "manifest.schema.json"
 _WORTH_A_FILE = 1024  # bytes of a tensor that goes to a file of weights; onnxsim and engines look into smaller ones
-_TOOLS = ("vidtok-onnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "openvino")
+_TOOLS = ("vidtok-onnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "onnxruntime-gpu", "openvino")
 
 
 def _write_graph(graph: Graph, folder: Path, *, weights_file: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -112,9 +113,18 @@ def _manifest(
         "graphs": graphs,
         "operations": operation_counts(model),
         "opset": OPSET,
-        "tools": {tool: version(tool) for tool in _TOOLS},
+        "tools": _versions(),
         "parity": {"compared_with": "the reference in PyTorch, float64", "rows": []},
     }
+
+
+def _versions() -> dict[str, str]:
+    """Of the tools that are installed; ONNX Runtime has a package for each kind of device."""
+    found = {}
+    for tool in _TOOLS:
+        with contextlib.suppress(PackageNotFoundError):
+            found[tool] = version(tool)
+    return found
 
 
 def save_manifest(manifest: dict[str, Any], folder: Path) -> None:
