@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,9 +11,10 @@ from vidtok_ref.errors import needs_extra
 from vidtok_ref.families.cogvideox.checkpoints import own_name
 from vidtok_ref.families.cogvideox.config import TIME_FACTOR
 from vidtok_ref.families.cogvideox.model import CogVideoX
+from vidtok_ref.families.diffusers_release import DiffusersRelease
 
 
-class ReleasedCogVideoX:
+class ReleasedCogVideoX(DiffusersRelease):
     """`AutoencoderKLCogVideoX` with the weights of a model, and one stream through either of its halves."""
 
     def __init__(self, model: CogVideoX) -> None:
@@ -33,21 +33,6 @@ class ReleasedCogVideoX:
         self.vae.load_state_dict({name: ours[own_name(name)] for name in self.vae.state_dict()})
         self.vae.requires_grad_(False)
         self._caches: dict[str, Any] = {"encoder": None, "decoder": None}
-
-    def compile(self) -> None:
-        """Compile both halves."""
-        for half in ("encoder", "decoder"):
-            setattr(self.vae, half, torch.compile(getattr(self.vae, half), dynamic=False))
-
-    def encode(self, video: Tensor) -> Tensor:
-        """Video `N 3 T H W` to the mean of its posterior, `N C t h w`, in float64."""
-        mean: Tensor = self.vae.double().encode(video.double()).latent_dist.mode()
-        return mean
-
-    def decode(self, latent: Tensor) -> Tensor:
-        """Latent `N C t h w` to video, `N 3 T H W`, in float64."""
-        video: Tensor = self.vae.double().decode(latent.double()).sample
-        return video
 
     def step(self, role: str, x: Tensor) -> Tensor:
         """The next call of a stream; what an odd number of latents gives begins with dummies, as ours does."""

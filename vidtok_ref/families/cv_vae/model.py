@@ -8,7 +8,8 @@ from functools import partial
 
 from torch import nn
 
-from vidtok_ref.families.cv_vae.config import HALVES_TIME, TIME_FACTOR, CVVAEConfig
+from vidtok_ref.families.cv_vae.config import HALVES_TIME, CVVAEConfig
+from vidtok_ref.families.shared_windows import TIME_FACTOR
 from vidtok_ref.layers.attention import Attention, SpaceTimeAttention, SplitAttention, TimeAttention
 from vidtok_ref.layers.blocks import StatelessBlock
 from vidtok_ref.layers.conv import Beyond, ClipConv3d, FrameConv2d, PointLinear

@@ -8,7 +8,8 @@ from functools import partial
 
 from torch import nn
 
-from vidtok_ref.families.open_sora_plan.config import FLAT_LEVELS, HALVES_TIME, TIME_FACTOR, OpenSoraPlanConfig
+from vidtok_ref.families.open_sora_plan.config import FLAT_LEVELS, HALVES_TIME, OpenSoraPlanConfig
+from vidtok_ref.families.shared_windows import TIME_FACTOR
 from vidtok_ref.layers.attention import SplitAttention
 from vidtok_ref.layers.blocks import StatelessBlock
 from vidtok_ref.layers.conv import Beyond, ClipConv3d, FrameConv2d

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from vidtok_ref.errors import needs_extra
+from vidtok_ref.families.diffusers_release import DiffusersRelease
 from vidtok_ref.families.wan.checkpoints import own_name
 from vidtok_ref.families.wan.model import Wan
 
 
-class ReleasedWan:
+class ReleasedWan(DiffusersRelease):
     """`AutoencoderKLWan` with the weights of a model, and one stream through either of its halves."""
 
     def __init__(self, model: Wan) -> None:
@@ -39,21 +40,6 @@ class ReleasedWan:
         self.vae.clear_cache()
         self._patched, self._unpatched = (partial(f, patch_size=c.patch) for f in (patchify, unpatchify))
         self._started = False
-
-    def compile(self) -> None:
-        """Compile both halves."""
-        for half in ("encoder", "decoder"):
-            setattr(self.vae, half, torch.compile(getattr(self.vae, half), dynamic=False))
-
-    def encode(self, video: Tensor) -> Tensor:
-        """Video `N 3 T H W` to the mean of its posterior, `N C t h w`, in float64."""
-        mean: Tensor = self.vae.double().encode(video.double()).latent_dist.mode()
-        return mean
-
-    def decode(self, latent: Tensor) -> Tensor:
-        """Latent `N C t h w` to video, `N 3 T H W`, in float64."""
-        video: Tensor = self.vae.double().decode(latent.double()).sample
-        return video
 
     def step(self, role: str, x: Tensor) -> Tensor:
         """The next call of a stream, in the release's own pieces: of frames (whole latents), or of latents.
