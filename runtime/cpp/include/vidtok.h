@@ -69,7 +69,7 @@ VIDTOK_API vidtok_status vidtok_load_onnxruntime(const char* path);
 typedef struct vidtok_options {
     const char* provider;  /* "cpu" (ONNX Runtime) or "openvino"; NULL: "cpu" */
     const char* precision; /* as the manifest lists it; NULL: its first */
-    size_t threads;        /* of the engine; 0: one a core that the process may use */
+    size_t threads;        /* of the engine; 0: one per core that the process may use */
     size_t chunk;          /* frames a call at most; 0: as the manifest says. Changes no more than last digits */
     size_t max_tile;       /* pixels along an axis computed at once at most, which saves memory; 0: whole frames */
     size_t max_memory;     /* bytes that the process may take, as far as can be predicted: calls become shorter, then

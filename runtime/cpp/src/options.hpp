@@ -50,7 +50,7 @@ Raw files hold frames [T, H, W, 3] without a header: .rgb 0..255, .f32 float32 i
 else BT.601.
 
   --provider openvino|cpu   inference engine: OpenVINO or ONNX Runtime      [the first that was built in]
-  --threads N               CPU threads                                     [one a core]
+  --threads N               CPU threads                                     [one per core]
   --precision NAME          as the bundle offers                            [its first]
   --chunk N                 frames a graph call at most                     [the bundle's]
   --max-memory SIZE         as 4GB: shorter calls, then tiles, to stay      [no limit]

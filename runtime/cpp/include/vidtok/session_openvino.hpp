@@ -153,7 +153,7 @@ private:
 
 }  // namespace detail
 
-/// OpenVINO on the CPU with so many threads; 0: one a core that the process may use.
+/// OpenVINO on the CPU with so many threads; 0: one per core that the process may use.
 inline Engine openvino(std::size_t threads = 0) {
     return {"openvino", [threads](const fs::path& path) -> std::unique_ptr<Session> {
                 return std::make_unique<detail::OpenVinoSession>(path, threads);

@@ -191,7 +191,7 @@ private:
 
 }  // namespace detail
 
-/// ONNX Runtime on the CPU with so many threads; 0: one a core that the process may use.
+/// ONNX Runtime on the CPU with so many threads; 0: one per core that the process may use.
 inline Engine onnxruntime(std::size_t threads = 0) {
     return {"cpu", [threads](const fs::path& path) -> std::unique_ptr<Session> {
                 return std::make_unique<detail::OrtSession>(path, threads);
