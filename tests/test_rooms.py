@@ -18,7 +18,7 @@ ARROWS = rooms.graph()
 FLOORS = {
     "vidtok_runtime": [
         {"errors", "remote"},
-        {"lists", "locks", "machine", "arguments"},
+        {"lists", "locks", "machine", "arguments", "versions"},
         {"files", "checked_json"},
         {"places"},
         {"bundle", "video"},

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,9 +27,11 @@ from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.bundle.graph_entry import ROLES
 from vidtok_runtime.bundle.manifest import FORMAT, FORMAT_VERSION, read_manifest, sha256_of
 from vidtok_runtime.bundle.stream_spec import StreamSpec
+from vidtok_runtime.versions import version_of
 
 _SCHEMA = files("vidtok_runtime.bundle") / "manifest.schema.json"
 _WORTH_A_FILE = 1024  # bytes of a tensor that goes to a file of weights; onnxsim and engines look into smaller ones
+# As far as they are installed: ONNX Runtime has a package for each kind of device.
 _TOOLS = ("vidtok-onnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "onnxruntime-gpu", "openvino")
 
 
@@ -113,18 +113,9 @@ def _manifest(
         "graphs": graphs,
         "operations": operation_counts(model),
         "opset": OPSET,
-        "tools": _versions(),
+        "tools": {tool: known for tool in _TOOLS if (known := version_of(tool))},
         "parity": {"compared_with": "the reference in PyTorch, float64", "rows": []},
     }
-
-
-def _versions() -> dict[str, str]:
-    """Of the tools that are installed; ONNX Runtime has a package for each kind of device."""
-    found = {}
-    for tool in _TOOLS:
-        with contextlib.suppress(PackageNotFoundError):
-            found[tool] = version(tool)
-    return found
 
 
 def save_manifest(manifest: dict[str, Any], folder: Path) -> None:

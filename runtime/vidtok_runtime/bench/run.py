@@ -7,7 +7,6 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,6 +18,7 @@ from vidtok_runtime.bench.plan import Case, Peer, side_command, taken_frames
 from vidtok_runtime.bundle.information import multiply_adds
 from vidtok_runtime.bundle.manifest import Manifest
 from vidtok_runtime.errors import ProviderError
+from vidtok_runtime.versions import version_of
 
 HOW = (
     "graph calls of one stream that carries its state, arrays in and out (no video files); every side is a process of "
@@ -86,12 +86,7 @@ def machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    found = {}
-    for tool in _TOOLS:
-        try:
-            found[tool] = version(tool)
-        except PackageNotFoundError:
-            continue
+    found = {tool: known for tool in _TOOLS if (known := version_of(tool))}
     processor = names[0] if names else platform.processor() or platform.machine()
     about = {"processor": processor, "cores": os.cpu_count(), "system": platform.system()}
     return about | {"python": platform.python_version()} | found

@@ -15,7 +15,6 @@ from typing import Any
 
 import click
 
-from vidtok_runtime.arguments import frame_rate
 from vidtok_runtime.cli.ending import endings, second_signal_ends, time_limit
 from vidtok_runtime.engines.registry import PROVIDERS
 from vidtok_runtime.errors import InputError, VidtokError
@@ -41,7 +40,7 @@ def rate(_: click.Context, __: click.Parameter, value: str | None) -> Fraction |
         raise click.BadParameter(f"{value!r} is no frame rate; give 30, 29.97 or 30000/1001") from error
     if number and not Fraction(1, 100) <= number <= 1000:
         raise click.BadParameter(f"a frame rate is 0 (the clip's own) or in 0.01..1000, got {value}")
-    return frame_rate(number or None)
+    return number or None
 
 
 def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> Fraction | None:

@@ -240,9 +240,14 @@ def _split(member: str) -> tuple[str, str]:
 
 def _clips_of(sample: Iterable[str]) -> list[str]:
     """The videos of different names, or else the first picture."""
-    names = sorted(sample, key=lambda name: (name.count("."), name))
-    videos, pictures = ([n for n in names if "." + n.rpartition(".")[2] in kind] for kind in (VIDEOS, PICTURES))
-    return list({name.rpartition(".")[0]: name for name in reversed(videos)}.values())[::-1] or pictures[:1]
+    videos, pictures = dict[str, str](), list[str]()
+    for name in sorted(sample, key=lambda name: (name.count("."), name)):
+        stem, _, suffix = name.rpartition(".")
+        if f".{suffix}" in VIDEOS:
+            videos.setdefault(stem, name)
+        elif f".{suffix}" in PICTURES:
+            pictures.append(name)
+    return list(videos.values()) or pictures[:1]
 
 
 def token_names(clips: Collection[ClipEntry], planned: Mapping[str, str]) -> dict[str, str]:

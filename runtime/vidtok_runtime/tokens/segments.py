@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import overload
+from typing import TypeGuard, overload
 
 from vidtok_runtime.errors import OutputError, TokenFileError
 from vidtok_runtime.files import is_folder
@@ -44,7 +44,7 @@ def segments_in(place: str | PathLike[str] | RemotePath) -> Sequence[Place]:
     return found
 
 
-def has_segments(folder: Place) -> bool:
+def has_segments(folder: Place) -> TypeGuard[Path]:
     """Whether it is a folder with segments in it."""
     return isinstance(folder, Path) and is_folder(folder) and any(folder.glob("segment-*.safetensors"))
 

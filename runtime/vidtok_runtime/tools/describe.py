@@ -27,7 +27,7 @@ def describe(file: str, *, verify: bool = False) -> str:
     Raises BundleError, TokenFileError.
     """
     place = place_of(file)
-    if file not in shipped_names() and isinstance(place, Path) and has_segments(place):
+    if file not in shipped_names() and has_segments(place):
         return _segments(segments_in(place), verify)
     if file in shipped_names() or is_folder(Path(file)):
         return _bundle(find_bundle(file), verify)

@@ -9,7 +9,6 @@ import platform
 import re
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from vidtok_runtime.engines.registry import PROVIDERS, unavailable
 from vidtok_runtime.errors import VidtokError
 from vidtok_runtime.machine import cores, free_memory
 from vidtok_runtime.remote import unavailable_store
+from vidtok_runtime.versions import version_of
 
 # What is needed, then what extras bring.
 PACKAGES = ("vidtok-onnx", "numpy", "opencv-python-headless", "av", "click", "tqdm")
@@ -35,7 +35,7 @@ _DIFFERENCE = 1e-3  # of latents between providers
 def diagnose() -> dict[str, Any]:
     """All findings, ready for JSON; `self_test.passed` says whether the runtime works here."""
     return {
-        "versions": {name: _version(name) for name in (*PACKAGES, *EXTRAS)},
+        "versions": {name: version_of(name) for name in (*PACKAGES, *EXTRAS)},
         "machine": _machine(),
         "video": _video(),
         "stores": {scheme: _store(scheme, library) for scheme, library in STORES.items()},
@@ -86,13 +86,6 @@ def _outcome(result: dict[str, Any]) -> str:
     return text + (f", latents within {result['difference']:.0e} of the first's" if result["difference"] else "")
 
 
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
 def _machine() -> dict[str, Any]:
     return {
         "system": platform.platform(),
@@ -116,7 +109,7 @@ def _memory() -> int | None:
 
 
 def _store(scheme: str, library: str) -> dict[str, Any]:
-    return {"library": library, "version": _version(library), "reason": unavailable_store(scheme)}
+    return {"library": library, "version": version_of(library), "reason": unavailable_store(scheme)}
 
 
 def _video() -> dict[str, Any]:

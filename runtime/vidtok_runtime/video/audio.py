@@ -9,7 +9,7 @@ from typing import Any
 
 import av
 
-from vidtok_runtime.remote import RemotePath, place_of
+from vidtok_runtime.remote import ffmpeg_input
 from vidtok_runtime.video.film import codec_of
 from vidtok_runtime.video.reader import VideoReader
 
@@ -31,9 +31,7 @@ class AudioCopy:
         if reader.sound and not reader.replays:
             self._notes.append("sound is left out: it is copied from files only")
         elif reader.sound:
-            place = place_of(reader.path)
-            opened = place.open() if isinstance(place, RemotePath) else f"file:{place}"
-            self._container = av.open(opened, metadata_errors="replace")
+            self._container = av.open(ffmpeg_input(reader.path), metadata_errors="replace")
             self._packets = self._read()
 
     def add_to(self, output: Any) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.errors import VideoError
-from vidtok_runtime.remote import RemotePath, place_of
+from vidtok_runtime.remote import ffmpeg_input
 from vidtok_runtime.video.colour import ToRgb, cut
 from vidtok_runtime.video.display import Display
 from vidtok_runtime.video.film import check_decoder
@@ -38,9 +38,7 @@ class HeifPicture:
         self._layout = layout
         self.display = Display()
         try:
-            place = place_of(path)
-            file = place.open() if isinstance(place, RemotePath) else f"file:{path}"
-            self._container = av.open(file, "r", metadata_errors="replace")
+            self._container = av.open(ffmpeg_input(path), "r", metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise VideoError(f"{path} cannot be opened as an image: {reason}") from error
