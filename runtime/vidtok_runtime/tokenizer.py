@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from vidtok_runtime.arguments import as_array, frame_rate, whole
 from vidtok_runtime.bundle.graph_entry import ROLES
 from vidtok_runtime.bundle.lookup import find_bundle
 from vidtok_runtime.bundle.manifest import Manifest
-from vidtok_runtime.bundle.stream_spec import MAX_LENGTH, SURPLUS, Groups, StreamSpec
+from vidtok_runtime.bundle.stream_spec import SURPLUS, Groups, StreamSpec
 from vidtok_runtime.engines.base import Options
 from vidtok_runtime.engines.chain import GraphChain
 from vidtok_runtime.engines.load import load_chain
@@ -32,6 +31,7 @@ from vidtok_runtime.memory.plans import Plans, shortened
 from vidtok_runtime.memory.predict import parse_memory
 from vidtok_runtime.streaming.geometry import FrameNotes, check_frames
 from vidtok_runtime.streaming.graph_calls import Calls
+from vidtok_runtime.streaming.grouping import groups_of, in_windows
 from vidtok_runtime.streaming.groups import DecoderGroups, EncoderGroups
 from vidtok_runtime.streaming.posterior import LatentForm, Posterior
 from vidtok_runtime.streaming.stream import DecoderStream, EncoderStream
@@ -74,7 +74,7 @@ class Tokenizer:
     ) -> None:
         self.manifest = bundle if isinstance(bundle, Manifest) else find_bundle(bundle)
         self._asked_window = window
-        self._stream = self.manifest.stream if window is None else self._in_windows(window)
+        self._stream = in_windows(self.manifest.stream, window, self.manifest.name)
         self.max_memory = None if max_memory is None else parse_memory(max_memory)
         self.options = Options(threads, device_id)
         self.provider = choose_provider(provider)
@@ -195,7 +195,7 @@ class Tokenizer:
         return self._encoder(gop, LatentForm(sample, with_variance, normalize), clips)
 
     def _encoder(self, gop: int | None, form: LatentForm, clips: int | None) -> EncoderStream | EncoderGroups:
-        stream = replace(self._stream, groups=self._groups(gop))
+        stream = self._in_groups(gop)
         form.check(self.manifest, self._entries("encoder")[-1])
 
         def start() -> EncoderStream:
@@ -226,7 +226,7 @@ class Tokenizer:
         gop, normalized: as they were encoded. clips: so many side by side, as `encoder` gives them. Raises InputError.
         """
         LatentForm(normalize=normalized).check(self.manifest, self.manifest.graphs[-1])
-        stream = replace(self._stream, groups=self._groups(gop))
+        stream = self._in_groups(gop)
         return self._decoder(stream, num_frames, 0, height, width, dtype, normalized=normalized, clips=clips)
 
     def decoder_of(
@@ -310,7 +310,7 @@ class Tokenizer:
     ) -> TokenInfo:
         """What a token file made by this tokenizer says about itself."""
         stream, form = self._stream, form or LatentForm()
-        groups = self._groups(gop)
+        groups = groups_of(stream, gop, self.manifest.name)
         return TokenInfo(
             family=self.manifest.family,
             name=self.manifest.name,
@@ -344,37 +344,8 @@ class Tokenizer:
         """How clips become calls: as the manifest says it, in groups of the length that was asked for."""
         return self._stream
 
-    def _groups(self, gop: int | None) -> Groups | None:
-        """The groups of a clip: the model's own, or of so many latents; raises InputError."""
-        own, name = self._stream.groups, self.manifest.name
-        if gop is None:
-            return own
-        if own is not None:
-            raise InputError(f"{name} encodes windows that stand on their own already; leave gop out")
-        gop = whole("gop", gop, 1)
-        if not (frames := self._whole_group(gop)):
-            near = next(n for n in itertools.chain(range(gop - 1, 0, -1), itertools.count(gop)) if self._whole_group(n))
-            raise InputError(f"no number of frames of {name} makes {gop} latents; give a gop that works, as {near}")
-        if frames > MAX_LENGTH:
-            longest = next(n for n in range(MAX_LENGTH, 0, -1) if 0 < self._whole_group(n) <= MAX_LENGTH)
-            raise InputError(f"a group has at most {MAX_LENGTH:,} frames, a gop of {gop} {frames:,}; give {longest}")
-        return Groups(frames, gop, whole=False)
-
-    def _whole_group(self, latents: int) -> int:
-        """Frames that make exactly so many latents, 0 if none do."""
-        frames = self._stream.frames(latents)
-        return frames if frames >= 1 and self._stream.latents(frames) == latents else 0
-
-    def _in_windows(self, window: int) -> StreamSpec:
-        own, name = self.manifest.stream.groups, self.manifest.name
-        if own is None:
-            raise InputError(f"{name} is causal and has no windows; leave window out")
-        window = whole("window", window, -(2**31))
-        if own.multiple is None and window != own.frames:
-            raise InputError(f"windows of {name} have {own.frames} frames, got {window}; leave window out")
-        if own.multiple and (window < own.multiple or window % own.multiple):
-            raise InputError(f"a window of {name} is a multiple of {own.multiple} frames, got {window}")
-        return self.manifest.stream if own.multiple is None else self.manifest.stream.regrouped(window)
+    def _in_groups(self, gop: int | None) -> StreamSpec:
+        return replace(self._stream, groups=groups_of(self._stream, gop, self.manifest.name))
 
     def _say_precision(self, made_in: str) -> None:
         """Warn, once for each precision, that tokens are decoded in another one than they were made in."""
