@@ -25,6 +25,8 @@ from google.protobuf import json_format, text_format
 from vidtok_runtime import Tokens
 from vidtok_runtime.bundle.lookup import SHIPPED
 from vidtok_runtime.bundle.manifest import read_manifest
+from vidtok_runtime.engines.chain import GraphChain
+from vidtok_runtime.errors import ProviderError
 
 KIT = Path(__file__).parents[1] / "conformance/kit"
 CASES = {case["name"]: case for case in json.loads((KIT / "cases.json").read_text())["cases"]}
@@ -293,18 +295,19 @@ def test_a_fault_of_the_engine_ends_its_sequence_alone(
 ) -> None:
     model = load("fsq-causal", "encoder")
     clip = np.zeros((5, 8, 8, 3), np.uint8)
-    for key in (1, 2):
-        model.send(key, clip, start=True)
+    model.send(2, clip, start=True)
+    for failure in (RuntimeError("no memory\nfor this"), ProviderError("no memory")):  # the second: of our engines
 
-    def push(_: object) -> None:
-        raise RuntimeError("no memory\nfor this")
+        def step(*_: object, failure: Exception = failure, **_options: object) -> None:
+            raise failure
 
-    with monkeypatch.context() as patch:
-        patch.setattr(model.model._sequences[1][0], "push", push)
-        error = model.send(1, clip)
-    assert (error.code, error.text) == ("internal", "RuntimeError: no memory")
-    assert "Traceback" in triton.said[-1]
-    assert list(model.model._sequences) == [2]
+        model.send(1, clip, start=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(GraphChain, "step", step)
+            error = model.send(1, clip)
+        assert (error.code, error.text) == ("internal", f"{type(failure).__name__}: no memory")
+        assert "Traceback" in triton.said[-1]
+        assert list(model.model._sequences) == [2]
 
 
 def test_streams_may_keep_what_they_are_given(load: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:

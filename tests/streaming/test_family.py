@@ -98,6 +98,17 @@ def test_any_pushes_equal_one_shot(tokenizers: dict, name: str, provider: str, s
     np.testing.assert_allclose(np.concatenate([*out, decoder.finish()]), tok.decode(wanted, dtype="float32"), atol=1e-4)
 
 
+def test_without_a_length_all_but_what_is_surplus_comes(family: dict) -> None:
+    """Of what the flush call gives, only what it keeps counts, also towards what is dropped in front."""
+    tok = Tokenizer(family["fsq-32768-v1.1"][1], provider="cpu", threads=1)
+    for frames, left in ((1, 1), (13, 13)):
+        tokens = tok.encode(clip(frames))
+        decoder = tok.decoder()
+        given = np.concatenate([decoder.push(tokens.data), decoder.finish()])
+        assert len(given) == left
+        assert np.array_equal(given[:, :7, :12], tok.decode(tokens))
+
+
 def test_look_ahead_delays_and_finish_delivers(family: dict) -> None:
     _, folder = family["fsq-32768-v1.1"]
     tok = Tokenizer(folder, provider="cpu", threads=1)

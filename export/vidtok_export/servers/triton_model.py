@@ -14,7 +14,7 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from vidtok_runtime import Tokenizer
-from vidtok_runtime.errors import InputError, VidtokError
+from vidtok_runtime.errors import InputError
 from vidtok_runtime.machine import cores, give_back
 
 # What the first request of a sequence may set: arguments of `Tokenizer.encoder` and `Tokenizer.decoder`.
@@ -66,7 +66,7 @@ class TritonPythonModel:
         try:
             with self._turn:
                 out = self._step(request)
-        except VidtokError as error:
+        except InputError as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
         except Exception as error:  # of an engine, or of memory; the other sequences go on
             pb_utils.Logger.log_error(traceback.format_exc())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_runtime.bundle.stream_spec import CallSpec
+from vidtok_runtime.bundle.stream_spec import CallSpec, Flush
 from vidtok_runtime.engines.chain import GraphChain
 
 Array = NDArray[Any]
@@ -60,7 +60,7 @@ class Calls:
                 start += size
         if self._spec.flush and self._newest is not None:
             dummies = self._newest.repeat(self._spec.flush.size, axis=_TIME)
-            out.append(self._run(dummies, flush=True)[..., : self._spec.flush.keep, :, :])
+            out.append(self._run(dummies, flush=self._spec.flush))
         return out
 
     def _next_size(self, ready: int) -> int:
@@ -70,12 +70,14 @@ class Calls:
             return self.longest if ready >= self.longest else 0
         return min(self.longest, ready - ready % self._spec.multiple)
 
-    def _run(self, x: Array, *, flush: bool = False) -> Array:
+    def _run(self, x: Array, flush: Flush | None = None) -> Array:
         self._newest = x[..., -1:, :, :].copy() if self._spec.flush else None
-        outputs = self._chain.step(np.ascontiguousarray(x), flush=flush)
+        outputs = self._chain.step(np.ascontiguousarray(x), flush=flush is not None)
         y = outputs[self._chain.gives.name]
         if self._beside is not None:
             y = np.concatenate([y, outputs[self._beside]], axis=_CHANNELS)
+        if flush is not None:
+            y = y[..., : flush.keep, :, :]
         drop = min(self._to_drop, y.shape[_TIME])
         self._to_drop -= drop
         return y[..., drop:, :, :]

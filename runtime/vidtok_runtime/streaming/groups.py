@@ -13,7 +13,7 @@ from vidtok_runtime.arguments import as_array
 from vidtok_runtime.bundle.stream_spec import Groups
 from vidtok_runtime.errors import InputError
 from vidtok_runtime.streaming.posterior import Posterior
-from vidtok_runtime.streaming.stream import DecoderStream, EncoderStream
+from vidtok_runtime.streaming.stream import DecoderStream, EncoderStream, Stream
 
 Array = NDArray[Any]
 
@@ -21,7 +21,7 @@ Array = NDArray[Any]
 S = TypeVar("S", EncoderStream, DecoderStream)
 
 
-class _Groups(Generic[S]):
+class _Groups(Stream, Generic[S]):
     """Cuts what is pushed into groups of `length`, with `shared` items in common, and runs each as a stream.
 
     Of what each but the first gives, `surplus` items are thrown away at the start. A group begins with the first item
@@ -29,32 +29,31 @@ class _Groups(Generic[S]):
     """
 
     def __init__(self, length: int | None, shared: int, surplus: int) -> None:
+        super().__init__()
         self._length, self._shared, self._surplus = length or sys.maxsize, shared, surplus
         self._stream: S = self._begin()
         self._room = self._length
         self._to_drop = 0
         self._tail: Array | None = None  # the last items, which the next group has, too
-        self._shape: tuple[int, ...] | None = None
-        self._finished = False
 
     def _begin(self) -> S:
         """The stream of the next group."""
         raise NotImplementedError
 
     def _push(self, items: Array) -> Array:
-        if self._finished:
-            raise InputError("this stream is finished; ask the tokenizer for a new one")
-        if len(items):
-            self._shape = self._shape or items.shape[1:]
-            if items.shape[1:] != self._shape:
-                raise InputError(f"one stream is all {list(self._shape)}, got {list(items.shape[1:])}")
+        self._check_open()
+        self._stream.check(items)
+        with self._working():
+            return self._taken(items)
+
+    def _taken(self, items: Array) -> Array:
         out: list[Array] = []
         while len(items):
             if self._room == 0:
                 out += self._next()
             piece, items = items[: self._room], items[self._room :]
             self._room -= len(piece)
-            out.append(self._kept(self._stream.push(piece)))
+            out.append(self._kept(self._stream.take(piece)))
             if self._shared:
                 tail = piece[-self._shared :]
                 tail = tail if self._tail is None else np.concatenate([self._tail, tail])
@@ -64,12 +63,12 @@ class _Groups(Generic[S]):
         if out:
             return out[0] if len(out) == 1 else np.concatenate(out)
         # Nothing, in the shape of what comes.
-        return self._stream.push(items) if self._room else self._stream.finish()
+        return self._stream.take(items) if self._room else self._stream.finish()
 
     def _next(self) -> list[Array]:
         """Begin the next group with what it shares with the one before."""
         self._stream, self._room, self._to_drop = self._begin(), self._length - self._shared, self._surplus
-        return [] if self._tail is None else [self._kept(self._stream.push(self._tail))]
+        return [] if self._tail is None else [self._kept(self._stream.take(self._tail))]
 
     def _kept(self, given: Array) -> Array:
         drop = min(self._to_drop, len(given))
@@ -98,8 +97,9 @@ class EncoderGroups(_Groups[EncoderStream]):
 
     def finish(self) -> Array:
         """Repeat the last frame up to a whole latent; returns what is left, the second time nothing."""
-        self._finished = True
-        return self._posterior.shaped(self._kept(self._stream.finish()))
+        with self._working():
+            self._finished = True
+            return self._posterior.shaped(self._kept(self._stream.finish()))
 
 
 class DecoderGroups(_Groups[DecoderStream]):
@@ -132,11 +132,12 @@ class DecoderGroups(_Groups[DecoderStream]):
 
         num_frames: of the clip, where they were not known at the start.
         """
-        self._finished = True
         rest = None
         if num_frames is not None:
             rest = num_frames - self._given + (self._surplus if self._given else 0)
-        out = self._after_skip(self._kept(self._stream.finish(rest)))
+        with self._working():
+            self._finished = True
+            out = self._after_skip(self._kept(self._stream.finish(rest)))
         if self._left:
             raise InputError(f"the tokens end {self._left} frames too early; the stream is incomplete")
         return out

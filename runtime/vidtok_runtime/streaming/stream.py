@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,28 @@ def clips_axis(clips: int | None) -> tuple[int, ...]:
     return () if clips is None else (whole("clips", clips, 1),)
 
 
-class EncoderStream:
+class Stream:
+    """What streams have in common: one that is finished or has failed takes nothing more."""
+
+    def __init__(self) -> None:
+        self._finished = False
+        self._failed = False
+
+    def _check_open(self) -> None:
+        if self._finished:
+            raise InputError("this stream is finished; ask the tokenizer for a new one")
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        """Around all that changes the stream: if it fails, how much of it has happened is not known."""
+        if self._failed:
+            raise InputError("an earlier call of this stream failed; ask the tokenizer for a new one")
+        self._failed = True
+        yield
+        self._failed = False
+
+
+class EncoderStream(Stream):
     """Frames `[T, H, W, 3]` in, latents `[t, C, h, w]` float32 or indices `[t, h, w]` int32 out.
 
     The first frame is repeated in front and, by `finish`, the last one behind, as the manifest says. `both`: log
@@ -46,6 +68,7 @@ class EncoderStream:
         both: bool = False,
         clips: int | None = None,
     ) -> None:
+        super().__init__()
         self._stream = stream
         self._channels = stream.latent_channels * (2 if both else 1)
         self._start = start
@@ -54,7 +77,6 @@ class EncoderStream:
         self._last: NDArray[np.float32] | None = None
         self._clips = clips_axis(clips)
         self._shape: tuple[int, ...] | None = None
-        self._finished = False
         self.num_frames = 0
 
     def push(self, frames: Any) -> Array:
@@ -62,9 +84,13 @@ class EncoderStream:
 
         Raises InputError.
         """
-        if self._finished:
-            raise InputError("this encoder is finished; ask the tokenizer for a new one")
+        self._check_open()
         frames = as_array(frames, "frames")
+        self.check(frames)
+        return self.take(frames)
+
+    def check(self, frames: Array) -> None:
+        """Refuse what is no frames of this stream, which stays as it is; raises InputError."""
         pictures = frames
         if self._clips:
             if frames.ndim != 5 or frames.shape[1:2] != self._clips:
@@ -73,34 +99,39 @@ class EncoderStream:
         check_frames(pictures)
         if self._shape is None:
             self._notes.look(pictures, self._stream)
-            self._shape = frames.shape[1:]
         elif frames.shape[1:] != self._shape:
             raise InputError(f"frames of one stream are all {list(self._shape)}, got {list(frames.shape[1:])}")
-        height, width = pictures.shape[1:3]
+
+    def take(self, frames: Array) -> Array:
+        """As `push`, of frames that were checked."""
+        self._shape = frames.shape[1:]
+        height, width = frames.shape[-3:-1]
         calls = self._calls = self._calls or self._start(height, width, math.prod(self._clips))
         stream, out = self._stream, []
-        # Piece by piece, so that a long push costs no more float memory than a short one.
-        for start in range(0, len(frames), calls.longest):
-            piece = self._laid_out(frames[start : start + calls.longest])
-            if self.num_frames == 0 and stream.front_frames:
-                out += calls.push(piece[:, :, :1].repeat(stream.front_frames, axis=2))
-            self.num_frames += piece.shape[2]
-            self._last = piece[:, :, -1:].copy()
-            out += calls.push(piece)
+        with self._working():
+            # Piece by piece, so that a long push costs no more float memory than a short one.
+            for start in range(0, len(frames), calls.longest):
+                piece = self._laid_out(frames[start : start + calls.longest])
+                if self.num_frames == 0 and stream.front_frames:
+                    out += calls.push(piece[:, :, :1].repeat(stream.front_frames, axis=2))
+                self.num_frames += piece.shape[2]
+                self._last = piece[:, :, -1:].copy()
+                out += calls.push(piece)
         return self._join(out)
 
     def finish(self) -> Array:
         """Repeat the last frame up to a whole latent; returns what is left, the second time nothing."""
         if self._finished:
             return self._nothing()
-        self._finished = True
-        if self._calls is None or self._last is None:
-            return self._nothing()
-        length = self._stream.front_frames + self.num_frames
-        missing, out = self._stream.length.padded(length) - length, []
-        for start in range(0, missing, self._calls.longest):
-            out += self._calls.push(self._last.repeat(min(missing - start, self._calls.longest), axis=2))
-        return self._join(out + self._calls.finish())
+        with self._working():
+            self._finished = True
+            if self._calls is None or self._last is None:
+                return self._nothing()
+            length = self._stream.front_frames + self.num_frames
+            missing, out = self._stream.length.padded(length) - length, []
+            for start in range(0, missing, self._calls.longest):
+                out += self._calls.push(self._last.repeat(min(missing - start, self._calls.longest), axis=2))
+            return self._join(out + self._calls.finish())
 
     def _laid_out(self, frames: Array) -> NDArray[np.float32]:
         """As the graphs take them, `N 3 T H W`."""
@@ -124,7 +155,7 @@ class EncoderStream:
         return np.zeros((0, *self._clips, self._channels, *size), np.float32)
 
 
-class DecoderStream:
+class DecoderStream(Stream):
     """Latents or indices in, frames `[T, H, W, 3]` out.
 
     The frames of the front padding never come out; with `num_frames`, `height` and `width` the tail and the
@@ -146,6 +177,7 @@ class DecoderStream:
         normalized: bool = False,
         clips: int | None = None,
     ) -> None:
+        super().__init__()
         if dtype not in ("uint8", "float32"):
             raise InputError(f"frames are uint8 or float32, got {dtype!r:.60}")
         self._left = None if num_frames is None else whole("num_frames", num_frames, 0)
@@ -158,20 +190,23 @@ class DecoderStream:
         self._size: tuple[int, ...] | None = None
         self._clips = clips_axis(clips)
         self._waiting: list[Array] | None = [] if stream.decoder.drop == SURPLUS else None
-        self._finished = False
 
     def push(self, data: Any) -> Array:
         """Take any number of latents (an array, a sequence, a tensor); returns every frame they complete.
 
         Raises InputError.
         """
-        if self._finished:
-            raise InputError("this decoder is finished; ask the tokenizer for a new one")
+        self._check_open()
         data = as_array(data, "latents")
-        self._check(data)
-        out = [self._nothing()]
+        self.check(data)
+        return self.take(data)
+
+    def take(self, data: Array) -> Array:
+        """As `push`, of latents that were checked."""
         if len(data) == 0:
-            return out[0]
+            return self._nothing()
+        self._size = data.shape[-2:]
+        out = [self._nothing()]
         if self._waiting is not None:
             self._waiting.append(data.copy())  # the caller may fill its array anew
         else:
@@ -189,7 +224,8 @@ class DecoderStream:
                 data = np.concatenate(self._waiting)
                 out += self._run(data, self._frames_of(len(data), self._left if num_frames is None else num_frames))
             if self._calls is not None:
-                out += map(self._deliver, self._calls.finish())
+                with self._working():
+                    out += map(self._deliver, self._calls.finish())
         self._finished = True
         if self._left:
             raise InputError(f"the tokens end {self._left} frames too early; the stream is incomplete")
@@ -200,8 +236,9 @@ class DecoderStream:
         height, width = (n * self._stream.spatial_multiple for n in data.shape[-2:])
         calls = self._calls = self._calls or self._start(height, width, math.prod(self._clips), frames)
         out: list[Array] = []
-        for start in range(0, len(data), calls.longest):
-            out += map(self._deliver, calls.push(self._taken(data[start : start + calls.longest])))
+        with self._working():
+            for start in range(0, len(data), calls.longest):
+                out += map(self._deliver, calls.push(self._taken(data[start : start + calls.longest])))
         return out
 
     def _frames_of(self, latents: int, told: int | None) -> int:
@@ -234,7 +271,8 @@ class DecoderStream:
     def _takes_indices(self) -> bool:
         return self._stream.codebook_size is not None
 
-    def _check(self, data: Array) -> None:
+    def check(self, data: Array) -> None:
+        """Refuse what is no latents of this stream, which stays as it is; raises InputError."""
         front = "".join(f" {n}," for n in self._clips)
         inside = data.shape[len(self._clips) + 1 :]
         one = data.shape[1 : len(self._clips) + 1] == self._clips
@@ -268,7 +306,6 @@ class DecoderStream:
         for what, pixels, cells, pad in zip(("height", "width"), (height, width), size, needed, strict=True):
             if cells * multiple != pad:
                 raise InputError(f"a {what} of {pixels} pixels needs {pad // multiple} latents, got {cells}")
-        self._size = size
 
     def _nothing(self) -> Array:
         full = [n * self._stream.spatial_multiple for n in self._size or (0, 0)]
