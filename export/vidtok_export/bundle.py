@@ -15,7 +15,7 @@ import onnx
 from onnx.external_data_helper import convert_model_to_external_data
 
 from vidtok_export.compact import TWO_GB, graph_bytes, store_half
-from vidtok_export.errors import TargetError
+from vidtok_export.errors import ExportError, TargetError
 from vidtok_export.graph import Graph, make_graphs
 from vidtok_export.operations import operation_counts
 from vidtok_export.targets import check_bundle, named, put_in_place
@@ -26,7 +26,7 @@ from vidtok_ref.tokenizer import VideoTokenizer
 from vidtok_ref.weights import weights_sha256
 from vidtok_runtime.bundle.graph_entry import ROLES
 from vidtok_runtime.bundle.manifest import FORMAT, FORMAT_VERSION, read_manifest, sha256_of
-from vidtok_runtime.bundle.stream_spec import StreamSpec
+from vidtok_runtime.bundle.stream_spec import MAX_LENGTH, StreamSpec
 from vidtok_runtime.versions import version_of
 
 _SCHEMA = files("vidtok_runtime.bundle") / "manifest.schema.json"
@@ -76,8 +76,15 @@ def missing_kernels(model: onnx.ModelProto) -> dict[str, tuple[str, ...]]:
 
 
 def in_chunks(spec: StreamSpec, chunk: int) -> StreamSpec:
-    """The same streams in calls (or groups, if they may have any length) of so many latents, where they may be cut."""
+    """The same streams in calls (or groups, if they may have any length) of so many latents, where they may be cut.
+
+    Raises ExportError.
+    """
     f = spec.time_factor
+    if chunk * f > MAX_LENGTH:
+        raise ExportError(
+            f"calls have at most {MAX_LENGTH:,} frames; give a chunk of at most {MAX_LENGTH // f} latents"
+        )
     if spec.groups is not None:
         return spec.regrouped(chunk * f) if spec.groups.multiple else spec
     return replace(
@@ -91,7 +98,7 @@ def _manifest(
     model: VideoTokenizer,
     graphs: list[dict[str, Any]],
     weights_files: list[dict[str, Any]],
-    chunk: int,
+    stream: StreamSpec,
     licence: str | None,
 ) -> dict[str, Any]:
     family = family_of(model.config)
@@ -108,7 +115,7 @@ def _manifest(
             "seed": model.seed,
         },
         "licence": licence or family.licence,
-        "stream": asdict(in_chunks(model.stream, chunk)),
+        "stream": asdict(stream),
         "weights_files": weights_files,
         "graphs": graphs,
         "operations": operation_counts(model),
@@ -145,6 +152,7 @@ def export(
     """
     out = named(Path(out))
     check_bundle(out, force=force)
+    stream = in_chunks(model.stream, chunk)
     part = out.with_name(f"{out.name}.{os.getpid()}.part")
 
     def say(text: str) -> None:
@@ -161,7 +169,7 @@ def export(
                 row, weights = _write_graph(graph, part, weights_file=weights_files)
                 entries.append(row)
                 weights_rows += weights
-        manifest = _manifest(model, entries, weights_rows, chunk, licence)
+        manifest = _manifest(model, entries, weights_rows, stream, licence)
         save_manifest(manifest, part)
         say(f"comparing with the reference on {', '.join(PROVIDERS)}")
         rows: list[Parity] = verify(read_manifest(part), model)

@@ -63,6 +63,11 @@ def test_an_existing_bundle_stays(bundle: Path, shallow: VideoTokenizer) -> None
     assert (bundle / "manifest.json").read_bytes() == before
 
 
+def test_calls_that_no_manifest_can_name(tmp_path: Path, shallow: VideoTokenizer) -> None:
+    with pytest.raises(ExportError, match="at most 65,536 frames; give a chunk of at most 16384 latents"):
+        export(shallow, tmp_path / "bundle", chunk=16385)
+
+
 def test_a_failed_export_leaves_nothing(tmp_path: Path, model: VideoTokenizer) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")

@@ -56,6 +56,10 @@ def test_links_out_of_a_bundle(bundle: Path, tmp_path: Path) -> None:
     (bundle / "encoder.local.onnx").symlink_to("decoder.local.onnx")  # inside, but not what the manifest means
     with pytest.raises(BundleError, match="SHA-256"):
         Tokenizer(bundle, provider="cpu").encoder()
+    (bundle / "manifest.json").rename(tmp_path / "manifest.json")
+    (bundle / "manifest.json").symlink_to(tmp_path / "manifest.json")
+    with pytest.raises(BundleError, match="link out of the bundle"):
+        read_manifest(bundle)
     linked = tmp_path / "linked"
     linked.symlink_to(SHIPPED / "tiny-kl-16chn")  # a user's own link to a whole bundle is fine
     assert read_manifest(linked).name == "kl-16chn"

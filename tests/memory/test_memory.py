@@ -106,7 +106,7 @@ def test_too_little_says_what_would_fit(capsys: pytest.CaptureFixture[str]) -> N
     side = int(str(e.value).rsplit(" ", 1)[1])
     assert tok.plan("encoder", side, side * 16 // 9).peak <= 400 * 10**6
     assert "at the peak" in capsys.readouterr().err
-    with pytest.raises(InputError, match="too little for any size"):
+    with pytest.raises(InputError, match="too little for any size of this shape"):
         limited("50MB", "encoder").plan("encoder", *HD)
 
 

@@ -25,7 +25,7 @@ def test_a_refused_argument_changes_nothing(tok: Tokenizer, options: dict[str, A
     wanted = tok.encode(VIDEO, **options)
     encoder, decoder = tok.encoder(**options), tok.decoder(len(VIDEO), 16, 24, **options)
     data, frames = [encoder.push(VIDEO[:3])], [decoder.push(wanted.data[:3])]
-    for no_video in (VIDEO[3:].astype(np.float64), VIDEO[3:, :8]):
+    for no_video in (VIDEO[3:].astype(np.float64), VIDEO[3:].astype(np.float32) / 256, VIDEO[3:, :8]):
         with pytest.raises(InputError, match=r"float32|frames of one stream"):
             encoder.push(no_video)
     for no_latents in (wanted.data[3:] * np.float32("nan"), wanted.data[3:, :, :1]):

@@ -168,6 +168,8 @@ def test_windows(family: dict, tmp_path: Path) -> None:
     for wrong in (0, 6, -4):
         with pytest.raises(InputError, match="multiple of 4 frames"):
             Tokenizer(folder, provider="cpu", window=wrong)
+    with pytest.raises(InputError, match="at most 65,536 frames, got 65540"):  # no token file could name it
+        Tokenizer(folder, provider="cpu", window=65540)
     with pytest.raises(InputError, match="causal and has no windows"):
         Tokenizer(family["fsq-32768-v1.1"][1], provider="cpu", window=16)
 

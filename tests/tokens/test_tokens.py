@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -218,6 +219,34 @@ def test_timestamps_that_do_not_rise_are_not_written(tok: Tokenizer, tmp_path: P
         with pytest.raises(InputError, match="do not rise"):
             writer.close(tokens.info, np.array([0, 1, 1, 2, 3]))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("pts", [np.arange(5) / 25, np.zeros((5, 1), np.int64), np.arange(5, dtype=np.uint64) + 2**63])
+def test_timestamps_that_no_file_holds(tok: Tokenizer, tmp_path: Path, pts: np.ndarray) -> None:
+    with pytest.raises(InputError, match="timestamps are whole numbers"):
+        replace(tok.encode(clip_of(5)), pts=pts).save(tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
+    replace(tok.encode(clip_of(5)), pts=[0, 2, 4, 6, 9]).save(tmp_path / "a.safetensors")
+    assert Tokens.load(tmp_path / "a.safetensors").pts.tolist() == [0, 2, 4, 6, 9]
+
+
+def test_numbers_that_no_file_holds(tok: Tokenizer, tmp_path: Path) -> None:
+    tokens = tok.encode(clip_of(5))
+    wrong = [(1e300, "too large for float32; store smaller"), (np.nan, "NaN"), (-1, "must be floats")]
+    if tokens.info.codebook_size is not None:
+        wrong = [(0.5, "must be integers"), (-1, "must lie in")]
+    for value, said in wrong:
+        with pytest.raises(InputError, match=said):
+            replace(tokens, data=np.full(tokens.data.shape, value)).save(tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cut_before_a_long_gap(tok: Tokenizer, tmp_path: Path) -> None:
+    tokens = tok.encode(clip_of(9), gop=1)
+    info = replace(tokens.info, time_base=Fraction(1, 10**9))
+    part = replace(tokens, info=info, pts=np.arange(9) + (np.arange(9) > 4) * 5000 * 10**9).slice(0, 5)
+    part.save(tmp_path / "a.safetensors")
+    assert Tokens.load(tmp_path / "a.safetensors").info.last_duration is None
 
 
 def test_what_other_tools_read(tok: Tokenizer, tmp_path: Path) -> None:

@@ -99,8 +99,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise BundleError(f"{path} is damaged: {error}; export the bundle again") from error
-    for name in manifest.files:
-        _place(manifest, name)
+    for name in (path.name, *manifest.files):
+        _place(folder, name)
     return manifest
 
 
@@ -125,6 +125,8 @@ def _manifest(folder: Path, raw: Fields) -> Manifest:
         raise ValueError("two of its files of weights have one name")
     chains: dict[tuple[str, str, str], list[GraphEntry]] = {}
     for graph in manifest.graphs:
+        if unknown := {flag.name for flag in graph.flags} - manifest.stream.calls(graph.role).flags.keys():
+            raise ValueError(f"nothing says when to set the {graph.role}'s flags {', '.join(sorted(unknown))}")
         for provider in set(graph.providers):
             chains.setdefault((graph.role, provider, graph.precision), []).append(graph)
     for role in ROLES:
@@ -148,9 +150,6 @@ def _check_chain(stream: StreamSpec, role: str, chain: Sequence[GraphEntry]) -> 
             raise ValueError(
                 f"the {role}'s graphs are no chain: one gives {_text(given)}, the next takes {_text(taken)}"
             )
-    for graph in chain:
-        if unknown := {flag.name for flag in graph.flags} - stream.calls(role).flags.keys():
-            raise ValueError(f"nothing says when to set the {role}'s flags {', '.join(sorted(unknown))}")
     if role == "encoder" and tokens.name == "latent":
         for port in chain[-1].outputs:
             if port.name == VARIANCE and (port.dtype, port.axes) != (tokens.dtype, tokens.axes):
@@ -170,12 +169,12 @@ def _text(port: Port) -> str:
     return f"{port.name} ({port.dtype} {port.axes})"
 
 
-def _place(manifest: Manifest, name: str) -> Path:
+def _place(folder: Path, name: str) -> Path:
     """Where a file of the bundle is; raises BundleError when it is missing or a link that leads out of the bundle."""
-    path = manifest.folder / name
+    path = folder / name
     if not is_file(path):
-        raise BundleError(f"{manifest.folder} is incomplete: {name} is missing; export the bundle again")
-    if path.resolve().parent != manifest.folder.resolve():
+        raise BundleError(f"{folder} is incomplete: {name} is missing; export the bundle again")
+    if path.resolve().parent != folder.resolve():
         raise BundleError(f"{path} is a link out of the bundle; copy the file into its place")
     return path
 
@@ -194,7 +193,7 @@ def check_file(manifest: Manifest, graph: GraphEntry, known: set[Path] | None = 
 
 
 def _checked(manifest: Manifest, name: str, sha256: str, known: set[Path], size: int | None = None) -> Path:
-    path = _place(manifest, name)
+    path = _place(manifest.folder, name)
     if path in known:
         return path
     try:

@@ -151,7 +151,7 @@ class StreamSpec:
         if groups is None:
             return False
         if own.multiple and groups.frames % own.multiple == 0:
-            own = replace(own, frames=groups.frames, latents=groups.frames // self.time_factor)
+            own = replace(own, frames=groups.frames, latents=self.latents(groups.frames))
         return replace(own, multiple=None) == replace(groups, multiple=None)
 
     def group_length(self, role: str) -> int | None:

@@ -124,7 +124,7 @@ class Planner:
 
         side = bisect_left(range(1, short), True, key=lambda side: not fits(side))
         if side == 0:
-            return f"{format_memory(self.limit)} are too little for any size"
+            return f"{format_memory(self.limit)} are too little for any size of this shape"
         return f"Allow more memory, or resize the shorter side to {side * self.manifest.stream.spatial_multiple}"
 
     def _plans(self, height: int, width: int) -> Iterator[tuple[int, CallPlan]]:

@@ -44,4 +44,6 @@ def in_windows(stream: StreamSpec, window: int | None, name: str) -> StreamSpec:
         raise InputError(f"windows of {name} have {own.frames} frames, got {window}; leave window out")
     if own.multiple and (window < own.multiple or window % own.multiple):
         raise InputError(f"a window of {name} is a multiple of {own.multiple} frames, got {window}")
+    if window > MAX_LENGTH:
+        raise InputError(f"a window has at most {MAX_LENGTH:,} frames, got {window}")
     return stream if own.multiple is None else stream.regrouped(window)

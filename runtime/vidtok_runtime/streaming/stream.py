@@ -77,6 +77,7 @@ class EncoderStream(Stream):
         self._last: NDArray[np.float32] | None = None
         self._clips = clips_axis(clips)
         self._shape: tuple[int, ...] | None = None
+        self._dtype: np.dtype[Any] | None = None
         self.num_frames = 0
 
     def push(self, frames: Any) -> Array:
@@ -101,10 +102,12 @@ class EncoderStream(Stream):
             self._notes.look(pictures, self._stream)
         elif frames.shape[1:] != self._shape:
             raise InputError(f"frames of one stream are all {list(self._shape)}, got {list(frames.shape[1:])}")
+        elif frames.dtype != self._dtype:  # groups join what they have in common with what comes
+            raise InputError(f"frames of one stream are all {self._dtype}, got {frames.dtype}")
 
     def take(self, frames: Array) -> Array:
         """As `push`, of frames that were checked."""
-        self._shape = frames.shape[1:]
+        self._shape, self._dtype = frames.shape[1:], frames.dtype
         height, width = frames.shape[-3:-1]
         calls = self._calls = self._calls or self._start(height, width, math.prod(self._clips))
         stream, out = self._stream, []

@@ -10,6 +10,7 @@ from fractions import Fraction
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.bundle.lookup import find_bundle, shipped_names
@@ -38,7 +39,11 @@ _GROUPS = re.compile(
 
 
 def rising(pts: NDArray[Any]) -> NDArray[Any]:
-    """Timestamps that rise; raises ValueError for others."""
+    """Timestamps that rise, as int64; raises ValueError for others."""
+    pts = np.asarray(pts)
+    if pts.ndim != 1 or pts.dtype.kind not in "iu" or (pts.size and pts.max() > np.iinfo(np.int64).max):
+        raise ValueError(f"timestamps are whole numbers, a list of int64, got {pts.dtype} {list(pts.shape)}")
+    pts = pts.astype(np.int64, copy=False)
     if (pts[1:] <= pts[:-1]).any():
         raise ValueError("its timestamps do not rise")
     return pts
@@ -138,7 +143,9 @@ class TokenInfo:
         """The same with a last frame that is shown so long, in units of the time base; None: it is not known."""
         if self.fps and self.time_base and duration and abs(duration - 1 / (self.fps * self.time_base)) < 1:
             duration = None  # the usual time, rounded
-        return replace(self, last_duration=duration or None)
+        if duration is not None and not 1 <= duration <= _MAX["last_duration"]:
+            duration = None  # no file can name it
+        return replace(self, last_duration=duration)
 
     def durations(self, pts: NDArray[Any]) -> list[int | None]:
         """How long each frame is shown, in units of the time base; None for a last one of which it is not known."""

@@ -59,14 +59,25 @@ class TokenWriter:
         self._shape = data.shape[1:] if self._shape is None else self._shape
         if data.shape[1:] != self._shape:
             raise InputError(f"tokens of one file are all {list(self._shape)}, got {list(data.shape[1:])}")
-        if self._type == "F16" and data.size and np.abs(data).max() > np.finfo(np.float16).max:
-            raise InputError("a latent is too large for float16; store float32 latents")
-        if self._codes is not None and data.size and not (data.min() >= 0 and data.max() < self._codes):
+        if self._codes is None:
+            self._check_latents(data)
+        elif not np.issubdtype(data.dtype, np.integer):
+            raise InputError(f"tokens must be integers, got {data.dtype}")
+        elif data.size and not (data.min() >= 0 and data.max() < self._codes):
             raise InputError(f"tokens must lie in 0..{self._codes - 1}, got {data.min()}..{data.max()}")
         if variances is not None:
             self._set_aside(data, variances)
         self._write(np.ascontiguousarray(data, DTYPES[self._type]).tobytes())
         self._count += len(data)
+
+    def _check_latents(self, data: Array) -> None:
+        if not np.issubdtype(data.dtype, np.floating):
+            raise InputError(f"latents must be floats, got {data.dtype}")
+        if not np.isfinite(data).all():
+            raise InputError("latents hold NaN or infinite values")
+        if np.abs(data).max(initial=0) > np.finfo(DTYPES[self._type]).max:
+            better = "float32" if self._type == "F16" else "smaller"
+            raise InputError(f"a latent is too large for {np.dtype(DTYPES[self._type]).name}; store {better} latents")
 
     def _set_aside(self, data: Array, variances: Array) -> None:
         if self._codes is not None or variances.shape != data.shape:
@@ -90,7 +101,7 @@ class TokenWriter:
             info.check_shape(self._name, self._type, shape)
             if len(pts) != info.num_frames:
                 raise ValueError(f"{info.num_frames} frames do not have as many timestamps, but {len(pts)}")
-            rising(pts)
+            times = rising(pts).astype("<i8").tobytes()
         except ValueError as error:
             raise InputError(f"these tokens do not fit their description: {error}") from error
         size = math.prod(shape) * np.dtype(DTYPES[self._type]).itemsize
@@ -101,7 +112,6 @@ class TokenWriter:
         if padding := -size * len(sizes) % 8:  # keeps pts aligned
             self._write(b"\0" * padding)
             sizes["padding"] = ("U8", [padding], padding)
-        times = np.ascontiguousarray(pts, "<i8").tobytes()
         self._write(times)
         sizes["pts"] = ("I64", [len(pts)], len(times))
         header: dict[str, Any] = {"__metadata__": {**info.to_metadata(), "checksum": f"sha256:{self._sum.hexdigest()}"}}
