@@ -212,6 +212,9 @@ def table(rows: list[Parity]) -> str:
 
 def require(rows: list[Parity]) -> None:
     """Raise ParityError unless every row passed."""
-    failed = [row.provider for row in rows if not row.passed]
+    failed = [f"{row.provider} (video max diff {row.video_max_diff:.1e})" for row in rows if not row.passed]
     if failed:
-        raise ParityError(f"the bundle does not compute what the reference does on {', '.join(failed)}:\n{table(rows)}")
+        raise ParityError(
+            f"the bundle does not compute what the reference does on {', '.join(failed)}; models of very few channels "
+            "may differ by rounding alone"
+        )

@@ -72,6 +72,25 @@ def test_a_killed_process_is_resumed_exactly(clips: Path, tmp_path: Path) -> Non
     assert same_run(tmp_path / "whole", run)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_stopped_says_so(clips: Path, tmp_path: Path, number: signal.Signals) -> None:
+    run = tmp_path / "run"
+    stopped = subprocess.Popen(
+        command(tiny(tmp_path, ("steps = 6", "steps = 100000")), clips, run),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # also where shells ignore it
+        text=True,
+    )
+    while not (run / "last.ckpt").is_file():
+        assert stopped.poll() is None
+        time.sleep(0.005)
+    stopped.send_signal(number)
+    said = stopped.communicate()[1].splitlines()[-1]
+    assert stopped.returncode == 128 + number
+    assert f"stopped; the same command goes on from the last checkpoint in {run}" in said
+
+
 def test_a_run_of_another_model_is_not_resumed(clips: Path, tmp_path: Path, whole: Path) -> None:
     wide = tiny_recipe(tmp_path, ("ch = 8", "ch = 10"))
     with pytest.raises(DataError, match="ch 8, not 10; name another --run"):

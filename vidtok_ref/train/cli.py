@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ _SHIPPED = ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
 
 
 @click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog=f"""\b
 Shipped recipes: {_SHIPPED}.
 
@@ -26,8 +28,9 @@ Examples:
   vidtok-train released-stage1 --data train.csv --run runs/one --devices 8 --nodes 2
   vidtok-train released-stage2 --data train.csv --run runs/two --init runs/one/last.safetensors
   vidtok-train mine.toml --data clips/ --run runs/mine --init kl-4chn.safetensors --steps 200
-"""
+""",
 )
+@click.version_option(package_name="vidtok-onnx")
 @click.argument("recipe")
 @click.option(
     "--data",
@@ -80,6 +83,7 @@ def main(
         with needs_extra("train"):
             import torch
             from lightning.fabric.utilities.exceptions import MisconfigurationException
+            from lightning.pytorch.utilities.exceptions import SIGTERMException
 
             from vidtok_ref.train.stages import train_stages
 
@@ -89,6 +93,10 @@ def main(
             best = train_stages(stages, data, run, init, accelerator=accelerator, devices=devices, nodes=nodes)
         except MisconfigurationException as error:
             raise ModelError(str(error).strip().splitlines()[0]) from error
+        except (KeyboardInterrupt, SystemExit) as end:  # the trainer makes exits of signals, of SIGTERM with code 0
+            click.echo(f"vidtok-train: stopped; the same command goes on from the last checkpoint in {run}", err=True)
+            number = signal.SIGTERM if isinstance(end, SIGTERMException) else signal.SIGINT
+            sys.exit(128 + number)
         click.echo(f"best held-out PSNR {best:.2f} dB: {run / 'best.safetensors'}")
     except (ModelError, VidtokError) as error:
         if debug:

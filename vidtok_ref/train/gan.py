@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -53,7 +54,7 @@ class Discriminator(nn.Module):
         for i in range(1, part.layers + 1):
             wide = part.width * min(2**i, 8)
             stride = 2 if i < part.layers else 1
-            layers += [nn.Conv2d(c, wide, 4, stride, padding=1, bias=False), nn.GroupNorm(min(32, wide), wide)]
+            layers += [nn.Conv2d(c, wide, 4, stride, padding=1, bias=False), nn.GroupNorm(math.gcd(32, wide), wide)]
             layers.append(nn.LeakyReLU(0.2))
             c = wide
         self.net = nn.Sequential(*layers, nn.Conv2d(c, 1, 4, padding=1))

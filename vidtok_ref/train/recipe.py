@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -131,7 +132,7 @@ class Recipe:
     report: ReportPart = ReportPart()
 
     def __post_init__(self) -> None:
-        data, optimizer, report = self.data, self.optimizer, self.report
+        data, optimizer, gan, report = self.data, self.optimizer, self.gan, self.report
         counts = {
             "steps": self.steps,
             "[data] batch": data.batch,
@@ -143,15 +144,43 @@ class Recipe:
             "[report] log_every": report.log_every,
             "[report] validate_every": report.validate_every,
             "[report] checkpoint_every": report.checkpoint_every,
+            "[gan] width": gan.width,
         }
         for name, count in counts.items():
             if count < 1:
                 raise DataError(f"{name} must be at least 1, got {count}")
-        if data.workers < 0:
-            raise DataError(f"[data] workers must be 0 or more, got {data.workers}")
-        for name, rate in {"[optimizer]": optimizer.learning_rate, "[gan]": self.gan.learning_rate}.items():
+        amounts = {
+            "seed": self.seed,
+            "[data] workers": data.workers,
+            "[data] colour": data.colour,
+            "[optimizer] weight_decay": optimizer.weight_decay,
+            "[gan] layers": gan.layers,
+            "[report] pictures": report.pictures,
+        }
+        for name, amount in amounts.items():
+            if amount < 0:
+                raise DataError(f"{name} must be 0 or more, got {amount:g}")
+        rates = {
+            "[optimizer] learning_rate": optimizer.learning_rate,
+            "[optimizer] clip_norm": optimizer.clip_norm,
+            "[gan] learning_rate": gan.learning_rate,
+        }
+        for name, rate in rates.items():
             if not rate > 0:
-                raise DataError(f"{name} learning_rate must be above 0, got {rate:g}")
+                raise DataError(f"{name} must be above 0, got {rate:g}")
+        decays = {
+            "[model] ema": (self.model.ema,),
+            "[optimizer] momentum": (optimizer.momentum,),
+            "[optimizer] betas": optimizer.betas,
+            "[gan] betas": gan.betas,
+        }
+        for name, numbers in decays.items():
+            if not all(0 <= number < 1 for number in numbers):
+                raise DataError(f"{name} must be at least 0 and below 1, got {', '.join(map(str, numbers))}")
+        if self.seed >= 2**63:
+            raise DataError(f"seed must be below 2^63, got {self.seed}")
+        if not 0 <= data.image_share <= 1:
+            raise DataError(f"[data] image_share must be 0 to 1, got {data.image_share:g}")
         if data.short_side < data.size:
             raise DataError(f"[data] short_side {data.short_side} is less than size {data.size}; no crop fits")
         if len(data.zoom) != 2 or not 1 <= data.zoom[0] <= data.zoom[1] <= data.short_side / data.size:
@@ -159,12 +188,12 @@ class Recipe:
                 f"[data] zoom is two numbers, rising, from 1 to short_side / size = {data.short_side / data.size:g}, "
                 f"got {list(data.zoom)}"
             )
-        if data.colour < 0:
-            raise DataError(f"[data] colour must be 0 or more, got {data.colour:g}")
         if not data.fps or min(data.fps) < 0:
             raise DataError(f"[data] fps must list rates of 0 or more, got {list(data.fps)}")
-        if not (len(optimizer.betas) == len(self.gan.betas) == 2):
+        if not (len(optimizer.betas) == len(gan.betas) == 2):
             raise DataError("[optimizer] and [gan] betas are two numbers")
+        if gan.weight and data.size < 3 * 2**gan.layers:
+            raise DataError(f"[gan] layers {gan.layers} need frames of {3 * 2**gan.layers} pixels, size is {data.size}")
 
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -188,6 +217,8 @@ def _typed(value: Any, kind: Any, where: str) -> Any:
         value = float(value)
     if type(value) is not kind:
         raise DataError(f"{where} must be {_WORDS[kind]}, got {value!r}")
+    if kind is float and not math.isfinite(value):
+        raise DataError(f"{where} must be a finite number, got {value}")
     return value
 
 

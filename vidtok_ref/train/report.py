@@ -55,6 +55,7 @@ class Report(L.Callback):
         self.unreadable = run / "skipped.txt"
         known = self.unreadable.read_text("utf-8", "surrogateescape") if self.unreadable.is_file() else ""
         self.skipped = {line for line in known.split("\n") if line}
+        self.bar = tqdm(disable=True)
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, Training)
@@ -128,6 +129,9 @@ class Report(L.Callback):
         if trainer.is_global_zero:
             path = self.run / f"{name}.safetensors"
             write_weights(module.average, path, steps=str(module.steps_done), held_out_psnr=f"{held:.2f}")
+
+    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
+        self.bar.close()  # what is said next begins a line
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.bar.close()

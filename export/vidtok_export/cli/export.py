@@ -52,7 +52,12 @@ def _released(config: Any) -> Path:
 @VARIANT
 @CHECKPOINT
 @click.option("--out", type=FILE, help="New bundle folder.  [default: the variant's name]")
-@click.option("--seed", type=int, help="Untrained weights from this seed, instead of a checkpoint.")
+@click.option(
+    "--seed",
+    type=click.IntRange(-(2**63), 2**63 - 1),
+    metavar="N",
+    help="Untrained weights from this seed, instead of a checkpoint.",
+)
 @click.option("--ch", type=click.IntRange(1), help="Width, instead of the released one.")
 @click.option(
     "--config", "released_config", type=FILE, help="The release's own config.json, for a checkpoint of another size."

@@ -86,7 +86,7 @@ def require_judged(rows: list[dict[str, Any]], max_lost: float | None) -> None:
     """Raise ParityError unless every row passed and lost no more PSNR than allowed."""
     for row in rows:
         if not row["passed"] or (max_lost is not None and row["psnr_lost"] > max_lost):
-            raise ParityError(f"{row['precision']} on {row['provider']} is not good enough: {row}")
+            raise ParityError(f"{row['precision']} on {row['provider']} is not good enough: {judged([row])}")
 
 
 def judged(rows: list[dict[str, Any]]) -> str:

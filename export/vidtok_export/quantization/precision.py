@@ -114,8 +114,9 @@ def add_precision(
         rows = [judge(written, precision, provider, held) for provider in usable]
         limit = max_lost if precision == "int8" else None
         require_judged(rows, limit)
-        old = [row for row in raw["parity"]["rows"] if row.get("precision") != precision]
-        raw["parity"] = raw["parity"] | {"rows": [*old, *rows]}
+        parity = raw.get("parity") or {}
+        old = [row for row in parity.get("rows", []) if row.get("precision") != precision]
+        raw["parity"] = parity | {"rows": [*old, *rows]}
         save_manifest(raw, part)
         put_in_place(part, bundle)
     except OSError as error:

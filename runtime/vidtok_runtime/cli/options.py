@@ -111,7 +111,9 @@ GIVEN = click.Path(path_type=Path, dir_okay=False, exists=True)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 ANY_FOLDER = PlaceType(path_type=Path, file_okay=False)
 COMMON = [
-    click.option("--bundle", help="Bundle folder or shipped name.  [default: tiny-kl-16chn; decode: found by hash]"),
+    click.option(
+        "--bundle", help="Bundle folder or shipped name.  [default: tiny-kl-16chn; for tokens: what made them]"
+    ),
     click.option("--quiet", is_flag=True, help="No progress bar and no summary."),
 ]
 ENGINE = [
@@ -120,7 +122,7 @@ ENGINE = [
     click.option(
         "--provider-option", "engine_pairs", multiple=True, callback=_pairs, help="KEY=VALUE for the engine; repeat."
     ),
-    click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: one per core]"),
+    click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: one per core, shared by workers]"),
     click.option(
         "--window", type=click.IntRange(1), help="Frames a window, of models that have any.  [default: as published]"
     ),
