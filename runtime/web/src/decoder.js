@@ -5,7 +5,7 @@ import { swapped } from './encoder.js'
 import { InputError } from './errors.js'
 import { blank, fromNetwork, paddedSize } from './geometry.js'
 import { concat, slice } from './items.js'
-import { Queue } from './queue.js'
+import { StreamQueue } from './queue.js'
 import { denormalize } from './scale.js'
 import { SURPLUS, callSize } from './stream_spec.js'
 import { isFinite } from './tensors.js'
@@ -20,7 +20,7 @@ import { framesOf, latentsOf, paddedLength } from './timing.js'
  * for the next latent or for `finish`; where it drops a surplus, all wait, since only the end tells how much that is.
  */
 export class DecoderStream {
-  #queue = new Queue()
+  #queue = new StreamQueue()
   #finished = false
   /** @type {Calls | null} null: until it is known what is dropped */
   #calls
@@ -60,7 +60,13 @@ export class DecoderStream {
    * @returns {Promise<Frames>}
    */
   push(latents) {
-    return this.#queue.run(() => this.#push(latents))
+    return this.#queue.runChecked(
+      () => {
+        if (this.#finished) throw new InputError('this decoder is finished; ask the tokenizer for a new one')
+        this.check(latents)
+      },
+      () => this.#push(latents),
+    )
   }
 
   /**
@@ -68,7 +74,7 @@ export class DecoderStream {
    * @returns {Promise<Frames>}
    */
   finish() {
-    return this.#queue.run(() => this.#finish())
+    return this.#queue.runChecked(() => {}, () => this.#finish())
   }
 
   /**
@@ -83,8 +89,7 @@ export class DecoderStream {
 
   /** @param {Latents} latents */
   async #push(latents) {
-    if (this.#finished) throw new InputError('this decoder is finished; ask the tokenizer for a new one')
-    this.#check(latents)
+    if (latents.length) this.#size = { h: latents.h, w: latents.w }
     if (this.#calls) return this.#run(this.#calls, latents)
     // A copy, since what waits must not change with the caller's array.
     this.#waiting.push({ ...latents, data: latents.data.slice() })
@@ -147,8 +152,11 @@ export class DecoderStream {
     return frames
   }
 
-  /** @param {Latents} latents */
-  #check({ data, length, channels, h, w }) {
+  /**
+   * Refuse what no push takes; changes nothing. Throws InputError.
+   * @param {Latents} latents
+   */
+  check({ data, length, channels, h, w }) {
     const { codebookSize, latentChannels, spatialMultiple } = this.spec
     const shape = `[${length}, ${channels}, ${h}, ${w}]`
     const expected = codebookSize === null ? latentChannels : 1
@@ -176,7 +184,6 @@ export class DecoderStream {
       const what = ['height', 'width'][i]
       throw new InputError(`a ${what} of ${size[i]} pixels needs ${needed[i]} latents, got ${cells}`)
     }
-    this.#size = { h, w }
   }
 
   #nothing() {

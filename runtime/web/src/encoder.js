@@ -3,7 +3,7 @@ import { Calls } from './calls.js'
 import { InputError } from './errors.js'
 import { checkFrames, paddedSize, toNetwork } from './geometry.js'
 import { concat, sizeOf } from './items.js'
-import { Queue } from './queue.js'
+import { StreamQueue } from './queue.js'
 import { normalize } from './scale.js'
 import { callSize } from './stream_spec.js'
 import { paddedLength } from './timing.js'
@@ -17,7 +17,7 @@ import { paddedLength } from './timing.js'
  * manifest says.
  */
 export class EncoderStream {
-  #queue = new Queue()
+  #queue = new StreamQueue()
   #numFrames = 0
   #finished = false
   /** @type {Chunk | null} the last frame */
@@ -53,7 +53,13 @@ export class EncoderStream {
    * @returns {Promise<Latents>}
    */
   push(frames) {
-    return this.#queue.run(() => this.#push(frames))
+    return this.#queue.runChecked(
+      () => {
+        if (this.#finished) throw new InputError('this encoder is finished; ask the tokenizer for a new one')
+        this.check(frames)
+      },
+      () => this.#push(frames),
+    )
   }
 
   /**
@@ -61,7 +67,7 @@ export class EncoderStream {
    * @returns {Promise<Latents>}
    */
   finish() {
-    return this.#queue.run(() => this.#finish())
+    return this.#queue.runChecked(() => {}, () => this.#finish())
   }
 
   /**
@@ -74,16 +80,23 @@ export class EncoderStream {
     return this.#queue.run(async () => this.chain.dispose())
   }
 
+  /**
+   * Refuse what no push takes; changes nothing. Throws InputError.
+   * @param {Frames} frames
+   */
+  check(frames) {
+    checkFrames(frames)
+    const [height, width] = [this.height ?? frames.height, this.width ?? frames.width]
+    if (frames.height !== height || frames.width !== width) {
+      throw new InputError(`frames of one stream are all ${width}x${height}, got ${sizeOf(frames)}`)
+    }
+  }
+
   /** @param {Frames} frames */
   async #push(frames) {
-    if (this.#finished) throw new InputError('this encoder is finished; ask the tokenizer for a new one')
-    checkFrames(frames)
     const { spec, calls } = this
     this.height ??= frames.height
     this.width ??= frames.width
-    if (frames.height !== this.height || frames.width !== this.width) {
-      throw new InputError(`frames of one stream are all ${this.width}x${this.height}, got ${sizeOf(frames)}`)
-    }
     const out = []
     // Piece by piece, so that a long push costs no more float memory than a short one.
     for (let start = 0; start < frames.frames; start += this.callSize) {

@@ -1,7 +1,7 @@
 /** Streams that start anew at every group of frames and latents, so that each group decodes on its own. */
 import { InputError } from './errors.js'
 import { concat, count, sizeOf, slice } from './items.js'
-import { Queue } from './queue.js'
+import { StreamQueue } from './queue.js'
 
 /** @import { Frames, Groups as Lengths, Latents, Stream } from './index.js' */
 /** @import { DecoderStream } from './decoder.js' */
@@ -13,12 +13,19 @@ import { Queue } from './queue.js'
  */
 
 /**
+ * The stream of one group, and what refuses what its pushes do not take.
+ * @template In
+ * @template Out
+ * @typedef {Stream<In, Out> & { check(items: In): void }} OfGroup
+ */
+
+/**
  * Cuts what is pushed at the ends of groups and runs each group through a stream of its own.
  * @template {Frames | Latents} In
  * @template {Frames | Latents} Out
  */
 class Groups {
-  #queue = new Queue()
+  #queue = new StreamQueue()
   #finished = false
   /** @type {string | undefined} */
   #size
@@ -28,7 +35,7 @@ class Groups {
   #toDrop = 0 // of what it gives
 
   /**
-   * @param {() => Stream<In, Out>} start
+   * @param {() => OfGroup<In, Out>} start
    * @param {Group} taken
    * @param {Group} given
    */
@@ -51,7 +58,7 @@ class Groups {
    * @returns {Promise<Out>}
    */
   push(items) {
-    return this.#queue.run(() => this.pushNext(items))
+    return this.#queue.runChecked(() => this.#check(items), () => this.pushNext(items))
   }
 
   /**
@@ -59,7 +66,7 @@ class Groups {
    * @returns {Promise<Out>}
    */
   finish() {
-    return this.#queue.run(() => this.finishLast())
+    return this.#queue.runChecked(() => {}, () => this.finishLast())
   }
 
   /**
@@ -71,15 +78,21 @@ class Groups {
     return this.stream.dispose()
   }
 
+  /**
+   * Refuse all items or none, whichever groups they belong to.
+   * @param {In} items
+   */
+  #check(items) {
+    if (this.#finished) throw new InputError('this stream is finished; ask the tokenizer for a new one')
+    if (count(items) && this.#size !== undefined && sizeOf(items) !== this.#size) {
+      throw new InputError(`one stream is all ${this.#size}, got ${sizeOf(items)}`)
+    }
+    this.stream.check(items)
+  }
+
   /** @param {In} items */
   async pushNext(items) {
-    if (this.#finished) throw new InputError('this stream is finished; ask the tokenizer for a new one')
-    if (count(items)) {
-      this.#size ??= sizeOf(items)
-      if (sizeOf(items) !== this.#size) {
-        throw new InputError(`one stream is all ${this.#size}, got ${sizeOf(items)}`)
-      }
-    }
+    if (count(items)) this.#size ??= sizeOf(items)
     const out = []
     for (let done = 0; done < count(items); ) {
       if (this.room === 0) {

@@ -198,7 +198,10 @@ export interface Manifest {
   readonly stream: StreamSpec
 }
 
-/** A stream. Pushes that are not awaited wait for each other. */
+/**
+ * A stream. Pushes that are not awaited wait for each other. What `push` refuses changes nothing; once a call has failed
+ * otherwise, all later ones do, but for `dispose`.
+ */
 export interface Stream<In, Out> {
   /** Take any number of frames or latents; gives all that are complete, perhaps none. */
   push(items: In): Promise<Out>

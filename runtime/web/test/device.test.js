@@ -9,6 +9,7 @@ import { FSQ, clip, changed } from './material.js'
 import { bundle } from './parts.js'
 
 /** @import { GraphEntry } from '../src/graph_entry.js' */
+/** @typedef {{ push(): Promise<unknown>, finish(): Promise<unknown>, dispose(): Promise<void> }} Started */
 
 /** Calls give zeros; what stays on a device is counted as long as it lives. */
 class Engine {
@@ -107,15 +108,15 @@ test('states stay on the device and are freed with their stream', async () => {
 })
 
 const tokens = { data: new Int32Array(11), length: 11, channels: 1, h: 1, w: 1 }
-/** @type {[string, 'encoder' | 'decoder', (tok: Tokenizer) => { push(): Promise<unknown>, dispose(): Promise<void> }][]} */
+/** @type {[string, 'encoder' | 'decoder', (tok: Tokenizer) => Started][]} */
 const streams = [undefined, 2].flatMap((gop) => [
   [`encoder, gop ${gop}`, 'encoder', (tok) => {
     const stream = tok.encoder(8, 8, { gop })
-    return { push: () => stream.push(clip(33, 8, 8)), dispose: () => stream.dispose() }
+    return { push: () => stream.push(clip(33, 8, 8)), finish: () => stream.finish(), dispose: () => stream.dispose() }
   }],
   [`decoder, gop ${gop}`, 'decoder', (tok) => {
     const stream = tok.decoder({ gop })
-    return { push: () => stream.push(tokens), dispose: () => stream.dispose() }
+    return { push: () => stream.push(tokens), finish: () => stream.finish(), dispose: () => stream.dispose() }
   }],
 ])
 for (const [name, role, start] of streams) {
@@ -142,6 +143,39 @@ for (const [name, role, start] of streams) {
         await freed
         assert.equal(engine.live, 0)
       }
+      await tok.dispose()
+    }
+  })
+}
+
+for (const [name, role, start] of streams) {
+  test(`a stream of which a call failed gives nothing more: ${name}`, async () => {
+    // In each run of a graph, after one push and end that are let be (0).
+    for (let at = 0, runs = 0; at <= runs; at++) {
+      const engine = new Engine(...manifest.chain(role, 'cpu', 'fp32'))
+      const tok = await load(engine, role)
+      const stream = start(tok)
+      const { run } = engine
+      let count = 0
+      engine.run = (...given) => {
+        if (++count === at) throw new Error('out of memory')
+        return run.apply(engine, given)
+      }
+      const whole = stream.push().then(() => stream.finish())
+      if (at === 0) {
+        await whole
+        runs = count
+        assert.ok(runs > 2)
+      } else {
+        await assert.rejects(whole, ProviderError)
+        const over = /^InputError: an earlier call with this stream has failed; ask/
+        await assert.rejects(stream.finish(), over)
+        // One that failed at its end is finished besides.
+        await assert.rejects(stream.push(), /^InputError: (an earlier call|this \w+ is finished)/)
+        assert.equal(count, at)
+      }
+      await stream.dispose()
+      assert.equal(engine.live, 0)
       await tok.dispose()
     }
   })

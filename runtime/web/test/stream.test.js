@@ -131,6 +131,34 @@ test('what does not fit is refused', async () => {
   assert.throws(() => concat([tokens, { ...tokens, w: 5 }]), /one kind/)
 })
 
+test('a push that is refused changes nothing', async () => {
+  const floats = { ...video, data: Float32Array.from(video.data, (byte) => byte / 127.5 - 1) }
+  const broken = { ...floats, data: floats.data.slice() }
+  broken.data[broken.data.length - 1] = NaN // in the last frame
+  for (const gop of [undefined, 2]) {
+    const tokens = await tok.encode(floats, { gop })
+    const encoder = tok.encoder(undefined, 28, { gop })
+    const pieces = []
+    for (const [start, stop] of [[0, 7], [7, 14]]) {
+      await assert.rejects(encoder.push(clip(4, 24, 20)), InputError)
+      await assert.rejects(encoder.push(broken), /NaN or infinite/)
+      pieces.push(await encoder.push(slice(floats, start, stop)))
+    }
+    assert.deepEqual(concat([...pieces, await encoder.finish()]).data, tokens.data)
+    const frames = await tok.decode(tokens)
+    const decoder = tok.decoder({ numFrames: 14, height: 20, width: 28, gop })
+    const wrong = { ...tokens, data: tokens.data.slice() }
+    wrong.data[wrong.data.length - 1] = -1
+    const parts = []
+    for (const [start, stop] of [[0, 3], [3, tokens.length]]) {
+      await assert.rejects(decoder.push({ ...tokens, h: 4, w: 3 }), InputError)
+      await assert.rejects(decoder.push(wrong), /0..32767, got -1/)
+      parts.push(await decoder.push(slice(tokens, start, stop)))
+    }
+    assert.deepEqual(concat([...parts, await decoder.finish()]), frames)
+  }
+})
+
 test('tokens of other weights are refused, and both are named', async () => {
   const kl = await Tokenizer.load(KL, { threads: 1, roles: ['decoder'] })
   const tokens = await tok.encode(video)
