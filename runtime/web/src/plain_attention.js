@@ -4,6 +4,7 @@
  * Bundles hold attention as one operator, which ONNX Runtime runs in blocks on CPUs. Its WASM and its WebGPU hold the
  * scores of all pixels with all pixels instead, which fail or do not fit beyond small frames.
  */
+import { BundleError } from './errors.js'
 import { field, fields, inside, joined, text } from './protobuf.js'
 
 /** @import { Field, Message } from './protobuf.js' */
@@ -13,20 +14,28 @@ const QUERIES = 1024 // whose scores are held at once
 const GRAPH = 7
 const [NODE, GRAPH_NAME, INPUT, OUTPUT] = [1, 2, 11, 12]
 const [TAKES, GIVES, OPERATOR, ATTRIBUTE, DOMAIN] = [1, 2, 4, 5, 7]
-const [NAME, INT, BODY, INTS, KIND] = [1, 3, 6, 8, 20]
+const [NAME, NUMBER, INT, BODY, INTS, KIND] = [1, 2, 3, 6, 8, 20]
 const [PORT_NAME, TYPE, TENSOR, ELEMENTS, SHAPE] = [1, 2, 1, 1, 2]
 /** @type {Record<number, number>} */
 const KINDS = { [INT]: 2, [BODY]: 5, [INTS]: 7 } // of attributes
 const [FLOAT, INT64, BOOL] = [1, 7, 9] // elements of tensors
 
 /**
- * The bytes of an ONNX model without the operator.
+ * The bytes of an ONNX model without the operator. Throws BundleError where the operator computes something else.
  * @param {Uint8Array} bytes those of a model as `checkOnnxFile` lets pass
+ * @param {string} name for messages
  */
-export function plainAttention(bytes) {
+export function plainAttention(bytes, name) {
   const model = { first: 0, last: bytes.length }
   const [graph] = inside(bytes, model, GRAPH)
-  if (!inside(bytes, graph, NODE).some((node) => isAttention(bytes, node))) return bytes
+  const attentions = inside(bytes, graph, NODE).filter((node) => isAttention(bytes, node))
+  if (!attentions.length) return bytes
+  if (!attentions.every((node) => isKnown(bytes, node))) {
+    throw new BundleError(
+      `${name} has attention that is not of three inputs with num_heads 1 and a scale, as vidtok-export writes it; ` +
+        'choose provider cpu, or export the bundle again',
+    )
+  }
   const nodes = changed(bytes, graph, (part) =>
     part.number === NODE && isAttention(bytes, part) ? plainNodes(bytes, part) : null,
   )
@@ -40,6 +49,24 @@ export function plainAttention(bytes) {
 function isAttention(bytes, node) {
   const [operator, domain] = [OPERATOR, DOMAIN].map((number) => texts(bytes, node, number)[0])
   return operator === 'MultiHeadAttention' && domain === 'com.microsoft'
+}
+
+/**
+ * Whether it computes what `plainNodes` do: further inputs, outputs and attributes are biases, masks and states.
+ * @param {Uint8Array} bytes
+ * @param {Message} attention
+ */
+function isKnown(bytes, attention) {
+  const [takes, gives, attributes] = [TAKES, GIVES, ATTRIBUTE].map((number) => inside(bytes, attention, number))
+  if (takes.length !== 3 || gives.length !== 1 || attributes.length !== 2) return false
+  const value = (/** @type {string} */ name, /** @type {number} */ kind) => {
+    const found = attributes.filter((attribute) => texts(bytes, attribute, NAME)[0] === name)
+    const values = found.flatMap((attribute) => inside(bytes, attribute, kind))
+    return values.length === 1 ? bytes.subarray(values[0].first, values[0].last) : null
+  }
+  const [heads, scale] = [value('num_heads', INT), value('scale', NUMBER)]
+  // A scale of 0 stands for one that follows from the size of a head.
+  return heads?.[0] === 1 && scale !== null && scale.some((byte) => byte !== 0)
 }
 
 /**

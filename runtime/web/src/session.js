@@ -50,10 +50,10 @@ export async function loadGraph(ort, provider, { entry, name, bytes, weights }, 
     ...(provider === 'cpu' && threads !== undefined && { intraOpNumThreads: threads }),
     ...(provider === 'webgpu' && onDevice(entry, isLast)),
   }
+  // Of the engines, only ONNX Runtime for Node has the kernel that runs attention in blocks.
+  const graph = provider === 'cpu' ? bytes : plainAttention(bytes, name)
   let session
   try {
-    // Of the engines, only ONNX Runtime for Node has the kernel that runs attention in blocks.
-    const graph = provider === 'cpu' ? bytes : plainAttention(bytes)
     session = await queue.run(() => ort.InferenceSession.create(graph, options))
     if (provider === 'webgpu') await watchDevice(ort)
   } catch (error) {

@@ -5,6 +5,7 @@ import test from 'node:test'
 import * as native from 'onnxruntime-node'
 import * as web from 'onnxruntime-web'
 
+import { BundleError } from '../src/index.js'
 import { checkOnnxFile } from '../src/onnx_file.js'
 import { plainAttention } from '../src/plain_attention.js'
 import { largestDifference } from './material.js'
@@ -53,7 +54,7 @@ async function run(ort, bytes, shape) {
 test('it computes what the operator does', async () => {
   web.env.wasm.numThreads = 1
   const fused = attending('MultiHeadAttention')
-  const plain = plainAttention(fused)
+  const plain = plainAttention(fused, 'x')
   checkOnnxFile(plain, 'x')
   assert.ok(!Buffer.from(plain).includes('MultiHeadAttention'))
   const shapes = [[1, 1], [1, 1024], [1, 1025], [1, 3001], [2, 5], [3, 700], [1030, 2]]
@@ -68,7 +69,7 @@ test('it computes what the operator does', async () => {
 })
 
 test('scores of all queries are never there at once', async () => {
-  const [plain, length] = [plainAttention(attending('MultiHeadAttention')), 16_000]
+  const [plain, length] = [plainAttention(attending('MultiHeadAttention'), 'x'), 16_000]
   const before = process.resourceUsage().maxRSS
   await run(native, plain, [1, length])
   const grown = (process.resourceUsage().maxRSS - before) * 1024
@@ -77,5 +78,44 @@ test('scores of all queries are never there at once', async () => {
 
 test('a model without the operator stays as it is', () => {
   const bytes = attending('Attention')
-  assert.equal(plainAttention(bytes), bytes)
+  assert.equal(plainAttention(bytes, 'x'), bytes)
+})
+
+test('an operator that computes something else is refused', () => {
+  const three = ['q', 'k', 'v']
+  /**
+   * @param {string[]} takes
+   * @param {string[]} gives
+   * @param {Record<string, number>} attributes
+   */
+  const plain = (takes, gives, attributes) => {
+    const axes = ['B', 'L', C]
+    const bytes = model({
+      inputs: takes.map((name) => port(name, 'float32', axes)),
+      outputs: gives.map((name) => port(name, 'float32', axes)),
+      nodes: [node('MultiHeadAttention', takes, gives, attributes, 'com.microsoft')],
+      tensors: [],
+    })
+    checkOnnxFile(bytes, 'x')
+    return plainAttention(bytes, 'x')
+  }
+  assert.ok(plain(three, ['z'], { scale: 0.5, num_heads: 1 }))
+  /** @type {[string[], string[], Record<string, number>][]} */
+  const others = [
+    [three, ['z'], { num_heads: 2, scale: 0.5 }],
+    [three, ['z'], { num_heads: 129, scale: 0.5 }],
+    [three, ['z'], { num_heads: 1 }],
+    [three, ['z'], { scale: 0.5 }],
+    [three, ['z'], { num_heads: 1, scale: 1e-60 }], // 0 as a float32
+    [three, ['z'], { num_heads: 1, scale: 0.5, unidirectional: 1 }],
+    [[...three, 'bias'], ['z'], { num_heads: 1, scale: 0.5 }],
+    [['q', 'k'], ['z'], { num_heads: 1, scale: 0.5 }],
+    [three, ['z', 'new_k'], { num_heads: 1, scale: 0.5 }],
+  ]
+  for (const other of others) {
+    assert.throws(() => plain(...other), (error) => {
+      assert.match(/** @type {Error} */ (error).message, /^x has attention that is not of three inputs with num_heads 1/)
+      return error instanceof BundleError
+    })
+  }
 })
