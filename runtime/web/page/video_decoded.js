@@ -21,7 +21,8 @@ export class DecodedVideo {
     const { reader } = this
     const { height, width } = fitted(reader.width, reader.height, short)
     const rest = reader.duration - start
-    if (!(rest > 0)) throw new Error(`the clip ends at ${reader.duration.toFixed(1)} s; begin before that`)
+    const end = `the clip ends at ${reader.duration.toFixed(1)} s; begin before that`
+    if (!(rest > 0)) throw new Error(end)
     const total = Math.min(frames, Math.max(1, Math.round(rest * (fps ?? reader.fps))))
     const data = new Uint8Array(frames * height * width * 3)
     /** @type {bigint[]} */
@@ -35,6 +36,8 @@ export class DecodedVideo {
       progress(pts.length, Math.max(total, pts.length))
       if (pts.length === frames) break
     }
+    // The last frame begins some time before the clip ends.
+    if (!pts.length) throw new Error(`no frame begins at ${start} s or later: ${end}`)
     const clip = { data: data.slice(0, pts.length * height * width * 3), frames: pts.length, height, width }
     if (fps !== null) return { ...clip, fps }
     const lastDuration = last === null ? null : Number(last)
