@@ -91,3 +91,11 @@ function startThreads(engine, threads) {
   engine.env.wasm.numThreads = threads
   startedWith.set(engine, threads)
 }
+
+/**
+ * Remember with how many threads WASM runs, now that it has a session: where none were asked for, the engine chose.
+ * @param {Ort} engine
+ */
+export function noteThreads(engine) {
+  startedWith.set(engine, startedWith.get(engine) ?? engine.env.wasm.numThreads)
+}

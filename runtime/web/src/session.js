@@ -4,6 +4,7 @@ import { BundleError, InputError, ProviderError, firstLine } from './errors.js'
 import { portsOf, shapeOf, sizesOf } from './graph_entry.js'
 import { plainAttention } from './plain_attention.js'
 import { checkPorts } from './ports.js'
+import { noteThreads } from './provider.js'
 import { filled, isFinite, isOnDevice } from './tensors.js'
 
 /** @import { InferenceSession, Tensor } from 'onnxruntime-common' */
@@ -55,6 +56,7 @@ export async function loadGraph(ort, provider, { entry, name, bytes, weights }, 
   let session
   try {
     session = await queue.run(() => ort.InferenceSession.create(graph, options))
+    if (provider !== 'cpu') noteThreads(ort)
     if (provider === 'webgpu') await watchDevice(ort)
   } catch (error) {
     await checkDeviceAfterFailure(ort)

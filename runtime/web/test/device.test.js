@@ -181,6 +181,20 @@ for (const [name, role, start] of streams) {
   })
 }
 
+test('threads that were left to the engine when it started stay those', async () => {
+  const engine = new Engine(...encoder, ...encoder)
+  const options = { ort: /** @type {any} */ (engine), roles: /** @type {['encoder']} */ (['encoder']) }
+  const { create } = engine.InferenceSession
+  engine.InferenceSession.create = (...given) => {
+    Object.assign(engine.env.wasm, { numThreads: 2 }) // as onnxruntime-web does
+    return create(...given)
+  }
+  const tok = await Tokenizer.load(reader, options)
+  await assert.rejects(Tokenizer.load(reader, { ...options, threads: 4 }), /^ProviderError: the engine runs on 2 threads/)
+  const same = await Tokenizer.load(reader, { ...options, threads: 2 })
+  await Promise.all([tok.dispose(), same.dispose()])
+})
+
 test('states of tiles are read back, and frames that are one tile leave theirs on the device', async () => {
   const engine = new Engine(...encoder)
   const tok = await load(engine, 'encoder', reader, 144)

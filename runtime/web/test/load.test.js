@@ -104,8 +104,10 @@ test('a provider that is not there is an error, and nothing falls back', async (
 })
 
 test('an engine that is given is used, and WASM starts once', async () => {
-  const tok = await Tokenizer.load(FSQ, { ort: web, threads: 1, roles: ['encoder'] })
+  web.env.wasm.numThreads = 1
+  const tok = await Tokenizer.load(FSQ, { ort: web, roles: ['encoder'] })
   assert.equal(tok.provider, 'wasm')
   await assert.rejects(Tokenizer.load(FSQ, { ort: web, threads: 2 }), /runs on 1 threads already/)
-  await tok.dispose()
+  const again = await Tokenizer.load(FSQ, { ort: web, threads: 1, roles: ['encoder'] })
+  await Promise.all([tok.dispose(), again.dispose()])
 })
