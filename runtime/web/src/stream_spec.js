@@ -24,6 +24,7 @@ const [MAX_CHANNELS, MAX_FLUSH, MAX_CODES] = [1024, 64, 2 ** 31 - 1]
  */
 export function inWindows(spec, frames) {
   const { groups } = spec
+  if (groups && frames === groups.frames) return spec
   if (!groups?.multiple) throw new InputError('this model has no windows of another length; leave window out')
   if (!(Number.isSafeInteger(frames) && frames >= 1 && frames <= MAX_LENGTH && frames % groups.multiple === 0)) {
     throw new InputError(`a window is a multiple of ${groups.multiple} frames up to ${MAX_LENGTH}, got ${frames}`)

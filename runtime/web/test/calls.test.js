@@ -104,6 +104,16 @@ test('groups that share frames and latents, each in one call', async () => {
   assert.deepEqual((await planOf(4, stream, 1)).whole, { latents: [101], frames: [101] })
 })
 
+test('the window that a model has by itself may be asked for', async () => {
+  const groups = { frames: 7, latents: 2, shared_frames: 0, shared_latents: 0, whole: true, multiple: null }
+  const tok = await Tokenizer.load(toy(4, { groups }))
+  const usual = await tok.encode(clip(12, 4, 4))
+  const asked = await tok.encode(clip(12, 4, 4), { window: 7 })
+  assert.deepEqual([asked.data, asked.info], [usual.data, usual.info])
+  await assert.rejects(tok.encode(clip(12, 4, 4), { window: 14 }), /no windows of another length/)
+  await tok.dispose()
+})
+
 test('a surplus of groups that are cut short, and one of which nothing is known', async () => {
   const groups = { frames: 7, latents: 2, shared_frames: 0, shared_latents: 0, whole: true, multiple: null }
   const tok = await Tokenizer.load(toy(4, { groups, decoder: { drop: 'surplus' }, length: { first: 0, multiple: 1 } }))
