@@ -12,9 +12,12 @@ import {
   statSync,
   writeSync,
 } from 'node:fs'
+import { basename } from 'node:path'
 import { InputError } from '../src/index.js'
 
 /** @import { Frames, PixelType } from '../src/index.js' */
+
+const KEPT = 50 // bytes of a target's name in that of its part
 
 /**
  * What a file's name says about its numbers; throws InputError.
@@ -99,7 +102,7 @@ export class PartFile {
     this.path = path
     this.force = force
     // Random, since process ids repeat across containers.
-    this.part = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.part`
+    this.part = withCutName(path, `.${process.pid}-${randomBytes(4).toString('hex')}.part`)
     this.file = openSync(this.part, 'wx')
     process.on('exit', () => rmSync(this.part, { force: true }))
   }
@@ -124,6 +127,17 @@ export class PartFile {
     }
     rmSync(this.part)
   }
+}
+
+/**
+ * A path with an ending of its own, its name cut to whole characters where it is long: it may be as long as names can be.
+ * @param {string} path
+ * @param {string} ending
+ */
+function withCutName(path, ending) {
+  const name = basename(path + ending).slice(0, -ending.length)
+  const start = new TextEncoder().encode(name).subarray(0, KEPT)
+  return path.slice(0, path.length - name.length) + new TextDecoder().decode(start, { stream: true }) + ending
 }
 
 /** @param {string} path */

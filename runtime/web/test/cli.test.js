@@ -104,6 +104,23 @@ test('of two writers the first to finish wins, unless the other may replace its 
   }
 })
 
+test('names of outputs may be as long as names can be', async () => {
+  const before = readdirSync(folder)
+  const names = ['é', '漢', '😀'].map((letter) => `o${letter.repeat(250 / Buffer.byteLength(letter))}.rgb`)
+  for (const name of names) {
+    assert.ok(Buffer.byteLength(name) > 250)
+    const file = new PartFile(`${folder}/${name}`, false)
+    const part = file.part.slice(folder.length + 1)
+    assert.match(part, /^[oé漢😀]+\.\d+-[0-9a-f]{8}\.part$/u)
+    assert.ok(part.startsWith(name.slice(0, 12)) && Buffer.byteLength(part) < 100)
+    file.write(Uint8Array.of(1))
+    file.commit()
+  }
+  assert.deepEqual(readdirSync(folder).sort(), [...before, ...names].sort())
+  assert.throws(() => new PartFile(`${folder}/none/`, false), /ENOENT/)
+  for (const name of names) rmSync(`${folder}/${name}`)
+})
+
 for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
   test(`${signal} ends it and leaves no part`, async (context) => {
     const before = readdirSync(folder)
