@@ -106,7 +106,7 @@ function fileOf(bytes, tensor, weights) {
     if (keys.length !== 1 || values.length !== 1) throw new FormError('the place of a tensor is no name and value')
     return [text(bytes, keys[0]), text(bytes, values[0])]
   })
-  if (!pairs.length && outside.every((value) => value === 0)) return null
+  if (!pairs.length && outside.length <= 1 && outside.every((value) => value === 0)) return null
   const isOutside = outside.length === 1 && outside[0] === 1
   if (!isOutside || pairs.length !== 3 || String(pairs.map(([key]) => key).sort()) !== 'length,location,offset') {
     throw new FormError('a tensor in another file does not say exactly where: location, offset, length')

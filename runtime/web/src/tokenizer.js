@@ -171,6 +171,9 @@ export class Tokenizer {
    * @param {number} skip
    */
   #decoder(spec, { numFrames, ...options }, skip) {
+    if (numFrames !== undefined && !(Number.isSafeInteger(numFrames) && numFrames >= 0)) {
+      throw new InputError(`numFrames must be a whole number of at least 0, got ${numFrames}`)
+    }
     const start = (/** @type {number | undefined} */ frames) =>
       new DecoderStream(spec, this.#chain('decoder'), { ...options, numFrames: frames })
     return spec.groups || skip ? new DecoderGroups(start, spec.groups, numFrames, skip) : start(numFrames)

@@ -127,6 +127,7 @@ test('what does not fit is refused', async () => {
   await assert.rejects(decoder.finish(), /3 frames too early/)
   await assert.rejects(decoder.push(tokens), /finished/)
   assert.throws(() => tok.decoder({ dtype: /** @type {any} */ ('int8') }), InputError)
+  for (const numFrames of [-1, 2.5, NaN]) assert.throws(() => tok.decoder({ numFrames, gop: 2 }), /numFrames must be a whole/)
   assert.throws(() => concat([]), InputError)
   assert.throws(() => concat([tokens, { ...tokens, w: 5 }]), /one kind/)
 })
