@@ -43,6 +43,19 @@ def lying_bundle(folder: Path, output: str, axis: int) -> Path:
     return folder
 
 
+def listing_bundle(folder: Path) -> Path:
+    """The shipped FSQ bundle, whose encoder gives a list of latents, under the name that the manifest tells."""
+    shutil.copytree(SHIPPED / "tiny-fsq-32768", folder)
+    file = "encoder.global.onnx"
+    model = onnx.load(folder / file)
+    rename(model, "latent", "own")
+    model.graph.node.append(helper.make_node("SequenceConstruct", ["own"], ["latent"]))
+    (told,) = (port for port in model.graph.output if port.name == "latent")
+    told.CopyFrom(helper.make_tensor_sequence_value_info("latent", TensorProto.FLOAT, None))
+    replace_graph(folder, file, model.SerializeToString())
+    return folder
+
+
 def endless_bundle(folder: Path) -> Path:
     """The shipped FSQ bundle, with a loop of 10^9 matrix products behind its encoder."""
     shutil.copytree(SHIPPED / "tiny-fsq-32768", folder)

@@ -18,6 +18,7 @@ from c_header import HEADER, Header, Library, RefusedError
 from c_program import needs, onnxruntime
 from cases import KIT, Case, every_case, pieces, read_cases
 from cpp_program import leftovers
+from strange_bundles import listing_bundle
 
 from vidtok_runtime.bundle.manifest import read_manifest
 from vidtok_runtime.errors import InputError
@@ -344,6 +345,8 @@ def test_altered_bundles(api: Library, open_tokenizer: Callable[..., C.c_void_p]
     graph.write_bytes(graph.read_bytes()[:-1] + b"x")
     with pytest.raises(RefusedError, match=r"BUNDLE_ERROR.*bündel/encoder.local.onnx is altered"):
         api.open("encoder_open", open_tokenizer(bundle), 0)
+    with pytest.raises(RefusedError, match=r"BUNDLE_ERROR.* latent is float32 .* no tensor"):
+        api.open("encoder_open", open_tokenizer(listing_bundle(tmp_path / "list")), 0)
 
 
 def test_threads_open_streams_of_one_tokenizer(api: Library, open_tokenizer: Callable[..., C.c_void_p]) -> None:

@@ -25,7 +25,7 @@ from cpp_program import (
     leftovers,
     y4m,
 )
-from strange_bundles import endless_bundle, lying_bundle
+from strange_bundles import endless_bundle, listing_bundle, lying_bundle
 
 from vidtok_runtime.bundle.manifest import read_manifest
 
@@ -120,6 +120,13 @@ def test_outputs_of_other_sizes(build: Build, raw: Path, tmp_path: Path) -> None
         bundle = lying_bundle(tmp_path / f"{output}-{axis}", output, axis)
         words = ("encode", bundle, raw, tmp_path / "x.safetensors", "--size", f"{WIDTH}x{HEIGHT}")
         assert output in build.run(*words, code=1)
+    assert not leftovers(tmp_path)
+
+
+def test_outputs_that_are_no_tensor(build: Build, raw: Path, tmp_path: Path) -> None:
+    bundle = listing_bundle(tmp_path / "bundle")
+    said = build.run("encode", bundle, raw, tmp_path / "x.safetensors", "--size", f"{WIDTH}x{HEIGHT}", code=1)
+    assert "latent is float32" in said or build.provider != "cpu"
     assert not leftovers(tmp_path)
 
 

@@ -166,8 +166,12 @@ public:
 
 private:
     static ONNXTensorElementDataType add(PortShapes& ports, const std::string& name, const Ort::TypeInfo& type) {
-        const auto info = type.GetTensorTypeAndShapeInfo();
         PortShape& port = ports[name];
+        if (type.GetONNXType() != ONNX_TYPE_TENSOR) {  // a sequence, say, has no such info, and no manifest has one
+            port.dtype = "no tensor";
+            return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+        }
+        const auto info = type.GetTensorTypeAndShapeInfo();
         port.dtype = ort_dtype(info.GetElementType());
         for (const std::int64_t size : info.GetShape()) {
             port.sizes.push_back(size < 0 ? std::nullopt : std::optional<std::size_t>(size));
