@@ -23,15 +23,17 @@ public:
     const std::vector<std::int64_t>& shape() const { return place_.shape; }
     std::size_t count() const { return static_cast<std::size_t>(place_.shape[0]); }
 
-    /// Latents or tokens from `start` on, at most `most` of them.
+    /// Latents or tokens from `start` on, at most `most` of them; none behind the end.
     Tokens read(std::size_t start, std::size_t most) const {
         Tokens out;
         const std::size_t rank = place_.shape.size();
-        out.count = std::min(most, count() - std::min(start, count()));
+        start = std::min(start, count());
+        out.count = std::min(most, count() - start);
         out.channels = rank == 4 ? static_cast<std::size_t>(place_.shape[1]) : 1;
         out.height = static_cast<std::size_t>(place_.shape[rank - 2]);
         out.width = static_cast<std::size_t>(place_.shape[rank - 1]);
         const std::size_t n = out.count * out.step_size(), from = start * out.step_size();
+        if (n == 0) return out;
         guarded([&] {
             if (place_.dtype == "F32") {
                 out.latent = load<float>(place_, from, n);
