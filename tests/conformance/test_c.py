@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes as C
+import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -192,12 +193,15 @@ def test_a_limit_of_memory(api: Library, open_tokenizer: Callable[..., C.c_void_
     # Streams of both roles do not fit together; as soon as one is freed its graphs are, too.
     with pytest.raises(InputError) as told:
         plan(limit, "encoder", "decoder")  # as they were loaded
-    decoder = api.open("decoder_open", tokenizer, 0, 0, 0)
+    decoder, encoder = api.open("decoder_open", tokenizer, 0, 0, 0), api.open("encoder_open", tokenizer, 0)
+    pushes = [("encoder_push", encoder, pixels_of(part), *part.shape[:3]) for part in pieces(clip, [2, 3])]
     with pytest.raises(RefusedError) as caught:
-        encode(api, tokenizer, clip, [5])
+        api.ask("vidtok_tokens", *pushes[0])
     assert (caught.value.status, caught.value.text) == ("VIDTOK_INPUT_ERROR", str(told.value))
     api.call("decoder_free", decoder)
-    assert np.array_equal(encode(api, tokenizer, clip, [2, 3]), tiled)
+    found = [data_of(api.ask("vidtok_tokens", *call)) for call in (*pushes, ("encoder_finish", encoder))]
+    api.call("encoder_free", encoder)
+    assert np.array_equal(join(found), tiled)
     with pytest.raises(RefusedError, match=r"INPUT_ERROR.*leave max_tile out"):
         open_tokenizer(KL, max_memory=limit, max_tile=100)
 
@@ -238,20 +242,16 @@ def test_refusals(api: Library, open_tokenizer: Callable[..., C.c_void_p], tmp_p
     refused("INPUT_ERROR", "encoder is NULL", "encoder_push", None, pixels_of(clip), 2, 8, 8, tokens)
     encoder = api.open("encoder_open", fsq, 0)
     api.call("encoder_push", encoder, pixels_of(clip), 2, 8, 8, tokens)
-    refused("INPUT_ERROR", "one size", "encoder_push", encoder, pixels_of(clip), 1, 8, 16, tokens)
-    refused("INPUT_ERROR", "has failed", "encoder_push", encoder, pixels_of(clip), 2, 8, 8, tokens)
+    refused("INPUT_ERROR", "got 16x8", "encoder_push", encoder, pixels_of(clip), 1, 8, 16, tokens)
+    api.call("encoder_push", encoder, pixels_of(clip), 2, 8, 8, tokens)  # what was refused has changed nothing
     api.call("encoder_free", encoder)
 
     encoder = api.open("encoder_open", kl, 0)
     writer = api.open("writer_open", kl, str(file).encode(), 0, 0)
     refused("INPUT_ERROR", "not finished", "writer_finish", writer, encoder, None)
-    api.call("writer_free", writer)
-    writer = api.open("writer_open", kl, str(file).encode(), 0, 0)
     numbers = (C.c_int32 * 4)()
     given = api.header.struct("vidtok_tokens", count=1, channels=1, height=2, width=2, indices=numbers)
     refused("INPUT_ERROR", "takes latents", "writer_append", writer, C.byref(given))
-    api.call("writer_free", writer)
-    writer = api.open("writer_open", kl, str(file).encode(), 0, 0)
     finished = api.ask("vidtok_tokens", "encoder_finish", encoder)
     api.call("writer_append", writer, C.byref(finished))
     refused("INPUT_ERROR", "no frames", "writer_finish", writer, encoder, None)
@@ -307,7 +307,7 @@ def test_a_push_of_no_frames_changes_nothing(api: Library, open_tokenizer: Calla
     encoder = api.open("encoder_open", open_tokenizer(case.bundle), 0)
     push(clip[:9])
     push(large[:0])
-    with pytest.raises(RefusedError, match="one size"):
+    with pytest.raises(RefusedError, match="frames of one stream are all"):
         push(large)
     api.call("encoder_free", encoder)
 
@@ -337,6 +337,25 @@ def test_a_finished_file_takes_nothing_more(
         assert file.read_bytes() == before
     api.call("encoder_free", encoder)
     assert not leftovers(tmp_path)
+
+
+def test_a_file_that_could_not_be_written_takes_nothing_more(
+    api: Library, open_tokenizer: Callable[..., C.c_void_p], tmp_path: Path
+) -> None:
+    writer = api.open("writer_open", open_tokenizer(KL), str(tmp_path / "clip.safetensors").encode(), 0, 0)
+    sizes = {"count": 1, "channels": 4, "height": 64, "width": 64}
+    tokens = api.header.struct("vidtok_tokens", **sizes, latent=(C.c_float * (4 * 64 * 64))())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10000, limits[1]))
+    try:
+        with pytest.raises(RefusedError, match=r"OUTPUT_ERROR.*cannot be written"):
+            api.call("writer_append", writer, C.byref(tokens))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with pytest.raises(RefusedError, match=r"INPUT_ERROR.*an earlier call with this stream has failed"):
+        api.call("writer_append", writer, C.byref(tokens))
+    api.call("writer_free", writer)
+    assert not list(tmp_path.iterdir())
 
 
 def test_altered_bundles(api: Library, open_tokenizer: Callable[..., C.c_void_p], tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from cpp_program import (
     WIDTH,
     Build,
     encode,
+    environment,
     leftovers,
     y4m,
 )
@@ -128,6 +129,17 @@ def test_outputs_that_are_no_tensor(build: Build, raw: Path, tmp_path: Path) -> 
     said = build.run("encode", bundle, raw, tmp_path / "x.safetensors", "--size", f"{WIDTH}x{HEIGHT}", code=1)
     assert "latent is float32" in said or build.provider != "cpu"
     assert not leftovers(tmp_path)
+
+
+def test_streams_that_are_refused_something_or_fail(build: Build) -> None:
+    done = subprocess.run(
+        [build.folder / "vidtok_tests", "streams", FSQ, build.provider],
+        env=environment(TBB_ENABLE_SANITIZERS="1"),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert (done.returncode, done.stdout) == (0, "0 are otherwise\n"), done.stdout + done.stderr
 
 
 def test_weights_outside_the_graph_are_refused(either: Build, tmp_path: Path) -> None:

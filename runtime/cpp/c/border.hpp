@@ -46,22 +46,4 @@ inline void need(const void* argument, const char* name) {
     if (argument == nullptr) throw InputError(std::string(name) + " is NULL");
 }
 
-/// What every stream has: after one failure nothing but its end.
-class Stream {
-public:
-    /// As `guarded`; throws nothing.
-    template <class Action>
-    vidtok_status use(Action action) noexcept {
-        const vidtok_status status = guarded([&] {
-            if (failed_) throw InputError("an earlier call with this stream has failed; open a new one");
-            action();
-        });
-        failed_ = failed_ || status != VIDTOK_OK;
-        return status;
-    }
-
-private:
-    bool failed_ = false;
-};
-
 }  // namespace vidtok::c

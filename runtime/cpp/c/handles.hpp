@@ -54,7 +54,6 @@ struct vidtok_encoder {
     vidtok::c::SharedTokenizer tokenizer;
     std::optional<std::size_t> gop;
     vidtok::Encoder encoder;
-    vidtok::c::Stream stream = {};
     std::size_t height = 0;
     std::size_t width = 0;
     bool finished = false;
@@ -64,7 +63,6 @@ struct vidtok_encoder {
 struct vidtok_decoder {
     vidtok::c::SharedTokenizer tokenizer;
     vidtok::Decoder decoder;
-    vidtok::c::Stream stream = {};
     vidtok::Frames latest = {};
 };
 
@@ -77,5 +75,4 @@ struct vidtok_reader {
 struct vidtok_writer {
     vidtok::c::SharedTokenizer tokenizer;
     vidtok::TokenWriter writer;
-    vidtok::c::Stream stream = {};
 };

@@ -15,8 +15,8 @@ vidtok_status vidtok_encoder_open(vidtok_tokenizer* tokenizer, size_t gop, vidto
 
 vidtok_status vidtok_encoder_push(vidtok_encoder* encoder, const uint8_t* rgb, size_t count, size_t height,
                                   size_t width, vidtok_tokens* tokens) {
-    if (encoder == nullptr) return failed(VIDTOK_INPUT_ERROR, "encoder is NULL");
-    return encoder->stream.use([&] {
+    return guarded([&] {
+        need(encoder, "encoder");
         need(tokens, "tokens");
         if (count) need(rgb, "rgb");
         constexpr std::size_t most = 65536;  // pixels along an axis, as token files have them
@@ -31,8 +31,8 @@ vidtok_status vidtok_encoder_push(vidtok_encoder* encoder, const uint8_t* rgb, s
 }
 
 vidtok_status vidtok_encoder_finish(vidtok_encoder* encoder, vidtok_tokens* tokens) {
-    if (encoder == nullptr) return failed(VIDTOK_INPUT_ERROR, "encoder is NULL");
-    return encoder->stream.use([&] {
+    return guarded([&] {
+        need(encoder, "encoder");
         need(tokens, "tokens");
         encoder->latest = encoder->encoder.finish();
         encoder->finished = true;
@@ -75,8 +75,8 @@ vidtok_frames view(const vidtok::Frames& frames) {
 }  // namespace
 
 vidtok_status vidtok_decoder_push(vidtok_decoder* decoder, const vidtok_tokens* tokens, vidtok_frames* frames) {
-    if (decoder == nullptr) return failed(VIDTOK_INPUT_ERROR, "decoder is NULL");
-    return decoder->stream.use([&] {
+    return guarded([&] {
+        need(decoder, "decoder");
         need(tokens, "tokens");
         need(frames, "frames");
         decoder->latest = decoder->decoder.push(copy(*tokens));
@@ -85,8 +85,8 @@ vidtok_status vidtok_decoder_push(vidtok_decoder* decoder, const vidtok_tokens* 
 }
 
 vidtok_status vidtok_decoder_finish(vidtok_decoder* decoder, vidtok_frames* frames) {
-    if (decoder == nullptr) return failed(VIDTOK_INPUT_ERROR, "decoder is NULL");
-    return decoder->stream.use([&] {
+    return guarded([&] {
+        need(decoder, "decoder");
         need(frames, "frames");
         decoder->latest = decoder->decoder.finish();
         *frames = view(decoder->latest);

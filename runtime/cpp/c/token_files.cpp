@@ -102,16 +102,16 @@ vidtok_status vidtok_writer_open(vidtok_tokenizer* tokenizer, const char* path, 
 }
 
 vidtok_status vidtok_writer_append(vidtok_writer* writer, const vidtok_tokens* tokens) {
-    if (writer == nullptr) return failed(VIDTOK_INPUT_ERROR, "writer is NULL");
-    return writer->stream.use([&] {
+    return guarded([&] {
+        need(writer, "writer");
         need(tokens, "tokens");
         writer->writer.append(copy(*tokens));
     });
 }
 
 vidtok_status vidtok_writer_finish(vidtok_writer* writer, const vidtok_encoder* encoder, const vidtok_times* times) {
-    if (writer == nullptr) return failed(VIDTOK_INPUT_ERROR, "writer is NULL");
-    return writer->stream.use([&] {
+    return guarded([&] {
+        need(writer, "writer");
         need(encoder, "encoder");
         if (encoder->tokenizer != writer->tokenizer) {
             throw vidtok::InputError("encoder and writer have different tokenizers");

@@ -11,7 +11,8 @@
  * Threads: a tokenizer may be used by any threads at once. An encoder, decoder, reader or writer is used by one thread
  * at a time, whichever; different ones run at once, those of one tokenizer too.
  *
- * A stream (encoder, decoder, writer) whose call has failed can only be freed; further calls say so.
+ * A call that refuses its arguments changes nothing. A stream (encoder, decoder, writer) whose work has failed can only
+ * be freed; further calls say so.
  */
 #ifndef VIDTOK_H
 #define VIDTOK_H

@@ -1,4 +1,4 @@
-// The tests of the C++ library as one program: `vidtok_tests conformance|refusals|tiles|plans|writer ...`.
+// The tests of the C++ library as one program: `vidtok_tests conformance|refusals|tiles|plans|writer|streams ...`.
 #include <cstdio>
 #include <exception>
 
@@ -12,10 +12,10 @@ int main(int argc, char** argv) {
                          : name == "tiles"     ? tiles
                          : name == "plans"     ? plans
                          : name == "writer"    ? writer
+                         : name == "streams"   ? streams
                                                : nullptr;
     if (program == nullptr) {
-        std::fprintf(stderr,
-                     "vidtok_tests: conformance, refusals, tiles, plans or writer; their sources say what they take\n");
+        std::fprintf(stderr, "vidtok_tests: conformance, refusals, tiles, plans, writer or streams; see their sources\n");
         return 2;
     }
     try {

@@ -11,3 +11,4 @@ int refusals(const Words& words);
 int tiles(const Words& words);
 int plans(const Words& words);
 int writer(const Words& words);
+int streams(const Words& words);

@@ -22,15 +22,21 @@ public:
     DecoderStream(StreamSource source, const Crop& crop, std::size_t drop = 0)
         : source_(std::move(source)), spec_(source_.spec), range_(*spec_), crop_(crop), drop_(drop) {}
 
+    /// Make ready for such latents, at least one; throws InputError, and then nothing has changed.
+    void open(const Tokens& tokens) {
+        check(tokens);
+        if (calls_) return;
+        const std::size_t m = spec_->spatial_multiple;
+        calls_.emplace(source_.calls(tokens.height * m, tokens.width * m, sum(spec_->decoder.drop, drop_)));
+        height_ = tokens.height;
+        width_ = tokens.width;
+    }
+
     /// Take any number of latents; returns every frame they complete. Throws InputError.
     Frames push(const Tokens& tokens) {
         if (finished_) throw InputError("this decoder is finished; ask the tokenizer for a new one");
         if (tokens.count == 0) return nothing();
-        check(tokens);
-        if (!calls_) {
-            const std::size_t m = spec_->spatial_multiple;
-            calls_.emplace(source_.calls(height_ * m, width_ * m, sum(spec_->decoder.drop, drop_)));
-        }
+        open(tokens);
         Frames out = nothing();
         for (std::size_t i = 0; i < tokens.count; ++i) deliver(calls_->add(step_of(tokens, i)), out);
         latents_ += tokens.count;
@@ -65,7 +71,7 @@ private:
         return given - std::min(given, whole ? timing.padded(wanted) : timing.stream_frames(latents_));
     }
 
-    void check(const Tokens& tokens) {
+    void check(const Tokens& tokens) const {
         const std::size_t size = tokens.count * tokens.step_size(), m = spec_->spatial_multiple;
         if (takes_indices()) {
             const bool whole = tokens.channels == 1 && tokens.indices.size() == size;
@@ -95,8 +101,6 @@ private:
             throw InputError("a frame of the size asked for does not have " + std::to_string(tokens.width) + "x" +
                              std::to_string(tokens.height) + " latents");
         }
-        height_ = tokens.height;
-        width_ = tokens.width;
     }
 
     Step step_of(const Tokens& tokens, std::size_t i) const {

@@ -16,18 +16,25 @@ public:
     explicit EncoderStream(StreamSource source, std::size_t drop = 0)
         : source_(std::move(source)), spec_(source_.spec), drop_(drop), range_(*spec_) {}
 
-    /// Take `count` frames `[H, W, 3]` of 0..255; returns every latent that is complete. Throws InputError.
-    Tokens push(const std::uint8_t* frames, std::size_t count, std::size_t height, std::size_t width) {
-        if (finished_) throw InputError("this encoder is finished; ask the tokenizer for a new one");
+    /// Make ready for frames of a size; throws InputError, and then nothing has changed.
+    void open(std::size_t height, std::size_t width) {
         if (height == 0 || width == 0) throw InputError("frames must have pixels");
-        if (num_frames_ && (height != height_ || width != width_)) {
+        if (calls_ && (height != height_ || width != width_)) {
             throw InputError("frames of one stream are all " + std::to_string(width_) + "x" + std::to_string(height_) +
                              ", got " + std::to_string(width) + "x" + std::to_string(height));
         }
+        if (calls_) return;
+        const detail::PaddedSize padded = detail::padded_size(*spec_, height, width);
+        calls_.emplace(source_.calls(padded.height, padded.width, drop_));
+        padded_ = padded;
         height_ = height;
         width_ = width;
-        padded_ = detail::padded_size(*spec_, height, width);
-        if (!calls_) calls_.emplace(source_.calls(padded_.height, padded_.width, drop_));
+    }
+
+    /// Take `count` frames `[H, W, 3]` of 0..255; returns every latent that is complete. Throws InputError.
+    Tokens push(const std::uint8_t* frames, std::size_t count, std::size_t height, std::size_t width) {
+        if (finished_) throw InputError("this encoder is finished; ask the tokenizer for a new one");
+        open(height, width);
         Tokens out;
         // Piece by piece, so that a long push costs no more float memory than a short one.
         for (std::size_t i = 0; i < count; ++i) {

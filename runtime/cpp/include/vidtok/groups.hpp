@@ -4,6 +4,7 @@
 #include "decoder_stream.hpp"
 #include "encoder_stream.hpp"
 #include "latent_scale.hpp"
+#include "work.hpp"
 
 namespace vidtok {
 
@@ -16,38 +17,42 @@ public:
     Encoder(StreamSource source, bool normalize)
         : source_(std::move(source)), groups_(source_.spec->groups), normalize_(normalize), stream_(source_) {}
 
-    /// As EncoderStream::push.
+    /// As EncoderStream::push. What it refuses changes nothing; where its work fails, the stream has ended.
     Tokens push(const std::uint8_t* frames, std::size_t count, std::size_t height, std::size_t width) {
+        work_.check();
         if (finished_) throw InputError("this encoder is finished; ask the tokenizer for a new one");
         if (count == 0) return {};  // of whatever size: what the groups share has that of the frames before
-        if (num_frames_ && (height != height_ || width != width_)) {
-            throw InputError("frames of one stream have one size");
-        }
+        stream_.open(height, width);
         height_ = height;
         width_ = width;
-        num_frames_ += count;
-        Tokens out;
-        while (count) {
-            if (groups_ && stream_.num_frames() == groups_->frames) begin_next(out);
-            const std::size_t part = groups_ ? std::min(groups_->frames - stream_.num_frames(), count) : count;
-            out.append(stream_.push(frames, part, height, width));
-            if (groups_) remember(frames, part);
-            if (groups_ && stream_.num_frames() == groups_->frames) out.append(stream_.finish());
-            frames += part * height * width * 3;
-            count -= part;
-        }
-        return scaled(std::move(out));
+        return work_.run([&] { return take(frames, count); });
     }
 
     /// As EncoderStream::finish.
     Tokens finish() {
+        work_.check();
         finished_ = true;
-        return scaled(stream_.finish());
+        return work_.run([&] { return scaled(stream_.finish()); });
     }
 
     std::size_t num_frames() const { return num_frames_; }
 
 private:
+    Tokens take(const std::uint8_t* frames, std::size_t count) {
+        num_frames_ += count;
+        Tokens out;
+        while (count) {
+            if (groups_ && stream_.num_frames() == groups_->frames) begin_next(out);
+            const std::size_t part = groups_ ? std::min(groups_->frames - stream_.num_frames(), count) : count;
+            out.append(stream_.push(frames, part, height_, width_));
+            if (groups_) remember(frames, part);
+            if (groups_ && stream_.num_frames() == groups_->frames) out.append(stream_.finish());
+            frames += part * height_ * width_ * 3;
+            count -= part;
+        }
+        return scaled(std::move(out));
+    }
+
     void begin_next(Tokens& out) {
         stream_ = EncoderStream(source_, groups_->shared_latents);
         if (groups_->shared_frames) {
@@ -72,6 +77,7 @@ private:
     std::optional<Groups> groups_;
     bool normalize_;
     EncoderStream stream_;
+    detail::Work work_;
     std::vector<std::uint8_t> shared_;
     std::size_t height_ = 0;
     std::size_t width_ = 0;
@@ -95,11 +101,26 @@ public:
         begin(0);
     }
 
-    /// As DecoderStream::push.
+    /// As DecoderStream::push. What it refuses changes nothing; where its work fails, the stream has ended.
     Frames push(const Tokens& given) {
+        work_.check();
         if (finished_) throw InputError("this decoder is finished; ask the tokenizer for a new one");
+        if (given.count == 0) return {};
         Tokens tokens = given;
         if (normalized_) denormalize(tokens, *source_.spec->latent_scale);
+        stream_.open(tokens);
+        return work_.run([&] { return take(tokens); });
+    }
+
+    /// End the stream and return what waited; throws InputError when fewer frames came out than were promised.
+    Frames finish() {
+        work_.check();
+        finished_ = true;
+        return work_.run([&] { return rest(); });
+    }
+
+private:
+    Frames take(const Tokens& tokens) {
         Frames out;
         for (std::size_t at = 0; at < tokens.count;) {
             if (groups_ && in_group_ == groups_->latents) begin_next(out);
@@ -111,9 +132,7 @@ public:
         return out;
     }
 
-    /// End the stream and return what waited; throws InputError when fewer frames came out than were promised.
-    Frames finish() {
-        finished_ = true;
+    Frames rest() {
         Frames out;
         append(stream_.finish(), out);
         if (crop_.num_frames.value_or(0)) {
@@ -123,7 +142,6 @@ public:
         return out;
     }
 
-private:
     /// Begin a group, of whose frames the first `shared` came out of the one before.
     void begin(std::size_t shared) {
         Crop part = crop_;
@@ -169,6 +187,7 @@ private:
     std::size_t skip_;
     bool normalized_;
     DecoderStream stream_;
+    detail::Work work_;
     Tokens shared_;  // the latents that the next group shares
     std::size_t in_group_ = 0;
     bool finished_ = false;

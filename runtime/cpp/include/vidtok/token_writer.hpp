@@ -7,6 +7,7 @@
 #include "float16.hpp"
 #include "token_info.hpp"
 #include "tokens.hpp"
+#include "work.hpp"
 
 namespace vidtok {
 
@@ -26,7 +27,7 @@ public:
         part_.write(room.data(), room.size());
     }
 
-    /// Add latents `[t, C, h, w]` or tokens `[t, h, w]`; throws InputError, OutputError.
+    /// Add latents `[t, C, h, w]` or tokens `[t, h, w]`; throws InputError, which changes nothing, and OutputError.
     void append(const Tokens& tokens) {
         check_open();
         if (tokens.count == 0) return;
@@ -113,13 +114,14 @@ public:
 
 private:
     void check_open() const {
+        work_.check();
         if (finished_) throw InputError("this token file is finished; open a new writer");
     }
 
     template <class Number>
     void write(const std::vector<Number>& numbers) {
         const std::size_t size = numbers.size() * sizeof(Number);
-        part_.write(numbers.data(), size);
+        work_.run([&] { part_.write(numbers.data(), size); });
         sum_.update(numbers.data(), size);
         size_ += size;
     }
@@ -137,6 +139,7 @@ private:
     std::optional<std::int64_t> codes_;
     std::string dtype_;
     PartFile part_;
+    detail::Work work_;
     Sha256 sum_;
     std::vector<std::int64_t> shape_;  // of one time step
     std::size_t count_ = 0;
