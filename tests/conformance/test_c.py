@@ -234,6 +234,7 @@ def test_refusals(api: Library, open_tokenizer: Callable[..., C.c_void_p], tmp_p
         refused(status, text, "tokenizer_open", str(FSQ).encode(), given, out)
     refused("PROVIDER_ERROR", "loaded before", "load_onnxruntime", b"/nowhere/libonnxruntime.so")
     refused("TOKEN_FILE_ERROR", "no file", "reader_open", str(tmp_path / "absent").encode(), out)
+    refused("TOKEN_FILE_ERROR", "b?ndel", "reader_open", b"b\xfcndel", out)  # what says so is UTF-8
     refused("TOKEN_FILE_ERROR", "garbage", "reader_open", str(garbage).encode(), out)
     refused("OUTPUT_ERROR", "exists already", "writer_open", fsq, str(garbage).encode(), 0, 0, out)
     refused("OUTPUT_ERROR", "does not exist", "writer_open", fsq, str(tmp_path / "no/x").encode(), 0, 0, out)

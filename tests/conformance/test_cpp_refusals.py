@@ -142,6 +142,24 @@ def test_streams_that_are_refused_something_or_fail(build: Build) -> None:
     assert (done.returncode, done.stdout) == (0, "0 are otherwise\n"), done.stdout + done.stderr
 
 
+def test_long_text_is_cut_between_characters(either: Build, raw: Path, tmp_path: Path) -> None:
+    bundle, tokens = tmp_path / "bundle", encode(either, raw, tmp_path / "clip.safetensors")
+    shutil.copytree(FSQ, bundle)
+    manifest, sound = bundle / "manifest.json", tokens.read_bytes()
+    text, long = manifest.read_text(), "aa" + "漢" * 70
+    for before, after, shown in (
+        ('"part": "local"', f'"part": "{long}"', 58),
+        ('"family"', f'"{long}": 1, "{long}": 2, "family"', 38),
+    ):
+        assert before in text
+        manifest.write_text(text.replace(before, after, 1))
+        assert f"'aa{'漢' * shown}'" in either.run("info", bundle, code=1)
+    room = 8 + int.from_bytes(sound[:8], "little")
+    header = sound[8:room].replace(b'"num_frames":"21"', f'"num_frames":"{long}"'.encode())
+    tokens.write_bytes(len(header).to_bytes(8, "little") + header + sound[room:])
+    assert f"'aa{'漢' * 38}'" in either.run("info", tokens, code=1)
+
+
 def test_weights_outside_the_graph_are_refused(either: Build, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(FSQ, bundle)

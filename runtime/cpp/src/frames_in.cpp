@@ -4,6 +4,7 @@
 
 using vidtok::FormatError;
 using vidtok::InputError;
+using vidtok::detail::beginning;
 
 namespace {
 
@@ -73,7 +74,7 @@ void FrameReader::read_parameter(const std::string& text) {
     const auto size = [&] { return static_cast<std::size_t>(vidtok::detail::parse_digits(value, 6, 1, max_side)); };
     const auto quotient = [&] {
         const auto colon = value.find(':');
-        if (colon == std::string::npos) throw FormatError("'" + text.substr(0, 40) + "' of its header is no quotient");
+        if (colon == std::string::npos) throw FormatError("'" + beginning(text, 40) + "' of its header is no quotient");
         return vidtok::parse_fraction(value.substr(0, colon) + "/" + value.substr(colon + 1));
     };
     if (text[0] == 'W') width = size();
@@ -90,7 +91,7 @@ void FrameReader::read_parameter(const std::string& text) {
         chroma_ = Chroma::none;
         full_range_ = true;
     } else {
-        throw FormatError("its colours are C" + value.substr(0, 40) +
+        throw FormatError("its colours are C" + beginning(value, 40) +
                           "; 8-bit C420, C444 and Cmono are read, convert it with ffmpeg -pix_fmt yuv444p");
     }
 }

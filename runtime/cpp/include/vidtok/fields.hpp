@@ -158,7 +158,9 @@ private:
         std::string found = "something else";
         if (value.kind == Json::Kind::integer) found = std::to_string(value.integer);
         if (value.kind == Json::Kind::null) found = "null";
-        if (value.kind == Json::Kind::text && is_printable(value.text)) found = "'" + value.text.substr(0, 60) + "'";
+        if (value.kind == Json::Kind::text && is_printable(value.text)) {
+            found = "'" + detail::beginning(value.text, 60) + "'";
+        }
         throw FormatError(name + " of " + where_ + " is " + found + ", not " + wanted);
     }
 

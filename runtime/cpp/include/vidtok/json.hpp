@@ -100,7 +100,7 @@ private:
         do {
             skip_space();
             std::string name = string();
-            if (!known.insert(name).second) fail("a second '" + name.substr(0, 40) + "'");
+            if (!known.insert(name).second) fail("a second '" + beginning(name, 40) + "'");
             skip_space();
             if (!take(':')) fail("no colon");
             value.names.push_back(std::move(name));

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "files.hpp"
+#include "utf8.hpp"
 
 namespace vidtok {
 
@@ -143,7 +144,7 @@ inline std::pair<std::string, std::string> read_entry(std::string_view bytes) {
 
 inline std::uint64_t read_decimal(const std::string& text) {
     const bool digits = !text.empty() && text.size() <= 16 && text.find_first_not_of("0123456789") == std::string::npos;
-    if (!digits) throw FormatError("a tensor's place '" + text.substr(0, 40) + "' is no number");
+    if (!digits) throw FormatError("a tensor's place '" + beginning(text, 40) + "' is no number");
     return std::stoull(text);
 }
 

@@ -45,8 +45,7 @@ inline std::size_t parse_memory(const std::string& text) {
     const bool sound = !number.empty() && number[0] != '.' && found != units.end() && at == text.size();
     const double size = sound ? std::strtod(number.c_str(), nullptr) * found->second : 0;
     if (!(size >= 1 && size < static_cast<double>(SIZE_MAX / 2))) {
-        throw InputError("an amount of memory is bytes or text such as 4GB or 800MiB, got '" + text.substr(0, 60) +
-                         "'");
+        throw InputError("an amount of memory is bytes or text such as 4GB or 800MiB, got '" + text + "'");
     }
     return static_cast<std::size_t>(size);
 }

@@ -28,7 +28,7 @@ inline std::int64_t parse_digits(const std::string& text, std::size_t max_digits
                                  std::int64_t most) {
     const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
     const std::int64_t value = digits && text.size() <= max_digits ? std::stoll(text) : -1;
-    if (value < least || value > most) throw FormatError("'" + text.substr(0, 40) + "' is no number that fits");
+    if (value < least || value > most) throw FormatError("'" + beginning(text, 40) + "' is no number that fits");
     return value;
 }
 

@@ -31,6 +31,13 @@ inline std::uint32_t next_code_point(std::string_view text, std::size_t& at) {
     return code;
 }
 
+/// The beginning of a text: so many characters at most.
+inline std::string beginning(std::string_view text, std::size_t most) {
+    std::size_t at = 0;
+    while (most-- > 0 && at < text.size()) next_code_point(text, at);
+    return std::string(text.substr(0, at));
+}
+
 inline void append_utf8(std::string& out, std::uint32_t code) {
     if (code < 0x80) {
         out += static_cast<char>(code);
