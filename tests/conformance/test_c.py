@@ -370,6 +370,18 @@ def test_altered_bundles(api: Library, open_tokenizer: Callable[..., C.c_void_p]
         api.open("encoder_open", open_tokenizer(listing_bundle(tmp_path / "list")), 0)
 
 
+def test_the_environment_is_set_once(api: Library, open_tokenizer: Callable[..., C.c_void_p]) -> None:
+    system, name = C.CDLL(None), b"ORT_DISABLE_TELEMETRY"
+    system.getenv.restype = C.c_char_p
+    try:
+        for value in (b"1", None):
+            api.call("encoder_free", api.open("encoder_open", open_tokenizer(FSQ), 0))
+            assert system.getenv(name) == value
+            system.unsetenv(name)
+    finally:
+        system.setenv(name, b"1", 1)
+
+
 def test_threads_open_streams_of_one_tokenizer(api: Library, open_tokenizer: Callable[..., C.c_void_p]) -> None:
     case = next(case for case in read_cases() if case.name == "fsq-causal")
     tokenizer, clip = open_tokenizer(case.bundle), case.read_input()

@@ -13,6 +13,9 @@
  *
  * A call that refuses its arguments changes nothing. A stream (encoder, decoder, writer) whose work has failed can only
  * be freed; further calls say so.
+ *
+ * The environment: the first graph that ONNX Runtime loads sets ORT_DISABLE_TELEMETRY, once and unless it is set. Where
+ * other threads of the program use the environment at that time, set it before they start.
  */
 #ifndef VIDTOK_H
 #define VIDTOK_H

@@ -180,8 +180,10 @@ private:
     }
 
     /// Without the reports to the library's makers, which write an id and a record of its use to the home folder.
+    ///
+    /// The first one sets ORT_DISABLE_TELEMETRY of the environment, which no other thread may use meanwhile.
     static Ort::Env quiet_env() {
-        set_if_absent("ORT_DISABLE_TELEMETRY", "1");
+        [[maybe_unused]] static const bool once = (set_if_absent("ORT_DISABLE_TELEMETRY", "1"), true);
         return Ort::Env(ORT_LOGGING_LEVEL_FATAL, "vidtok");
     }
 
