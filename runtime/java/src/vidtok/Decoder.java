@@ -10,12 +10,12 @@ public final class Decoder extends Handle {
 
     /** Take any number of tokens; gives every frame that is complete, perhaps none. */
     public Frames push(Tokens tokens) {
-        return Native.pushTokens(address(), tokens.sizes(), tokens.latent(), tokens.indices());
+        return use(decoder -> Native.pushTokens(decoder, tokens.sizes(), tokens.latent(), tokens.indices()));
     }
 
     /** End the stream; gives what waited. */
     public Frames finish() {
-        return Native.finishDecoder(address());
+        return use(Native::finishDecoder);
     }
 
     /** Frames as tokens come, to the end of the stream; this decoder is closed then, and by close of the results. */

@@ -5,7 +5,7 @@ import java.util.Iterator;
 /** A stream of frames to tokens. */
 public final class Encoder extends Handle {
     Encoder(Tokenizer tokenizer, long gop) {
-        super(Native.openEncoder(tokenizer.address(), gop), Native::freeEncoder);
+        super(tokenizer.use(tok -> Native.openEncoder(tok, gop)), Native::freeEncoder);
     }
 
     /** Take whole frames {@code [T, H, W, 3]} of 0..255; gives every latent that is complete, perhaps none. */
@@ -14,12 +14,12 @@ public final class Encoder extends Handle {
         if (height < 1 || width < 1 || rgb.length % frame != 0) {
             throw new IllegalArgumentException(rgb.length + " bytes are no whole frames of " + width + "x" + height);
         }
-        return Native.pushFrames(address(), rgb, (int) (rgb.length / frame), height, width);
+        return use(encoder -> Native.pushFrames(encoder, rgb, (int) (rgb.length / frame), height, width));
     }
 
     /** End the stream; gives what is left. */
     public Tokens finish() {
-        return Native.finishEncoder(address());
+        return use(Native::finishEncoder);
     }
 
     /** Tokens as frames come, each item one or more whole frames, to the end of the stream. */

@@ -12,22 +12,23 @@ public final class TokenReader extends Handle {
 
     /** What the file says. */
     public Clip clip() {
-        return Native.describe(address());
+        return use(Native::describe);
     }
 
     /** Throws VidtokException unless the numbers are those that were written. */
     public void verify() {
-        Native.verify(address());
+        run(Native::verify);
     }
 
     /** At most so many latents or tokens from {@code start} on; none behind the end. */
     public Tokens read(long start, long most) {
-        return Native.read(address(), start, most);
+        if (start < 0 || most < 0) throw new IllegalArgumentException(most + " tokens from " + start + " on");
+        return use(reader -> Native.read(reader, start, most));
     }
 
     /** A timestamp of each frame, in units of the time base. */
     public long[] pts() {
-        return Native.pts(address());
+        return use(Native::pts);
     }
 
     /** All tokens, so many at once. */

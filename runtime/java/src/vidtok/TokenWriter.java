@@ -6,11 +6,13 @@ import java.nio.file.Path;
 public final class TokenWriter extends Handle {
     /** half: latents as float16. force: replace a file. */
     public TokenWriter(Tokenizer tokenizer, Path file, boolean half, boolean force) {
-        super(Native.openWriter(tokenizer.address(), utf8(file.toString()), half, force), Native::freeWriter);
+        super(
+                tokenizer.use(tok -> Native.openWriter(tok, utf8(file.toString()), half, force)),
+                Native::freeWriter);
     }
 
     public void append(Tokens tokens) {
-        Native.append(address(), tokens.sizes(), tokens.latent(), tokens.indices());
+        run(writer -> Native.append(writer, tokens.sizes(), tokens.latent(), tokens.indices()));
     }
 
     /** Give the file its name, with a rate of frames a second; 0/0: not known. */
@@ -22,6 +24,6 @@ public final class TokenWriter extends Handle {
     public void finish(
             Encoder encoder, long fpsNumerator, long fpsDenominator, long baseNumerator, long baseDenominator, long[] pts) {
         long[] rates = {fpsNumerator, fpsDenominator, baseNumerator, baseDenominator};
-        Native.finishWriter(address(), encoder.address(), rates, pts);
+        run(writer -> encoder.run(stream -> Native.finishWriter(writer, stream, rates, pts)));
     }
 }

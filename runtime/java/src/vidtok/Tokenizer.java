@@ -30,12 +30,12 @@ public final class Tokenizer extends Handle {
 
     /** A stream of tokens to so many frames of a size; 0: what decodes, padding too. */
     public Decoder decoder(long numFrames, long height, long width) {
-        return new Decoder(Native.openDecoder(address(), numFrames, height, width));
+        return new Decoder(use(tok -> Native.openDecoder(tok, numFrames, height, width)));
     }
 
     /** A stream of the tokens of a file. */
     public Decoder decoder(TokenReader reader) {
-        return new Decoder(Native.openDecoderOf(address(), reader.address()));
+        return new Decoder(use(tok -> reader.use(file -> Native.openDecoderOf(tok, file))));
     }
 
     /** Frames of a token file, decoded from so many latents or tokens at once. Close them where you may stop early. */
