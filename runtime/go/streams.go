@@ -186,16 +186,20 @@ type EncodeStream struct {
 	ended         bool
 }
 
+// Bytes of frames that are read at once: more would be a mistake, and make panics for it.
+const maxBuffer = 1 << 40
+
 // Encode reads raw frames [T, H, W, 3] of 0..255, so many at once, until r ends.
 func (t *Tokenizer) Encode(r io.Reader, height, width, chunk int) (*EncodeStream, error) {
-	if height < 1 || width < 1 || chunk < 1 || height > 65536 || width > 65536 {
+	frame := 3 * int64(height) * int64(width)
+	if height < 1 || width < 1 || chunk < 1 || height > 65536 || width > 65536 || int64(chunk) > maxBuffer/frame {
 		return nil, refuse("frames of %dx%d, %d at once", width, height, chunk)
 	}
 	encoder, err := t.Encoder(0)
 	if err != nil {
 		return nil, err
 	}
-	return &EncodeStream{Encoder: encoder, r: r, buffer: make([]byte, chunk*3*height*width), height: height, width: width}, nil
+	return &EncodeStream{Encoder: encoder, r: r, buffer: make([]byte, int64(chunk)*frame), height: height, width: width}, nil
 }
 
 // Next reads on; false at the end or after an error.

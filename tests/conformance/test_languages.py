@@ -144,6 +144,20 @@ func run() error {{
 {}}}
 func main() {{ if run() != nil {{ os.Exit(1) }} }}
 """
+# Frames of more bytes than a machine has, and than an integer counts.
+GO_REFUSED = """tok, err := vidtok.Open("tiny-kl-16chn", vidtok.Options{Threads: 1})
+if err != nil {
+	return err
+}
+for _, chunk := range []int{1 << 28, 1 << 31} {
+	if _, err = tok.Encode(os.Stdin, 65536, 65536, chunk); err == nil {
+		break
+	}
+}
+refused, ok := err.(*vidtok.Error)
+fmt.Println(ok && refused.Kind == vidtok.InputError)
+return nil
+"""
 JAVA = """import java.io.OutputStream;
 import java.nio.file.Path;
 import java.util.*;
@@ -171,10 +185,12 @@ def test_the_example_of_the_readme(
         said = bash("cargo run -q --offline --example readme", work, **paths).stdout
         assert sum(int(line.split()[0]) for line in said.splitlines()) == 20
     else:
-        (work / "cmd/readme").mkdir()
-        (work / "cmd/readme/main.go").write_text(GO.format(code))
+        for program, lines in (("readme", code), ("refused", GO_REFUSED)):
+            (work / "cmd" / program).mkdir()
+            (work / "cmd" / program / "main.go").write_text(GO.format(lines))
         said = bash("head -c 129600 /dev/zero | go run ./cmd/readme", work, **paths).stdout
         assert sum(map(int, said.split())) == 6  # latents of 20 frames
+        assert bash("go run ./cmd/refused", work, **paths).stdout == "true\n"
 
 
 def java_program(java: Coder, code: Path, *words: object) -> str:
