@@ -88,13 +88,6 @@ inline void check_chain(const std::vector<GraphEntry>& chain, const StreamSpec& 
                               gives.name + ", " + chain[i].file + " takes " + takes.name);
         }
     }
-    for (const GraphEntry& entry : chain) {
-        for (const Port& flag : entry.flags) {
-            if (spec.calls(role).flags.count(flag.name) == 0) {
-                throw FormatError("nothing says when the flag " + flag.name + " of the " + role + " is set");
-            }
-        }
-    }
     for (const Port& port : chain.back().outputs) {
         const bool beside = encodes && !spec.codebook_size && port.name == "log_variance";
         if (beside && (port.dtype != last.dtype || port.axes != last.axes)) {
@@ -108,6 +101,11 @@ inline void check_chains(const Manifest& m) {
     std::map<std::tuple<std::string, std::string, std::string>, std::vector<GraphEntry>> chains;
     std::set<std::string> roles;
     for (const GraphEntry& entry : m.graphs) {
+        for (const Port& flag : entry.flags) {
+            if (m.stream.calls(entry.role).flags.count(flag.name) == 0) {
+                throw FormatError("nothing says when the flag " + flag.name + " of the " + entry.role + " is set");
+            }
+        }
         for (const std::string& provider : std::set<std::string>(entry.providers.begin(), entry.providers.end())) {
             chains[{entry.role, provider, entry.precision}].push_back(entry);
             roles.insert(entry.role);

@@ -231,7 +231,7 @@ private:
             const std::size_t side = (fitting + most + 1) / 2;
             (fits(side) ? fitting : most) = side;
         }
-        if (fitting == 0) return format_memory(limit_) + " are too little for any size";
+        if (fitting == 0) return format_memory(limit_) + " are too little for any size of this shape";
         return "Allow more memory, or resize the shorter side to " + std::to_string(fitting * multiple());
     }
 

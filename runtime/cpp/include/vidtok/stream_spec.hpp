@@ -97,7 +97,7 @@ struct StreamSpec {
     StreamSpec regrouped(std::size_t frames) const {
         StreamSpec other = *this;
         other.groups->frames = frames;
-        other.groups->latents = frames / time_factor;
+        other.groups->latents = timing().stream_latents(frames);
         return other;
     }
 
