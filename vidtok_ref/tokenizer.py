@@ -85,7 +85,8 @@ class VideoTokenizer(nn.Module):
         """Decode a whole clip.
 
         latent: `N C t h w` float, or tokens `N t h w` int. Returns `N 3 T H W`, not clipped, with
-        T = num_frames or all frames that the latents hold. chunk: as for `encode`. Raises ShapeError.
+        T = num_frames, the first ones, or all frames that the latents hold. A num_frames that makes as many latents is
+        taken for the length of the clip, on which their frames may depend. chunk: as for `encode`. Raises ShapeError.
         """
         if isinstance(self.regularization, Quantizer) and not latent.is_floating_point():
             latent = self.regularization.from_indices(latent)
@@ -102,7 +103,10 @@ class VideoTokenizer(nn.Module):
             shared = groups.shared_frames if start else 0
             holds = min(self.stream.frames(piece.shape[2]), groups.frames)
             if num_frames is not None:
-                holds = min(holds, num_frames - _length(out) + shared)
+                told = min(holds, num_frames - _length(out) + shared)
+                # Only what makes these latents can be the length of what they were made from.
+                if told > 0 and self.stream.latents(told) == piece.shape[2]:
+                    holds = told
             out.append(video[:, :, self.stream.dropped(holds) + shared :])
         held = _length(out)
         if num_frames is not None and num_frames > held:

@@ -106,6 +106,17 @@ def test_every_length_comes_back(name: str) -> None:
         assert frames > groups.frames or encoded.latent.shape[2] == alone
 
 
+@pytest.mark.parametrize("name", NARROW)
+@torch.no_grad()
+def test_fewer_frames_are_the_first_ones(name: str) -> None:
+    model = narrow(name)
+    side = model.stream.side_multiple
+    latent = model.encode(torch.rand(1, 3, 18, side, side) * 2 - 1).latent
+    whole = model.decode(latent, 18)
+    for fewer in (17, 16, 9, 1):
+        assert torch.equal(model.decode(latent, fewer), whole[:, :, :fewer]), fewer
+
+
 @torch.no_grad()
 def test_what_fills_a_window_is_the_last_frame_or_zeros_in_front() -> None:
     model = narrow("cv-vae")
