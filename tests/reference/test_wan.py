@@ -201,6 +201,19 @@ def test_a_folder_of_the_release_and_the_original_file(tmp_path: Path, narrow: V
     assert weights_sha256(build(ours, tmp_path / "ours.safetensors")) == weights_sha256(narrow)
 
 
+def test_other_numbers_of_channels_than_the_scale_of_diffusers_has(tmp_path: Path) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    made = diffusers.AutoencoderKLWan(
+        base_dim=4, z_dim=4, dim_mult=[1, 2], num_res_blocks=1, temperal_downsample=[True]
+    )
+    made.save_pretrained(tmp_path)
+    assert len(json.loads((tmp_path / "config.json").read_text())["latents_mean"]) == 16
+    config = build("wan-2.1", tmp_path).config
+    assert (config.z_channels, config.latent_mean, config.latent_std) == (4, None, None)
+    scale = {"latent_mean": (0.0,) * 4, "latent_std": (2.0,) * 4}
+    assert build("wan-2.1", tmp_path, **scale).config.latent_std == (2.0,) * 4
+
+
 def diffusers_names(model: VideoTokenizer) -> list[str]:
     """The names that diffusers has for the tensors of a model with two levels of one block."""
     block = [f"{layer}.{part}" for layer in ("conv1", "conv2") for part in ("weight", "bias")] + [

@@ -150,6 +150,8 @@ def test_what_is_refused(tmp_path: Path) -> None:
         build("open-sora-plan-1.2", released_config={"tile_latent_min_size_t": 9})
     with pytest.raises(ModelError, match="micro_frame_size of this configuration is null"):
         build("open-sora-1.2", released_config={"micro_frame_size": None})
+    given = NARROW["open-sora-1.2"] | {"window": 9}
+    assert build("open-sora-1.2", released_config={"micro_frame_size": None}, **given).config.window == 9
     with pytest.raises(ModelError, match=r"shift of these weights is \[0.0, 0.0, 0.0, 0.0\]"):
         build("open-sora-1.2", {"shift": torch.zeros(1, 4, 1, 1, 1)}, **NARROW["open-sora-1.2"])
     for name in ("cv-vae", "open-sora-plan-1.2"):

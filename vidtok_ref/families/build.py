@@ -44,8 +44,9 @@ def build(
     if released_config is not None:
         settings = _read_config(released_config)
         _check_class(family, settings)
-        config = family.config.from_release(config.name, settings)
-    config = find_variant(config, **overrides)
+        config = family.config.from_release(config.name, settings, **overrides)
+    else:
+        config = find_variant(config, **overrides)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = make_model(config)

@@ -41,8 +41,11 @@ class FamilyConfig:
         return cls(**values)
 
     @classmethod
-    def from_release(cls, name: str, data: Mapping[str, Any]) -> Self:
-        """The configuration called `name` with the settings of a release's own `config.json`; raises VariantError."""
+    def from_release(cls, name: str, data: Mapping[str, Any], /, **overrides: Any) -> Self:
+        """The configuration called `name` with the settings of a release's own `config.json`; raises VariantError.
+
+        overrides: fields that take the place of the release's.
+        """
         raise VariantError(f"there is {cls.kind}, but its releases have no configuration files of their own")
 
 

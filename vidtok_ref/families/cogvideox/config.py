@@ -58,11 +58,11 @@ class CogVideoXConfig(FamilyConfig):
         )
 
     @classmethod
-    def from_release(cls, name: str, data: Mapping[str, Any]) -> CogVideoXConfig:
+    def from_release(cls, name: str, data: Mapping[str, Any], /, **overrides: Any) -> CogVideoXConfig:
         """The settings of a diffusers `config.json`; raises VariantError for what this family does not have."""
         check_settings(name, data, _ONLY)
         given = {ours: data[theirs] for theirs, ours in _RELEASED.items() if data.get(theirs) is not None}
-        return cls.from_dict({"name": name, **given})
+        return cls.from_dict({"name": name, **given, **overrides})
 
 
 # Keys of a diffusers configuration: what they are here, and those that have one value.

@@ -58,7 +58,7 @@ class CosmosConfig(FamilyConfig):
         )
 
     @classmethod
-    def from_release(cls, name: str, data: Mapping[str, Any]) -> CosmosConfig:
+    def from_release(cls, name: str, data: Mapping[str, Any], /, **overrides: Any) -> CosmosConfig:
         """The settings of the release's `TokenizerConfigs`; raises VariantError for what this family does not have."""
         check_settings(name, data, _ONLY)
         own = CONFIGS.get(name, cls(name))
@@ -68,7 +68,7 @@ class CosmosConfig(FamilyConfig):
         if "ch_mult" in given:
             # Without levels and at this factor of time, the release's decoder leaves the last one out.
             given["decoder_mult"] = given["ch_mult"] if own.levels else given["ch_mult"][:-1]
-        return cls.from_dict({**own.to_dict(), **given})
+        return cls.from_dict({**own.to_dict(), **given, **overrides})
 
 
 # Keys of a released configuration: what they are here, and those that have one value.

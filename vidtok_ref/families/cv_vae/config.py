@@ -20,13 +20,13 @@ class CVVAEConfig(SharedWindowConfig):
     halves_time = HALVES_TIME
 
     @classmethod
-    def from_release(cls, name: str, data: Mapping[str, Any]) -> CVVAEConfig:
+    def from_release(cls, name: str, data: Mapping[str, Any], /, **overrides: Any) -> CVVAEConfig:
         """The settings of the release's `config.json`; raises VariantError for what this family does not have."""
         check_settings(name, data, _ONLY)
         given = {ours: data[theirs] for theirs, ours in _RELEASED.items() if theirs in data}
         if "en_de_n_frames_a_time" in data:
             given["window"] = 1 + (data["en_de_n_frames_a_time"] or 0)
-        return cls.from_dict({"name": name, **given})
+        return cls.from_dict({"name": name, **given, **overrides})
 
 
 # Keys of a released configuration: what they are here, and those that have one value.

@@ -70,20 +70,17 @@ class MagvitConfig(FamilyConfig):
         )
 
     @classmethod
-    def from_release(cls, name: str, data: Mapping[str, Any]) -> MagvitConfig:
+    def from_release(cls, name: str, data: Mapping[str, Any], /, **overrides: Any) -> MagvitConfig:
         """The `init_args` of a released configuration; raises VariantError for what this family does not have."""
         network = data.get("ddconfig", {})
-        config = cls.from_dict(
-            {
-                "name": name,
-                **{ours: network[theirs] for theirs, ours in _NETWORK.items() if theirs in network},
-                **{ours: data[theirs] for theirs, ours in _RELEASED.items() if theirs in data},
-            }
-        )
-        channels = config.z_channels
+        given = {
+            **{ours: network[theirs] for theirs, ours in _NETWORK.items() if theirs in network},
+            **{ours: data[theirs] for theirs, ours in _RELEASED.items() if theirs in data},
+        }
+        channels = given.get("z_channels", cls.z_channels)
         only = {"double_z": False, "in_channels": 3, "out_ch": 3, "embed_dim": channels, "n_embed": 1 << channels}
         check_settings(name, {**data, **network}, only)
-        return config
+        return cls.from_dict({"name": name, **given, **overrides})
 
 
 # Keys of a released configuration and of its `ddconfig`: what they are here.

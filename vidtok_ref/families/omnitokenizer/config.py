@@ -75,13 +75,12 @@ class OmniTokenizerConfig(FamilyConfig):
         )
 
     @classmethod
-    def from_release(cls, name: str, data: Mapping[str, Any]) -> OmniTokenizerConfig:
+    def from_release(cls, name: str, data: Mapping[str, Any], /, **overrides: Any) -> OmniTokenizerConfig:
         """The arguments of a released model; raises VariantError for what this family does not have."""
-        config = cls.from_dict(
-            {"name": name, **{ours: data[theirs] for theirs, ours in _RELEASED.items() if theirs in data}}
-        )
-        check_settings(name, data, {**_ONLY, "spatial_depth": len(config.encoder_layers)})
-        return config
+        given = {ours: data[theirs] for theirs, ours in _RELEASED.items() if theirs in data}
+        layers = given.get("encoder_layers", cls.encoder_layers)
+        check_settings(name, data, {**_ONLY, "spatial_depth": len(layers)})
+        return cls.from_dict({"name": name, **given, **overrides})
 
 
 # Keys of a released model's arguments: what they are here, and those that have one value.

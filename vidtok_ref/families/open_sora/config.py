@@ -67,12 +67,13 @@ class OpenSoraConfig(FamilyConfig):
         )
 
     @classmethod
-    def from_release(cls, name: str, data: Mapping[str, Any]) -> OpenSoraConfig:
+    def from_release(cls, name: str, data: Mapping[str, Any], /, **overrides: Any) -> OpenSoraConfig:
         """The settings of the release's `config.json`; raises VariantError for what this family does not have."""
         stages = {"": data, "spatial": data.get("spatial", {}), "temporal": data.get("temporal", {})}
         for stage, only in _ONLY.items():
             check_settings(name, stages[stage], only)
         given = {ours: stages[stage][key] for (stage, key), ours in _RELEASED.items() if key in stages[stage]}
+        given |= overrides
         if given.get("window", 1) is None:
             raise VariantError(
                 "micro_frame_size of this configuration is null, one window for a whole clip; give it a number"

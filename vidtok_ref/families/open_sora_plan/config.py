@@ -24,16 +24,16 @@ class OpenSoraPlanConfig(SharedWindowConfig):
     window: int = 29
 
     @classmethod
-    def from_release(cls, name: str, data: Mapping[str, Any]) -> OpenSoraPlanConfig:
+    def from_release(cls, name: str, data: Mapping[str, Any], /, **overrides: Any) -> OpenSoraPlanConfig:
         """The settings of the release's `config.json`; raises VariantError for what this family does not have."""
         check_settings(name, data, _ONLY)
         given = {ours: data[theirs] for theirs, ours in _RELEASED.items() if theirs in data}
-        config = cls.from_dict({"name": name, **given})
-        latents = 1 + config.window // TIME_FACTOR
-        for key, only in (("embed_dim", config.z_channels), ("tile_latent_min_size_t", latents)):
+        latents = 1 + given.get("window", cls.window) // TIME_FACTOR
+        channels = given.get("z_channels", cls.z_channels)
+        for key, only in (("embed_dim", channels), ("tile_latent_min_size_t", latents)):
             if (found := data.get(key, only)) != only:
                 raise VariantError(f"{key} of this configuration is {found!r}; the rest of it needs {only}")
-        return config
+        return cls.from_dict({"name": name, **given, **overrides})
 
 
 # Keys of a released configuration: what they are here, and those that have one value.

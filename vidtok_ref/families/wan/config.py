@@ -74,7 +74,7 @@ class WanConfig(FamilyConfig):
         )
 
     @classmethod
-    def from_release(cls, name: str, data: Mapping[str, Any]) -> WanConfig:
+    def from_release(cls, name: str, data: Mapping[str, Any], /, **overrides: Any) -> WanConfig:
         """The settings of a diffusers `config.json`; raises VariantError for what this family does not have."""
         own = CONFIGS.get(name, cls(name))
         channels = 3 * own.patch**2
@@ -87,7 +87,11 @@ class WanConfig(FamilyConfig):
         }
         check_settings(name, data, only)
         given = {ours: data[theirs] for theirs, ours in _RELEASED.items() if data.get(theirs) is not None}
-        return cls.from_dict({"name": name, "patch": own.patch, "shortcuts": own.shortcuts, **given})
+        channels = (given | overrides).get("z_channels", cls.z_channels)
+        # diffusers writes the scale of its 16 channels, however many there are.
+        given = {k: v for k, v in given.items() if k not in _SCALE or len(v) == channels}
+        fixed = {"name": name, "patch": own.patch, "shortcuts": own.shortcuts}
+        return cls.from_dict({**fixed, **given, **overrides})
 
 
 # Keys of a diffusers configuration: what they are here.
@@ -101,6 +105,7 @@ _RELEASED = {
     "latents_mean": "latent_mean",
     "latents_std": "latent_std",
 }
+_SCALE = ("latent_mean", "latent_std")
 
 CONFIGS = {
     "wan-2.1": WanConfig(
