@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -57,6 +58,8 @@ def read_weights(path: str | PathLike[str]) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path} is neither a file nor a folder; give a .safetensors, .ckpt, .pth or .jit checkpoint"
         )
+    if path.name.endswith(".index.json"):
+        raise WeightsError(f"{path} only lists the files of a checkpoint; give the folder that it is in")
     try:
         content = _content(path)
     except UNREADABLE as error:
@@ -78,9 +81,12 @@ def _content(path: Path) -> Any:
         return read_torchscript(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+    except pickle.UnpicklingError as error:
         if not zipfile.is_zipfile(path):
-            raise
+            # The error's own text advises to load it in a way that runs what it holds.
+            named = re.search(r"GLOBAL ([\w.]{1,100})", str(error))
+            held = f"it holds {named[1]}" if named else "it holds no tensors as torch.save writes them"
+            raise ValueError(f"{held}; save its state dict alone, as .safetensors or by torch.save") from error
         return read_saved(path)  # objects lie beside the weights
 
 

@@ -168,9 +168,16 @@ def test_no_command_in_a_checkpoint_is_run(tmp_path: Path, place: str, monkeypat
 def test_objects_without_an_archive_are_refused(tmp_path: Path, beside: dict[str, Any]) -> None:
     path = tmp_path / "old.ckpt"
     torch.save({"state_dict": {"a": torch.ones(1)}, **beside}, path, _use_new_zipfile_serialization=False)
-    with pytest.raises(ModelError, match="not a checkpoint that can be read safely") as caught:
-        read_weights(path)
-    assert "\n" not in str(caught.value)
+    told = {path: r"it holds argparse\.Namespace; save its state dict alone"}
+    told[tmp_path / "text.ckpt"] = "it holds no tensors as torch.save writes them; save its state dict alone"
+    told[tmp_path / "model.safetensors.index.json"] = "only lists the files of a checkpoint; give the folder"
+    for other in list(told)[1:]:
+        other.write_text("{}")
+    for file, said in told.items():
+        with pytest.raises(ModelError, match=said) as caught:
+            read_weights(file)
+        assert "weights_only" not in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [name for name in FORMS if name != "open-sora-1.2"])
