@@ -138,10 +138,12 @@ def test_dummies_of_the_first_call_are_never_seen(variant: str) -> None:
         assert torch.equal(narrow.encoder.step(video)[0], narrow.encoder.step(other)[0])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_implementation_of_the_release_gives_the_same(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "mult"), [*((name, (1, 2, 2, 2)) for name in NAMES), ("wan-2.2", (1, 2, 4, 2)), ("wan-2.2", (2, 1, 4, 2))]
+)
+def test_the_implementation_of_the_release_gives_the_same(name: str, mult: tuple[int, ...]) -> None:
     pytest.importorskip("diffusers")
-    widths = {"ch": 4, "ch_mult": (1, 2, 2, 2), "num_res_blocks": 1, "z_channels": 4}
+    widths = {"ch": 4, "ch_mult": mult, "num_res_blocks": 1, "z_channels": 4}
     model = build(name, **widths, **UNSCALED)
     release = family_of(model.config).release(model)
     video = torch.rand(1, 3, 9, 16, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -241,8 +243,10 @@ def test_what_is_refused(tmp_path: Path) -> None:
         build("wan-2.1", released_config={"is_residual": True})
     with pytest.raises(ModelError, match=r"patch_size of this configuration is None; wan-2\.2 is built with 2 only"):
         build("wan-2.2", released_config={"patch_size": None})
-    with pytest.raises(ModelError, match="with shortcuts the last two levels are equally wide"):
-        build("wan-2.2", ch_mult=(1, 2, 4, 8))
+    # The last two of the encoder; two where it halves H and W; two of the decoder alone.
+    for mult in ((1, 2, 4, 8), (4, 1, 3, 3), (1, 9, 9, 9)):
+        with pytest.raises(ModelError, match="with shortcuts, "):
+            find_variant("wan-2.2", ch_mult=mult)
     with pytest.raises(ModelError, match="temporal_down has one value for every level but the last"):
         build("wan-2.1", ch_mult=(1, 2))
     with pytest.raises(ModelError, match="missing"):

@@ -39,13 +39,26 @@ class WanConfig(FamilyConfig):
             raise VariantError(f"{self.name}: widths, block counts and patches must be positive")
         if len(self.temporal_down) != len(self.ch_mult) - 1:
             raise VariantError(f"{self.name}: temporal_down has one value for every level but the last")
-        if self.shortcuts and self.ch_mult[-1] != self.ch_mult[-2]:
-            raise VariantError(f"{self.name}: with shortcuts the last two levels are equally wide")
+        if self.shortcuts:
+            self._check_shortcuts()
         scales = [scale for scale in (self.latent_mean, self.latent_std) if scale is not None]
         if len(scales) == 1 or any(len(scale) != self.z_channels for scale in scales):
             raise VariantError(
                 f"{self.name}: latent_mean and latent_std have {self.z_channels} numbers, or neither is there"
             )
+
+    def _check_shortcuts(self) -> None:
+        """Raise VariantError where a level's two sides are no equal runs of each other."""
+        blocks = [4 << halves for halves in self.temporal_down]  # frames and pixels that become one, or come of one
+        up = self.ch_mult[::-1]
+        averaged = zip((1, *self.ch_mult), self.ch_mult, [*blocks, 1], strict=False)
+        copied = zip(up, (up[0], *up), reversed(blocks), strict=False)
+        for fine, coarse, block in (*averaged, *copied):
+            if fine * block % coarse:
+                raise VariantError(
+                    f"{self.name}: with shortcuts, {fine} (of ch_mult) times the block of {block} must be a multiple "
+                    f"of {coarse}"
+                )
 
     @property
     def decoder_width(self) -> int:
