@@ -71,5 +71,9 @@ def test_what_is_refused() -> None:
         build(NAMES[0], released_config={"levels": [8, 8, 8, 5, 5, 5]})
     with pytest.raises(ModelError, match="levels has 6 values for 5 channels"):
         build(NAMES[1], latent_channels=5)
+    with pytest.raises(ModelError, match="134,217,728 codes are too many"):
+        find_variant(NAMES[1], levels=(8,) * 9, latent_channels=9)
+    with pytest.raises(ModelError, match="each of the levels is at least 2"):
+        find_variant(NAMES[1], levels=(8, 1, 8, 5, 5, 5))
     with pytest.raises(ModelError, match="missing"):
         build(NAMES[0], {}, ch=2, ch_mult=(1, 2), decoder_mult=(1,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
+from math import prod
 from typing import Any, ClassVar, Self
 
 from vidtok_ref.errors import VariantError
@@ -47,6 +48,15 @@ class FamilyConfig:
         overrides: fields that take the place of the release's.
         """
         raise VariantError(f"there is {cls.kind}, but its releases have no configuration files of their own")
+
+
+def check_levels(name: str, levels: tuple[int, ...]) -> None:
+    """Raise VariantError where tokens of so many values a channel cannot be."""
+    if min(levels, default=2) < 2:
+        raise VariantError(f"{name}: each of the levels is at least 2, got {levels}")
+    # Channel by channel, indices are summed up in float32.
+    if prod(levels) > 2**24:
+        raise VariantError(f"{name}: {prod(levels):,} codes are too many, {2**24:,} are the limit")
 
 
 def check_settings(name: str, data: Mapping[str, Any], only: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidtok_ref.errors import VariantError
-from vidtok_ref.families.config import FamilyConfig, check_settings
+from vidtok_ref.families.config import FamilyConfig, check_levels, check_settings
 from vidtok_runtime.bundle.stream_spec import CallSpec, Groups, Length, StreamSpec
 
 TIME_FACTOR, SPATIAL_FACTOR = 4, 8
@@ -39,6 +39,7 @@ class CosmosConfig(FamilyConfig):
             raise VariantError(f"{self.name}: widths and block counts must be positive")
         if self.levels and len(self.levels) != self.latent_channels:
             raise VariantError(f"{self.name}: levels has {len(self.levels)} values for {self.latent_channels} channels")
+        check_levels(self.name, self.levels)
 
     @property
     def stream(self) -> StreamSpec:

@@ -7,7 +7,7 @@ from math import prod
 from typing import Any, Literal
 
 from vidtok_ref.errors import VariantError
-from vidtok_ref.families.config import FamilyConfig
+from vidtok_ref.families.config import FamilyConfig, check_levels
 from vidtok_runtime.bundle.stream_spec import (
     FIRST_CALL,
     FLUSH_CALL,
@@ -91,13 +91,11 @@ class Variant(FamilyConfig):
             "lfq": self.levels == (2,) * self.z_channels,
             "vq": len(self.levels) == 1,
         }
-        if not fits[self.regularizer] or min(self.levels, default=2) < 2:
+        if not fits[self.regularizer]:
             raise VariantError(
                 f"{self.name}: levels of {self.regularizer} are {_LEVELS[self.regularizer]}, got {self.levels}"
             )
-        # Channel by channel, indices are summed up in float32.
-        if prod(self.levels) > 2**24:
-            raise VariantError(f"{self.name}: {prod(self.levels):,} codes are too many, {2**24:,} are the limit")
+        check_levels(self.name, self.levels)
 
     @property
     def time_factor(self) -> int:
