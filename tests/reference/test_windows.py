@@ -152,8 +152,9 @@ def test_what_is_refused(tmp_path: Path) -> None:
         build("open-sora-1.2", released_config={"micro_frame_size": None})
     given = NARROW["open-sora-1.2"] | {"window": 9}
     assert build("open-sora-1.2", released_config={"micro_frame_size": None}, **given).config.window == 9
-    with pytest.raises(ModelError, match=r"shift of these weights is \[0.0, 0.0, 0.0, 0.0\]"):
-        build("open-sora-1.2", {"shift": torch.zeros(1, 4, 1, 1, 1)}, **NARROW["open-sora-1.2"])
+    for other in WINDOWS:  # a scale is looked at where all the rest fits
+        with pytest.raises(ModelError, match=r"missing.*unexpected: encoder\.x"):
+            build(other, {"scale": torch.ones(3), "encoder.x": torch.ones(2)}, **NARROW[other])
     for name in ("cv-vae", "open-sora-plan-1.2"):
         with pytest.raises(ModelError, match="a window has 1 \\+ 4k frames"):
             find_variant(name, window=16)

@@ -35,6 +35,14 @@ def test_released_names_have_their_place(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, given[own]) for own, tensor in model.state_dict().items())
 
 
+def test_weights_of_another_scale_are_refused(tmp_path: Path) -> None:
+    name, path = "open-sora-1.2", tmp_path / "released.safetensors"
+    save_file({**narrow(name).state_dict(), "scale": torch.ones(4)}, path)
+    recipe = replace(tiny_recipe(tmp_path), model=ModelPart(name, overrides=NARROW[name]))
+    with pytest.raises(WeightsError, match="scale of these weights is"):
+        first_model(recipe, Material(), path)
+
+
 def test_a_folder_does_not_hide_the_shipped_model_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "tiny-kl-16chn"
     (tmp_path / name).mkdir()

@@ -91,6 +91,7 @@ def _load(family: Family, model: VideoTokenizer, weights: Mapping[str, Tensor]) 
         load_into(model, family.own_names(weights), model.config.name)
     except MisfitError as error:
         raise MisfitError("; ".join(filter(None, [str(error), look_alikes(weights)]))) from error
+    family.check_weights(weights)
 
 
 def _check_claims(family: Family, path: Path, config: Any) -> None:

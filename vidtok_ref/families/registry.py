@@ -58,6 +58,9 @@ class Family:
         named: dict[str, T] = self._file("checkpoints").own_names(weights)
         return named
 
+    def check_weights(self, weights: Mapping[str, Any]) -> None:
+        """Raise WeightsError where tensors of the right names say that they are of another configuration."""
+
     def _file(self, name: str) -> ModuleType:
         """A file of the family's own folder."""
         return importlib.import_module(f"{type(self).__module__}.{name}")

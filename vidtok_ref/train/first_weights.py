@@ -75,7 +75,9 @@ def _grow(model: VideoTokenizer, init: Path | None) -> None:
 
 def _load_fitting(model: VideoTokenizer, init: Path, part: ModelPart) -> None:
     """Load the tensors of `init`, under released names or ours, that have a place in `model`."""
-    given, own = family_of(model.config).own_names(read_weights(init)), model.state_dict()
+    family, weights = family_of(model.config), read_weights(init)
+    family.check_weights(weights)
+    given, own = family.own_names(weights), model.state_dict()
     fits = {k: t.float() for k, t in given.items() if k in own and own[k].shape == t.shape}
     new = sorted(own.keys() - fits.keys())
     if not fits:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from vidtok_ref.families.open_sora.config import CONFIGS, OpenSoraConfig
 from vidtok_ref.families.registry import Family
 
@@ -16,6 +19,11 @@ class OpenSoraFamily(Family):
     configs = CONFIGS
     model = "OpenSora"
     published = "the folder hpcai-tech/OpenSora-VAE-v1.2 or a file in it"
+
+    def check_weights(self, weights: Mapping[str, Any]) -> None:
+        from vidtok_ref.families.open_sora.checkpoints import check_scale
+
+        check_scale(weights)
 
 
 FAMILY = OpenSoraFamily()

@@ -50,17 +50,14 @@ _SCALE = {"shift": LATENT_MEAN, "scale": LATENT_STD}
 
 
 def own_names(weights: Mapping[str, T]) -> dict[str, T]:
-    """Tensors by our names, of released ones or of ours; raises WeightsError where their latents have another scale."""
-    ours = {}
-    for name, tensor in weights.items():
-        if name in _SCALE:
-            _check_scale(name, tensor)
-            continue
-        ours[renamed(name, _OURS)] = tensor
-    return ours
+    """Tensors by our names, of released ones or of ours; without the scale of their latents."""
+    return {renamed(name, _OURS): tensor for name, tensor in weights.items() if name not in _SCALE}
 
 
-def _check_scale(name: str, found: object) -> None:
-    # A checkpoint in half precision has it rounded.
-    if isinstance(found, Tensor) and not torch.equal(found.flatten(), torch.tensor(_SCALE[name], dtype=found.dtype)):
-        raise WeightsError(f"{name} of these weights is {found.flatten().tolist()}, not {list(_SCALE[name])}")
+def check_scale(weights: Mapping[str, Tensor]) -> None:
+    """Raise WeightsError where the latents of released weights have another scale."""
+    for name, ours in _SCALE.items():
+        found = weights.get(name)
+        # A checkpoint in half precision has it rounded.
+        if found is not None and not torch.equal(found.flatten(), torch.tensor(ours, dtype=found.dtype)):
+            raise WeightsError(f"{name} of these weights is {found.flatten().tolist()}, not {list(ours)}")
