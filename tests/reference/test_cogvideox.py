@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner
+from commands import run_export
 from conftest import ABSENT, REFERENCE, read_vector
 from safetensors.torch import save_file
 
@@ -132,6 +134,16 @@ def test_a_folder_of_the_release_and_a_file_of_ours(tmp_path: Path, narrow: Vide
     found = build("cogvideox", tmp_path)
     assert found.config == narrow.config
     assert weights_sha256(found) == weights_sha256(narrow)
+    # The configuration beside a file counts, as the scale of 5b, where it is of the release, and nothing else is given.
+    file = tmp_path / "diffusion_pytorch_model.safetensors"
+    (tmp_path / "config.json").write_text(json.dumps(RELEASED | {"scaling_factor": 0.7}))
+    assert build("cogvideox", file).config == replace(narrow.config, scaling_factor=0.7)
+    assert build(narrow.config, file).config == narrow.config
+    asked = ["convert", file, "--variant", "cogvideox", "-o", tmp_path / "converted.safetensors"]
+    assert run_export(*asked).exit_code == 0
+    assert embedded_variant(tmp_path / "converted.safetensors") == replace(narrow.config, scaling_factor=0.7)
+    (tmp_path / "config.json").write_text(json.dumps(RELEASED | {"_class_name": "CogVideoXTransformer3DModel"}))
+    assert build("cogvideox", file, **NARROW).config == narrow.config
     write_weights(narrow, tmp_path / "ours.safetensors")
     ours = embedded_variant(tmp_path / "ours.safetensors")
     assert ours == narrow.config

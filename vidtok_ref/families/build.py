@@ -34,13 +34,13 @@ def build(
     name: of a configuration (`vidtok_ref.VARIANTS` has them), or a configuration; overrides replace its fields
     (`ch=16`). weights: path of a checkpoint or of a folder of them, or mapping of released names to tensors; None:
     random by `seed`. released_config: the release's own configuration, a mapping or the path of its `config.json`;
-    None: that in the folder of the weights, if there is one. Overrides replace its fields, too.
-    Raises VariantError, WeightsError.
+    None: that in the folder of the weights, if there is one, or beside the file of a released configuration's weights,
+    if it names the class of the release. Overrides replace its fields, too. Raises VariantError, WeightsError.
     """
     config = find_variant(name)
     family = family_of(config)
-    if released_config is None and isinstance(weights, str | PathLike) and (Path(weights) / _CONFIG).is_file():
-        released_config = Path(weights) / _CONFIG
+    if released_config is None and isinstance(weights, str | PathLike):
+        released_config = _config_of(family, config, Path(weights))
     if released_config is not None:
         settings = _read_config(released_config)
         _check_class(family, settings)
@@ -62,6 +62,20 @@ def build(
         model.source = path.name
         _load(family, model, tensors)
     return model.eval()
+
+
+def _config_of(family: Family, config: Any, weights: Path) -> Mapping[str, Any] | None:
+    """The release's own configuration that lies with its weights, None where there is none."""
+    if (weights / _CONFIG).is_file():
+        return _read_config(weights / _CONFIG)
+    beside = weights.parent / _CONFIG
+    # Beside a file may lie that of something else. A file of ours says itself what it is, and so does who gives more
+    # than a name.
+    asked = family.release_class is not None and config == family.configs.get(config.name)
+    if not (asked and weights.is_file() and beside.is_file()) or embedded_variant(weights) is not None:
+        return None
+    settings = _read_config(beside)
+    return settings if settings.get("_class_name") == family.release_class else None
 
 
 def _read_config(given: str | PathLike[str] | Mapping[str, Any]) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ class OpenSoraPlanFamily(Family):
     configs = CONFIGS
     model = "OpenSoraPlan"
     published = "the folder vae of LanguageBind/Open-Sora-Plan-v1.2.0 or a file in it"
+    release_class = "CausalVAEModel"
 
 
 FAMILY = OpenSoraPlanFamily()
