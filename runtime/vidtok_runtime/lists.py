@@ -121,7 +121,7 @@ def _row(folder: Place, line: int, name: str, columns: dict[str, str]) -> ListRo
     elif scheme in FFMPEG_SCHEMES - {"http", "https"}:
         fault = f"{text_of(name)} is a stream, and lists are of files; record it first"
     elif scheme and scheme != "file":
-        return ListRow(line, RemotePath(text_of(name)), columns)
+        return ListRow(line, RemotePath(text_of(name)).without_dots(), columns)
     else:
         return ListRow(line, _file(Path("/") if scheme else folder, name.removeprefix("file://")), columns)
     return ListRow(line, folder, columns, fault)
@@ -131,7 +131,7 @@ def _file(folder: Place, name: str) -> Place:
     """The file of a name, byte by byte; if there is none, of the name as another system would write it."""
     text = text_of(name)
     if isinstance(folder, RemotePath):
-        return folder / text
+        return (folder / text).without_dots()
     ways = [name, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD")), text.replace("\\", "/")]
     paths = [Path(os.path.normpath(folder / way)) for way in dict.fromkeys(ways)]
     return next(filter(os.path.lexists, paths), paths[0]) if len(paths) > 1 else paths[0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import io
+import posixpath
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -60,9 +61,26 @@ class RemotePath:
 
     @property
     def path(self) -> PurePosixPath:
-        """Bucket or host, folders and name, without what a signed address says behind a question mark."""
+        """Bucket or host, folders and name, without the query."""
+        return PurePosixPath(self._halves[0])
+
+    @property
+    def query(self) -> str:
+        """What a signed address says behind a question mark."""
+        return self._halves[1]
+
+    @property
+    def _halves(self) -> tuple[str, str]:
+        """What is behind `://` in front of the question mark of an address, and behind it."""
         path = self.url.partition("://")[2]
-        return PurePosixPath(path.partition("?")[0] if self.scheme in ("http", "https") else path)
+        before, _, behind = path.partition("?") if self.scheme in ("http", "https") else (path, "", "")
+        return before, behind
+
+    @property
+    def public(self) -> PurePosixPath:
+        """The path without user and password, which may stand in front of a host and not of a bucket."""
+        first, slash, rest = self._halves[0].partition("/")
+        return self.path if self.scheme in _WHOLE_OBJECTS else PurePosixPath(first.rpartition("@")[2] + slash + rest)
 
     @property
     def name(self) -> str:
@@ -91,6 +109,14 @@ class RemotePath:
 
     def absolute(self) -> RemotePath:
         return self
+
+    def without_dots(self) -> RemotePath:
+        """The same without `.` and `..`; one whose `..` lead out of its host or bucket stays as it is."""
+        path, query = self._halves
+        names, plain = path.split("/"), posixpath.normpath(path)
+        if {".", ".."}.isdisjoint(names) or plain.split("/")[0] != names[0]:
+            return self
+        return RemotePath(f"{self.scheme}://{plain}" + (f"?{query}" if query else ""))
 
     def is_relative_to(self, folder: RemotePath) -> bool:
         return self.scheme == folder.scheme and self.path.is_relative_to(folder.path)
@@ -184,8 +210,8 @@ class RemotePath:
                 return
             from fsspec.core import url_to_fs
 
-            # What others write meanwhile is to be seen, so no listing is kept.
-            yield url_to_fs(self.url, use_listings_cache=False)
+            # What others write meanwhile is to be seen, so no listing is kept. Schemes are known by small letters.
+            yield url_to_fs(f"{self.scheme}{self.url[len(self.scheme) :]}", use_listings_cache=False)
 
     @contextmanager
     def in_words(self) -> Iterator[None]:

@@ -130,6 +130,20 @@ def test_tars_out(source: Path, undisturbed: Path, tmp_path: Path) -> None:
     assert "was begun with clips a tar 3, not 2" in other.stderr
 
 
+def test_links_in_a_shard(source: Path, tmp_path: Path) -> None:
+    """A hard link is a further name of a member in front of it."""
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        tar.add(source / "b.mp4", "b.mp4")
+        for name, target in (("again.mp4", "b.mp4"), ("lost.mp4", "absent.mp4"), ("b.txt", "absent.txt")):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.LNKTYPE, target
+            tar.addfile(link)
+    b, again, lost = list_clips(tmp_path / "s.tar")
+    assert (b.name, again.name, again.piece, again.fault) == ("s/b.mp4", "s/again.mp4", b.piece, "")
+    assert not b.notes
+    assert (lost.name, lost.fault) == ("s/lost.mp4", "it is a link to no plain file in front of it in the tar")
+
+
 def test_a_shard_that_leads_out(tmp_path: Path) -> None:
     for name in ("../x.mp4", "/x.mp4"):
         with tarfile.open(tmp_path / "s.tar", "w") as tar:

@@ -6,6 +6,7 @@ import codecs
 import csv
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import subprocess
@@ -27,6 +28,7 @@ from vidtok_runtime.dataset.ledger import Ledger
 from vidtok_runtime.errors import InputError, OutputError
 from vidtok_runtime.files import PartFile, files_in
 from vidtok_runtime.lists import read_list
+from vidtok_runtime.remote import RemotePath
 from vidtok_runtime.tokens.segments import alone_in
 
 PART = DataPart(batch=4, frames=5, size=32)
@@ -87,6 +89,83 @@ def test_a_line_that_names_its_folder(source: Path, tmp_path: Path) -> None:
         ("line 2", "it names a folder"),
         ("b.mp4", ""),
     ]
+
+
+def names_of(table: Path | RemotePath, *rows: str) -> list[tuple[str, str]]:
+    table.write_bytes("\n".join(rows).encode())
+    return [(clip.name, clip.fault) for clip in list_clips(table)]
+
+
+def test_addresses_that_lead_elsewhere(tmp_path: Path) -> None:
+    """No row names a file outside of the data set; what needs no `..` has none."""
+    out = "its name leads out of its folder; name it otherwise"
+    assert names_of(
+        tmp_path / "list.txt",
+        "http://h/in/../in/./a.mp4?x=/../y",
+        "http://h/a/../../../../in/b.mp4",
+        "http://h/../g/c.mp4",
+        "http://h/../../d.tar",
+        "http:////etc/e.mp4",
+    ) == [("h/in/a.mp4", ""), *((f"line {line}", out) for line in (2, 3, 4, 5))]
+    assert [str(row.file) for row in read_list(tmp_path / "list.txt").rows][:3] == [
+        "http://h/in/a.mp4?x=/../y",
+        "http://h/a/../../../../in/b.mp4",
+        "http://h/../g/c.mp4",
+    ]
+
+
+def test_a_store_whose_names_lead_elsewhere() -> None:
+    pytest.importorskip("fsspec", reason="stores need the extra `remote`")
+    folder = RemotePath("memory://leads/in")
+    for name in ("a.mp4", "../../b.mp4", "c/../../d.tar"):
+        (folder / name).write_bytes(b"")
+    out = "its name leads out of its folder; name it otherwise"
+    assert {clip.name: clip.fault for clip in list_clips(folder)} == {
+        "a.mp4": "",
+        "../../b.mp4": out,
+        "c/../../d.tar": out,
+    }
+    found = names_of(RemotePath("memory://leads/lists/list.txt"), "../in/a.mp4", "./b.mp4", "../../in/c.mp4")
+    assert found == [("leads/in/a.mp4", ""), ("b.mp4", ""), ("line 3", out)]
+
+
+def test_names_of_addresses(tmp_path: Path) -> None:
+    """What a name is made of holds no password, and tells apart what only the query does."""
+    found = names_of(
+        tmp_path / "list.txt",
+        "HTTP://user:secret@h/x.mp4",
+        "http://h/v.mp4?id=1",
+        "http://h/v.mp4?id=2",
+        "http://h/w.mp4?id=1",
+        "abfs://container@account/y.mp4",
+    )
+    digests = [hashlib.sha256(query).hexdigest()[:8] for query in (b"id=1", b"id=2")]
+    assert [name for name, _ in found] == [
+        "h/x.mp4",
+        *(f"h/v~{digest}.mp4" for digest in digests),
+        "h/w.mp4",
+        "container@account/y.mp4",
+    ]
+    with pytest.raises(InputError, match=r"names h/x.mp4 2 times"):
+        names_of(tmp_path / "list.txt", "http://h/x.mp4?1", "http://h/x.mp4?1")
+
+
+def test_a_scheme_in_capitals() -> None:
+    pytest.importorskip("fsspec", reason="stores need the extra `remote`")
+    RemotePath("memory://capitals/a.mp4").write_bytes(b"1")
+    assert RemotePath("MEMORY://capitals/a.mp4").read_bytes() == b"1"
+
+
+def test_a_tar_that_cannot_be_read_costs_no_other_row(tmp_path: Path) -> None:
+    (tmp_path / "bad.tar").write_text("no tar")
+    (tmp_path / "a.mp4").touch()
+    fault = "it is no plain tar file that can be read: "
+    for place in (tmp_path, tmp_path / "list.txt"):
+        (tmp_path / "list.txt").write_text("a.mp4\nbad.tar\nabsent.tar\n")
+        clips = {clip.name: clip.fault for clip in list_clips(place)}
+        assert clips.pop("a.mp4") == ""
+        assert clips.keys() == ({"bad.tar"} if place == tmp_path else {"bad.tar", "absent.tar"})
+        assert all(found.startswith(fault) for found in clips.values())
 
 
 def test_names_of_other_systems(tmp_path: Path) -> None:
@@ -278,7 +357,8 @@ def test_settings_that_were_removed_are_written_again(tmp_path: Path) -> None:
 def test_a_ledger_on_a_full_disk(source: Path, tmp_path: Path, room: int) -> None:
     resource = pytest.importorskip("resource", reason="only POSIX systems limit the size of a file")
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "vidtok_runtime.cli", "dataset", str(source), str(out), *OPTIONS]
+    # -B: it would leave half of a compiled module behind, too.
+    command = [sys.executable, "-B", "-m", "vidtok_runtime.cli", "dataset", str(source), str(out), *OPTIONS]
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (room, room))
     done = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, check=False)
     assert done.returncode == 1

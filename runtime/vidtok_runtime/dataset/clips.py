@@ -6,9 +6,10 @@ import json
 import logging
 import re
 import tarfile
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
@@ -26,6 +27,7 @@ VIDEOS |= {".ogv", ".ts", ".webm", ".wmv", ".y4m"}
 PICTURES = {".avif", ".bmp", ".exr", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _NOTES = (".txt", ".json")  # beside a clip, as webdataset has them: its caption, its metadata
 _LONGEST_NOTE = 1 << 24  # bytes
+_LEADS_OUT = "its name leads out of its folder; name it otherwise"
 # A column with one of these words in its name, and not one of these names, seems to ask for a part of a clip.
 _OF_A_PART = {"start", "begin", "end", "stop", "segment", "segments", "timestamp", "timestamps"}
 
@@ -142,9 +144,13 @@ def _of_folder(folder: Place) -> Iterator[ClipEntry]:
     known = set(files)
     for path in files:
         relative = PurePosixPath(path.relative_to(folder))  # type: ignore[arg-type]
-        if path.suffix.lower() == ".tar":
-            yield from _of_shard(path, relative.with_suffix(""))
-        elif path.suffix.lower() in VIDEOS | PICTURES:
+        if path.suffix.lower() not in VIDEOS | PICTURES | {".tar"}:
+            continue
+        if not is_below(str(relative)):  # as a store may name it
+            yield ClipEntry(plain_name(str(relative)), Piece(path), fault=_LEADS_OUT)
+        elif path.suffix.lower() == ".tar":
+            yield from _of_one_shard(path, relative)
+        else:
             notes = {suffix: Piece(note) for suffix in _NOTES if (note := path.with_suffix(suffix)) in known}
             yield ClipEntry(plain_name(str(relative)), Piece(path), notes=notes)
 
@@ -161,32 +167,44 @@ def _of_list(path: Place) -> Iterator[ClipEntry]:
             ", ".join(asking),
             ", ".join(PARTS),
         )
-    for row in table.rows:
+    names = _names([row.file for row in table.rows], path.parent)
+    for row, name in zip(table.rows, names, strict=True):
         fault = row.fault or ("a pipe is no file; a data set is made of files" if is_pipe(row.file) else "")
         try:
             part = ClipPart.of(row.columns)
         except InputError as error:
             fault = fault or str(error)
+        fault = fault or ("" if name.name else "it names a folder")
+        fault = fault or ("" if is_below(str(name)) else _LEADS_OUT)
         if fault:
             yield ClipEntry(f"line {row.line}", Piece(row.file), row.columns, fault=fault)
-            continue
-        name = _name(row.file, path.parent)
-        if not name.name:
-            yield ClipEntry(f"line {row.line}", Piece(row.file), row.columns, fault="it names a folder")
-            continue
-        if row.file.suffix.lower() == ".tar":
-            for clip in _of_shard(row.file, name.with_suffix("")):
+        elif row.file.suffix.lower() == ".tar":
+            for clip in _of_one_shard(row.file, name):
                 yield replace(clip, name=part.named(clip.name), columns=row.columns, part=part, source=clip.name)
         else:
             source = plain_name(str(name))
             yield ClipEntry(part.named(source), Piece(row.file), row.columns, part=part, source=source)
 
 
+def _names(files: Sequence[Place], folder: Place) -> list[PurePosixPath]:
+    """Names of a list's files; where only the queries of addresses differ, with a part of the query's SHA-256."""
+    names = [_name(file, folder) for file in files]
+    queries = [file.query if isinstance(file, RemotePath) else "" for file in files]
+    asked = defaultdict[PurePosixPath, set[str]](set)
+    for name, query in zip(names, queries, strict=True):
+        asked[name].add(query)
+    marks = [f"~{sha256(query.encode()).hexdigest()[:8]}" for query in queries]
+    return [
+        name.parent / f"{name.stem}{mark}{name.suffix}" if len(asked[name]) > 1 else name
+        for name, mark in zip(names, marks, strict=True)
+    ]
+
+
 def _name(file: Place, folder: Place) -> PurePosixPath:
     """From the list's folder on; outside of it the whole path, so that it does not depend on the other rows."""
     if isinstance(file, RemotePath):
         inside = isinstance(folder, RemotePath) and file.is_relative_to(folder)
-        return file.relative_to(folder) if inside else file.path  # type: ignore[arg-type]
+        return file.relative_to(folder) if inside else file.public  # type: ignore[arg-type]
     inside = isinstance(folder, Path) and file.is_relative_to(folder)
     return PurePosixPath(*(file.relative_to(folder).parts if inside else file.parts[1:]))  # type: ignore[arg-type]
 
@@ -196,18 +214,30 @@ def _words(column: str) -> list[str]:
     return [word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+", column)]
 
 
+def _of_one_shard(path: Place, name: PurePosixPath) -> list[ClipEntry]:
+    """Clips of one of several files, a tar of this name; one that cannot be read costs no other file."""
+    try:
+        return list(_of_shard(path, name.with_suffix("")))
+    except InputError as error:
+        return [ClipEntry(plain_name(str(name)), Piece(path), fault=str(error).replace(str(path), "it", 1))]
+
+
 def _of_shard(path: Place, name: PurePosixPath) -> Iterator[ClipEntry]:
     """Clips of a webdataset tar: members of one key are a sample, whose video, or else picture, is the clip.
 
     A sample has several where their names have dots (`a.left.mp4`, `a.right.mp4`); a note goes with the clip of its
     name, or with all of its sample.
     """
-    samples: dict[str, dict[str, Piece]] = {}
+    samples: dict[str, dict[str, Piece | None]] = {}  # None: a link to what is not there
     try:
         with _headers(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
-                if member.isreg() and not member.issparse() and not is_hidden(PurePosixPath(member.name)):
-                    key, suffix = _split(member.name)
+                visible = not is_hidden(PurePosixPath(member.name))
+                key, suffix = _split(member.name)
+                if visible and member.islnk():  # a further name of a member in front of it
+                    target, of_target = _split(member.linkname)
+                    samples.setdefault(key, {})[suffix] = samples.get(target, {}).get(of_target)
+                elif visible and member.isreg() and not member.issparse():
                     samples.setdefault(key, {})[suffix] = Piece(path, member.offset_data, member.size)
                 tar.members = []  # type: ignore[attr-defined] # else it keeps every header
     except (tarfile.TarError, OSError) as error:
@@ -216,14 +246,15 @@ def _of_shard(path: Place, name: PurePosixPath) -> Iterator[ClipEntry]:
     for key, sample in samples.items():
         for clip in _clips_of(sample):
             named = plain_name(f"{name}/{key}.{clip}")
-            if not is_below(f"{key}.{clip}"):
-                fault = "its name leads out of its folder; name it otherwise in the tar"
-                yield ClipEntry(named, sample[clip], fault=fault)
+            piece = sample[clip]
+            if piece is None or not is_below(f"{key}.{clip}"):
+                fault = _LEADS_OUT if piece else "it is a link to no plain file in front of it in the tar"
+                yield ClipEntry(named, piece or Piece(path), fault=fault)
                 continue
             stem = clip.rpartition(".")[0]
             names = [(suffix, name) for suffix in _NOTES for name in (suffix[1:], f"{stem}{suffix}".removeprefix("."))]
-            notes = {suffix: sample[name] for suffix, name in names if name in sample}
-            yield ClipEntry(str(PurePosixPath(named)), sample[clip], notes=notes)
+            notes = {suffix: note for suffix, name in names if (note := sample.get(name))}
+            yield ClipEntry(str(PurePosixPath(named)), piece, notes=notes)
 
 
 def _headers(path: Place) -> BinaryIO:
