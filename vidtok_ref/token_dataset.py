@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, SupportsIndex
 
 from vidtok_ref.errors import DataError, needs_extra
+from vidtok_runtime.arguments import whole
 from vidtok_runtime.errors import TokenFileError
 from vidtok_runtime.remote import Place, RemotePath, place_of
 from vidtok_runtime.tokens.info import TokenInfo
@@ -31,11 +32,11 @@ class TokenDataset(Dataset[Sample]):
     `readers`) and `start` (first latent). Where tokens have groups (`--gop`, windows of a model), a window starts at a
     group, so that it decodes on its own. Of a store only the window is read.
     Files shorter than a window are left out. Raises DataError when no file is left or files do not fit together,
-    TokenFileError.
+    TokenFileError, InputError.
     """
 
     def __init__(self, place: str | PathLike[str] | RemotePath, latents: int = 4) -> None:
-        self.latents = latents
+        self.latents = whole("latents", latents, 1)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             readers = list(pool.map(TokenReader, _files(place_of(place))))
         self.readers = [reader for reader in readers if reader.shape[0] >= latents]
@@ -84,8 +85,8 @@ class TokenSampler(Sampler[Window]):
         self._epoch, self._had = 0, 0
 
     def resume(self, epoch: int, samples: int = 0) -> None:
-        """Go on in an epoch, behind so many samples of this rank: batches times their size."""
-        self._epoch, self._had = epoch, samples
+        """Go on in an epoch, behind so many samples of this rank: batches times their size. Raises InputError."""
+        self._epoch, self._had = epoch, whole("samples", samples, 0)
 
     @property
     def epoch(self) -> int:
@@ -94,7 +95,7 @@ class TokenSampler(Sampler[Window]):
 
     def __len__(self) -> int:
         """Samples of the next iteration."""
-        return len(self._order()) - self._had
+        return max(0, len(self._order()) - self._had)
 
     def __iter__(self) -> Iterator[Window]:
         order = self._order()[self._had :]

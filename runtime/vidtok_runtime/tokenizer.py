@@ -163,6 +163,8 @@ class Tokenizer:
 
     def decode_batch(self, tokens: Sequence[Tokens], dtype: str = "uint8") -> list[NDArray[Any]]:
         """As `decode` for clips of one length and size, in calls of all of them; raises MismatchError, InputError."""
+        if not isinstance(tokens, (list, tuple)):
+            raise InputError(f"decode_batch takes a list of Tokens, got {type(tokens).__name__}")
         for one in tokens:
             if not isinstance(one, Tokens):
                 raise InputError(f"decode takes Tokens, got {type(one).__name__}; for arrays there is decoder()")

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -25,11 +26,13 @@ from vidtok_ref.train.material import list_files
 from vidtok_ref.train.recipe import DataPart
 from vidtok_runtime.dataset.clips import list_clips
 from vidtok_runtime.dataset.ledger import Ledger
+from vidtok_runtime.dataset.part import ClipPart
 from vidtok_runtime.errors import InputError, OutputError
 from vidtok_runtime.files import PartFile, files_in
 from vidtok_runtime.lists import read_list
 from vidtok_runtime.remote import RemotePath
 from vidtok_runtime.tokens.segments import alone_in
+from vidtok_runtime.video.selection import Selection
 
 PART = DataPart(batch=4, frames=5, size=32)
 
@@ -154,6 +157,14 @@ def test_a_scheme_in_capitals() -> None:
     pytest.importorskip("fsspec", reason="stores need the extra `remote`")
     RemotePath("memory://capitals/a.mp4").write_bytes(b"1")
     assert RemotePath("MEMORY://capitals/a.mp4").read_bytes() == b"1"
+
+
+def test_where_a_row_says_nothing_the_options_count() -> None:
+    options = Selection(start=Fraction(1), end=Fraction(3), size="64")
+    for row, times in (({"start": "2"}, (2, 3)), ({"end": "2"}, (1, 2)), ({"start": "0", "end": "9"}, (0, 9))):
+        selection = ClipPart.of(row).selection(options)
+        assert (selection.start, selection.end, selection.size) == (*times, "64")
+    assert ClipPart.of({}).selection(options) == options
 
 
 def test_a_tar_that_cannot_be_read_costs_no_other_row(tmp_path: Path) -> None:
@@ -333,6 +344,9 @@ DAMAGED = [
     '{"planned": "a.mp4", "file": 5}',
     '{"packed": "../t.tar", "clips": [], "size": 1, "sha256": ""}',
     '{"packed": "t.tar", "clips": [5], "size": 1, "sha256": ""}',
+    '{"cut": "a.mp4", "at": ["x"]}',
+    '{"cut": "a.mp4", "at": ["1/0"]}',
+    '{"cut": "a.mp4", "at": [1]}',
     '{"settings": []}',
     '{"odd": 1}',
 ]

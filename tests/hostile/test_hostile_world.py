@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +16,11 @@ import numpy as np
 import pytest
 
 from vidtok_runtime import Tokenizer, Tokens
+from vidtok_runtime.dataset.shards import ShardSample, pack
 from vidtok_runtime.errors import OutputError
 from vidtok_runtime.files import PartFile
 from vidtok_runtime.tokens.convert import convert_file
+from vidtok_runtime.tokens.writer import TokenWriter
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -62,6 +66,39 @@ def test_a_disk_that_fills_up(tmp_path: Path) -> None:
         assert list(disk.iterdir()) == []
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+@contextmanager
+def short_files(limit: int) -> Iterator[None]:
+    """No file gets longer than this, as on a disk that is full."""
+    resource = pytest.importorskip("resource", reason="only POSIX systems limit the size of a file")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_tar_of_tokens_that_does_not_fit(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_bytes(bytes(100_000))
+    target = tmp_path / "t.tar"
+    with short_files(50_000), pytest.raises(OutputError, match=r"t\.tar cannot be written: File too large"):
+        pack(target, [ShardSample("0", tmp_path / "tokens", {})])
+    assert [path.name for path in tmp_path.iterdir()] == ["tokens"]
+    pack(target, [ShardSample("0", tmp_path / "tokens", {})])
+    assert target.stat().st_size == 112_640  # as tar pads it
+
+
+def test_variances_that_do_not_fit(tmp_path: Path) -> None:
+    tok = Tokenizer("tiny-kl-16chn", provider="cpu")
+    latents = np.zeros((40, 16, 8, 8), np.float32)
+    target = tmp_path / "t.safetensors"
+    with TokenWriter(target, None) as writer, short_files(latents.nbytes * 3 // 2):
+        writer.append(latents, latents)
+        with pytest.raises(OutputError) as caught:
+            writer.close(tok.describe(4 * 40 - 3, 64, 64), np.arange(4 * 40 - 3))
+    assert str(caught.value) == f"{target} cannot be written: File too large"
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,9 @@ def test_what_does_not_go_together() -> None:
         tok.decode_batch([short, long])
     with pytest.raises(InputError, match="there are no tokens"):
         tok.decode_batch([])
+    for one in (None, short, iter([short])):
+        with pytest.raises(InputError, match="decode_batch takes a list of Tokens, got "):
+            tok.decode_batch(one)  # type: ignore[arg-type]
     with pytest.raises(
         InputError, match=r"clips of one stream have one size, got \[5, 28, 40, 3\] and \[9, 28, 40, 3\]"
     ):

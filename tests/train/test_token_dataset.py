@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from vidtok_ref.errors import DataError
 from vidtok_ref.token_dataset import TokenDataset, TokenSampler, frame_range
 from vidtok_runtime import Tokenizer, Tokens
+from vidtok_runtime.errors import InputError
 from vidtok_runtime.tools.demo import synthetic_frame
 
 
@@ -97,6 +98,18 @@ def test_goes_on_at_a_batch(folder: Path, workers: int) -> None:
     assert len(again) == sum(map(len, expected)) - 6
     assert batches(again) == expected[2:]
     assert batches(again) == batches(whole)  # both are in the next epoch
+
+
+def test_numbers_that_mean_nothing(folder: Path) -> None:
+    for latents in (0, -1, 1.5):
+        with pytest.raises(InputError, match="latents must be a whole number of at least 1"):
+            TokenDataset(folder, latents=latents)  # type: ignore[arg-type]
+    sampler = TokenSampler(TokenDataset(folder, latents=2))
+    sampler.resume(0, 1000)
+    assert len(sampler) == 0
+    assert list(sampler) == []
+    with pytest.raises(InputError, match="samples must be a whole number"):
+        sampler.resume(0, -1)
 
 
 def test_a_store(folder: Path) -> None:

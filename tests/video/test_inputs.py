@@ -160,6 +160,16 @@ def test_a_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reader.live
 
 
+def test_what_cannot_be_written_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    path = tmp_path / "gone/a.mp4"
+    with VideoWriter(path) as writer:
+        path.parent.rmdir()
+        with pytest.raises(OutputError) as caught:
+            writer.write(PICTURES[0], 0)
+    assert str(caught.value) == f"{path} cannot be written: No such file or directory"
+
+
 @pytest.mark.parametrize("name", ["x" * 300, f"{'x' * 300}.mp4", "no\0name.mp4"])
 def test_names_that_no_file_can_have(tmp_path: Path, name: str) -> None:
     with pytest.raises(VideoError, match="cannot be opened"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ _HOLDS: dict[str, dict[str, type]] = {
     "cut": {"at": list},
     "packed": {"clips": list, "sha256": str, "size": int},
 }
+_TIME = re.compile(r"[0-9]{1,99}(/[1-9][0-9]{0,99})?")  # as a Fraction is written
 
 
 class Ledger:
@@ -110,6 +112,8 @@ def _checked(record: object) -> Record:
             raise ValueError(f"{name} of {kind} is {shown(value)}")
     if kind == "packed" and not all(type(clip) is str for clip in record["clips"]):
         raise ValueError("clips of packed are no names")
+    if kind == "cut" and not all(type(time) is str and _TIME.fullmatch(time) for time in record["at"]):
+        raise ValueError("at of cut are no times")
     if type(record.get("fps", "")) not in (str, type(None)):
         raise ValueError(f"fps is {shown(record['fps'])}")
     file = record[kind] if kind == "packed" else record.get("file", "x")

@@ -35,10 +35,10 @@ class ClipPart(NamedTuple):
 
     def selection(self, default: Selection) -> Selection:
         """The part, and what is said for all clips where it says nothing; raises InputError."""
-        if (self.start, self.end) == (None, None):
-            return default
         start, end = (None if time is None else Fraction(time) for time in (self.start, self.end))
-        return replace(default, start=start, end=end)
+        return replace(
+            default, start=default.start if start is None else start, end=default.end if end is None else end
+        )
 
     def opening(self, default: Opening) -> Opening:
         """Likewise of the stream."""

@@ -7,7 +7,7 @@ import json
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from vidtok_runtime.bundle.manifest import sha256_of
 from vidtok_runtime.dataset.ledger import Ledger
@@ -83,11 +83,10 @@ def pack(path: Place, samples: Sequence[ShardSample]) -> dict[str, Any]:
 
     Samples without a file of their own are copied from the tar that is there.
     """
-    part = PartFile(path, force=True)
-    part.open()
-    try:
+
+    def fill(file: BinaryIO) -> None:
         earlier = _contents(path) if any(sample.content is None for sample in samples) else {}
-        with tarfile.open(fileobj=part, mode="w|", format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=file, mode="w:", format=tarfile.USTAR_FORMAT) as tar:
             for sample in samples:
                 tokens = earlier[sample.key] if sample.content is None else sample.content.read_bytes()
                 facts = json.dumps(sample.facts, ensure_ascii=False, indent=1, sort_keys=True)
@@ -95,9 +94,8 @@ def pack(path: Place, samples: Sequence[ShardSample]) -> dict[str, Any]:
                     member = tarfile.TarInfo(f"{sample.key}.{suffix}")
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))
-        part.commit()
-    finally:
-        part.discard()
+
+    PartFile(path, force=True).write_through(fill)
     return {"size": size_of(path), "sha256": sha256_of(path)}
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.bundle.manifest import VARIANCE
-from vidtok_runtime.errors import InputError
+from vidtok_runtime.errors import InputError, OutputError
 from vidtok_runtime.files import PartFile
 from vidtok_runtime.remote import RemotePath
 from vidtok_runtime.tokens.info import DTYPES, TokenInfo, rising, storage_dtype
@@ -134,6 +134,8 @@ class TokenWriter:
             self._variances.seek(0)
             while found == size and (piece := self._variances.read(_PIECE)):
                 self._write(piece)
+        except OutputError:  # which says it already
+            raise
         except OSError as error:
             raise self._part.failure(error) from error
         if found != size:

@@ -152,6 +152,8 @@ class VideoWriter:
                 self._mux(self._timed(self._stream.encode(before)))
             if self._audio is not None:
                 self._mux(self._audio.packets(pts * self._time_base))
+        except OutputError:  # which says it already
+            raise
         except (av.FFmpegError, OSError) as error:
             raise self._failure(error) from error
 
