@@ -60,7 +60,7 @@ class ClipEntry:
     """A clip: its `name` in the data set (a path with `/`), where it is, and what is known about it.
 
     part: what is taken of the file, which alone is called `source`. notes: the files beside it by suffix. fault: why
-    it cannot be read, as far as that is known without trying.
+    it cannot be read, as far as that is known without trying. shot: columns that say which of several shots it is.
     """
 
     name: str
@@ -70,11 +70,12 @@ class ClipEntry:
     fault: str = ""
     part: ClipPart = WHOLE
     source: str = ""
+    shot: Mapping[str, str] = field(default_factory=dict)
 
     def metadata(self) -> tuple[dict[str, str], list[str]]:
         """Columns of the list, the text beside the clip as `caption` and the entries of the JSON beside it.
 
-        And what is wrong with these.
+        What has the name of a column of the shot has `given_` in front. And what is wrong with these.
         """
         found, faults = dict(self.columns), []
         for suffix, note in self.notes.items():
@@ -88,7 +89,8 @@ class ClipEntry:
             if whole != values:
                 faults.append(f"the {suffix} of {self.name} holds halves of characters, which are replaced")
             found |= whole
-        return found, faults
+        found = {f"given_{name}" if name in self.shot else name: value for name, value in found.items()}
+        return {**found, **self.shot}, faults
 
 
 def _noted(suffix: str, content: bytes) -> dict[str, str]:
@@ -296,9 +298,9 @@ def token_names(clips: Collection[ClipEntry], planned: Mapping[str, str]) -> dic
             break
         names |= {clip: f"{clip}.safetensors" for clip in shared}
     names |= {clip: planned[clip] for clip in names.keys() & planned.keys()}
-    file, count = Counter(names.values()).most_common(1)[0]
-    if count > 1:
-        raise InputError(f"two clips would both become {file}; rename one")
+    for file, count in Counter(names.values()).items():
+        if count > 1:
+            raise InputError(f"two clips would both become {file}; rename one")
     return names
 
 

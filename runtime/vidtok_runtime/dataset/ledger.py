@@ -30,10 +30,10 @@ _TIME = re.compile(r"[0-9]{1,99}(/[1-9][0-9]{0,99})?")  # as a Fraction is writt
 class Ledger:
     """The ledger of one run, held by one process at a time, and what the ledgers of other shards say.
 
-    One JSON object a line, the later one counts: `settings` first, then `planned` (a clip and its file, before any
-    work), `done` (a clip with its file's size and SHA-256), `failed` (a clip with tries and reason), `packed` (a tar
-    of tokens), `cut` (when shots of a clip begin, in seconds). A last line without an end is what a kill left behind
-    and is dropped. Raises OutputError.
+    One JSON object a line, the later one counts: `settings` first, then `planned` (a clip, or the index, and its file,
+    before any work), `done` (a clip with its file's size and SHA-256), `failed` (a clip with tries and reason),
+    `packed` (a tar of tokens), `cut` (when shots of a clip begin, in seconds). A last line without an end is what a
+    kill left behind and is dropped. Raises OutputError.
     """
 
     def __init__(self, folder: Place, tag: str, settings: Mapping[str, Any]) -> None:
@@ -85,8 +85,13 @@ class Ledger:
             self.failed[key] = record
         elif kind == "cut":
             self.cuts[key] = record["at"]
+            self.failed.pop(key, None)
         else:
             self.packed[key] = record
+
+    def tries(self, clip: str) -> int:
+        """How often a clip has failed."""
+        return self.failed[clip]["tries"] if clip in self.failed else 0
 
     def append(self, *records: Record) -> None:
         """Write records and make them durable; raises OutputError."""

@@ -55,7 +55,7 @@ def tokenize_dataset(
         others = [clip for number, clip in enumerate(clips) if number not in ours]
         keyed = {f"{number:09d}": clip for number, clip in ours.items()}
         if plan.scenes:
-            keyed = cut_at_scenes(keyed, ledger, recipe, out, quiet=quiet)
+            keyed = cut_at_scenes(keyed, ledger, recipe, out, plan, quiet=quiet)
         return _Run(keyed, others, out, ledger, plan, quiet).do(recipe, engine)
 
 
@@ -116,16 +116,18 @@ class _Run:
 
     def _write_plan(self) -> None:
         """Say which files will be made before any is: what is found at their places later is a killed run's."""
-        new = [name for name in self._clips if name not in self._ledger.planned]
+        planned, index = self._ledger.planned, self._index.name
+        new = [name for name in self._clips if name not in planned]
         places = [self._target(name) for name in new]
-        if len(new) == len(self._clips):
+        if index not in planned and len(new) == len(self._clips):
             places += [*self._tars.paths(), self._index, self._quarantine]
         for place in self._sizes(places):
             raise OutputError(
                 f"{place} exists already and is not of this data set; move it away, or name another folder"
             )
-        if new:
-            self._ledger.append(*({"planned": name, "file": self._files[name]} for name in new))
+        files = {name: self._files[name] for name in new} | ({} if index in planned else {index: index})
+        if files:
+            self._ledger.append(*({"planned": name, "file": file} for name, file in files.items()))
 
     def _sizes(self, places: Sequence[Place]) -> dict[Place, int | None]:
         try:
@@ -161,11 +163,10 @@ class _Run:
         return [path for path, record in records.items() if not intact(path, record)]
 
     def _look_at_failures(self) -> None:
-        failed = self._ledger.failed
-        enough = {name for name in self._clips if name in failed and failed[name]["tries"] >= self._plan.tries}
+        enough = {name for name in self._clips if self._ledger.tries(name) >= self._plan.tries}
         if self._plan.again:
             for name in enough:
-                del failed[name]
+                del self._ledger.failed[name]
         else:
             self._failed = enough
 
@@ -199,7 +200,7 @@ class _Run:
         if outcome.fatal:
             raise OutputError(outcome.reason)
         if outcome.facts is None:
-            tries = ledger.failed[name]["tries"] + 1 if name in ledger.failed else 1
+            tries = ledger.tries(name) + 1
             ledger.append({"failed": name, "tries": tries, "reason": outcome.reason})
             if tries < self._plan.tries:
                 return
@@ -224,7 +225,10 @@ class _Run:
 
     def _write_tables(self) -> None:
         failed = [self._ledger.failed[name] for name in self._clips if name in self._failed]
-        failed += [{"failed": clip.name, "tries": 0, "reason": clip.fault} for clip in self._unreadable]
+        failed += [
+            {"failed": clip.name, "tries": self._ledger.tries(clip.name), "reason": clip.fault}
+            for clip in self._unreadable
+        ]
         write_quarantine(self._quarantine, failed)
         missing = index_missing()
         if missing:
