@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import subprocess
 import sys
+import threading
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from video_files import CPU, PICTURES, difference, make, read
 from vidtok_ref.train.clips import FileClip
 from vidtok_runtime.errors import VideoError
 from vidtok_runtime.tokens.tokens import TokenReader
+from vidtok_runtime.video.selection import Selection
 from vidtok_runtime.video.source import Damage, Opening
 
 
@@ -114,9 +118,23 @@ def test_a_preview_is_not_the_film(tmp_path: Path) -> None:
     assert abs(float(film.take(np.arange(5, 6)).mean()) - 100) < 5
 
 
-def test_one_picture_is_not_the_film_beside_one_that_moves(tmp_path: Path) -> None:
-    clip = streams(tmp_path / "a.mp4", [(96, 128), (48, 64)], [1, 12])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])  # the last two do not say how many pictures there are
+def test_one_picture_is_not_the_film_beside_one_that_moves(tmp_path: Path, suffix: str) -> None:
+    clip = streams(tmp_path / f"a.{suffix}", [(96, 128), (48, 64)], [1, 12])
     assert [picture.shape for picture in read(clip)[0]] == [(48, 64, 3)] * 12
+    part, _, _ = read(clip, Selection(start=Fraction(5, 25)))
+    assert [picture.shape for picture in part] == [(48, 64, 3)] * 7
+    assert [picture.shape for picture in read(clip, None, Opening(stream=0))[0]] == [(96, 128, 3)]
+
+
+def test_what_was_read_to_find_the_film_of_a_pipe_is_not_lost(tmp_path: Path) -> None:
+    for suffix, counts, shape in (("mkv", [1, 12], (48, 64, 3)), ("ts", [12, 1], (96, 128, 3))):
+        clip, pipe = streams(tmp_path / f"a.{suffix}", [(96, 128), (48, 64)], counts), tmp_path / f"{suffix}-pipe"
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pipe.write_bytes, args=(clip.read_bytes(),))
+        writer.start()
+        assert [picture.shape for picture in read(pipe)[0]] == [shape] * 12
+        writer.join()
 
 
 def test_the_stream_that_was_asked_for(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -21,13 +23,18 @@ logging.getLogger("libav").addHandler(logging.NullHandler())
 _PAUSE = 0.001  # seconds in which others have Python's lock
 _LOCK = threading.Lock()
 _WORTH_OF_DEFAULT = 5_000_000  # pixels, as in FFmpeg's own choice
+_MAX_LOOK = 32 << 20  # bytes of packets, behind which no second picture of a stream is looked for
 
 
 class Film(NamedTuple):
-    """A video stream, and the pixels that the container cuts off its pictures: left, right, top, bottom."""
+    """A video stream, and the pixels that the container cuts off its pictures: left, right, top, bottom.
+
+    packets: those of all streams that come first, where some were read to find the film.
+    """
 
     stream: Any
     crop: tuple[int, int, int, int]
+    packets: Iterator[Any] | None = None
 
 
 def find_film(container: Any, path: str, wanted: int | None = None) -> Film:
@@ -39,7 +46,7 @@ def find_film(container: Any, path: str, wanted: int | None = None) -> Film:
     videos = container.streams.video
     told = _told(container)
     named = (s for s in videos if s.index == wanted)
-    stream = _choose(container, path, told) if wanted is None else next(named, None)
+    stream, packets = _choose(container, path, told) if wanted is None else (next(named, None), None)
     if stream is None:
         there = ", ".join(f"{s.index} ({_size(told[s.index])})" for s in videos)
         if wanted is None:
@@ -49,10 +56,10 @@ def find_film(container: Any, path: str, wanted: int | None = None) -> Film:
     check_decoder(container, path, stream)
     crop = re.search(r"^ +Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)$", told[stream.index], re.M)
     left, right, top, bottom = map(int, crop.groups()) if crop else (0, 0, 0, 0)
-    return Film(stream, (left, right, top, bottom))
+    return Film(stream, (left, right, top, bottom), packets)
 
 
-def _choose(container: Any, path: str, told: dict[int, str]) -> Any:
+def _choose(container: Any, path: str, told: dict[int, str]) -> tuple[Any, Iterator[Any] | None]:
     videos = container.streams.video
     films = [s for s in videos if not s.disposition & (Disposition.attached_pic | Disposition.dependent)]
     # Of a picture in tiles the parts are dependent; what else is there (a small copy, a depth map) is not the picture.
@@ -63,12 +70,42 @@ def _choose(container: Any, path: str, told: dict[int, str]) -> Any:
             "convert it to .png first"
         )
 
-    def worth(stream: Any) -> tuple[bool, int]:
+    def worth(stream: Any) -> int:
         width, height = map(int, _size(told[stream.index]).split("x"))
-        default = bool(stream.disposition & Disposition.default)
-        return stream.frames != 1, width * height + _WORTH_OF_DEFAULT * default
+        return width * height + _WORTH_OF_DEFAULT * bool(stream.disposition & Disposition.default)
 
-    return max(films, key=worth, default=None)
+    films = sorted((s for s in films if s.frames != 1), key=worth, reverse=True) or [
+        max(films, key=worth, default=None)
+    ]
+    if len(films) == 1 or films[0].frames:
+        return films[0], None
+    # Matroska, MPEG-TS and MP4 in fragments do not say how many pictures there are.
+    packets, came = _look(container, films[0].index)
+    return next((s for s in films if s.frames or came[s.index] > 1), films[0]), packets
+
+
+def _look(container: Any, index: int) -> tuple[Iterator[Any], Counter[int]]:
+    """Read up to the second packet of a stream: all packets anew, and how many of each stream came."""
+    packets: Iterator[Any] = container.demux(list(container.streams))
+    seen: list[Any] = []
+    came: Counter[int] = Counter()
+    room = _MAX_LOOK
+    try:
+        for packet in packets:
+            seen.append(packet)
+            came[packet.stream.index] += packet.size > 0
+            room -= packet.size
+            if came[index] > 1 or room < 0:
+                break
+    except (av.FFmpegError, OSError, IndexError) as error:
+        packets = _raising(error)
+    return itertools.chain(seen, packets), came
+
+
+def _raising(error: Exception) -> Iterator[Any]:
+    """For those who read on: they find what was found here."""
+    raise error
+    yield
 
 
 def check_decoder(container: Any, path: str, stream: Any) -> None:

@@ -69,7 +69,7 @@ class ContainerSource:
         self._timeout = NETWORK_TIMEOUT if scheme not in ("file", "pipe") else None
         self._threads = opening.threads or _threads(cores())
         self._container = self._open()
-        self._stream, crop = self._film(self._container)
+        self._stream, crop, self._read = self._film(self._container)
         self.fps = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
         self.time_base = Fraction(self._stream.time_base or 1 / self.fps)
         self.sound = bool(self._container.streams.audio)
@@ -155,6 +155,7 @@ class ContainerSource:
                 probe.close()
             if key is not None:
                 self._container.seek(target, stream=self._stream)
+                self._read = None
                 self._begin()
                 self._key, self._ending.entered = key, True
                 return True
@@ -212,7 +213,8 @@ class ContainerSource:
         packets = failures = 0
         while True:
             try:
-                for packet in self._container.demux(list(self._container.streams)):
+                read, self._read = self._read, None
+                for packet in read or self._container.demux(list(self._container.streams)):
                     failures = 0
                     self._ending.saw(packet)
                     if packet.stream.index != self._stream.index:
