@@ -9,6 +9,14 @@ import av
 _BREAK = 10  # seconds between two packets
 
 
+def untimed(container: Any) -> bool:
+    """Whether a format has no times of presentation, so that frames have those at which they come out of the decoder.
+
+    What FFmpeg says in their place is a guess, which B-frames make wrong.
+    """
+    return bool(container.format.name == "avi")
+
+
 def entry(container: Any, stream: Any, pts: int, breaks: bool) -> int | None:
     """The time of the first frame that a seek to `pts` leads to, if it may be trusted; None: it may not.
 
@@ -18,20 +26,23 @@ def entry(container: Any, stream: Any, pts: int, breaks: bool) -> int | None:
     """
     key: int | None = None
     first: int | None = None
+    guessed = untimed(container)
     try:
         if breaks and not _steady(container, stream, pts):
             return None
         container.seek(pts, stream=stream)
         for packet in container.demux(stream):
             if key is None and packet.is_keyframe:
-                key = packet.pts
+                key = packet.dts if guessed else packet.pts
             for frame in packet.decode():
-                if key is None or frame.pts is None or frame.pts > pts:
+                time = frame.dts if guessed else frame.pts
+                if key is None or time is None or time > pts:
                     return None
                 if first is not None:
                     return first
-                if frame.pts >= key and not frame.is_corrupt:
-                    first = int(frame.pts)
+                # Guessed times do not tell what is shown before the key frame; such frames come out before it.
+                if time >= key and not frame.is_corrupt and (frame.key_frame or not guessed):
+                    first = int(time)
     except av.FFmpegError:
         return None
     return None

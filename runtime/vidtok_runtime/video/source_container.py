@@ -18,7 +18,7 @@ from vidtok_runtime.remote import RemotePath
 from vidtok_runtime.video.colour import ToRgb
 from vidtok_runtime.video.display import Display
 from vidtok_runtime.video.ending import Ending
-from vidtok_runtime.video.entry import entry
+from vidtok_runtime.video.entry import entry, untimed
 from vidtok_runtime.video.film import Film, find_film, is_animated_webp, transparent
 from vidtok_runtime.video.source import TRANSPARENT, Damage, Opening, Picture
 from vidtok_runtime.video.timestamps import Timestamps
@@ -73,6 +73,7 @@ class ContainerSource:
         self.fps = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
         self.time_base = Fraction(self._stream.time_base or 1 / self.fps)
         self.sound = bool(self._container.streams.audio)
+        self._untimed = untimed(self._container)
         self._convert = ToRgb(crop, threads=self._threads)
         self._tone_map = ToneMap() if opening.tone_map else None
         self._hdr = ""
@@ -196,6 +197,8 @@ class ContainerSource:
             if failure:
                 self._found_damage(failure)
             for raw in pictures:
+                if self._untimed:
+                    raw.pts = raw.dts
                 if self._key is not None and raw.pts is not None and raw.pts < self._key:
                     continue  # shown before the key frame, and made from what was not read
                 self._key = None
