@@ -169,6 +169,24 @@ def test_a_jump_is_not_filled(tmp_path: Path, begins: tuple[int, ...]) -> None:
         assert times == pytest.approx([0, 0.04, 0.08], abs=0.001)
 
 
+def test_a_start_in_joined_ogg(tmp_path: Path) -> None:
+    """Behind a seek FFmpeg gives the rest of one piece, as if it were all."""
+    path = tmp_path / "a.ogg"
+    content = b""
+    for number in range(2):
+        piece = tmp_path / f"piece{number}.ogg"
+        make(
+            piece, [numbered(30 * number + i) for i in range(30)], codec="libvpx", options={"g": "10", "cpu-used": "8"}
+        )
+        content += piece.read_bytes()
+    path.write_bytes(content)
+    assert [number_of(picture) for picture in read(path, None, COUNTED)[0]] == list(range(60))
+    for first in (5, 15, 40):
+        part, _, reader = read(path, Selection(start=Fraction(first, 25)), COUNTED)
+        assert [number_of(picture) for picture in part] == list(range(first, 60))
+        assert any("times jump (1 times" in note for note in reader.notes())
+
+
 def test_a_start_between_two_ticks(tmp_path: Path) -> None:
     """Of a time base as coarse as the frames: every time is there once."""
     path = make(tmp_path / "a.avi", [numbered(i) for i in range(25)], codec="mpeg4")

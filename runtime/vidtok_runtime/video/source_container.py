@@ -144,7 +144,8 @@ class ContainerSource:
 
     def seek(self, pts: int) -> bool:
         self._wanted = pts
-        if not self.replays:
+        # Behind a seek in joined Ogg files FFmpeg reads the one that it is in, as if there were no more.
+        if not self.replays or self._container.format.name == "ogg":
             return False
         for seconds in (0, 10):
             # A frame's length early: at the very time that is wanted, another frame may be in front of the key frame.
