@@ -314,12 +314,6 @@ def place_of(name: str | PathLike[str] | RemotePath) -> Place:
     return Path(text.removeprefix("file://"))
 
 
-def ffmpeg_input(name: str) -> str | io.BufferedReader:
-    """What FFmpeg opens of a file by its name or URL: a name that is no pattern, or a file that is open."""
-    place = place_of(name)
-    return place.open() if isinstance(place, RemotePath) else f"file:{place}"
-
-
 def unavailable_store(scheme: str) -> str | None:
     """Why no file of a store can be opened here, with the cure; None where its library is there."""
     try:

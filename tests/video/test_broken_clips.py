@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from commands import run
 from video_files import CPU, damaged, read, round_trip
 
+from vidtok_runtime import remote
 from vidtok_runtime.errors import VideoError
+from vidtok_runtime.remote import RemotePath
 from vidtok_runtime.tokens.tokens import TokenReader
+from vidtok_runtime.video.reader import VideoReader
+from vidtok_runtime.video.selection import Selection
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
@@ -55,3 +64,50 @@ def test_a_clip_without_its_end(tmp_path: Path, suffix: str) -> None:
         assert result.exit_code == 0, result.output
         assert "it is truncated: " in result.stderr
     assert 30 <= TokenReader(out).info.num_frames < 60
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, number: int, lasting: bool) -> list[int]:
+    """Let the request to a store of this number fail, and all behind it; they are counted in what is returned."""
+    asked = [0]
+    readinto = remote._Remote.readinto
+
+    def ask(self: Any, buffer: Any) -> int:
+        asked[0] += 1
+        if asked[0] == number or (lasting and asked[0] > number):
+            raise OSError(errno.EIO, "no answer today")
+        return readinto(self, buffer)
+
+    monkeypatch.setattr(remote._Remote, "readinto", ask)
+    return asked
+
+
+@pytest.mark.parametrize("start", [None, Fraction(1)])
+@pytest.mark.parametrize("lasting", [False, True])
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".avi"])
+def test_an_error_of_a_store_costs_no_frames_and_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    suffix: str,
+    lasting: bool,
+    start: Fraction | None,
+) -> None:
+    path = damaged(tmp_path / f"a{suffix}", "nothing")
+    place = RemotePath(f"file://{path}", 0, path.stat().st_size)
+    wanted = read(path, Selection(start=start))[0]
+    said = []
+    for number in itertools.count(1):
+        with monkeypatch.context() as patch:
+            asked = failing(patch, number, lasting)
+            try:
+                with VideoReader(place, Selection(start=start)) as reader:
+                    found = [frame.pixels for frame in reader]
+            except VideoError as error:
+                said.append(str(error))
+            else:
+                assert np.array_equal(found, wanted)
+        if asked[0] < number:
+            break
+    assert len(said) >= 3
+    assert all(line.endswith(": no answer today") for line in said)
+    assert capfd.readouterr().err == ""

@@ -9,7 +9,7 @@ from typing import Any
 
 import av
 
-from vidtok_runtime.remote import ffmpeg_input
+from vidtok_runtime.video.ffmpeg_input import FFmpegInput
 from vidtok_runtime.video.film import codec_of
 from vidtok_runtime.video.reader import VideoReader
 
@@ -31,7 +31,8 @@ class AudioCopy:
         if reader.sound and not reader.replays:
             self._notes.append("sound is left out: it is copied from files only")
         elif reader.sound:
-            self._container = av.open(ffmpeg_input(reader.path), metadata_errors="replace")
+            self._input = FFmpegInput.of_file(reader.path)
+            self._container = self._input.container
             self._packets = self._read()
 
     def add_to(self, output: Any) -> None:
@@ -75,7 +76,7 @@ class AudioCopy:
         last: dict[int, Fraction] = {}  # of each stream
         streams = [s for s in self._container.streams.audio if s.index in self._targets]
         try:
-            for packet in self._container.demux(streams):
+            for packet in self._input.packets(streams):
                 if packet.pts is None or packet.dts is None or not packet.size:
                     continue
                 time = packet.pts * packet.time_base
@@ -89,7 +90,7 @@ class AudioCopy:
                 shift = round(self._reader.origin / packet.time_base)
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                 yield packet
-        except (av.FFmpegError, IndexError) as error:  # PyAV trips over a stream that a cut FLV adds
+        except (av.FFmpegError, OSError, IndexError) as error:  # PyAV trips over a stream that a cut FLV adds
             self._notes.append(f"its sound is broken and ends early: {getattr(error, 'strerror', error)}")
 
     def notes(self) -> list[str]:

@@ -6,6 +6,8 @@ from typing import Any
 
 import av
 
+from vidtok_runtime.video.ffmpeg_input import FFmpegInput
+
 _BREAK = 10  # seconds between two packets
 
 
@@ -17,7 +19,7 @@ def untimed(container: Any) -> bool:
     return bool(container.format.name == "avi")
 
 
-def entry(container: Any, stream: Any, pts: int, breaks: bool) -> int | None:
+def entry(opened: FFmpegInput, stream: Any, pts: int, breaks: bool) -> int | None:
     """The time of the first frame that a seek to `pts` leads to, if it may be trusted; None: it may not.
 
     It starts at a key frame, from which on frames are whole and have times, the first two of them no later than `pts`:
@@ -26,12 +28,12 @@ def entry(container: Any, stream: Any, pts: int, breaks: bool) -> int | None:
     """
     key: int | None = None
     first: int | None = None
-    guessed = untimed(container)
+    guessed = untimed(opened.container)
     try:
-        if breaks and not _steady(container, stream, pts):
+        if breaks and not _steady(opened, stream, pts):
             return None
-        container.seek(pts, stream=stream)
-        for packet in container.demux(stream):
+        opened.seek(pts, stream)
+        for packet in opened.packets(stream):
             if key is None and packet.is_keyframe:
                 key = packet.dts if guessed else packet.pts
             for frame in packet.decode():
@@ -43,14 +45,14 @@ def entry(container: Any, stream: Any, pts: int, breaks: bool) -> int | None:
                 # Guessed times do not tell what is shown before the key frame; such frames come out before it.
                 if time >= key and not frame.is_corrupt and (frame.key_frame or not guessed):
                     first = int(time)
-    except av.FFmpegError:
+    except (av.FFmpegError, OSError):
         return None
     return None
 
 
-def _steady(container: Any, stream: Any, pts: int) -> bool:
+def _steady(opened: FFmpegInput, stream: Any, pts: int) -> bool:
     before: int | None = None
-    for packet in container.demux(stream):
+    for packet in opened.packets(stream):
         if packet.dts is None:
             continue
         if before is not None and not 0 <= (packet.dts - before) * stream.time_base <= _BREAK:

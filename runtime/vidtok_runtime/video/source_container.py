@@ -19,6 +19,7 @@ from vidtok_runtime.video.colour import ToRgb
 from vidtok_runtime.video.display import Display
 from vidtok_runtime.video.ending import Ending
 from vidtok_runtime.video.entry import entry, untimed
+from vidtok_runtime.video.ffmpeg_input import FFmpegInput
 from vidtok_runtime.video.film import Film, find_film, is_animated_webp, transparent
 from vidtok_runtime.video.source import TRANSPARENT, Damage, Opening, Picture
 from vidtok_runtime.video.timestamps import Timestamps
@@ -68,7 +69,8 @@ class ContainerSource:
         self._opening = opening
         self._timeout = NETWORK_TIMEOUT if scheme not in ("file", "pipe") else None
         self._threads = opening.threads or _threads(cores())
-        self._container = self._open()
+        self._input = self._open()
+        self._container = self._input.container
         self._stream, crop, self._read = self._film(self._container)
         self.fps = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
         self.time_base = Fraction(self._stream.time_base or 1 / self.fps)
@@ -84,7 +86,7 @@ class ContainerSource:
         self._begin()
         self.frame_count = self._ending.frames(self.fps)
 
-    def _open(self) -> Any:
+    def _open(self) -> FFmpegInput:
         # pattern_type: a file name with a % in it is no pattern
         options = {"pattern_type": "none", **dict(self._opening.options)}
         kind = None
@@ -93,19 +95,12 @@ class ContainerSource:
         try:
             if "\0" in str(self._url):
                 raise OSError("a name holds no NUL byte")
-            container = av.open(
-                self._url.open() if isinstance(self._url, RemotePath) else self._url,
-                format=kind,
-                options=options,
-                timeout=self._timeout,
-                metadata_errors="replace",
-            )
+            return FFmpegInput(self._url, format=kind, options=options, timeout=self._timeout)
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             if isinstance(error, av.error.PatchWelcomeError) and not self.replays:
                 reason = "FFmpeg would have to go back in it; give it as a file"  # a picture in tiles
             raise VideoError(f"{self.path} cannot be opened as a video or image: {reason}") from error
-        return container
 
     def _film(self, container: Any) -> Film:
         try:
@@ -152,11 +147,14 @@ class ContainerSource:
             target = pts - self._step - int(seconds / self.time_base)
             probe = self._open()
             try:
-                key = entry(probe, probe.streams[self._stream.index], target, self._breaks)
+                key = entry(probe, probe.container.streams[self._stream.index], target, self._breaks)
             finally:
                 probe.close()
             if key is not None:
-                self._container.seek(target, stream=self._stream)
+                try:
+                    self._input.seek(target, self._stream)
+                except (av.FFmpegError, OSError) as error:
+                    raise self._unreadable(error) from error
                 self._read = None
                 self._begin()
                 self._key, self._ending.entered = key, True
@@ -218,7 +216,7 @@ class ContainerSource:
         while True:
             try:
                 read, self._read = self._read, None
-                for packet in read or self._container.demux(list(self._container.streams)):
+                for packet in self._input.packets(list(self._container.streams), read):
                     failures = 0
                     self._ending.saw(packet)
                     if packet.stream.index != self._stream.index:
@@ -242,9 +240,12 @@ class ContainerSource:
                 return  # PyAV 18 trips, behind all packets, over a stream that a cut FLV adds while it is read
             except (av.FFmpegError, OSError) as error:
                 self._check_index(packets, error)
-                reason = "no answer in time" if isinstance(error, av.error.ExitError) else error.strerror
-                raise VideoError(f"{self.path} cannot be read any further: {reason}") from error
+                raise self._unreadable(error) from error
             return
+
+    def _unreadable(self, error: av.FFmpegError | OSError) -> VideoError:
+        reason = "no answer in time" if isinstance(error, av.error.ExitError) else error.strerror
+        return VideoError(f"{self.path} cannot be read any further: {reason}")
 
     def _check_index(self, packets: int, error: Exception) -> None:
         """Raise VideoError where frames have gone by when FFmpeg gets to know where they are."""
@@ -305,4 +306,4 @@ class ContainerSource:
         return lines
 
     def close(self) -> None:
-        self._container.close()
+        self._input.close()

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_runtime.errors import VideoError
-from vidtok_runtime.remote import ffmpeg_input
 from vidtok_runtime.video.colour import ToRgb, cut
 from vidtok_runtime.video.display import Display
+from vidtok_runtime.video.ffmpeg_input import FFmpegInput
 from vidtok_runtime.video.film import check_decoder
 from vidtok_runtime.video.heif import Heif
 from vidtok_runtime.video.source import TRANSPARENT, Picture
@@ -38,7 +38,7 @@ class HeifPicture:
         self._layout = layout
         self.display = Display()
         try:
-            self._container = av.open(ffmpeg_input(path), "r", metadata_errors="replace")
+            self._input = FFmpegInput.of_file(path)
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise VideoError(f"{path} cannot be opened as an image: {reason}") from error
@@ -71,13 +71,13 @@ class HeifPicture:
 
     def _tiles(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Item and pixels of each tile, in the order of the file."""
-        streams: list[Any] = [s for s in self._container.streams.video if s.id in self._layout.tiles]
+        streams: list[Any] = [s for s in self._input.container.streams.video if s.id in self._layout.tiles]
         convert = ToRgb(upright=False)
         for stream in streams:
-            check_decoder(self._container, self._path, stream)
+            check_decoder(self._input.container, self._path, stream)
             stream.thread_type = "SLICE"  # threads that take a frame each would wait for a second one
         try:
-            packets: Iterator[Any] = self._container.demux(streams) if streams else iter(())
+            packets = self._input.packets(streams) if streams else iter(())
             for packet in packets:
                 for raw in packet.decode():
                     if raw.is_corrupt:
@@ -86,6 +86,8 @@ class HeifPicture:
                     yield packet.stream.id, convert(raw)
         except av.FFmpegError as error:
             raise VideoError(f"{self._path} is broken: {error.strerror}; repair or re-download it") from error
+        except OSError as error:
+            raise VideoError(f"{self._path} cannot be read any further: {error.strerror}") from error
         quarters = sum(values[0] for kind, *values in self._layout.steps if kind == "irot")
         shown = convert.display
         self.display = replace(shown, pixel_aspect=1 / shown.pixel_aspect) if quarters % 2 else shown
@@ -108,4 +110,4 @@ class HeifPicture:
         return [TRANSPARENT] if self._layout.alpha else []
 
     def close(self) -> None:
-        self._container.close()
+        self._input.close()
