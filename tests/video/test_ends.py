@@ -25,6 +25,12 @@ from vidtok_runtime.video.selection import Selection
 from vidtok_runtime.video.source import Damage, Opening
 
 CLIP = [numbered(i) for i in range(60)]
+CODECS = {
+    "webm": ("libvpx-vp9", "libopus"),
+    "avi": ("mpeg4", "libmp3lame"),
+    "ogg": ("libvpx", "libopus"),
+    "wmv": ("wmv2", "libmp3lame"),
+}
 LOOSE = {"options": {"g": "12", "bf": "0", "qp": "1"}}
 
 
@@ -78,11 +84,11 @@ def with_sound(path: Path, codec: str, sound: str, pictures: int, seconds: int, 
 
 
 @pytest.mark.parametrize("pictures", [1, 50])
-@pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.flv", "a.mp4", "a.avi", "a.ts", "fragments.mp4", "live.mkv"])
+@pytest.mark.parametrize(
+    "name", ["a.mkv", "a.webm", "a.flv", "a.mp4", "a.avi", "a.ts", "a.ogg", "a.wmv", "fragments.mp4", "live.mkv"]
+)
 def test_sound_that_is_longer_than_the_pictures(tmp_path: Path, name: str, pictures: int) -> None:
-    codec, sound = {"webm": ("libvpx-vp9", "libopus"), "avi": ("mpeg4", "libmp3lame")}.get(
-        name.partition(".")[2], ("libx264", "aac")
-    )
+    codec, sound = CODECS.get(name.partition(".")[2], ("libx264", "aac"))
     options = {"fragments.mp4": {"movflags": "frag_keyframe+empty_moov"}, "live.mkv": {"live": "1"}}.get(name, {})
     path = with_sound(tmp_path / name, codec, sound, pictures, 8, options=options)
     found, _, _ = read(path)
@@ -101,11 +107,13 @@ def cut(path: Path, share: float) -> Path:
 
 @pytest.mark.parametrize("share", [0.9, 0.99])
 @pytest.mark.parametrize("sound", [False, True])
-@pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.flv", "a.avi", "start.mp4", "fragments.mp4", "a.gif"])
+@pytest.mark.parametrize(
+    "name", ["a.mkv", "a.webm", "a.flv", "a.avi", "a.ogg", "a.wmv", "start.mp4", "fragments.mp4", "a.gif"]
+)
 def test_what_is_cut_is_an_error(tmp_path: Path, name: str, sound: bool, share: float) -> None:
     """Also where sound hides it; what is there is taken on demand."""
     suffix = name.partition(".")[2]
-    codec, tone = {"webm": ("libvpx-vp9", "libopus"), "avi": ("mpeg4", "libmp3lame")}.get(suffix, ("libx264", "aac"))
+    codec, tone = CODECS.get(suffix, ("libx264", "aac"))
     options = {"fragments.mp4": {"movflags": "frag_keyframe+empty_moov"}, "start.mp4": {"movflags": "faststart"}}
     if suffix == "gif":
         path = make(tmp_path / name, PICTURES, codec="gif", pixels="rgb8", base=Fraction(1, 25))
@@ -122,6 +130,25 @@ def test_what_is_cut_is_an_error(tmp_path: Path, name: str, sound: bool, share: 
     found, _, reader = read(path, None, Opening(Damage.ACCEPTED))
     assert 1 <= len(found) <= 60
     assert any("it is truncated" in note for note in reader.notes())
+
+
+def test_an_ogg_file_that_ends_between_two_pages(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.ogg", CLIP, codec="libvpx")
+    path.write_bytes(path.read_bytes().rpartition(b"OggS")[0])
+    with pytest.raises(VideoError, match="it ends before the page that is marked as the last"):
+        read(path)
+    assert len(read(path, None, Opening(Damage.ACCEPTED))[0]) > 30
+
+
+def test_a_recording_that_was_stopped_has_what_is_there(tmp_path: Path) -> None:
+    """WMV is given its size when it is finished."""
+    path = make(tmp_path / "a.wmv", CLIP, codec="wmv2")
+    content = bytearray(path.read_bytes())
+    at = content.index(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")) + 40
+    assert int.from_bytes(content[at : at + 8], "little") == len(content)
+    content[at : at + 8] = bytes(8)
+    path.write_bytes(content[: len(content) * 3 // 4])
+    assert 30 < len(read(path, None, Opening(Damage.COUNTED))[0]) < 60
 
 
 def test_pictures_that_are_empty_are_not_missing(tmp_path: Path) -> None:

@@ -14,10 +14,16 @@ _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 _BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"sidx", b"meta", b"pnot", b"uuid"}
 _MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # in a JPEG's coded picture: neither a byte ff nor a restart
 _MAX_FLV = 1 << 16  # bytes in which an FLV says how long it is
+_MAX_OGG_PAGE = 27 + 255 + 255 * 255
+_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa")  # the start of its name
+_ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 class _CutError(Exception):
-    """The file ends within a piece."""
+    """The file ends within a piece, or before one; in words."""
+
+    def __init__(self, where: str = "it ends within a picture") -> None:
+        super().__init__(where)
 
 
 def missing_end(path: str) -> str | None:
@@ -33,8 +39,8 @@ def missing_end(path: str) -> str | None:
                         return None
                     return f"{missing} bytes are missing at its end" if missing > 0 else ""
             return None
-    except _CutError:
-        return "it ends within a picture"
+    except _CutError as error:
+        return str(error)
     except (OSError, ValueError, OverflowError, struct.error):
         return None
 
@@ -124,6 +130,36 @@ def _flv(file: BinaryIO) -> int | None:
     return _beyond(file, int(size)) if size > 0 else None
 
 
+def _ogg(file: BinaryIO) -> int | None:
+    """The last page is marked as such (RFC 3533, section 6), of files that were joined that of the last one."""
+    size = _size(file)
+    file.seek(max(0, size - 2 * _MAX_OGG_PAGE))
+    content = file.read()
+    at = content.rfind(b"OggS\0")
+    if at < 0:
+        return None
+    head = content[at : at + 27]
+    segments = content[at + 27 : at + 27 + head[26]] if len(head) == 27 else b""
+    if len(head) < 27 or len(segments) < head[26] or at + 27 + len(segments) + sum(segments) > len(content):
+        raise _CutError("it ends within a page")
+    if not head[5] & 4:
+        raise _CutError("it ends before the page that is marked as the last")
+    return 0
+
+
+def _asf(file: BinaryIO) -> int | None:
+    """WMV: the header holds objects, of which one has the size of the file (ASF specification, section 3.2)."""
+    file.seek(24)
+    (objects,) = struct.unpack("<I2x", file.read(6))
+    for _ in range(objects):
+        at = file.tell()
+        name, length, _, size, live = struct.unpack("<16sQ16sQ40xI", file.read(92))
+        if name == _ASF_FILE_PROPERTIES:
+            return _beyond(file, size) if size and not live & 1 else None  # else its writer was stopped, or live
+        file.seek(at + max(24, length))
+    return None
+
+
 def _jpeg(file: BinaryIO) -> int:
     content = file.read()
     at = 2
@@ -177,6 +213,8 @@ _LOOKS: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO], int | None]], 
     (lambda start: start[4:8] in _BOXES, _boxes),
     (lambda start: start[:4] == b"RIFF", _riff),
     (lambda start: start[:3] == b"FLV", _flv),
+    (lambda start: start[:4] == b"OggS", _ogg),
+    (lambda start: start == _ASF_HEADER, _asf),
     (lambda start: start[:3] == b"\xff\xd8\xff", _jpeg),
     (lambda start: start[:8] == b"\x89PNG\r\n\x1a\n", _png),
     (lambda start: start[:4] == b"GIF8", _gif),
