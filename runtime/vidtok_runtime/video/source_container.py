@@ -27,6 +27,7 @@ from vidtok_runtime.video.tone_map import HDR, ToneMap
 
 NETWORK_TIMEOUT = 30.0  # seconds without an answer
 _LIVE = ("rtsp", "rtsps", "rtp", "udp", "tcp", "rtmp", "rtmps")
+_MPEG_TURN = 1 << 33  # ticks of an MPEG clock
 _MAX_FAILURES = 1000  # in a row, after which no more frames are to be expected
 
 
@@ -122,7 +123,8 @@ class ContainerSource:
     def _begin(self) -> None:
         self._decoded = self._interlaced = self._damaged = self._patched = self._gaps = self._lost = 0
         self._ending = Ending(self._container, self._stream, self.path if self.replays else None)
-        self._clock = Timestamps(self.time_base, self._step, breaks=self._breaks)
+        turn = _MPEG_TURN if self._container.format.name in ("mpegts", "mpeg") else None
+        self._clock = Timestamps(self.time_base, self._step, breaks=self._breaks, turn=turn)
 
     @property
     def jump(self) -> int | None:

@@ -17,10 +17,12 @@ class Timestamps:
     A single time between two good ones that does not fit there lies halfway between them. Where times go on from an
     earlier (by a second or more) or, with `breaks`, from a much later one, what follows is moved to follow by `step`;
     that is counted as a jump. A missing time follows by `step`. `time_base` is in seconds, times in units of it.
+    turn: after so many units the clock of the file begins anew, which FFmpeg also takes for what happened where it goes
+    back; None for never.
     """
 
-    def __init__(self, time_base: Fraction, step: int, *, breaks: bool) -> None:
-        self._step, self._breaks = step, breaks
+    def __init__(self, time_base: Fraction, step: int, *, breaks: bool, turn: int | None = None) -> None:
+        self._step, self._breaks, self._turn = step, breaks, turn
         self._back, self._ahead = (max(1, int(seconds / time_base)) for seconds in (_BACK, _AHEAD))
         self._offset = 0
         self.jumps = 0
@@ -61,10 +63,13 @@ class Timestamps:
             return time  # a long look at one picture
         if time > before or before - time >= self._back:
             self.jumps += 1
-            self.jumped += abs(time - before)
+            self.jumped += abs(self._in_file(own) - self._in_file(before - self._offset))
             self._offset += before + self._step - time
             if self.first_jump is None:
                 self.first_jump = before + self._step
         elif squeeze:
             return before + max(1, self._step // 8)
         return before + self._step
+
+    def _in_file(self, time: int) -> int:
+        return time % self._turn if self._turn else time
