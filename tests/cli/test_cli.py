@@ -161,6 +161,7 @@ def test_a_full_disk(clip: Path, tmp_path: Path, command: str) -> None:
     done = subprocess.run(
         [
             sys.executable,
+            "-B",  # compiled files would be cut, too, and stay
             "-c",
             "from vidtok_runtime.cli import main; main()",
             command,

@@ -186,7 +186,7 @@ def test_workers_that_cannot_start(source: Path, tmp_path: Path) -> None:
 def test_a_full_disk_ends_the_run(source: Path, tmp_path: Path) -> None:
     resource = pytest.importorskip("resource", reason="only POSIX systems limit the size of a file")
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "vidtok_runtime.cli", "dataset", str(source), str(out), *OPTIONS]
+    command = [sys.executable, "-B", "-m", "vidtok_runtime.cli", "dataset", str(source), str(out), *OPTIONS]
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (3000, 3000))
     done = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, check=False)
     assert done.returncode == 1

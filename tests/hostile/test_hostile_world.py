@@ -72,11 +72,13 @@ def test_a_disk_that_fills_up(tmp_path: Path) -> None:
 def short_files(limit: int) -> Iterator[None]:
     """No file gets longer than this, as on a disk that is full."""
     resource = pytest.importorskip("resource", reason="only POSIX systems limit the size of a file")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before, compiles = resource.getrlimit(resource.RLIMIT_FSIZE), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # compiled files would be cut, too, and stay
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
         yield
     finally:
+        sys.dont_write_bytecode = compiles
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
