@@ -77,11 +77,14 @@ class TokenSampler(Sampler[Window]):
 
     The order depends on `seed` and epoch only, not on the workers of a DataLoader. Ranks of distributed training take
     turns and get equally many. `resume` goes on behind samples that a rank has had; without it, a new iteration is the
-    next epoch.
+    next epoch. Raises InputError, and DataError where a rank would get none.
     """
 
     def __init__(self, data: TokenDataset, *, seed: int = 0, rank: int = 0, world: int = 1) -> None:
-        self._data, self._seed, self._rank, self._world = data, seed, rank, world
+        self._data, self._seed, self._world = data, seed, whole("world", world, 1)
+        self._rank = whole("rank", rank, 0, world - 1)
+        if len(data) < world:
+            raise DataError(f"{len(data)} windows cannot be shared by {world} ranks; give more clips or fewer latents")
         self._epoch, self._had = 0, 0
 
     def resume(self, epoch: int, samples: int = 0) -> None:

@@ -104,7 +104,13 @@ def test_numbers_that_mean_nothing(folder: Path) -> None:
     for latents in (0, -1, 1.5):
         with pytest.raises(InputError, match="latents must be a whole number of at least 1"):
             TokenDataset(folder, latents=latents)  # type: ignore[arg-type]
-    sampler = TokenSampler(TokenDataset(folder, latents=2))
+    data = TokenDataset(folder, latents=2)
+    for ranks in ({"rank": 2, "world": 2}, {"rank": -1}, {"world": 0}):
+        with pytest.raises(InputError, match=r"(rank|world) must be a whole number"):
+            TokenSampler(data, **ranks)
+    with pytest.raises(DataError, match=f"{len(data)} windows cannot be shared by 1000 ranks"):
+        TokenSampler(data, world=1000)
+    sampler = TokenSampler(data)
     sampler.resume(0, 1000)
     assert len(sampler) == 0
     assert list(sampler) == []

@@ -246,7 +246,7 @@ class ContainerSource:
             return
 
     def _unreadable(self, error: av.FFmpegError | OSError) -> VideoError:
-        reason = "no answer in time" if isinstance(error, av.error.ExitError) else error.strerror
+        reason = "no answer in time" if isinstance(error, av.error.ExitError) else error.strerror or error
         return VideoError(f"{self.path} cannot be read any further: {reason}")
 
     def _check_index(self, packets: int, error: Exception) -> None:

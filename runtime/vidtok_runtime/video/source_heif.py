@@ -87,7 +87,7 @@ class HeifPicture:
         except av.FFmpegError as error:
             raise VideoError(f"{self._path} is broken: {error.strerror}; repair or re-download it") from error
         except OSError as error:
-            raise VideoError(f"{self._path} cannot be read any further: {error.strerror}") from error
+            raise VideoError(f"{self._path} cannot be read any further: {error.strerror or error}") from error
         quarters = sum(values[0] for kind, *values in self._layout.steps if kind == "irot")
         shown = convert.display
         self.display = replace(shown, pixel_aspect=1 / shown.pixel_aspect) if quarters % 2 else shown
