@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import tomllib
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
@@ -132,55 +133,17 @@ class Recipe:
     report: ReportPart = ReportPart()
 
     def __post_init__(self) -> None:
-        data, optimizer, gan, report = self.data, self.optimizer, self.gan, self.report
-        counts = {
-            "steps": self.steps,
-            "[data] batch": data.batch,
-            "[data] frames": data.frames,
-            "[data] size": data.size,
-            "[data] max_clip_frames": data.max_clip_frames,
-            "[data] held_out_frames": data.held_out_frames,
-            "[data] held_out_size": data.held_out_size,
-            "[report] log_every": report.log_every,
-            "[report] validate_every": report.validate_every,
-            "[report] checkpoint_every": report.checkpoint_every,
-            "[gan] width": gan.width,
-        }
-        for name, count in counts.items():
-            if count < 1:
-                raise DataError(f"{name} must be at least 1, got {count}")
-        amounts = {
-            "seed": self.seed,
-            "[data] workers": data.workers,
-            "[data] colour": data.colour,
-            "[optimizer] weight_decay": optimizer.weight_decay,
-            "[gan] layers": gan.layers,
-            "[report] pictures": report.pictures,
-        }
-        for name, amount in amounts.items():
-            if amount < 0:
-                raise DataError(f"{name} must be 0 or more, got {amount:g}")
-        rates = {
-            "[optimizer] learning_rate": optimizer.learning_rate,
-            "[optimizer] clip_norm": optimizer.clip_norm,
-            "[gan] learning_rate": gan.learning_rate,
-        }
-        for name, rate in rates.items():
-            if not rate > 0:
-                raise DataError(f"{name} must be above 0, got {rate:g}")
-        decays = {
-            "[model] ema": (self.model.ema,),
-            "[optimizer] momentum": (optimizer.momentum,),
-            "[optimizer] betas": optimizer.betas,
-            "[gan] betas": gan.betas,
-        }
-        for name, numbers in decays.items():
-            if not all(0 <= number < 1 for number in numbers):
-                raise DataError(f"{name} must be at least 0 and below 1, got {', '.join(map(str, numbers))}")
+        for words, (holds, keys) in _RANGES.items():
+            for key in keys:
+                section, _, name = key.rpartition(".")
+                value = getattr(getattr(self, section) if section else self, name)
+                numbers = value if isinstance(value, tuple) else (value,)
+                if not all(holds(number) for number in numbers):
+                    where = f"[{section}] {name}" if section else name
+                    raise DataError(f"{where} must be {words}, got {', '.join(map(str, numbers))}")
+        data, optimizer, gan = self.data, self.optimizer, self.gan
         if self.seed >= 2**63:
             raise DataError(f"seed must be below 2^63, got {self.seed}")
-        if not 0 <= data.image_share <= 1:
-            raise DataError(f"[data] image_share must be 0 to 1, got {data.image_share:g}")
         if data.short_side < data.size:
             raise DataError(f"[data] short_side {data.short_side} is less than size {data.size}; no crop fits")
         if len(data.zoom) != 2 or not 1 <= data.zoom[0] <= data.zoom[1] <= data.short_side / data.size:
@@ -195,6 +158,29 @@ class Recipe:
         if gan.weight and data.size < 3 * 2**gan.layers:
             raise DataError(f"[gan] layers {gan.layers} need frames of {3 * 2**gan.layers} pixels, size is {data.size}")
 
+
+# Ranges of numbers by themselves: in words, as a test, and the keys that keep to it.
+_RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
+    "at least 1": (
+        lambda number: number >= 1,
+        (
+            "steps",
+            *("data.batch", "data.frames", "data.size", "data.max_clip_frames"),
+            *("data.held_out_frames", "data.held_out_size"),
+            *("report.log_every", "report.validate_every", "report.checkpoint_every", "gan.width"),
+        ),
+    ),
+    "0 or more": (
+        lambda number: number >= 0,
+        ("seed", "data.workers", "data.colour", "optimizer.weight_decay", "gan.layers", "report.pictures"),
+    ),
+    "above 0": (lambda number: number > 0, ("optimizer.learning_rate", "optimizer.clip_norm", "gan.learning_rate")),
+    "at least 0 and below 1": (
+        lambda number: 0 <= number < 1,
+        ("model.ema", "optimizer.momentum", "optimizer.betas", "gan.betas"),
+    ),
+    "0 to 1": (lambda number: 0 <= number <= 1, ("data.image_share",)),
+}
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 

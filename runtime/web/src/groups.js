@@ -1,6 +1,6 @@
 /** Streams that start anew at every group of frames and latents, so that each group decodes on its own. */
 import { InputError } from './errors.js'
-import { concat, count, sizeOf, slice } from './items.js'
+import { concat, count, slice } from './items.js'
 import { StreamQueue } from './queue.js'
 
 /** @import { Frames, Groups as Lengths, Latents, Stream } from './index.js' */
@@ -27,8 +27,6 @@ import { StreamQueue } from './queue.js'
 class Groups {
   #queue = new StreamQueue()
   #finished = false
-  /** @type {string | undefined} */
-  #size
   /** @type {In | null} the last items of this group, which the next one has, too */
   #shared = null
   #given = 0 // by the stream of this group
@@ -84,15 +82,11 @@ class Groups {
    */
   #check(items) {
     if (this.#finished) throw new InputError('this stream is finished; ask the tokenizer for a new one')
-    if (count(items) && this.#size !== undefined && sizeOf(items) !== this.#size) {
-      throw new InputError(`one stream is all ${this.#size}, got ${sizeOf(items)}`)
-    }
     this.stream.check(items)
   }
 
   /** @param {In} items */
   async pushNext(items) {
-    if (count(items)) this.#size ??= sizeOf(items)
     const out = []
     for (let done = 0; done < count(items); ) {
       if (this.room === 0) {

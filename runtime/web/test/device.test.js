@@ -119,24 +119,38 @@ const streams = [undefined, 2].flatMap((gop) => [
     return { push: () => stream.push(tokens), finish: () => stream.finish(), dispose: () => stream.dispose() }
   }],
 ])
+
+/**
+ * A stream whose runs of graphs are counted; `before` is called with the number of each.
+ * @param {'encoder' | 'decoder'} role
+ * @param {(tok: Tokenizer) => Started} start
+ * @param {(count: number, stream: Started) => void} before
+ */
+async function counted(role, start, before) {
+  const engine = new Engine(...manifest.chain(role, 'cpu', 'fp32'))
+  const tok = await load(engine, role)
+  const started = { engine, tok, stream: start(tok), count: 0 }
+  const { run } = engine
+  engine.run = (...given) => {
+    before(++started.count, started.stream)
+    return run.apply(engine, given)
+  }
+  return started
+}
+
 for (const [name, role, start] of streams) {
   test(`a stream that is given up fails its push and frees what it kept: ${name}`, async () => {
     // During each run of a graph, after one push that is let be (0).
     for (let at = 0, runs = 0; at <= runs; at++) {
-      const engine = new Engine(...manifest.chain(role, 'cpu', 'fp32'))
-      const tok = await load(engine, role)
-      const stream = start(tok)
-      const { run } = engine
-      let count = 0
       /** @type {Promise<void> | undefined} */
       let freed
-      engine.run = (...given) => {
-        if (++count === at) freed = stream.dispose()
-        return run.apply(engine, given)
-      }
+      const started = await counted(role, start, (count, stream) => {
+        if (count === at) freed = stream.dispose()
+      })
+      const { engine, tok, stream } = started
       if (at === 0) {
         await stream.push()
-        runs = count
+        runs = started.count
         assert.ok(engine.live > 0 && runs > 2)
       } else {
         await assert.rejects(stream.push(), /^InputError: this \w+ was given up/)
@@ -152,19 +166,14 @@ for (const [name, role, start] of streams) {
   test(`a stream of which a call failed gives nothing more: ${name}`, async () => {
     // In each run of a graph, after one push and end that are let be (0).
     for (let at = 0, runs = 0; at <= runs; at++) {
-      const engine = new Engine(...manifest.chain(role, 'cpu', 'fp32'))
-      const tok = await load(engine, role)
-      const stream = start(tok)
-      const { run } = engine
-      let count = 0
-      engine.run = (...given) => {
-        if (++count === at) throw new Error('out of memory')
-        return run.apply(engine, given)
-      }
+      const started = await counted(role, start, (count) => {
+        if (count === at) throw new Error('out of memory')
+      })
+      const { engine, tok, stream } = started
       const whole = stream.push().then(() => stream.finish())
       if (at === 0) {
         await whole
-        runs = count
+        runs = started.count
         assert.ok(runs > 2)
       } else {
         await assert.rejects(whole, ProviderError)
@@ -172,7 +181,7 @@ for (const [name, role, start] of streams) {
         await assert.rejects(stream.finish(), over)
         // One that failed at its end is finished besides.
         await assert.rejects(stream.push(), /^InputError: (an earlier call|this \w+ is finished)/)
-        assert.equal(count, at)
+        assert.equal(started.count, at)
       }
       await stream.dispose()
       assert.equal(engine.live, 0)
