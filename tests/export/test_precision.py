@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from vidtok_export.cli import main
 from vidtok_export.compact import restore_float, store_half
 from vidtok_export.quantization.fp16 import to_half
 from vidtok_export.quantization.int8 import Quantizable, count_products
-from vidtok_export.quantization.selection import Int8Choice
+from vidtok_export.quantization.selection import Chosen, Int8Choice, choose
 from vidtok_ref import VideoTokenizer, build
 from vidtok_runtime import Tokenizer
 from vidtok_runtime.cli import main as run
@@ -128,6 +129,28 @@ def test_integers_go_where_they_save_most_for_their_error() -> None:
     assert choice.within(0.15)[decoder] == {"wide", "narrow"}  # 3.5%: the last does not fit, what comes after it does
     assert choice.within(1.0)[decoder] == {"wide", "narrow", "last"}
     assert choice.within(0.0)[decoder] == set()
+
+
+@pytest.mark.parametrize(
+    ("together", "expected"),
+    [
+        (1.0, {"wide", "narrow"}),  # as much as one by one
+        (0.5, {"wide", "narrow", "last"}),  # half: the last fits, too
+        (0.01, {"wide", "narrow", "last"}),
+        (1.5, {"wide"}),
+        (100.0, set()),
+    ],
+)
+def test_as_many_are_chosen_as_are_measured_to_fit(together: float, expected: set[str]) -> None:
+    choice = object.__new__(Int8Choice)
+    file, cost = "decoder.local.onnx", {"wide": 0.02, "narrow": 0.01, "last": 0.03}
+    choice.graphs = {file: SimpleNamespace(products={"wide": 1000, "narrow": 10, "last": 20})}
+    choice.error, choice.cost = 1.0, {(file, name): one for name, one in cost.items()}
+
+    def lost(chosen: Chosen) -> float:
+        return together * 10 * math.log10(1 + sum(cost[name] for name in chosen[file]))
+
+    assert choose(choice, 0.15, lost) == {file: expected}
 
 
 def two_convolutions() -> onnx.ModelProto:

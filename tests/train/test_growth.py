@@ -18,7 +18,6 @@ from vidtok_ref.families.weights_file import embedded_variant
 from vidtok_ref.tokenizer import VideoTokenizer
 from vidtok_ref.train.first_weights import first_model
 from vidtok_ref.train.material import Material
-from vidtok_ref.train.recipe import load_recipe
 from vidtok_ref.weights import read_weights
 from vidtok_runtime.bundle.lookup import SHIPPED
 
@@ -87,8 +86,9 @@ def test_what_cannot_grow() -> None:
         start_from_narrow(build("kl-8chn-2x8x8", **NARROW), narrow)
 
 
-def test_a_recipe_grows_a_shipped_model() -> None:
-    recipe = load_recipe("small-kl-16chn")[0]
+def test_a_recipe_grows_a_shipped_model(tmp_path: Path) -> None:
+    wide = (("kl-4chn", "kl-16chn"), ("[1, 1, 2, 2]", "[1, 4, 8, 8]"))
+    recipe = tiny_recipe(tmp_path, *wide, ("ema = 0.995", 'start = "grown"\ninit = "tiny-kl-16chn"'))
     tiny_weights = read_weights(SHIPPED / "tiny-kl-16chn/tiny-kl-16chn.safetensors")
     weights = first_model(recipe, Material()).state_dict()
     name = "encoder.down.1.block.0.conv1.weight"
