@@ -11,13 +11,14 @@ from types import ModuleType
 import pytest
 import torch
 from commands import run_export
-from conftest import ABSENT, REFERENCE
+from conftest import ABSENT, REFERENCE, SHALLOWEST
 from safetensors.torch import save_file
 
 from vidtok_ref import ModelError, VideoTokenizer, build
+from vidtok_ref.errors import WeightsError
 from vidtok_ref.families.vidtok.checkpoints import FOLDER_VARIABLE, find_checkpoint, release_name
 from vidtok_ref.families.vidtok.variant import VARIANTS
-from vidtok_ref.families.weights_file import embedded_variant
+from vidtok_ref.families.weights_file import embedded_variant, write_weights
 from vidtok_ref.weights import read_weights, weights_sha256
 
 
@@ -126,6 +127,15 @@ def test_convert(released: Path, tmp_path: Path) -> None:
     broken.write_text("no checkpoint")
     assert run_export("convert", broken, "--variant", "kl-4chn", "-o", out, "--force").exit_code == 1
     assert out.read_bytes() == before
+
+
+def test_written_weights_may_be_read_by_whoever_may_read_new_files(tmp_path: Path) -> None:
+    model = build("kl-4chn", seed=3, **SHALLOWEST)
+    (tmp_path / "plain").touch()
+    write_weights(model, tmp_path / "model.safetensors")
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    with pytest.raises(WeightsError, match=r"none/model\.safetensors cannot be written: No such file or directory$"):
+        write_weights(model, tmp_path / "none/model.safetensors")
 
 
 @pytest.mark.parametrize("shallow", ["kl-4chn"], indirect=True)

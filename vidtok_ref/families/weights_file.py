@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from vidtok_ref.errors import WeightsError
 from vidtok_ref.families.registry import all_families, family_of
@@ -41,9 +41,10 @@ def write_weights(model: VideoTokenizer, path: Path, dtype: torch.dtype = torch.
     said = {"family": family_of(model.config).name, "config": json.dumps(model.config.to_dict())}
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        save_file(tensors, part, metadata={**said, **metadata})
+        # `save_file` would make a file that nobody else may read.
+        part.write_bytes(save(tensors, {**said, **metadata}))
         os.replace(part, path)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} cannot be written: {error}") from error
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)

@@ -66,7 +66,7 @@ def _int8(manifest: Manifest, clips: list[Any], held: list[Any], max_lost: float
             encoder, decoder = (choice.load(role, chosen) for role in ROLES)
             return whole - mean_psnr(manifest, encoder, decoder, held)
 
-        chosen = choose(choice, max_lost, lost)
+        chosen = choose(choice, max_lost, lost, quiet=quiet)
     rows = []
     for file, graph in choice.graphs.items():
         row = _write(manifest.folder, choice.entry(file), "int8", graph.model(chosen[file]))

@@ -23,8 +23,6 @@ from vidtok_runtime.quality.metrics import psnr
 
 Chosen = dict[str, set[str]]  # names of convolutions by the file of their graph
 
-STEP = 0.7  # between allowances that are tried
-CLIMB = 6  # of them above the first: to 8.5 times
 PROBE = np.s_[:, 32:96, 32:96]  # of the first two clips: one convolution at a time is slow enough
 
 
@@ -92,17 +90,16 @@ class Int8Choice:
                 added.append(np.square(changed - video).mean())
             self.cost[file, name] = float(np.mean(added))
 
+    def by_price(self) -> list[tuple[str, str]]:
+        """All convolutions, those first that cost least for the work that they save."""
+        return sorted(self.cost, key=lambda item: self.cost[item] / self.graphs[item[0]].products[item[1]])
+
     def within(self, loss: float) -> Chosen:
         """Convolutions that together cost at most `loss` dB, if errors add up: the cheapest for their work first."""
         budget, chosen = self.error * (10 ** (loss / 10) - 1), {file: set[str]() for file in self.graphs}
-
-        def price(item: tuple[tuple[str, str], float]) -> float:
-            (file, name), cost = item
-            return cost / self.graphs[file].products[name]
-
-        for (file, name), cost in sorted(self.cost.items(), key=price):
-            if cost <= budget:
-                budget -= cost
+        for file, name in self.by_price():
+            if self.cost[file, name] <= budget:
+                budget -= self.cost[file, name]
                 chosen[file].add(name)
         return chosen
 
@@ -117,21 +114,17 @@ def mean_psnr(manifest: Manifest, encoder: GraphChain, decoder: GraphChain, clip
     return float(np.mean(values))
 
 
-def choose(choice: Int8Choice, max_lost: float, lost: Callable[[Chosen], float]) -> Chosen:
+def choose(choice: Int8Choice, max_lost: float, lost: Callable[[Chosen], float], *, quiet: bool) -> Chosen:
     """Convolutions to quantize: as many as lose at most `max_lost` dB, as measured by `lost`."""
     allowance = max_lost
     chosen = choice.within(allowance)
     while any(chosen.values()) and lost(chosen) > max_lost:
-        allowance *= STEP
+        allowance *= 0.7
         chosen = choice.within(allowance)
-    if allowance < max_lost:
-        return chosen
     # Together they may lose less than one by one, so that more fit.
-    for _ in range(CLIMB):
-        allowance /= STEP
-        more = choice.within(allowance)
-        if more != chosen:
-            if lost(more) > max_lost:
-                break
+    left = [(file, name) for file, name in choice.by_price() if name not in chosen[file]]
+    for file, name in tqdm(left, desc="fill up", unit="layer", disable=quiet):
+        more = {**chosen, file: chosen[file] | {name}}
+        if lost(more) <= max_lost:
             chosen = more
     return chosen
