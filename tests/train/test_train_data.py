@@ -172,6 +172,19 @@ def test_a_sample_is_varied_as_a_whole() -> None:
     assert 5 < sum((one == pixels).all() for one in recoloured) < 25
 
 
+def test_vivid_samples_reach_pure_colours_of_every_kind() -> None:
+    dull = np.full((2, 4, 4, 3), (150, 110, 130), np.uint8)
+    dull[1] = 90  # grey stays grey
+    plain = replace(PART, flip=False)
+    views = [vary(dull, replace(plain, vivid=1.0), np.random.default_rng(i)) for i in range(60)]
+    assert all((view[1] == 90).all() for view in views)
+    strongest = {tuple(int(c) for c in np.argsort(view[0, 0, 0])) for view in views}
+    assert len(strongest) == 6  # orders of the channels
+    assert max(int(np.ptp(view[0, 0, 0])) for view in views) > 200
+    some = [vary(dull, replace(plain, vivid=0.5), np.random.default_rng(i)) for i in range(60)]
+    assert 15 < sum((view == dull).all() for view in some) < 45
+
+
 @pytest.mark.parametrize("cache", [True, False])
 def test_batches_are_the_same_whatever_cuts_them(clips: Path, cache: bool) -> None:
     part = replace(PART, cache=cache)

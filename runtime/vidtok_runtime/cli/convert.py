@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from vidtok_runtime.bundle.lookup import DEFAULT, shipped_names
 from vidtok_runtime.cli.options import (
     ANY_FILE,
     COMMON,
@@ -177,11 +178,10 @@ def demo(
     tokenizer: Callable[..., Tokenizer],
     quiet: bool,
 ) -> None:
-    """Encode and decode a clip with both shipped models, or with --bundle alone, and write a picture of all of it.
+    """Encode and decode a clip with all shipped models, or with --bundle alone, and write a picture of all of it.
 
     It says what came of the clip, what the sizes of the token files mean, and what to try next.
     """
-    from vidtok_runtime.bundle.lookup import DEFAULT, shipped_names
     from vidtok_runtime.tools.demo import run_demo
 
     bundles = [bundle] if bundle else sorted(shipped_names(), key=lambda name: name != DEFAULT)

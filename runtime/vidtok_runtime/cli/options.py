@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from vidtok_runtime.bundle.lookup import DEFAULT
 from vidtok_runtime.cli.ending import endings, second_signal_ends, time_limit
 from vidtok_runtime.engines.registry import PROVIDERS
 from vidtok_runtime.errors import InputError, VidtokError
@@ -112,7 +113,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 ANY_FOLDER = PlaceType(path_type=Path, file_okay=False)
 COMMON = [
     click.option(
-        "--bundle", help="Bundle folder or shipped name.  [default: tiny-kl-16chn; for tokens: what made them]"
+        "--bundle", help=f"Bundle folder or shipped name.  [default: {DEFAULT}; for tokens: what made them]"
     ),
     click.option("--quiet", is_flag=True, help="No progress bar and no summary."),
 ]
