@@ -112,9 +112,7 @@ GIVEN = click.Path(path_type=Path, dir_okay=False, exists=True)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 ANY_FOLDER = PlaceType(path_type=Path, file_okay=False)
 COMMON = [
-    click.option(
-        "--bundle", help=f"Bundle folder or shipped name.  [default: {DEFAULT}; for tokens: what made them]"
-    ),
+    click.option("--bundle", help=f"Bundle folder or shipped name.  [default: {DEFAULT}; for tokens: what made them]"),
     click.option("--quiet", is_flag=True, help="No progress bar and no summary."),
 ]
 ENGINE = [
