@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,14 +30,15 @@ from vidtok_runtime.evaluation.protocol import Protocol
 from vidtok_runtime.tools.demo import synthetic_frame
 
 
-@pytest.fixture(scope="session", params=["fsq-32768", pytest.param("kl-4chn", marks=pytest.mark.slow)])
-def shallow(request: pytest.FixtureRequest) -> VideoTokenizer:
-    return build(request.param, **SHALLOW)
-
-
-@pytest.fixture(scope="module")
-def precise(bundle: Path, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["fsq-32768", pytest.param("kl-4chn", marks=pytest.mark.slow)])
+def precise(
+    request: pytest.FixtureRequest,
+    exported: Callable[[VideoTokenizer], Path],
+    clips: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """A narrow bundle with all three precisions."""
+    bundle = exported(build(request.param, **SHALLOW))
     folder = Path(shutil.copytree(bundle, tmp_path_factory.mktemp("precise") / bundle.name))
     asked = ["quantize", str(folder), "--precision", "int8", "--precision", "fp16", "--calibrate", str(clips)]
     with pytest.MonkeyPatch.context() as patch:

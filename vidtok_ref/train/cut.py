@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vidtok_ref.train.clips import Clip, Pixels
 from vidtok_ref.train.recipe import DataPart
 
-MOST_VIVID = 6.0  # times the distance from grey: from the dull colours of most footage to pure ones
+MAX_VIVID = 6.0  # times the distance from grey: from the dull colours of most footage to pure ones
 
 
 def choose_frames(times: NDArray[np.float64], part: DataPart, rng: Generator) -> NDArray[np.int64]:
@@ -89,6 +89,6 @@ def vary(pixels: Pixels, part: DataPart, rng: Generator) -> Pixels:
     if part.vivid and rng.random() < part.vivid:
         pixels = pixels[..., rng.permutation(3)]
         grey = pixels.mean(-1, dtype=np.float32, keepdims=True)
-        stronger = grey + (pixels - grey) * np.float32(rng.uniform(1, MOST_VIVID))
+        stronger = grey + (pixels - grey) * np.float32(rng.uniform(1, MAX_VIVID))
         pixels = np.clip(np.rint(stronger), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(pixels)
