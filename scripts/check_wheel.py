@@ -26,8 +26,9 @@ def main() -> None:
         subprocess.run(pip, check=True)
         without_torch = "import importlib.util as u; assert not u.find_spec('torch') and not u.find_spec('onnx')"
         subprocess.run([python, "-c", without_torch], check=True, cwd=folder)
-        demo = [folder / "venv/bin/vidtok-run", "demo", "--quiet", "--provider", "cpu"]
-        subprocess.run(demo, check=True, cwd=folder)  # with all shipped bundles
+        for bundle in ("tiny-kl-16chn", "tiny-fsq-32768"):
+            command = [folder / "venv/bin/vidtok-run", "demo", "--quiet", "--provider", "cpu", "--bundle", bundle]
+            subprocess.run([*command, "--out", bundle], check=True, cwd=folder)
         engine = check_page(python, folder)
         print(f"wheel: {wheel.name}, {wheel.stat().st_size / 1e6:.1f} MB, runs without torch; {engine}")
 

@@ -16,7 +16,6 @@ from click.testing import Result
 from commands import run
 
 from vidtok_runtime import Tokenizer
-from vidtok_runtime.bundle.lookup import DEFAULT
 from vidtok_runtime.bundle.manifest import read_manifest
 from vidtok_runtime.bundle.stream_spec import Length
 from vidtok_runtime.errors import VideoError
@@ -88,7 +87,7 @@ def test_a_folder(clip: Path, tmp_path: Path) -> None:
     assert "whole pictures" in result.stdout
     figures = json.loads(out.read_text())
     (model,) = figures["results"]
-    assert (model["name"], model["model"]) == (DEFAULT, "kl-16chn")
+    assert (model["name"], model["model"]) == ("tiny-kl-16chn", "kl-16chn")
     assert [row["frames"] for row in model["clips"]] == [11]
     assert model["mean"]["psnr"] == pytest.approx(model["clips"][0]["psnr"])
     assert model["protocol"].startswith("all frames at own frame rate, whole pictures")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from vidtok_runtime.bundle.lookup import DEFAULT, SHIPPED
+from vidtok_runtime.bundle.lookup import SHIPPED
 from vidtok_runtime.cli import main
 from vidtok_runtime.tools import doctor as module
 
@@ -39,7 +39,7 @@ def test_a_healthy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_self_test", lambda _: findings["self_test"])  # once is enough
     text = doctor()
     assert text.exit_code == 0
-    assert f"self-test               {DEFAULT}: passed" in text.stdout
+    assert "self-test               tiny-kl-16chn: passed" in text.stdout
 
 
 def test_it_needs_no_torch() -> None:
@@ -77,13 +77,13 @@ def test_libraries_of_stores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_bundle_that_is_altered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(SHIPPED, tmp_path / "bundles")
-    with (tmp_path / "bundles" / DEFAULT / "encoder.local.onnx").open("ab") as file:
+    with (tmp_path / "bundles/tiny-kl-16chn/encoder.local.onnx").open("ab") as file:
         file.write(b"more")
     monkeypatch.setattr("vidtok_runtime.bundle.lookup.SHIPPED", tmp_path / "bundles")
     result = doctor()
     assert result.exit_code == 1
     assert "encoder.local.onnx is altered" in result.stdout
-    assert f"{DEFAULT}: FAILED" in result.stdout
+    assert "tiny-kl-16chn: FAILED" in result.stdout
 
 
 def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ class DataPart:
     turn: bool = False  # rows and columns exchanged in half of the samples
     zoom: tuple[float, ...] = (1.0, 1.0)  # least, greatest: a crop of a video is so much larger, and shrunk
     colour: float = 0.0  # standard deviation of contrast, brightness and the channels' gains; in half of the samples
-    vivid: float = 0.0  # samples whose channels change places and whose colours grow strong, as in graphics
+    vivid: float = 0.0  # share of samples whose channels change places and whose colours grow strong, as in graphics
     image_share: float = 0.25  # samples made of photographs, if there are any
     cache: bool = True  # decode everything once and keep it; false: read each sample from its file
     max_clip_frames: int = 160  # kept of a clip when cached
